@@ -1,0 +1,51 @@
+"""Fixtures shared by all tests: where the published files lie, hypothesis profiles, one private cache a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA = Path(os.environ.get("TAGSEL_REAL_DATA", ROOT.parent / "shared" / "data"))
+
+_common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("ci", derandomize=True, print_blob=True, **_common)
+settings.register_profile("more", max_examples=20_000, **_common)
+settings.load_profile("ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real", action="store_true", help="fail, not skip, where the published files are absent")
+    parser.addoption("--profile", default="ci", choices=["ci", "more"], help="hypothesis profile: ci, or more for hours")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile(config.getoption("--profile"))
+
+
+@pytest.fixture(scope="session")
+def real(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """A function from the name of a published file to its path; skips (or, with --real, fails) when it is absent."""
+
+    def path(name: str) -> Path:
+        found = REAL_DATA / name
+        if not found.exists():
+            complain = pytest.fail if request.config.getoption("--real") else pytest.skip
+            complain(f"published file {name} is not at {REAL_DATA} (set TAGSEL_REAL_DATA)")
+        return found
+
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _private_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's workspace, settings or caches."""
+    for name in [n for n in os.environ if n.startswith("TAGSEL_") and n != "TAGSEL_REAL_DATA"]:
+        monkeypatch.delenv(name)
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    monkeypatch.setenv("TAGSEL_CACHE", str(cache))
