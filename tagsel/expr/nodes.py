@@ -1,0 +1,154 @@
+"""The one tree of the cut language, as read (syntax) and as bound to a schema (typed).
+
+Invariant: nodes are immutable; two cuts that mean the same bind to equal trees, wherever their text came from
+(`pos` and `length`, the place in the text, do not count in a comparison).
+
+A *bound* tree says all that the four meanings (oracle, interpreter, kernel, SQL) need: casts are explicit,
+literals are converted, units are scaled, names are columns, chains are bits. Its ops are these and no others:
+
+value ops (may be *missing*)
+    const     value: int | float | bool | str. Kind f32 holds a float that a float32 can hold. Never missing
+    column    value: column name. Missing where the block lacks the column
+    element   value: (list column, counter column, k): object k (0-based); missing where k >= counter
+    slot      value: (column, counter column, k): stored slot k (0-based); missing where k >= counter
+    member    inside an aggregate: the value of each object. value: list column, or a tuple of slot columns
+    cast      to the node's kind: bool -> int, int -> f64, f32 -> f64
+    neg abs   kinds int, f32, f64
+    add sub mul  kinds int, f64          mod  kind int (Python's sign)         div  kind f64 (IEEE)
+    bit_and bit_or bit_xor bit_not shl shr   kinds int, word (shr of a word is logical; shl of an int may overflow)
+    call      value: a function's name (a row of functions.py); arguments and result f64
+    pick      value: "min2" | "max2": of two values of one kind (int, f32, f64); a NaN loses to a number
+    aggregate value: Aggregate; args: (body,), evaluated for each object. count -> int; any, all -> bool;
+              sum -> int or f64; min, max -> the body's kind. Missing where the counter is missing;
+              min, max also where there is no object with a value that is neither missing nor NaN
+    trigger   value: TriggerBits: bool; missing where the row's menu lacks the chain, or the word is missing
+
+boolean ops (never missing: an atom with a missing operand is false)
+    and or    two or more args, left to right          not
+    cmp       value: < <= > >= == !=; two args of one kind: int, f32, f64, word, bool, str (the last three == and != only)
+    in        value: tuple of constants of the argument's kind
+    truth     arg: a value op of kind bool: false where missing
+    test      value: isnan | isinf | isfinite; arg f32 or f64
+    present   arg: a value op: true where it is not missing
+    in_lumi   value: LumiTable; args: run, lumi (int)
+
+Inside an aggregate's body, `member` varies by object, everything else is the event's. A missing value in a numeric
+body is skipped by sum, min, max; an aggregate inside a body is the event's, too (no nesting of objects yet).
+
+Kinds: bool, int (int64), f32, f64, word (a 64-bit pattern, held as int64), str. 32-bit words are ints, zero-extended.
+`raises` is true of a node that may overflow int64 or take `% 0`, itself or below; such an error counts only for
+a row that is reached, left to right, with no missing operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SEMANTICS = 1
+"""Version of the language's meaning; part of every selection hash."""
+
+KINDS = ("bool", "int", "f32", "f64", "word", "str")
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+AGGREGATES = ("count", "any", "all", "sum", "min", "max")
+BOOLEAN_OPS = frozenset({"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi"})
+
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a cut; what `op`, `value` and `args` mean together stands at the top of this file."""
+
+    op: str
+    args: tuple[Node, ...] = ()
+    value: Any = None
+    kind: str = ""  # bound trees only
+    raises: bool = False  # bound trees only
+    pos: int = field(default=0, compare=False)
+    length: int = field(default=1, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What an aggregate runs over: its function, the collection, its counter column, its number of slots (0 = a list).
+
+    An event has `max(counter, 0)` objects in a list, and `min(max(counter, 0), slots)` in slots.
+    """
+
+    function: str
+    collection: str
+    counter: str
+    slots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerBits:
+    """A chain in every menu that has it: `(menu id, word column, bit)`, sorted by id; `menu` names the menu column."""
+
+    name: str
+    bits: tuple[tuple[int, str, int], ...]
+    menu: str = "menu"
+
+
+@dataclass(frozen=True, eq=False)
+class LumiTable:
+    """A good-run list as the language sees it: sorted, disjoint, closed ranges of luminosity blocks by run.
+
+    Arrays are int32 of one length; equality and hash go by `digest`.
+    """
+
+    name: str
+    digest: str
+    run: npt.NDArray[np.int32]
+    first: npt.NDArray[np.int32]
+    last: npt.NDArray[np.int32]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LumiTable) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some consecutive rows of a part, as plain arrays by column; a column that is not there is missing.
+
+    Scalars are `(rows,)`: int32, int64, float32, float64, bool, uint32 (bits32), uint64 (bits64), object (str).
+    Lists are their values, flat, `(sum of counter,)`; their lengths are the counter column.
+    """
+
+    rows: int
+    columns: Mapping[str, npt.NDArray[Any]]
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node of the tree, parents before children, left to right, without recursion."""
+    stack = [node]
+    while stack:
+        top = stack.pop()
+        yield top
+        stack.extend(reversed(top.args))
+
+
+def columns_of(node: Node) -> frozenset[str]:
+    """Names of all columns that a bound tree reads."""
+    found: set[str] = set()
+    for n in walk(node):
+        if n.op == "column":
+            found.add(n.value)
+        elif n.op in ("element", "slot"):
+            found.update(n.value[:2])
+        elif n.op == "member":
+            found.update([n.value] if isinstance(n.value, str) else n.value)
+        elif n.op == "aggregate":
+            found.add(n.value.counter)
+        elif n.op == "trigger":
+            found.add(n.value.menu)
+            found.update(column for _, column, _ in n.value.bits)
+    return frozenset(found)
