@@ -125,7 +125,7 @@ class LumiSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over the ranges (run, first, last) in order, as little-endian int32, 12 bytes each."""
+        """SHA-256 (hex) over the ranges (run, first, last) in order, little-endian int32: 12 bytes each."""
         return hashlib.sha256(np.stack(self.arrays(), axis=1).astype("<i4").tobytes()).hexdigest()
 
 

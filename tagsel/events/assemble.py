@@ -1,0 +1,73 @@
+"""From named columns and a header, as files hold them, to an event list.
+
+Invariant: a list that came with a digest has that digest, or is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tagsel.errors import EventListError, did_you_mean
+from tagsel.events.eventlist import EventList
+from tagsel.events.ledger import Ledger
+from tagsel.events.names import UNKNOWN, Names, Reference
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "run": ("RunNumber", "runNumber", "Run"),
+    "lumi": ("luminosityBlock", "LumiBlockN", "lumiBlock", "luminosity_block", "ls"),
+    "event": ("EventNumber", "eventNumber", "Event", "evt"),
+    "guid": ("aod_guid",),
+    "entry": ("aod_entry",),
+}
+"""Names that other programs give to the columns of an event list."""
+
+STAGES = ("esd", "raw")
+
+
+def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -> EventList:
+    """A list from columns by name (see `EventList.columns`; names of `ALIASES` too) and the header with them.
+
+    `run` and `event` are needed; numbers as arrays, strings as `Names`. EventListError for a missing column
+    and for a digest that is not the header's.
+    """
+    named = {_canonical(name): column for name, column in columns.items()}
+    for name in ("run", "event"):
+        if name not in named:
+            hint = did_you_mean(name, columns) or f"it has {', '.join(list(columns)[:10])}"
+            raise EventListError(f"no column {name}", hint=hint, column=name)
+    count = len(named["event"])
+    guid = named.get("guid", Names.same("", count))
+    told = header or {}
+    ledger = told.get("ledger")
+    made = EventList.from_arrays(
+        named["run"],
+        named.get("lumi", np.full(count, UNKNOWN)),
+        named["event"],
+        guid.codes,
+        guid.values,
+        named.get("entry"),
+        simulation=told.get("kind") == "simulation" or "sample" in named,
+        sample=named.get("sample", ""),
+        references={stage: _reference(named, stage) for stage in STAGES if f"{stage}_guid" in named},
+        ledger=None if ledger is None else Ledger.from_json(ledger),
+        provenance=told.get("provenance"),
+    )
+    if header is not None and made.digest != told.get("digest"):
+        raise EventListError(
+            f"not the events that were written: digest {made.digest[:12]}…, expected {told.get('digest')}"
+        )
+    return made
+
+
+def _canonical(name: str) -> str:
+    """The column that `name` is an alias of, or `name`."""
+    return next((canonical for canonical, aliases in ALIASES.items() if name in aliases), name)
+
+
+def _reference(named: Mapping[str, Any], stage: str) -> Reference:
+    """The reference of a stage from its two columns."""
+    guid = named[f"{stage}_guid"]
+    return Reference.of(guid.codes, guid.values, named.get(f"{stage}_entry", np.full(len(guid), UNKNOWN)))

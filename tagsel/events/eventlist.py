@@ -1,0 +1,361 @@
+"""An event list: which events, in which files, at which entries, and how that was found.
+
+Invariant: a list has one order, by (GUID, entry) and then by identity; so the same events give the same
+list however they came in. Lists are immutable. Nothing here opens a file but `save`.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import EventListError, did_you_mean
+from tagsel.events.identity import (
+    check_lumis,
+    data_digest,
+    identity_groups,
+    set_rows,
+    simulation_digest,
+)
+from tagsel.events.ledger import Ledger
+from tagsel.events.names import UNKNOWN, Array, Codes, Longs, Names, Reference, frozen
+from tagsel.events.parquet import to_table, write_parquet
+
+Mask = npt.NDArray[np.bool_]
+Rule = Callable[[Mask, Mask], Mask]
+Int = TypeVar("Int", np.int32, np.int64)
+LIMITS = {"run": 2**31 - 1, "lumi": 2**31 - 1, "event": 2**63 - 1}
+
+
+class Event(NamedTuple):
+    """One event of a list; `lumi` and `entry` are -1, `guid` is "" where the list does not know them."""
+
+    run: int
+    lumi: int
+    event: int
+    guid: str
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How many identities only the left list, both, and only the right list hold."""
+
+    left_only: int
+    both: int
+    right_only: int
+
+
+@dataclass(frozen=True, eq=False)
+class EventList:
+    """Events by identity and place; `references` has the stage "aod" and, where known, "esd" and "raw".
+
+    `run`, `lumi` (n,) int32; `event` (n,) int64; `sample` is None for data. Make one with `from_arrays` or
+    `read_events`; combine with `&`, `|`, `-`, `^`.
+
+    >>> a = EventList.from_arrays([1, 1], [5, 6], [10, 11])
+    >>> b = EventList.from_arrays([1, 1], [6, 7], [11, 12])
+    >>> [e.event for e in a & b], len(a | b), [e.event for e in a - b]
+    ([11], 3, [10])
+    """
+
+    run: npt.NDArray[np.int32]
+    lumi: npt.NDArray[np.int32]
+    event: Longs
+    references: Mapping[str, Reference]
+    sample: Names | None = None
+    ledger: Ledger | None = None
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        run: npt.ArrayLike,
+        lumi: npt.ArrayLike,
+        event: npt.ArrayLike,
+        guid_codes: npt.ArrayLike | None = None,
+        guids: Sequence[str] = ("",),
+        entry: npt.ArrayLike | None = None,
+        *,
+        simulation: bool = False,
+        sample: str | Names = "",
+        references: Mapping[str, Reference] | None = None,
+        ledger: Ledger | None = None,
+        provenance: Mapping[str, object] | None = None,
+    ) -> EventList:
+        """A list from columns in any order; places that are not given are unknown.
+
+        `guid_codes` index `guids`; `references` are those of other stages. EventListError for numbers out
+        of range, columns of unequal length, or a ledger that accepted another number of events.
+        """
+        count = len(np.atleast_1d(np.asarray(event)))
+        codes = np.zeros(count, np.int32) if guid_codes is None else guid_codes
+        entries = np.full(count, UNKNOWN, np.int64) if entry is None else entry
+        names = sample if isinstance(sample, Names) else Names.same(sample, count)
+        made = cls(
+            _checked("run", run, np.int32, 0),
+            _checked("lumi", lumi, np.int32, UNKNOWN),
+            _checked("event", event, np.int64, 0),
+            {"aod": Reference.of(codes, guids, entries), **(references or {})},
+            names if simulation else None,
+            ledger,
+            dict(provenance or {}),
+        )
+        made._check_lengths()
+        return made._ordered()
+
+    def _check_lengths(self) -> None:
+        """EventListError where a column or the ledger counts other events than the list."""
+        lengths = {"run": len(self.run), "lumi": len(self.lumi), "event": len(self.event)}
+        for stage, reference in self.references.items():
+            lengths |= {f"{stage} GUID": len(reference.guid), f"{stage} entry": len(reference.entry)}
+        if self.sample is not None:
+            lengths["sample"] = len(self.sample)
+        if self.ledger is not None:
+            lengths["ledger's accepted"] = self.ledger.accepted
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise EventListError(f"columns of an event list differ in length: {said}")
+
+    def _ordered(self) -> EventList:
+        """The same events by (GUID, entry), then by sample, run, lumi and event."""
+        aod = self.references["aod"]
+        ties: list[npt.NDArray[np.integer]] = [self.run, self.lumi, self.event]
+        if self.sample is not None:
+            ties.insert(0, self.sample.codes)
+        guid, entry = aod.guid.codes, aod.entry
+        rises = (guid[1:] > guid[:-1]) | ((guid[1:] == guid[:-1]) & (entry[1:] > entry[:-1]))
+        if bool(rises.all()):  # as a selection gives them: strictly in order, so no ties either
+            return self
+        order, _ = identity_groups([guid, entry], ties)
+        return self._rows(order, self.ledger, self.provenance)
+
+    def _rows(self, rows: Array, ledger: Ledger | None, provenance: Mapping[str, object]) -> EventList:
+        """The given rows, in the given order."""
+        return EventList(
+            frozen(self.run[rows]),
+            frozen(self.lumi[rows]),
+            frozen(self.event[rows]),
+            {stage: reference.take(rows) for stage, reference in self.references.items()},
+            None if self.sample is None else self.sample.take(rows),
+            ledger,
+            provenance,
+        )
+
+    # -- what it is
+
+    @property
+    def simulation(self) -> bool:
+        """Whether these are simulated events, which are identified by their place too."""
+        return self.sample is not None
+
+    @property
+    def entry(self) -> Longs:
+        """Entries in the AOD files, (n,) int64, 0-based; -1 = unknown."""
+        return self.references["aod"].entry
+
+    @property
+    def guid_codes(self) -> Codes:
+        """AOD files, (n,) int32 into `guids`."""
+        return self.references["aod"].guid.codes
+
+    @property
+    def guids(self) -> tuple[str, ...]:
+        """GUIDs of the AOD files, rising; "" where a file is unknown."""
+        return self.references["aod"].guid.values
+
+    def stage(self, name: str) -> Reference:
+        """Where the events are at a stage: "aod", "esd", "raw"; EventListError for one that is not known."""
+        if name not in self.references:
+            hint = did_you_mean(name, self.references) or f"it knows {', '.join(self.references)}"
+            raise EventListError(f"the list has no references to stage {name!r}", hint=hint, stage=name)
+        return self.references[name]
+
+    def files(self, stage: str = "aod") -> list[tuple[str, Longs]]:
+        """(GUID, entries rising) of each file, by GUID; EventListError where some events' file is unknown."""
+        reference = self.stage(stage)
+        lost = int((~reference.guid.known() | (reference.entry < 0)).sum())
+        if lost:
+            raise EventListError(
+                f"{lost:,} of {len(self):,} events do not know their {stage.upper()} file and entry",
+                hint="pick them from a dataset first",
+                unknown=lost,
+            )
+        return reference.files()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the identities in identity order; places of data do not enter. Layout: docs."""
+        if self.sample is None:
+            return data_digest(self.run, self.event)
+        return simulation_digest(self.sample, self.run, self.lumi, self.event, self.references["aod"])
+
+    def __len__(self) -> int:
+        return self.event.size
+
+    def __eq__(self, other: object) -> bool:
+        """Same kind and same identities."""
+        return isinstance(other, EventList) and len(self) == len(other) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __iter__(self) -> Iterator[Event]:
+        aod = self.references["aod"]
+        columns = (self.run.tolist(), self.lumi.tolist(), self.event.tolist())
+        return map(Event, *columns, aod.guid.strings(), aod.entry.tolist())
+
+    @overload
+    def __getitem__(self, which: int) -> Event: ...
+    @overload
+    def __getitem__(self, which: slice | Array) -> EventList: ...
+    def __getitem__(self, which: int | slice | Array) -> Event | EventList:
+        """An event by its position; a list by a slice, a mask or positions (the list's order stays)."""
+        rows = np.arange(len(self))[which]
+        if isinstance(which, int | np.integer):
+            return next(iter(self._rows(np.atleast_1d(rows), None, {})))
+        return self._rows(np.sort(rows), None, self._derived("part", self))
+
+    # -- algebra
+
+    def __and__(self, other: EventList) -> EventList:
+        return self._combine(other, "intersect", np.logical_and)
+
+    def __or__(self, other: EventList) -> EventList:
+        return self._combine(other, "union", np.logical_or)
+
+    def __sub__(self, other: EventList) -> EventList:
+        return self._combine(other, "minus", np.greater)
+
+    def __xor__(self, other: EventList) -> EventList:
+        return self._combine(other, "symmetric difference", np.logical_xor)
+
+    def _combine(self, other: EventList, name: str, rule: Rule) -> EventList:
+        """Identities for which `rule(in self, in other)` is true, each once, by the row that knows most."""
+        both = self._join(other)
+        rows = set_rows(both._identity(), both._preference(), len(self), rule)
+        return both._rows(rows, None, self._derived(name, self, other))._ordered()
+
+    def overlap(self, other: EventList) -> Overlap:
+        """The sizes that the algebra of two lists would have, without building a list."""
+        both = self._join(other)
+        in_both, left_only, either = (
+            set_rows(both._identity(), [], len(self), rule).size
+            for rule in (np.logical_and, np.greater, np.logical_or)
+        )
+        return Overlap(left_only, in_both, either - in_both - left_only)
+
+    def _join(self, other: EventList) -> EventList:
+        """The rows of this list, then those of `other`; EventListError for data with simulation."""
+        if (self.sample is None) != (other.sample is None):
+            raise EventListError(
+                "one list is data, the other simulation: their identities cannot be compared",
+                hint="lists read from text count as data: pick them from the simulated dataset first",
+            )
+        pairs = {
+            stage: (
+                self.references.get(stage, Reference.unknown(len(self))),
+                other.references.get(stage, Reference.unknown(len(other))),
+            )
+            for stage in {**self.references, **other.references}
+        }
+        both = EventList(
+            np.concatenate([self.run, other.run]),
+            np.concatenate([self.lumi, other.lumi]),
+            np.concatenate([self.event, other.event]),
+            {stage: left.join(right) for stage, (left, right) in pairs.items()},
+            self.sample.join(other.sample) if self.sample is not None and other.sample is not None else None,
+        )
+        if both.sample is None:
+            check_lumis(both.run, both.lumi, both.event)
+        return both
+
+    def _identity(self) -> list[npt.NDArray[np.integer]]:
+        """The columns that make two events the same, major first."""
+        if self.sample is None:
+            return [self.run, self.event]
+        return [self.sample.codes, self.run, self.lumi, self.event, self.guid_codes, self.entry]
+
+    def _preference(self) -> list[npt.NDArray[np.integer]]:
+        """Which row of one identity is kept: the one that knows most, then the first by (GUID, entry)."""
+        knows = self.references["aod"].guid.known().astype(np.int8) + (self.lumi >= 0) + (self.entry >= 0)
+        return [-knows, self.guid_codes, self.entry]
+
+    @staticmethod
+    def _derived(operation: str, *parents: EventList) -> dict[str, object]:
+        """Provenance of a list made from others: the operation, the parents' digests, and what these knew.
+
+        What the parents of parents knew stands beside, by digest, so that it grows by addition and never
+        nests.
+        """
+        lists: dict[str, object] = {}
+        for parent in parents:
+            known = dict(parent.provenance)
+            earlier = known.pop("lists", {})
+            assert isinstance(earlier, dict)
+            ledger = {} if parent.ledger is None else {"ledger": parent.ledger.to_json()}
+            lists |= earlier | {parent.digest: {**known, **ledger, "events": len(parent)}}
+        return {"operation": operation, "parents": [p.digest for p in parents], "lists": lists}
+
+    # -- forms
+
+    def columns(self) -> dict[str, npt.NDArray[np.integer] | Names]:
+        """The columns by name, as in Arrow and Parquet: run, lumi, event, guid, entry, then what is known."""
+        columns: dict[str, npt.NDArray[np.integer] | Names] = {
+            "run": self.run,
+            "lumi": self.lumi,
+            "event": self.event,
+        }
+        for stage, reference in self.references.items():
+            prefix = "" if stage == "aod" else f"{stage}_"
+            columns |= {f"{prefix}guid": reference.guid, f"{prefix}entry": reference.entry}
+        return columns if self.sample is None else {**columns, "sample": self.sample}
+
+    def header(self) -> dict[str, object]:
+        """What a `.events` file says beside its columns; JSON-ready."""
+        return {
+            "kind": "simulation" if self.simulation else "data",
+            "events": len(self),
+            "digest": self.digest,
+            "ledger": None if self.ledger is None else self.ledger.to_json(),
+            "provenance": dict(self.provenance),
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write the list as a `.events` file: Parquet with provenance, the same bytes for equal lists."""
+        write_parquet(path, self.columns(), self.header())
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The list as an Arrow stream, not copied: `pl.DataFrame(ev)`, `pa.table(ev)`, DuckDB's `from ev`."""
+        return to_table(self.columns()).__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        kind = "simulation" if self.simulation else "data"
+        runs = np.unique(self.run).size
+        return f"<EventList: {len(self):,} events of {kind} in {runs:,} runs, {len(self.guids):,} files>"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in Event._fields)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{html.escape(str(value))}</td>' for value in event)}</tr>"
+            for event in self._rows(np.arange(min(5, len(self))), None, {})
+        )
+        return f"<p>{html.escape(repr(self)[1:-1])}</p><table><tr>{head}</tr>{body}</table>"
+
+
+def _checked(name: str, values: npt.ArrayLike, dtype: type[Int], low: int) -> npt.NDArray[Int]:
+    """The column as its type, read-only; EventListError for a number below `low` or above the type."""
+    array = np.atleast_1d(np.asarray(values))
+    if array.size and array.dtype.kind not in "iu":
+        raise EventListError(f"column {name} holds {array.dtype}, whole numbers were expected", column=name)
+    if array.size and not low <= int(array.min()) <= int(array.max()) <= LIMITS[name]:
+        found = f"{array.min()} to {array.max()}"
+        raise EventListError(f"column {name} holds {found}, outside {low} to {LIMITS[name]}", column=name)
+    return frozen(array.astype(dtype, copy=True))

@@ -1,0 +1,59 @@
+"""Event lists on disk: one reader for every form, by content, and one writer for each form by name.
+
+Invariant: an error names the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+from tagsel.aside import aside
+from tagsel.errors import EventListError, did_you_mean
+from tagsel.events.assemble import from_columns
+from tagsel.events.eventlist import EventList
+from tagsel.events.forms import WRITERS, parse_json, parse_text
+from tagsel.events.parquet import read_parquet
+
+PARQUET = "parquet"
+
+
+def read_events(path: Path | str) -> EventList:
+    """The event list in a file: `.events` or other Parquet, JSON, or any of the text forms, by its content.
+
+    EventListError, naming the file (and the line), for one that is missing, damaged or holds anything else.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            magic = file.read(4)
+            content = b"" if magic == b"PAR1" else magic + file.read()
+        if magic == b"PAR1":
+            return from_columns(*read_parquet(path))
+        return parse_json(content) if content.lstrip().startswith(b"{") else parse_text(content)
+    except OSError as error:
+        raise EventListError(f"event list {path}: {error.strerror}", path=str(path)) from error
+    except EventListError as error:
+        fields = {**error.fields, "path": str(path)}
+        raise EventListError(f"event list {path}: {error.message}", hint=error.hint, **fields) from error
+
+
+def write_events(events: EventList, target: Path | str | TextIO, form: str = PARQUET) -> None:
+    """Write a list in a form: "parquet" (as `.events`), "json", or a text form, without a header line.
+
+    `target` is a path (written aside, then renamed) or, for all but Parquet, an open text file.
+    EventListError for an unknown form and for a list that lacks what the form needs.
+    """
+    if form == PARQUET and isinstance(target, Path | str):
+        events.save(target)
+        return
+    if form not in WRITERS:
+        known = (*WRITERS, PARQUET)
+        reason = "Parquet needs a file name" if form == PARQUET else f"unknown form {form!r} of an event list"
+        hint = did_you_mean(form, known) or f"one of {', '.join(known)}"
+        raise EventListError(reason, hint=hint, form=form)
+    lines = WRITERS[form](events)
+    if isinstance(target, Path | str):
+        with aside(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+    else:
+        target.writelines(lines)

@@ -1,0 +1,140 @@
+"""Columns of events as an Arrow table and as a Parquet file with our header, and back.
+
+Invariant: equal columns and header give the same bytes (with the same pyarrow), and what is read back was
+verified: page checksums, the header's own checksum, and the checksum of all columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.aside import aside
+from tagsel.errors import EventListError
+from tagsel.events.names import Names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION = 1
+"""Version of the `.events` file; readers refuse what is newer."""
+
+HEADER = b"tagsel.events"
+CHECK = b"tagsel.events.check"
+MARK = b"tagsel.events.version"
+
+Columns = Mapping[str, npt.NDArray[np.integer] | Names]
+
+
+def to_table(columns: Columns) -> pa.Table:
+    """The columns as an Arrow table without copying; `Names` become dictionaries of strings."""
+    import pyarrow as pa
+
+    arrays = [
+        pa.DictionaryArray.from_arrays(pa.array(c.codes), pa.array(c.values, pa.string()))
+        if isinstance(c, Names)
+        else pa.array(c)
+        for c in columns.values()
+    ]
+    fields = [pa.field(n, a.type, nullable=False) for n, a in zip(columns, arrays, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def checksum(columns: Columns) -> str:
+    """SHA-256 (hex) over names and bytes of the columns, in their order."""
+    state = hashlib.sha256()
+    for name, column in columns.items():
+        state.update(f"{name}\n".encode())
+        if isinstance(column, Names):
+            state.update("\n".join((*column.values, "")).encode())
+        raw = column.codes if isinstance(column, Names) else column
+        state.update(np.ascontiguousarray(raw.astype(raw.dtype.newbyteorder("<"), copy=False)).data)
+    return state.hexdigest()
+
+
+def write_parquet(path: Path | str, columns: Columns, header: Mapping[str, object]) -> None:
+    """Write columns and a header to `path`, aside and renamed; EventListError unless JSON can hold it."""
+    import pyarrow.parquet as pq
+
+    try:
+        text = json.dumps({**header, "content": checksum(columns)}, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise EventListError(f"provenance that JSON cannot hold: {error}") from error
+    check = hashlib.sha256(text.encode()).hexdigest()
+    table = to_table(columns)
+    table = table.replace_schema_metadata({MARK: str(VERSION), HEADER: text, CHECK: check})
+    with aside(path) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", row_group_size=1 << 20, write_page_checksum=True,
+            use_dictionary=[n for n, c in columns.items() if isinstance(c, Names)],
+        )  # fmt: skip
+
+
+def read_parquet(path: Path | str) -> tuple[Columns, dict[str, object] | None]:
+    """(columns, header) of a Parquet file; the header is None where the file is not one of ours.
+
+    EventListError, naming the file, for one that is truncated, damaged, newer than this program, or has
+    nulls.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            metadata = file.schema_arrow.metadata or {}
+            header = _header(path, metadata) if MARK in metadata else None
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise EventListError(f"{path}: damaged or no Parquet file: {error}", path=str(path)) from error
+    columns = from_table(table, str(path))
+    if header is not None and header.get("content") != checksum(columns):
+        raise EventListError(f"{path}: the columns are not those that were written", path=str(path))
+    return columns, header
+
+
+def _header(path: Path | str, metadata: Mapping[bytes, bytes]) -> dict[str, object]:
+    """The header of one of our files, its version and checksum verified."""
+    version = metadata[MARK]
+    if version != str(VERSION).encode():
+        raise EventListError(
+            f"{path}: event list of version {version.decode('ascii', 'replace')}; known is {VERSION}",
+            hint="a newer tagsel reads it",
+            path=str(path),
+        )
+    text = metadata.get(HEADER, b"")
+    if hashlib.sha256(text).hexdigest().encode() != metadata.get(CHECK):
+        raise EventListError(f"{path}: the header is damaged", path=str(path))
+    header: dict[str, object] = json.loads(text)
+    return header
+
+
+def from_table(table: pa.Table, where: str) -> Columns:
+    """The columns of an Arrow table as arrays, strings as `Names`; EventListError at `where` for nulls."""
+    import pyarrow as pa
+
+    columns: dict[str, npt.NDArray[np.integer] | Names] = {}
+    for name, chunked in zip(table.column_names, table.columns, strict=True):
+        if chunked.null_count:
+            raise EventListError(f"{where}: column {name} has nulls", path=where, column=name)
+        if _is_text(chunked.type):
+            encoded = chunked if pa.types.is_dictionary(chunked.type) else chunked.dictionary_encode()
+            joined = encoded.unify_dictionaries().combine_chunks()
+            if isinstance(joined, pa.ChunkedArray):
+                joined = joined.chunk(0) if joined.num_chunks else pa.array([], encoded.type)
+            columns[name] = Names.of(joined.indices.to_numpy(), joined.dictionary.to_pylist())
+        else:
+            columns[name] = chunked.to_numpy()
+    return columns
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return value in (pa.string(), pa.large_string(), pa.string_view())
