@@ -1,0 +1,22 @@
+"""One way to open a ROOT file: TTree and RNTuple alike, highest cycles, GUIDs, Tokens, baskets of given entries."""
+
+from tagsel.rootio.file import EVENT_TREES, RootFile, guid_of
+from tagsel.rootio.poolcatalog import PoolFile, read_pool_file_catalog
+from tagsel.rootio.tokens import Token, canonical_guid, parse_token
+from tagsel.rootio.trees import EventTree
+from tagsel.rootio.typenames import ColumnType, parse_typename, plain_name
+
+__all__ = [
+    "EVENT_TREES",
+    "ColumnType",
+    "EventTree",
+    "PoolFile",
+    "RootFile",
+    "Token",
+    "canonical_guid",
+    "guid_of",
+    "parse_token",
+    "parse_typename",
+    "plain_name",
+    "read_pool_file_catalog",
+]

@@ -1,0 +1,132 @@
+"""A ROOT file opened for reading: its trees by highest cycle, its GUID, its size.
+
+Invariant: every failure to read is an AccessError that names the file.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tagsel.errors import AccessError, did_you_mean
+from tagsel.rootio.tokens import canonical_guid
+from tagsel.rootio.trees import EventTree, TreeOfBaskets, TreeOfClusters, unreadable
+
+EVENT_TREES = ("Events", "EventData", "CollectionTree")
+"""Names of the tree of events, in the order of looking: NanoAOD, PHYSLITE RNTuple, xAOD TTree."""
+
+_TREE_CLASSES: dict[str, type[TreeOfBaskets] | type[TreeOfClusters]] = {
+    "TTree": TreeOfBaskets,
+    "ROOT::RNTuple": TreeOfClusters,
+    "ROOT::Experimental::RNTuple": TreeOfClusters,
+}
+
+
+class RootFile:
+    """A ROOT file, to be used in a `with` statement.
+
+    Raises AccessError where the path is missing, no ROOT file, or shorter than its header says (truncated).
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        _check_magic(self.path)
+        import uproot
+
+        with unreadable(self.path, "this ROOT file"):
+            self._directory: Any = uproot.open(self.path)
+        self.bytes = self.path.stat().st_size
+        promised = int(self._directory.file.fEND)
+        if promised > self.bytes:
+            self.close()
+            raise AccessError(
+                f"{self.path}: truncated: its header promises {promised} bytes, {self.bytes} are there",
+                path=str(self.path), promised=promised, bytes=self.bytes,
+            )  # fmt: skip
+        self._trees: dict[str, EventTree] = {}
+
+    def __enter__(self) -> RootFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; trees made from it cannot be read any more."""
+        self._directory.close()
+
+    @cached_property
+    def _classes(self) -> dict[str, str]:
+        with unreadable(self.path, "the list of objects"):
+            found = self._directory.classnames(recursive=True, cycle=True)
+        return {name.rsplit(";", 1)[0]: kind for name, kind in sorted(found.items(), key=_cycle)}
+
+    def trees(self) -> list[str]:
+        """Names of all trees (folders as `folder/name`), TTree and RNTuple, each once, sorted."""
+        return sorted(name for name, kind in self._classes.items() if kind in _TREE_CLASSES)
+
+    def tree(self, name: str) -> EventTree | None:
+        """The highest cycle of the tree of this name, or None where the file has none."""
+        if name not in self._trees:
+            maker = _TREE_CLASSES.get(self._classes.get(name, ""))
+            if maker is None:
+                return None
+            with unreadable(self.path, f"tree {name}"):
+                self._trees[name] = maker(self.path, name, self._directory[name])
+        return self._trees[name]
+
+    def events(self, name: str | None = None) -> EventTree:
+        """The tree of events: the one called `name`, else the first of `EVENT_TREES` that is there."""
+        for candidate in (name,) if name else EVENT_TREES:
+            tree = self.tree(candidate)
+            if tree is not None:
+                return tree
+        wanted = name or ", ".join(EVENT_TREES)
+        raise AccessError(
+            f"{self.path}: no tree of events: looked for {wanted}; there: {', '.join(self.trees()) or 'none'}",
+            hint=did_you_mean(name, self.trees()) if name else "name the tree in a schema file: tree = \"…\"",
+            path=str(self.path),
+        )  # fmt: skip
+
+    @cached_property
+    def uuid(self) -> str:
+        """The UUID that ROOT gave the file when it was made, upper-case."""
+        return canonical_guid(str(self._directory.file.uuid))
+
+    @cached_property
+    def guid(self) -> str:
+        """The file's identity, upper-case: POOL's FID in the tree ##Params where there is one, else its UUID."""
+        params = self.tree("##Params")
+        column = params.find("db_string") if params is not None else None
+        if params is None or column is None:
+            return self.uuid
+        for line in params.arrays([column])[column].to_list():
+            if line.startswith("[NAME=FID][VALUE="):
+                return canonical_guid(line.removeprefix("[NAME=FID][VALUE=").rstrip("]"))
+        return self.uuid
+
+
+def guid_of(path: Path | str) -> str:
+    """The GUID of a ROOT file, see `RootFile.guid`."""
+    with RootFile(path) as file:
+        return file.guid
+
+
+def _cycle(item: tuple[str, str]) -> int:
+    return int(item[0].rsplit(";", 1)[1])
+
+
+def _check_magic(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise AccessError(f"{path}: cannot be opened: {reason}", path=str(path)) from error
+    if magic != b"root":
+        what = "is empty" if not magic else "is not a ROOT file"
+        raise AccessError(f"{path}: {what}", path=str(path))

@@ -1,0 +1,246 @@
+"""Trees of events, TTree and RNTuple alike: columns, types, and reading of given entries.
+
+A tree is stored in *blocks*: the baskets of a TTree's branch, the clusters of an RNTuple. Reading an entry
+costs its whole block. Invariant: only blocks that `block_runs` names are read, and `bytes_of` counts those.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import AccessError, did_you_mean
+from tagsel.rootio.typenames import ColumnType, parse_typename, plain_name
+
+Ints = npt.NDArray[np.int64]
+
+MOST_RUNS = 16
+"""More separate reads than this cost more than reading through, once half of the blocks are wanted anyway."""
+
+
+def block_runs(offsets: Ints, entries: Ints) -> list[tuple[int, int]]:
+    """Runs [first, last] of blocks to read for the sorted `entries`: neighbours joined, much scattered read through.
+
+    >>> block_runs(np.array([0, 10, 20, 30, 40]), np.array([3, 12, 35]))
+    [(0, 1), (3, 3)]
+    """
+    if len(entries) == 0:
+        return []
+    blocks = np.unique(np.searchsorted(offsets, entries, side="right") - 1)
+    breaks = np.flatnonzero(np.diff(blocks) > 1)
+    firsts, lasts = blocks[np.r_[0, breaks + 1]], blocks[np.r_[breaks, len(blocks) - 1]]
+    runs = list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+    if len(runs) > MOST_RUNS and 2 * len(blocks) >= len(offsets) - 1:
+        return [(runs[0][0], runs[-1][1])]
+    return runs
+
+
+class EventTree(ABC):
+    """A tree of a ROOT file; `entries` rows. Made by `RootFile.tree` and `RootFile.events`."""
+
+    def __init__(self, path: Path, name: str, tree: Any) -> None:
+        self.path = path
+        self.name = name
+        self.entries = int(tree.num_entries)
+        self._tree = tree
+
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """Names of all columns, in the file's order, readable or not."""
+
+    @abstractmethod
+    def block_offsets(self, column: str) -> Ints:
+        """First entry of each block of a column and, last, the number of entries: (n_blocks + 1,) int64."""
+
+    @abstractmethod
+    def block_bytes(self, column: str) -> Ints:
+        """Compressed bytes of each block of a column: (n_blocks,) int64."""
+
+    @abstractmethod
+    def _read(self, column: str, start: int, stop: int) -> Any:
+        """Entries [start, stop) as an awkward array."""
+
+    @cached_property
+    def _typenames(self) -> dict[str, str]:
+        return {str(k): str(v) for k, v in self._tree.typenames().items()}
+
+    @cached_property
+    def _by_plain_name(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for column in self.columns():
+            found.setdefault(plain_name(column), column)
+        return found
+
+    def find(self, name: str) -> str | None:
+        """The column called `name`, or the one whose plain name is `name`; None where there is none."""
+        return name if name in self._typenames else self._by_plain_name.get(name)
+
+    def typename(self, column: str) -> str:
+        """The C++ type of a column; AccessError with the nearest names where there is none."""
+        self._known(column)
+        return self._typenames[column]
+
+    def column_type(self, column: str) -> ColumnType | None:
+        """What a column holds, or None where that is no scalar and no flat list."""
+        return parse_typename(self.typename(column))
+
+    def arrays(self, columns: Sequence[str], start: int = 0, stop: int | None = None) -> dict[str, Any]:
+        """Entries [start, stop) of columns: scalars as NumPy arrays, lists and strings as awkward arrays.
+
+        Raises AccessError naming file and column where a column is absent or cannot be read.
+        """
+        stop = self.entries if stop is None else min(stop, self.entries)
+        return {c: _plain(self._read_checked(c, start, stop)) for c in columns}
+
+    def arrays_of(self, columns: Sequence[str], entries: npt.ArrayLike) -> Any:
+        """Just these entries, in this order, as one awkward record array with a field for each column.
+
+        `entries`: (n,) integers in [0, self.entries), any order, repeats allowed. Only blocks that hold some
+        of them are read, except that much scattered entries are read through (see `bytes_of`).
+        """
+        import awkward as ak
+
+        wanted, inverse = self._wanted(entries)
+        fields = {c: self._take(c, wanted)[inverse] for c in columns}
+        if not fields:
+            return ak.Array([{}] * len(inverse))
+        return ak.zip(fields, depth_limit=1)
+
+    def bytes_of(self, columns: Sequence[str], entries: npt.ArrayLike | None = None) -> int:
+        """Compressed bytes that reading these entries (None = all) of these columns touches."""
+        if entries is None:
+            return int(sum(int(self.block_bytes(c).sum()) for c in map(self._known, columns)))
+        wanted, _ = self._wanted(entries)
+        total = 0
+        for column in map(self._known, columns):
+            sizes, runs = self.block_bytes(column), block_runs(self.block_offsets(column), wanted)
+            total += sum(int(sizes[a : b + 1].sum()) for a, b in runs)
+        return total
+
+    def _wanted(self, entries: npt.ArrayLike) -> tuple[Ints, Ints]:
+        wanted, inverse = np.unique(np.asarray(entries, dtype=np.int64), return_inverse=True)
+        if len(wanted) and (wanted[0] < 0 or wanted[-1] >= self.entries):
+            bad = int(wanted[0] if wanted[0] < 0 else wanted[-1])
+            raise AccessError(
+                f"{self.path}: entry {bad} asked of tree {self.name}, which has {self.entries} entries",
+                hint="is this the file that the TAG means?",
+                path=str(self.path), entry=bad, entries=self.entries,
+            )  # fmt: skip
+        return wanted, inverse.astype(np.int64)
+
+    def _take(self, column: str, wanted: Ints) -> Any:
+        """The sorted distinct entries `wanted` of one column."""
+        import awkward as ak
+
+        self._known(column)
+        offsets = self.block_offsets(column)
+        pieces = []
+        for first, last in block_runs(offsets, wanted):
+            start, stop = int(offsets[first]), int(offsets[last + 1])
+            inside = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
+            pieces.append(self._read_checked(column, start, stop)[inside - start])
+        if not pieces:
+            return self._read_checked(column, 0, 0)
+        return ak.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+
+    def _known(self, column: str) -> str:
+        if column not in self._typenames:
+            raise AccessError(
+                f"{self.path}: tree {self.name} has no column {column!r}",
+                hint=did_you_mean(column, self.columns()), path=str(self.path), column=column,
+            )  # fmt: skip
+        return column
+
+    def _read_checked(self, column: str, start: int, stop: int) -> Any:
+        self._known(column)
+        with unreadable(self.path, f"column {column} of tree {self.name}"):
+            return self._read(column, start, stop)
+
+
+def _plain(array: Any) -> Any:
+    """One-dimensional numbers as NumPy; anything else stays awkward, fixed-size rows as lists."""
+    import awkward as ak
+
+    if array.ndim == 1 and not isinstance(array.layout.form, (ak.forms.ListOffsetForm, ak.forms.ListForm)):
+        return ak.to_numpy(array, allow_missing=False)
+    return ak.from_regular(array, axis=1) if array.ndim > 1 else array
+
+
+class TreeOfBaskets(EventTree):
+    """A TTree: each branch has baskets of its own."""
+
+    def columns(self) -> list[str]:
+        return list(self._typenames)
+
+    def block_offsets(self, column: str) -> Ints:
+        return np.asarray(self._branch(column).entry_offsets, dtype=np.int64)
+
+    def block_bytes(self, column: str) -> Ints:
+        branch = self._branch(column)
+        with unreadable(self.path, f"the baskets of column {column} of tree {self.name}"):
+            return np.array([_basket_bytes(branch, i) for i in range(branch.num_baskets)], dtype=np.int64)
+
+    def _branch(self, column: str) -> Any:
+        return self._tree[self._known(column)]
+
+    def _read(self, column: str, start: int, stop: int) -> Any:
+        return self._tree[column].array(entry_start=start, entry_stop=stop, array_cache=None)
+
+
+def _basket_bytes(branch: Any, number: int) -> int:
+    # A basket that ROOT embedded in the tree's own record has no compressed size of its own.
+    return int(branch.basket_compressed_bytes(number) or branch.basket(number).uncompressed_bytes)
+
+
+class TreeOfClusters(EventTree):
+    """An RNTuple: all fields share the clusters."""
+
+    def columns(self) -> list[str]:
+        # An importer keeps lists as fields of _collection<n> and shows them again under their own names.
+        return [c for c in self._typenames if not c.startswith("_collection")]
+
+    def block_offsets(self, column: str) -> Ints:
+        ends = [c.num_first_entry + c.num_entries for c in self._tree.cluster_summaries]
+        return np.array([0, *ends], dtype=np.int64)
+
+    def block_bytes(self, column: str) -> Ints:
+        wanted = self._columns_of(self._known(column))
+        clusters = self._tree.page_link_list
+        sizes = [sum(p.locator.num_bytes for c in wanted for p in pages[c].pages) for pages in clusters]
+        return np.array(sizes, dtype=np.int64)
+
+    def _columns_of(self, column: str) -> list[int]:
+        """Numbers of the physical columns that hold a field and everything below it."""
+        records = self._tree.field_records
+        fields = {self._tree[column].field_id}
+        before = 0
+        while len(fields) > before:
+            before = len(fields)
+            fields |= {i for i, f in enumerate(records) if f.parent_field_id in fields}
+        own = {i for i, c in enumerate(self._tree.column_records) if c.field_id in fields}
+        # A projected field (Muon_pt of an importer's _collection6) borrows the columns of another.
+        lent = {a.physical_id for a in self._tree.header.alias_column_records if a.field_id in fields}
+        return sorted(own | lent)
+
+    def _read(self, column: str, start: int, stop: int) -> Any:
+        return self._tree[column].array(entry_start=start, entry_stop=stop)
+
+
+@contextmanager
+def unreadable(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever ROOT's readers and decompressors raise into one AccessError that names file and place."""
+    try:
+        yield
+    except (AccessError, KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        cause = type(error).__name__
+        raise AccessError(f"{path}: cannot read {what}: {first}", path=str(path), cause=cause) from error
