@@ -1,0 +1,90 @@
+"""What went wrong in the text of a cut, in words: where, what was expected, what to try.
+
+Invariant: every error that leaves here carries the cut and a place within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tagsel.errors import CutError
+
+_OPERAND = frozenset({"NAME", "NUMBER", "STRING"})
+
+_WORDS = {"and": "&&", "or": "||", "not": "!", "in": "in"}
+
+_CHARACTERS = {
+    "=": "== compares: one = alone has no meaning in a cut",
+    "#": "a cut has no comments",
+    ";": "join conditions with &&",
+    "{": "parentheses are ( and )",
+    "}": "parentheses are ( and )",
+    "≥": ">=", "≤": "<=", "≠": "!=", "∧": "&&", "∨": "||", "¬": "!", "×": "*", "−": "-", "–": "-",
+    "“": 'plain quotes: "…"', "”": 'plain quotes: "…"', "‘": "plain quotes: '…'", "’": "plain quotes: '…'",
+    '"': "a text ends with the quote it began with, on the same line",
+    "'": "a text ends with the quote it began with, on the same line",
+    "?": "there is no a ? b : c; write (a && b) || (!a && c)",
+    ".": "an attribute is Collection.member, like Muon.pt",
+    "@": "@name stands for a named cut",
+}  # fmt: skip
+"""What to try where a character has no place."""
+
+_LATER = "combinations of several objects (let, argmin, argmax) are not built yet"
+
+
+def placed(error: CutError, text: str, position: int | None = None) -> CutError:
+    """The error with its cut, so that it can draw a caret."""
+    fields = {k: v for k, v in error.fields.items() if k not in ("cut", "position", "length")}
+    at = error.position if position is None else position
+    return CutError(error.message, cut=text, position=at, length=error.length, hint=error.hint, **fields)
+
+
+def complain(error: Any, text: str) -> CutError:
+    """The `CutError` for what the parser could not read (an `UnexpectedInput` of lark)."""
+    token = getattr(error, "token", None)
+    if token is None:
+        return _bad_character(error.pos_in_stream, text)
+    if token.type == "$END":
+        return _unfinished(text, error.expected)
+    place = token.start_pos
+    if text[:place].lstrip().startswith("let"):
+        return CutError(_LATER, cut=text, position=place)
+    wanted = "; expected a name, a number or (" if _OPERAND <= set(error.expected) else ""
+    message = f"{str(token)!r} has no place here{wanted}"
+    return CutError(message, cut=text, position=place, length=len(token), hint=_hint(token, text))
+
+
+def _bad_character(place: int, text: str) -> CutError:
+    character = text[place]
+    if character == "=" and text.lstrip().startswith("let"):
+        return CutError(_LATER, cut=text, position=place)
+    hint = _CHARACTERS.get(character, "")
+    if character == "=" and text[place - 1 : place] in ("=", "!") and place:
+        hint = f"{text[place - 1]}= " if text[place - 1] == "!" else "=="
+    shown = character if character.isprintable() else f"U+{ord(character):04X}"
+    return CutError(
+        f"{shown!r} is not part of the cut language", cut=text, position=place, hint=hint.strip()
+    )
+
+
+def _unfinished(text: str, expected: Iterable[str]) -> CutError:
+    end = len(text.rstrip())
+    wanted = "a name, a number or (" if _OPERAND <= set(expected) else "a closing bracket"
+    return CutError(f"the cut ends too soon; expected {wanted}", cut=text, position=max(0, end - 1))
+
+
+def _hint(token: Any, text: str) -> str:
+    """What to try where a token has no place: by the token, then by the word before it."""
+    before = text[: token.start_pos].split()
+    last = before[-1] if before else ""
+    for word in (str(token), last):
+        if word.lower() in _WORDS and not (word == word.lower() and word == last):
+            return f"{word.lower()}, in lower case, or {_WORDS[word.lower()]}"
+    if token.type == "LPAR" and last and (last[-1].isalnum() or last[-1] in "_]"):
+        return "a function is a plain name, like abs(…); an object's value is Muon.pt[0]"
+    if token.type == "LSQB":
+        return "an index follows a name: Muon.pt[0]"
+    if token.type in ("NAME", "NUMBER", "STRING", "MEMBER") and before:
+        return "&& or || between two conditions; a unit follows its number"
+    return ""
