@@ -1,0 +1,21 @@
+"""TAG datasets on disk: parts, commits, snapshots, zones."""
+
+from tagsel.store.layout import ROW_GROUP, NewPart, Source, arrow_schema, write_part
+from tagsel.store.parts import Part
+from tagsel.store.snapshots import Snapshot
+from tagsel.store.table import Table
+from tagsel.store.upkeep import CompactPlan
+from tagsel.store.zones import Zone
+
+__all__ = [
+    "ROW_GROUP",
+    "CompactPlan",
+    "NewPart",
+    "Part",
+    "Snapshot",
+    "Source",
+    "Table",
+    "Zone",
+    "arrow_schema",
+    "write_part",
+]

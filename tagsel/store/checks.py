@@ -1,0 +1,103 @@
+"""What must hold before parts may join a dataset: ids, columns and types, whole files, nothing twice.
+
+Invariant: a part that passes reads back with the dataset's own types, in tagsel and in every engine that reads Delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tagsel.errors import SchemaError, StoreError
+from tagsel.schema import IDS, Schema, describe_type
+from tagsel.store import columns, disk, log
+from tagsel.store.layout import NewPart, Source, arrow_schema, kinds_of, same_kind
+from tagsel.store.log import PartRecord, State
+
+_ID_TYPES = dict(zip(IDS, ("int32", "int32", "int64"), strict=True))
+
+
+def ids(schema: Schema) -> None:
+    """Refuse a schema without the columns that identify an event."""
+    for name, kind in _ID_TYPES.items():
+        found = schema.by_column.get(name)
+        if found is None or found.type != kind or found.is_list:
+            given = describe_type(found) if found else "missing"
+            raise StoreError(f"a dataset needs the attribute {name} as {kind}; it is {given}", column=name)
+
+
+def merged(mine: Schema, given: Schema, evolve: bool, dataset: str) -> Schema:
+    """The dataset's schema after parts of schema `given` join it; StoreError names what does not fit."""
+    ids(given)
+    try:
+        both = mine.union(given)
+    except SchemaError as error:
+        raise StoreError(f"cannot add to dataset {dataset}: {error.message}", **error.fields) from error
+    missing = sorted(set(mine.by_column) - set(given.by_column))
+    extra = sorted(set(given.by_column) - set(mine.by_column))
+    if (missing or extra) and not evolve:
+        said = [f"{word} {_some(names)}" for word, names in (("lacks", missing), ("adds", extra)) if names]
+        raise StoreError(
+            f"cannot add to dataset {dataset}: the input {' and '.join(said)}",
+            hint="with --evolve a column is taken as missing where a file lacks it",
+            missing=missing,
+            extra=extra,
+        )
+    return both
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def fresh(state: State, parts: Iterable[NewPart], sources: Iterable[Source]) -> None:
+    """Refuse a part or an input file that the dataset holds already: its rows would count twice."""
+    held = {p.name for p in state.parts}
+    guids = set(state.guids)
+    for part in parts:
+        if part.name in held:
+            raise StoreError(f"part {part.name} is in the dataset already (snapshot {state.number})", part=part.name)
+        held.add(part.name)
+    for source in (*(s for p in parts for s in p.sources), *sources):
+        if source.guid in guids:
+            raise StoreError(
+                f"file {source.lfn} (GUID {source.guid}) is in the dataset already (snapshot {state.number})",
+                guid=source.guid,
+                lfn=source.lfn,
+            )
+
+
+def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRecord:
+    """What the log keeps of a part, once its file is found whole and of the types of `schema`."""
+    path = folder / part.name
+    identity = columns.identity(path, part.bytes)
+    meta = columns.metadata(identity)
+    fields = {f.name: f for f in meta.schema.to_arrow_schema()}
+    for wanted in arrow_schema(schema):
+        have = fields.get(wanted.name)
+        if have is not None and not same_kind(have.type, wanted.type):
+            raise StoreError(f"column {wanted.name} of {path} is {have.type}, the schema says {wanted.type}",
+                             path=str(path), column=wanted.name)  # fmt: skip
+    missing = [c for c in kinds_of(schema) if c not in fields]
+    if set(fields) - set(kinds_of(schema)) or (missing and not evolve) or set(IDS) & set(missing):
+        raise StoreError(f"the columns of {path} are not those of its schema", path=str(path), missing=missing)
+    if meta.num_rows != part.rows:
+        raise StoreError(f"{path} holds {meta.num_rows} rows, not {part.rows}", path=str(path))
+    groups = tuple(meta.row_group(g).num_rows for g in range(meta.num_row_groups))
+    listed = disk.write_document(log.commits_folder(folder), [c for c in kinds_of(schema) if c in fields])
+    return PartRecord(part.name, part.rows, part.bytes, groups, listed)
+
+
+def placed(parts: Sequence[NewPart], sources: Iterable[Source]) -> list[tuple[int, dict[str, Any]]]:
+    """Every source with the first row, within the commit, of the part that holds it; those of 0 rows come last."""
+    return list(_placed(parts, sources))
+
+
+def _placed(parts: Sequence[NewPart], sources: Iterable[Source]) -> Iterator[tuple[int, dict[str, Any]]]:
+    row = 0
+    for part in parts:
+        yield from ((row, s.to_json()) for s in part.sources)
+        row += part.rows
+    yield from ((row, s.to_json()) for s in sources)

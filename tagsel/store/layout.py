@@ -1,0 +1,324 @@
+"""How a part of a TAG dataset is written: Parquet whose hot columns can be mapped, named by its footer's hash.
+
+Hot columns are REQUIRED, PLAIN, uncompressed, one page a chunk, so that the bytes in the file are the array; cold
+ones are zstd, strings with a dictionary. Row groups hold `ROW_GROUP` events. The footer carries the SHA-256 of all
+bytes before it, so the name, a hash of the footer, is a hash of the content.
+
+Invariant: a part is written aside, fsynced, renamed, and its folder fsynced, before `write_part` returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tagsel.errors import IngestError, StoreError
+from tagsel.faults import step
+from tagsel.schema import IDS, Attribute, Schema
+from tagsel.store import disk, zones
+from tagsel.store.columns import identity
+from tagsel.store.footers import part_name, read_footer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP = 131_072
+"""Events a row group: the block in which selections plan and read."""
+
+_ONE_PAGE = 1 << 30
+_ZSTD_LEVEL = 3
+_ARROW = {
+    "bool": "bool_", "int32": "int32", "int64": "int64", "float32": "float32", "float64": "float64",
+    "bits32": "int32", "bits64": "int64", "string": "string",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file inside a part: what a row came from, and what is kept about the file.
+
+    `first_row` is the row of the part (in a snapshot: of the snapshot) at which the file's rows begin; `entries` is
+    how many there are, 0 for a file without events. `bookkeeping` is JSON-ready.
+    """
+
+    guid: str
+    lfn: str
+    entries: int
+    first_row: int
+    bookkeeping: Mapping[str, object]
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON-ready form that `from_json` reads back."""
+        return {"guid": self.guid, "lfn": self.lfn, "entries": self.entries, "first_row": self.first_row,
+                "bookkeeping": dict(self.bookkeeping)}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Source:
+        """The source that `to_json` wrote."""
+        return cls(**document)
+
+
+@dataclass(frozen=True)
+class NewPart:
+    """A finished, fsynced file in the dataset's folder that no snapshot holds yet."""
+
+    name: str
+    rows: int
+    bytes: int
+    sources: tuple[Source, ...] = ()
+
+
+def arrow_type(attribute: Attribute) -> pa.DataType:
+    """The Arrow type of an attribute's column; items of lists are never null."""
+    import pyarrow as pa
+
+    item = getattr(pa, _ARROW[attribute.type])()
+    return pa.list_(pa.field("element", item, nullable=False)) if attribute.is_list else item
+
+
+def arrow_schema(schema: Schema) -> pa.Schema:
+    """The Arrow schema of the rows of `schema`: one required field an attribute, in order."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(a.column, arrow_type(a), nullable=False) for a in schema])
+
+
+class _Sink:
+    """A file for Parquet's writer that hashes what passes and, after a failure, swallows the writer's farewell."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self.hash = hashlib.sha256()
+        self.position = 0
+        self.closed = False
+        self.failed = False
+
+    def write(self, data: bytes) -> int:
+        if self.failed:
+            return len(data)
+        view = memoryview(data).cast("B")
+        try:
+            disk.write_all(self.descriptor, view)
+        except BaseException:
+            self.failed = True
+            raise
+        self.hash.update(view)
+        self.position += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self.position
+
+    def flush(self) -> None:
+        """Nothing is buffered here."""
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            os.close(self.descriptor)
+
+
+def kinds_of(schema: Schema) -> dict[str, zones.Kind]:
+    """Type and listness of each column of `schema`."""
+    return {a.column: (a.type, a.is_list) for a in schema}
+
+
+def write_part(
+    folder: Path, schema: Schema, batches: Iterable[pa.RecordBatch], sources: Iterable[Source] = ()
+) -> NewPart | None:
+    """Write the rows of `batches` as one part in `folder`; None, and no file, for 0 rows.
+
+    The columns of each batch are those of `schema`, in any order, without nulls. Memory is bounded by one row group
+    and one batch. IngestError: an id that is negative or above 2^63 - 1, a list whose length is not its counter.
+    StoreError: a column missing, extra or of another type; a disk that is full, read-only or fails to sync.
+    """
+    groups = _row_groups(_checked(batches, schema))
+    first = next(groups, None)
+    if first is None:
+        return None
+    sources = tuple(sources)
+    with disk.saying("write a part in", folder):
+        aside = disk.temporary(folder)
+        sink = _Sink(aside)
+        try:
+            rows = _write(sink, first, groups, schema, sources)
+            step("store.fsync")
+            disk._fsync(sink.descriptor)
+            sink.close()
+            name = part_name(read_footer(aside), rows)
+            step("store.rename")
+            aside.rename(folder / name)
+            disk.sync(folder)
+        except BaseException:
+            sink.failed = True
+            sink.close()
+            aside.unlink(missing_ok=True)
+            raise
+    zones.build(identity(folder / name), kinds_of(schema))
+    return NewPart(name, rows, sink.position, sources)
+
+
+def _write(
+    sink: _Sink, first: pa.Table, groups: Iterator[pa.Table], schema: Schema, sources: tuple[Source, ...]
+) -> int:
+    import pyarrow.parquet as pq
+
+    writer = pq.ParquetWriter(sink, first.schema, **_options(schema))
+    rows = 0
+    try:
+        for table in _chain(first, groups):
+            step("store.write")
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            rows += table.num_rows
+        writer.add_key_value_metadata(
+            {
+                "tagsel.part": "1",
+                "tagsel.content": sink.hash.hexdigest(),
+                "tagsel.sources": json.dumps([s.guid for s in sources]),
+            }
+        )
+        writer.close()
+    except BaseException:
+        sink.failed = True
+        writer.close()
+        raise
+    return rows
+
+
+def _chain(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    yield first
+    yield from rest
+
+
+def _options(schema: Schema) -> dict[str, Any]:
+    """The Parquet writer's settings; columns are named by their path in the file."""
+    paths = {a: f"{a.column}.list.element" if a.is_list else a.column for a in schema}
+    strings = [paths[a] for a in schema if a.type == "string"]
+    return {
+        "compression": {p: "NONE" if a.hot and a.type != "string" else "ZSTD" for a, p in paths.items()},
+        "compression_level": {p: _ZSTD_LEVEL for a, p in paths.items() if not a.hot or a.type == "string"},
+        "use_dictionary": strings or False,
+        "write_page_checksum": True,
+        "data_page_version": "1.0",
+        "data_page_size": _ONE_PAGE,
+        "max_rows_per_page": _ONE_PAGE,
+        "store_schema": False,
+    }
+
+
+def _checked(batches: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[pa.Table]:
+    """Each batch as a table in the part's own types, its ids and lists checked."""
+    import pyarrow as pa
+
+    target = arrow_schema(schema)
+    row = 0
+    for batch in batches:
+        if set(batch.schema.names) != set(target.names) or batch.num_columns != len(target):
+            _refuse_columns(batch.schema.names, target.names)
+        columns = [_conform(batch.column(f.name), f, row) for f in target]
+        table = pa.Table.from_arrays(columns, schema=target)
+        _check_lists(table, schema, row)
+        row += batch.num_rows
+        yield table
+
+
+def _refuse_columns(given: list[str], wanted: list[str]) -> None:
+    missing = sorted(set(wanted) - set(given))
+    extra = sorted(set(given) - set(wanted))
+    raise StoreError(
+        f"a batch does not have the columns of its schema: missing {missing}, not in the schema {extra}",
+        missing=missing,
+        extra=extra,
+    )
+
+
+def _conform(array: pa.Array, field: pa.Field, row: int) -> pa.Array:
+    """`array` as `field`'s type where that loses nothing by kind, ids range-checked; else an error with the column."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if array.null_count:
+        raise StoreError(f"column {field.name} has {array.null_count} nulls in the batch at row {row}: a part's "
+                         "columns are complete; leave the column out where it is missing", column=field.name)  # fmt: skip
+    if field.name in IDS and pa.types.is_integer(array.type):
+        _check_id(array, field, row)
+    elif not same_kind(array.type, field.type):
+        raise StoreError(
+            f"column {field.name} is {array.type} in the batch at row {row} and {field.type} in the schema",
+            column=field.name,
+        )
+    return array if array.type == field.type else pc.cast(array, field.type)
+
+
+def same_kind(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether only spelling differs: the name or nullability of list items, how strings are kept."""
+    import pyarrow as pa
+
+    if pa.types.is_list(wanted):
+        return (pa.types.is_list(given) or pa.types.is_large_list(given)) and given.value_type == wanted.value_type
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    return bool(given == wanted or (pa.types.is_string(wanted) and pa.types.is_large_string(given)))
+
+
+def _check_id(array: pa.Array, field: pa.Field, row: int) -> None:
+    """Refuse an id outside 0 … the largest of its type, naming the row (0-based in the part) and the value."""
+    values = array.to_numpy(zero_copy_only=False)
+    top = np.iinfo(field.type.to_pandas_dtype()).max
+    bad = np.flatnonzero((values < 0) | (values > values.dtype.type(min(top, np.iinfo(values.dtype).max))))
+    if len(bad):
+        value = int(values[bad[0]])
+        raise IngestError(
+            f"{field.name} is {value} in row {row + int(bad[0])}: ids lie between 0 and {top}",
+            column=field.name,
+            row=row + int(bad[0]),
+            value=value,
+        )
+
+
+def _check_lists(table: pa.Table, schema: Schema, row: int) -> None:
+    """Refuse a list whose length is not its counter, and null items."""
+    import pyarrow.compute as pc
+
+    for a in (a for a in schema if a.is_list):
+        if a.counter not in table.column_names:
+            raise StoreError(f"list {a.name} has no counter column {a.counter}", column=a.column)
+        lists = table.column(a.column)
+        lengths = pc.list_value_length(lists).to_numpy()
+        bad = np.flatnonzero(lengths != table.column(a.counter).to_numpy())
+        if len(bad):
+            at = int(bad[0])
+            raise IngestError(
+                f"{a.name} has {lengths[at]} values in row {row + at}, its counter {a.counter} says "
+                f"{table.column(a.counter)[at].as_py()}",
+                column=a.column,
+                row=row + at,
+            )
+        if pc.list_flatten(lists).null_count:
+            raise StoreError(f"list {a.name} holds null items", column=a.column)
+
+
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows, cut into tables of `ROW_GROUP` rows (the last one shorter, none of 0 rows)."""
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        while table.num_rows:
+            piece = table.slice(0, ROW_GROUP - count)
+            held.append(piece)
+            count += piece.num_rows
+            table = table.slice(piece.num_rows)
+            if count == ROW_GROUP:
+                yield pa.concat_tables(held).combine_chunks()
+                held, count = [], 0
+    if held:
+        yield pa.concat_tables(held).combine_chunks()

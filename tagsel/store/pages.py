@@ -1,0 +1,124 @@
+"""Where the values of a Parquet column chunk lie: page headers read by hand, so that the bytes can be mapped.
+
+Format: apache/parquet-format, `parquet.thrift` (PageHeader, compact protocol) and "Data Pages" (levels before
+values). Invariant: a chunk is said to be mappable only if it is one uncompressed PLAIN page without nulls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+DECODE, FIXED, LIST, BITS = 0, 1, 2, 3
+"""How a chunk is read: by a Parquet reader; mapped numbers; mapped tail of a list's page; booleans, one bit each."""
+
+_WIDTH = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
+_PLAIN = 0
+_DATA_PAGE = 0
+_STRUCT, _I32_LIKE, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET = 12, (4, 5, 6), 1, 2, 3, 7, 8, 9, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One column of one row group: `kind`, its values at `start`, and the page body that the CRC covers."""
+
+    kind: int = DECODE
+    start: int = 0  # offset of the first value in the file
+    count: int = 0  # values (of a list: elements)
+    body: int = 0  # offset of the page's body
+    size: int = 0  # bytes of the page's body
+    crc: int = -1  # -1: the file has none
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    raw, at = _varint(data, at)
+    return (raw >> 1) ^ -(raw & 1), at
+
+
+def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
+    """One thrift value of the compact protocol; what a page header never holds is refused with ValueError."""
+    if kind in (_TRUE, _FALSE):
+        return kind == _TRUE, at
+    if kind in _I32_LIKE:
+        return _integer(data, at)
+    if kind == _BYTE:
+        return data[at], at + 1
+    if kind == _DOUBLE:
+        return None, at + 8
+    if kind == _BINARY:
+        length, at = _varint(data, at)
+        return None, at + length
+    if kind == _STRUCT:
+        return _struct(data, at)
+    raise ValueError(f"thrift type {kind} in a page header")
+
+
+def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+    fields: dict[int, Any] = {}
+    number = 0
+    while True:
+        byte = data[at]
+        at += 1
+        if byte == 0:
+            return fields, at
+        if byte >> 4:
+            number += byte >> 4
+        else:
+            number, at = _integer(data, at)
+        fields[number], at = _value(data, at, byte & 0x0F)
+
+
+def locate(file: Any, meta: Any, max_definition: int, max_repetition: int) -> Chunk:
+    """Where a column chunk's values lie in the open binary `file`; `meta` is pyarrow's ColumnChunkMetaData.
+
+    A chunk that cannot be mapped (compressed, dictionary, several pages, nulls) is `Chunk(DECODE)`.
+    """
+    physical = meta.physical_type
+    if meta.compression != "UNCOMPRESSED" or meta.has_dictionary_page or physical not in (*_WIDTH, "BOOLEAN"):
+        return Chunk()
+    is_list = max_repetition == 1
+    if max_definition != max_repetition or max_repetition > 1 or (is_list and physical == "BOOLEAN"):
+        return Chunk()  # optional: rows may be null; lists of lists and of booleans: decoded
+    file.seek(meta.data_page_offset)
+    raw = file.read(min(meta.total_compressed_size, 512))
+    try:
+        header, length = _struct(raw, 0)
+        page = header[5]
+        whole = length + header[3] == meta.total_compressed_size and header[2] == header[3]
+        plain = header[1] == _DATA_PAGE and page[2] == _PLAIN and page[1] == meta.num_values
+    except (IndexError, KeyError, ValueError):
+        return Chunk()
+    if not (whole and plain):
+        return Chunk()
+    crc = header[4] & 0xFFFF_FFFF if 4 in header else -1
+    body, size = meta.data_page_offset + length, header[3]
+    if physical == "BOOLEAN":
+        return Chunk(BITS, body, meta.num_values, body, size, crc) if size == (page[1] + 7) // 8 else Chunk()
+    skipped = _levels(file, body, size) if is_list else 0
+    width = _WIDTH[physical]
+    if skipped < 0 or (size - skipped) % width or (not is_list and size != page[1] * width):
+        return Chunk()
+    kind = LIST if is_list else FIXED
+    return Chunk(kind, body + skipped, (size - skipped) // width, body, size, crc)
+
+
+def _levels(file: Any, body: int, size: int) -> int:
+    """Bytes of the repetition and definition levels at the start of a list's page, each after its length."""
+    at = 0
+    for _ in range(2):
+        file.seek(body + at)
+        at += 4 + int.from_bytes(file.read(4), "little")
+        if at > size:
+            return -1
+    return at

@@ -1,0 +1,92 @@
+"""One part of a snapshot: a Parquet file whose columns are read by row group, mapped where its layout allows.
+
+Invariant: a part's content never changes; where the file is not what its name and the log say, reading raises
+StoreError with file, column and row group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tagsel.store import columns as cols
+from tagsel.store.columns import DTYPES, Array
+from tagsel.store.duplicates import Marks
+from tagsel.store.pages import DECODE
+from tagsel.store.zones import Kind, Zone, Zones, chunk, read_values
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a snapshot; `groups` are the rows of its row groups, `columns` the physical columns that it has."""
+
+    name: str
+    path: Path
+    rows: int
+    bytes: int
+    groups: tuple[int, ...]
+    columns: frozenset[str]
+    first_row: int = field(default=0, compare=False)  # in the snapshot
+    kinds: Mapping[str, Kind] = field(default_factory=dict, compare=False, repr=False)  # of its own columns
+    marks: Marks | None = field(default=None, compare=False, repr=False)
+
+    def read(self, group: int, columns: Iterable[str]) -> dict[str, Array]:
+        """Values of a row group, one read-only array a column that the part has; absent columns are left out.
+
+        Scalars: (rows,). Lists: the values of all rows one after another; lengths are in the counter's column.
+        bits32 and bits64 come as uint32 and uint64, strings as an object array. Mapped columns are views of the
+        file. StoreError: the file is gone, cut short or damaged (file, column and row group named).
+        """
+        wanted = [c for c in columns if c in self.columns]
+        if not wanted:
+            return {}
+        identity = cols.identity(self.path, self.bytes)
+        return {c: self._values(identity, group, c) for c in wanted}
+
+    def _values(self, identity: cols.Identity, group: int, column: str) -> Array:
+        kind = self.kinds[column]
+        if kind[0] == "string":
+            codes, names = self.read_codes(group, column)
+            return np.array(names, object)[codes]
+        block = self._zones.block(column)
+        where = chunk(block, group)
+        if where.kind == DECODE and not kind[1] and DTYPES[kind[0]].kind in "iu" and block[0, group] == block[1, group]:
+            values = np.full(self.groups[group], block[0, group]).astype(DTYPES[kind[0]])
+            values.flags.writeable = False
+            return values  # one value in the whole row group (a menu): no need to decompress it
+        return read_values(identity, group, column, where, kind)
+
+    def read_codes(self, group: int, column: str) -> tuple[Array, list[str]]:
+        """A string column of a row group as codes, (rows,) int32, into the list of distinct strings beside it."""
+        array = cols.decode_arrow(cols.identity(self.path, self.bytes), group, column, dictionary=True)
+        encoded = array if hasattr(array, "dictionary") else array.dictionary_encode()
+        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return codes, encoded.dictionary.to_pylist()
+
+    def zones(self, columns: Iterable[str]) -> dict[str, Zone]:
+        """Bounds by row group of those columns that the part has; strings have none and are left out."""
+        known = (c for c in columns if c in self.kinds and self.kinds[c][0] != "string")
+        return {c: self._zones.zone(c) for c in known}
+
+    @cached_property
+    def _zones(self) -> Zones:
+        return Zones(self.path, self.bytes, len(self.groups), self.kinds)
+
+    def lumi_counts(self, group: int) -> tuple[Array, Array, Array]:
+        """Luminosity blocks of a row group: run int32, lumi int32, events int64, (n_blocks,) each, sorted."""
+        offsets, run, lumi, events = self._zones.lumis()
+        of = slice(int(offsets[group]), int(offsets[group + 1]))
+        return run[of], lumi[of], events[of]
+
+    def duplicates(self, group: int) -> Array | None:
+        """Rows of a row group that repeat the (run, event) of a row of the snapshot that comes first, (rows,) bool.
+
+        First is the one with the lowest (AOD GUID, AOD entry); None when the row group has no such row.
+        """
+        if self.marks is None:
+            return None
+        return self.marks.within(self.first_row + sum(self.groups[:group]), self.groups[group])

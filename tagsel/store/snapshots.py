@@ -1,0 +1,106 @@
+"""A snapshot: a numbered, unchanging state of a dataset, opened with JSON and NumPy alone.
+
+Invariant: parts come in the order of commits, then in the order given to the commit; never in that of a listing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tagsel.schema import Menu, Schema
+from tagsel.store import disk
+from tagsel.store.duplicates import Marks
+from tagsel.store.layout import Source
+from tagsel.store.log import State, commits_folder
+from tagsel.store.parts import Part
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state of the dataset in `folder`; nothing is read before it is asked for."""
+
+    folder: Path
+    state: State = field(repr=False)
+
+    @property
+    def number(self) -> int:
+        """Its number: 0 is the empty dataset, each commit adds one."""
+        return self.state.number
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts, duplicates included."""
+        return self.state.rows
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(p.bytes for p in self.state.parts)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The attributes of the dataset; a part may lack some of them."""
+        return Schema.from_json(self._document(self.state.schema))
+
+    @cached_property
+    def menus(self) -> Mapping[int, Menu]:
+        """Trigger menus by id."""
+        documents = [self._document(name) for name in self.state.menus]
+        return {int(d["id"]): Menu.from_json(d["menu"]) for d in documents}
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Its parts in order."""
+        marks = Marks(duplicates_path(self.folder, self.number))
+        types = {a.column: (a.type, a.is_list) for a in self.schema}
+        kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        made, row = [], 0
+        for p in self.state.parts:
+            if p.columns not in kinds:
+                kinds[p.columns] = {c: types[c] for c in self._document(p.columns)}
+            of = kinds[p.columns]
+            part = Part(
+                p.name, self.folder / p.name, p.rows, p.bytes, p.groups, frozenset(of), row, of, marks
+            )
+            made.append(part)
+            row += p.rows
+        marks.parts = tuple(made)
+        return marks.parts
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """Ingested files in order, those of 0 rows included; `first_row` is a row of the snapshot."""
+        found = []
+        for name, base in self.state.sources:
+            record = self._document(name)
+            for first, raw in record["sources"]:
+                source = Source.from_json(raw)
+                found.append(replace(source, first_row=base + first + source.first_row))
+        return tuple(found)
+
+    @property
+    def source_guids(self) -> frozenset[str]:
+        """GUIDs of all ingested files, without reading their bookkeeping."""
+        return frozenset(self.state.guids)
+
+    def duplicate_rows(self) -> int:
+        """Rows that repeat the (run, event) of another row."""
+        return len(self.marks.rows())
+
+    @property
+    def marks(self) -> Marks:
+        """Its duplicate marks."""
+        held = self.parts[0].marks if self.parts else None
+        return held or Marks(duplicates_path(self.folder, self.number))
+
+    def _document(self, name: str) -> Any:
+        return disk.read_document(commits_folder(self.folder), name)
+
+
+def duplicates_path(folder: Path, number: int) -> Path:
+    """Where the duplicate marks of a snapshot lie."""
+    return folder / "_tagsel" / f"duplicates-{number}.npy"

@@ -1,0 +1,171 @@
+"""A TAG dataset on disk: a Delta table over our own parts, and its numbered snapshots.
+
+Invariant: a snapshot's rows and their order never change; what differs between snapshots is said by the log alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tagsel.errors import StoreError
+from tagsel.schema import Menu, Schema
+from tagsel.store import checks, disk, log, pins, upkeep
+from tagsel.store.commits import Change, commit, create
+from tagsel.store.layout import NewPart, Source
+from tagsel.store.log import State
+from tagsel.store.snapshots import Snapshot
+from tagsel.store.upkeep import CompactPlan
+
+@dataclass(frozen=True)
+class Table:
+    """The dataset in `folder`. Open one with `Table.open`, make one with `Table.create`."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path, schema: Schema) -> Table:
+        """Make an empty dataset, snapshot 0, in an empty or missing folder. StoreError: there is one already."""
+        checks.ids(schema)
+        create(folder, schema)
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Table:
+        """The dataset in `folder`. StoreError: there is none."""
+        if not log.entry_path(folder, 0).exists() and not (folder / "_delta_log").is_dir():
+            raise StoreError(f"no dataset in {folder}: it has no _delta_log", path=str(folder))
+        return cls(folder)
+
+    def snapshot(self, number: int | None = None) -> Snapshot:
+        """Snapshot `number`, or the latest. StoreError: there is none of that number, or its parts are gone."""
+        newest = log.latest(self.folder)
+        if number is None or number == newest.number:
+            return Snapshot(self.folder, newest)
+        if not 0 <= number < newest.number:
+            raise StoreError(
+                f"dataset {self.folder.name} has no snapshot {number}: it has 0 to {newest.number}",
+                snapshot=number,
+                newest=newest.number,
+            )
+        state = log.at(self.folder, number)
+        self._check_whole(state)
+        return Snapshot(self.folder, state)
+
+    def _check_whole(self, state: State) -> None:
+        for part in state.parts:
+            if not (self.folder / part.name).exists():
+                raise StoreError(
+                    f"snapshot {state.number} of {self.folder.name} is no longer whole: part {part.name} was removed "
+                    "by gc, or from outside",
+                    hint="pin snapshots that must stay readable; the latest snapshot is not concerned",
+                    snapshot=state.number,
+                    path=str(self.folder / part.name),
+                )
+
+    def snapshots(self) -> list[int]:
+        """Numbers of all snapshots, ascending."""
+        return list(range(log.latest(self.folder).number + 1))
+
+    def append(
+        self,
+        parts: Sequence[NewPart],
+        schema: Schema,
+        menus: Mapping[int, Menu],
+        sources: Sequence[Source] = (),
+        *,
+        evolve: bool = False,
+    ) -> Snapshot:
+        """Commit `parts`, whose columns are those of `schema`, and files of 0 rows as `sources`.
+
+        Columns that are missing or extra against the dataset are refused unless `evolve`, which takes them as missing;
+        another type is always refused. Concurrent writers wait for each other, and all land. StoreError also
+        for a part or a source's GUID that the dataset has already.
+        """
+
+        def change(state: State) -> Change:
+            mine = Snapshot(self.folder, state).schema
+            merged = checks.merged(mine, schema, evolve, self.folder.name)
+            checks.fresh(state, parts, sources)
+            commits = log.commits_folder(self.folder)
+            records = tuple(checks.record(self.folder, p, schema, evolve) for p in parts)
+            documents = [{"id": i, "menu": m.to_json()} for i, m in sorted(menus.items())]
+            record = {
+                "op": "append",
+                "schema": disk.write_document(commits, merged.to_json()),
+                "menus": [disk.write_document(commits, d) for d in documents],
+                "parts": [asdict(r) for r in records],
+                "sources": checks.placed(parts, sources),
+                "guids": sorted({s.guid for s in (*(s for p in parts for s in p.sources), *sources) if s.guid}),
+            }
+            return Change(record, merged, records)
+
+        return commit(self.folder, change)
+
+    def restore(self, number: int) -> Snapshot:
+        """A new snapshot with the content of snapshot `number`. StoreError: its parts are gone."""
+        self.snapshot(number)
+
+        def change(state: State) -> Change:
+            wanted = log.at(self.folder, number)
+            self._check_whole(wanted)
+            have, want = set(state.parts), set(wanted.parts)
+            added = tuple(p for p in wanted.parts if p not in have)
+            removed = tuple(p for p in state.parts if p not in want)
+            record = {"op": "restore", "of": number, "state": asdict(wanted)}
+            return Change(record, Snapshot(self.folder, wanted).schema, added, removed)
+
+        return commit(self.folder, change)
+
+    def compact(self, *, dry_run: bool = False) -> CompactPlan | Snapshot:
+        """Pack neighbouring small parts into parts of 1 to 8 million rows, order and content kept.
+
+        With `dry_run` the plan, else the new snapshot (the latest one when there is nothing to pack). The old parts
+        stay until `gc`.
+        """
+        snapshot = self.snapshot()
+        plan = upkeep.plan(snapshot)
+        if dry_run or not plan.bins:
+            return plan if dry_run else snapshot
+        packed = [upkeep.pack(snapshot, names) for names in plan.bins]
+
+        def change(state: State) -> Change:
+            records = tuple(checks.record(self.folder, new, schema, False) for new, schema in packed)
+            gone = {n for names in plan.bins for n in names}
+            removed = tuple(p for p in state.parts if p.name in gone)
+            if len(removed) != len(gone):
+                raise StoreError("the dataset changed while it was compacted: parts are gone", hint="compact again")
+            bins = [[list(names), asdict(r)] for names, r in zip(plan.bins, records, strict=True)]
+            return Change({"op": "compact", "bins": bins}, snapshot.schema, records, removed)
+
+        return commit(self.folder, change)
+
+    def pin(self, number: int, reason: str) -> None:
+        """Keep the parts of a snapshot from ever being removed, for `reason` (a list, an output, a tag)."""
+        with disk.locked(self.folder / "_tagsel"):
+            snapshot = self.snapshot(number)
+            pins.add(self.folder, number, reason)
+            log.write_manifest(self.folder, snapshot.state)
+
+    def unpin(self, number: int, reason: str | None = None) -> None:
+        """Take back a pin; without `reason` all of the snapshot's."""
+        with disk.locked(self.folder / "_tagsel"):
+            pins.remove(self.folder, number, reason)
+
+    def pins(self) -> dict[int, tuple[str, ...]]:
+        """Pinned snapshots and the reasons."""
+        return pins.read(self.folder)
+
+    def gc(self, *, dry_run: bool, grace_s: float) -> list[Path]:
+        """Remove what no snapshot needs and has not changed for `grace_s` seconds; the files, removed or to be.
+
+        That is: temporary files, parts of no snapshot, parts that the latest and the pinned snapshots lack.
+        """
+        with disk.locked(self.folder / "_tagsel"):
+            found = upkeep.garbage(self.folder, grace_s)
+            if not dry_run:
+                with disk.saying("clean up", self.folder):
+                    for path in found:
+                        path.unlink(missing_ok=True)
+        return found

@@ -1,0 +1,272 @@
+"""Zones: what is known of each column of each row group without reading it, kept in one sidecar file a part.
+
+The sidecar also says where the values lie (so that mapping needs no Parquet reader) and holds the small table
+(run, lumi) → events. It is a cache: deleted or damaged, it is rebuilt by reading the part. Its columns are found
+by the hash of their name and lie apart, so reading the zones of 3 columns costs the same in a part of 10 or of
+1,000 columns. Invariant: what it says is what the part's own bytes say.
+
+File, little-endian: header (magic, columns, groups, rows of the small table, CRC of header and directory), directory
+(16 B a column, sorted by hash), one block a column (`FIELDS` × groups × 8 B), the small table. Version: in the magic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tagsel.store import columns as cols
+from tagsel.store import disk, pages
+from tagsel.store.columns import DTYPES, Array, Identity
+from tagsel.store.pages import DECODE, Chunk
+
+Answer = TypeVar("Answer")
+Kind = tuple[str, bool]
+"""An attribute type and whether the column is a list."""
+
+_MAGIC = b"TAGSELZ1"
+_HEADER = struct.Struct("<8sIIQI4x")
+_ENTRY = np.dtype([("hash", "<u8"), ("crc", "<u4"), ("type", "u1"), ("list", "u1"), ("pad", "<u2")])
+_TYPES = tuple(DTYPES)
+FIELDS = ("min", "max", "ored", "anded", "nan", "n", "kind", "start", "count", "body", "size", "crc")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """Bounds of a column, one value a row group; of a list, over all its values together.
+
+    `min` and `max` are in the column's type (booleans: uint8 0 or 1; words of bits: unsigned) and leave NaN out;
+    where `n - nan_count` is 0 there is no value and they mean nothing. `nan_count` is -1 where unknown. `ored` and
+    `anded` are the union and intersection of words of bits (None for other types). `n` counts values, int64.
+    """
+
+    min: Array
+    max: Array
+    nan_count: Array
+    n: Array
+    ored: Array | None = None
+    anded: Array | None = None
+
+
+def sidecar_path(part: Path) -> Path:
+    """Where the sidecar of a part lies."""
+    return part.parent / "_tagsel" / "zones" / f"{part.stem}.zones"
+
+
+class Sidecar:
+    """One part's sidecar, read piece by piece; `data` holds all of it where the file could not be written."""
+
+    def __init__(self, path: Path, groups: int, data: bytes | None = None) -> None:
+        self.path = path
+        self.groups = groups
+        self._data = data
+        self._blocks: dict[str, Array] = {}
+        header = self._bytes(0, _HEADER.size)
+        magic, ncols, ngroups, self._lumis, crc = _HEADER.unpack(header)
+        raw = self._bytes(_HEADER.size, ncols * _ENTRY.itemsize)
+        if magic != _MAGIC or ngroups != groups or zlib.crc32(header[:24] + raw) != crc:
+            raise ValueError("not a sidecar of this part")
+        self._directory = np.frombuffer(raw, _ENTRY)
+        self._start = _HEADER.size + len(raw)
+        self._block_size = len(FIELDS) * groups * 8
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        if self._data is not None:
+            data = self._data[offset : offset + size]
+        else:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                data = file.read(size)
+        if len(data) != size:
+            raise ValueError("the sidecar is too short")
+        return data
+
+    def block(self, column: str) -> Array:
+        """The fields of a column: (len(FIELDS), groups) int64. Errors: ValueError when absent or damaged."""
+        if column not in self._blocks:
+            wanted = _hash(column)
+            at = int(np.searchsorted(self._directory["hash"], wanted))
+            if at == len(self._directory) or self._directory["hash"][at] != wanted:
+                raise ValueError(f"the sidecar knows no column {column}")
+            raw = self._bytes(self._start + at * self._block_size, self._block_size)
+            if zlib.crc32(raw) != self._directory["crc"][at]:
+                raise ValueError(f"the sidecar's column {column} is damaged")
+            self._blocks[column] = np.frombuffer(raw, "<i8").reshape(len(FIELDS), self.groups)
+        return self._blocks[column]
+
+    def lumis(self) -> tuple[Array, Array, Array, Array]:
+        """The small table: group offsets (groups + 1), run int32, lumi int32, events int64, sorted within a group."""
+        start = self._start + len(self._directory) * self._block_size
+        raw = self._bytes(start, 8 * (self.groups + 1) + 16 * self._lumis + 4)
+        body = raw[:-4]
+        if zlib.crc32(body) != int.from_bytes(raw[-4:], "little"):
+            raise ValueError("the sidecar's table of luminosity blocks is damaged")
+        offsets = np.frombuffer(body, "<i8", self.groups + 1)
+        n = np.frombuffer(body, "<i8", self._lumis, offsets.nbytes)
+        run = np.frombuffer(body, "<i4", self._lumis, offsets.nbytes + n.nbytes)
+        lumi = np.frombuffer(body, "<i4", self._lumis, offsets.nbytes + n.nbytes + run.nbytes)
+        return offsets, run, lumi, n
+
+
+def _hash(column: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.sha256(column.encode()).digest()[:8], "little"))
+
+
+@lru_cache(maxsize=16_384)
+def _opened(part: Path, groups: int) -> Sidecar:
+    return Sidecar(sidecar_path(part), groups)
+
+
+@dataclass(frozen=True)
+class Zones:
+    """The sidecar of one part, rebuilt by reading the part where it is absent or damaged."""
+
+    part: Path
+    size: int | None  # bytes of the part by the log
+    groups: int
+    kinds: Mapping[str, Kind]  # all columns of the part
+
+    def block(self, column: str) -> Array:
+        """The fields of a column, (len(FIELDS), groups) int64. StoreError: the part itself is damaged."""
+        return self._ask(lambda sidecar: sidecar.block(column))
+
+    def zone(self, column: str) -> Zone:
+        """Bounds of a column by row group; not for strings."""
+        return zone(self.block(column), self.kinds[column])
+
+    def lumis(self) -> tuple[Array, Array, Array, Array]:
+        """As `Sidecar.lumis`."""
+        return self._ask(Sidecar.lumis)
+
+    def _ask(self, question: Callable[[Sidecar], Answer]) -> Answer:
+        try:
+            return question(_opened(self.part, self.groups))
+        except (OSError, ValueError):
+            rebuilt = build(cols.identity(self.part, self.size), self.kinds)
+        _opened.cache_clear()
+        try:
+            return question(_opened(self.part, self.groups))
+        except (OSError, ValueError):  # a read-only dataset: from memory
+            return question(Sidecar(sidecar_path(self.part), self.groups, rebuilt))
+
+
+def chunk(block: Array, group: int) -> Chunk:
+    """Where the values of a row group lie, from a column's block."""
+    return Chunk(*(int(v) for v in block[6:, group]))
+
+
+def zone(block: Array, kind: Kind) -> Zone:
+    """A column's block as a Zone."""
+    dtype = DTYPES[kind[0]]
+    if dtype.kind == "f":
+        low, high = (block[i].view("<f8").astype(dtype) for i in (0, 1))
+        return Zone(low, high, block[4], block[5])
+    if dtype.kind == "u":
+        low, high, ored, anded = (block[i].view("<u8").astype(dtype) for i in range(4))
+        return Zone(low, high, block[4], block[5], ored, anded)
+    low, high = (block[i].astype(np.uint8 if dtype.kind == "b" else dtype) for i in (0, 1))
+    return Zone(low, high, block[4], block[5])
+
+
+def build(part: Identity, kinds: Mapping[str, Kind]) -> bytes:
+    """Make the sidecar of a part by reading all its columns; written beside it where that is possible."""
+    path = Path(part[0])
+    meta = cols.metadata(part)
+    groups = meta.num_row_groups
+    leaf = {meta.schema.column(i).path.partition(".")[0]: i for i in range(meta.num_columns)}
+    blocks: dict[str, Array] = {c: np.zeros((len(FIELDS), groups), "<i8") for c in kinds}
+    with disk.saying("read", path), path.open("rb") as file:
+        for group in range(groups):
+            row_group = meta.row_group(group)
+            for column, kind in kinds.items():
+                described = meta.schema.column(leaf[column])
+                where = pages.locate(
+                    file,
+                    row_group.column(leaf[column]),
+                    described.max_definition_level,
+                    described.max_repetition_level,
+                )
+                blocks[column][6:, group] = astuple(where)
+                if kind[0] != "string":
+                    values = read_values(part, group, column, where, kind)
+                    blocks[column][:6, group] = _bounds(values, DTYPES[kind[0]])
+                else:
+                    blocks[column][5, group] = row_group.column(leaf[column]).num_values
+    data = _encode(blocks, kinds, _lumi_table(part, blocks, kinds))
+    with contextlib.suppress(OSError):  # a cache: a read-only or full disk is no error here
+        target = sidecar_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_file(target, data)
+    return data
+
+
+def read_values(part: Identity, group: int, column: str, where: Chunk, kind: Kind) -> Array:
+    """The values of one column of one row group, mapped or decoded."""
+    dtype = DTYPES[kind[0]]
+    if where.kind == DECODE:
+        return cols.decode(part, group, column, dtype, kind[1])
+    return cols.map_chunk(part, group, column, where, dtype)
+
+
+def _bounds(values: Array, dtype: np.dtype[Any]) -> Array:
+    """min, max, ored, anded, NaN count and number of values, each as 8 bytes."""
+    fields = np.zeros(6, "<i8")
+    fields[5] = len(values)
+    if dtype.kind == "f":
+        low, high = (values.min(), values.max()) if len(values) else (np.nan, np.nan)
+        if np.isnan(low):
+            fields[4] = np.count_nonzero(np.isnan(values))
+            finite = values[~np.isnan(values)]
+            low, high = (finite.min(), finite.max()) if len(finite) else (np.nan, np.nan)
+        fields[:2].view("<f8")[:] = low, high
+    elif dtype.kind == "u":
+        if len(values):
+            either, both = np.bitwise_or.reduce(values), np.bitwise_and.reduce(values)
+            fields[:4].view("<u8")[:] = values.min(), values.max(), either, both
+    elif len(values):
+        fields[:2] = values.min(), values.max()
+    return fields
+
+
+def _lumi_table(part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str, Kind]) -> list[tuple[Array, Array]]:
+    """Per row group: the distinct run << 32 | lumi, sorted, and their events."""
+    table = []
+    for group in range(blocks["run"].shape[1]):
+        run, lumi = (
+            read_values(part, group, c, chunk(blocks[c], group), kinds[c]).astype(np.int64) for c in ("run", "lumi")
+        )
+        table.append(np.unique(run << 32 | lumi, return_counts=True))
+    return table
+
+
+def _encode(blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]]) -> bytes:
+    names = sorted(blocks, key=_hash)
+    raw = [blocks[c].tobytes() for c in names]
+    rows = [
+        (_hash(c), zlib.crc32(r), _TYPES.index(kinds[c][0]), kinds[c][1], 0) for c, r in zip(names, raw, strict=True)
+    ]
+    directory = np.array(rows, _ENTRY).tobytes()
+    keys = np.concatenate([k for k, _ in lumis]) if lumis else np.zeros(0, np.int64)
+    counts = np.concatenate([n for _, n in lumis]) if lumis else np.zeros(0, np.int64)
+    offsets = np.cumsum([0, *(len(k) for k, _ in lumis)])
+    small = b"".join(
+        a.tobytes()
+        for a in (
+            offsets.astype("<i8"),
+            counts.astype("<i8"),
+            (keys >> 32).astype("<i4"),
+            (keys & 0xFFFF_FFFF).astype("<i4"),
+        )
+    )
+    head = struct.pack("<8sIIQ", _MAGIC, len(names), len(lumis), len(keys))
+    header = head + struct.pack("<I4x", zlib.crc32(head + directory))
+    return b"".join([header, directory, *raw, small, struct.pack("<I", zlib.crc32(small))])
+
