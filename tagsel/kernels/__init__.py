@@ -1,0 +1,6 @@
+"""Arithmetic on plain arrays: elementary functions of our own, kinematics, exact integers, values by event.
+
+`elementary`, `physics`, `segments` and `integers` need NumPy alone; `jit` hands out the same functions
+compiled by numba, which it loads when it is first asked. Invariant: the room knows arrays and nothing else of
+tagsel.
+"""
