@@ -26,6 +26,12 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 
 STAGES = ("esd", "raw")
 
+KNOWN = frozenset(
+    {*ALIASES, *(a for aliases in ALIASES.values() for a in aliases), "sample"}
+    | {f"{stage}_{what}" for stage in STAGES for what in ("guid", "entry")}
+)
+"""Every column name that has a meaning here."""
+
 
 def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -> EventList:
     """A list from columns by name (see `EventList.columns`; names of `ALIASES` too) and the header with them.

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tagsel.aside import aside
 from tagsel.errors import EventListError, did_you_mean
-from tagsel.events.assemble import from_columns
+from tagsel.events.assemble import KNOWN, from_columns
 from tagsel.events.eventlist import EventList
 from tagsel.events.forms import WRITERS, parse_json, parse_text
 from tagsel.events.parquet import read_parquet
@@ -28,7 +28,7 @@ def read_events(path: Path | str) -> EventList:
             magic = file.read(4)
             content = b"" if magic == b"PAR1" else magic + file.read()
         if magic == b"PAR1":
-            return from_columns(*read_parquet(path))
+            return from_columns(*read_parquet(path, KNOWN))
         return parse_json(content) if content.lstrip().startswith(b"{") else parse_text(content)
     except OSError as error:
         raise EventListError(f"event list {path}: {error.strerror}", path=str(path)) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +76,8 @@ def write_parquet(path: Path | str, columns: Columns, header: Mapping[str, objec
         )  # fmt: skip
 
 
-def read_parquet(path: Path | str) -> tuple[Columns, dict[str, object] | None]:
-    """(columns, header) of a Parquet file; the header is None where the file is not one of ours.
+def read_parquet(path: Path | str, known: Collection[str]) -> tuple[Columns, dict[str, object] | None]:
+    """(columns, header) of a Parquet file; of one that is not ours the `known` columns, and no header.
 
     EventListError, naming the file, for one that is truncated, damaged, newer than this program, or has
     nulls.
@@ -87,20 +87,31 @@ def read_parquet(path: Path | str) -> tuple[Columns, dict[str, object] | None]:
 
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            metadata = file.schema_arrow.metadata or {}
-            header = _header(path, metadata) if MARK in metadata else None
-            table = file.read()
-    except (pa.ArrowException, OSError) as error:
+            metadata = file.metadata.metadata or {}
+            ours = _is_ours(Path(path))
+            table = file.read(None if ours else [n for n in file.schema_arrow.names if n in known])
+            names = table.column_names  # decoded here, so that damaged names are found here
+        header = _header(path, metadata) if ours else None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise EventListError(f"{path}: damaged or no Parquet file: {error}", path=str(path)) from error
-    columns = from_table(table, str(path))
+    columns = from_table(table, names, str(path))
     if header is not None and header.get("content") != checksum(columns):
         raise EventListError(f"{path}: the columns are not those that were written", path=str(path))
     return columns, header
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether the footer holds our name at all: damage must not make the file a stranger's."""
+    with path.open("rb") as file:
+        size = file.seek(-8, 2)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, size - length))
+        return HEADER in file.read()
+
+
 def _header(path: Path | str, metadata: Mapping[bytes, bytes]) -> dict[str, object]:
     """The header of one of our files, its version and checksum verified."""
-    version = metadata[MARK]
+    version = metadata.get(MARK, b"")
     if version != str(VERSION).encode():
         raise EventListError(
             f"{path}: event list of version {version.decode('ascii', 'replace')}; known is {VERSION}",
@@ -114,12 +125,12 @@ def _header(path: Path | str, metadata: Mapping[bytes, bytes]) -> dict[str, obje
     return header
 
 
-def from_table(table: pa.Table, where: str) -> Columns:
+def from_table(table: pa.Table, names: Sequence[str], where: str) -> Columns:
     """The columns of an Arrow table as arrays, strings as `Names`; EventListError at `where` for nulls."""
     import pyarrow as pa
 
     columns: dict[str, npt.NDArray[np.integer] | Names] = {}
-    for name, chunked in zip(table.column_names, table.columns, strict=True):
+    for name, chunked in zip(names, table.columns, strict=True):
         if chunked.null_count:
             raise EventListError(f"{where}: column {name} has nulls", path=where, column=name)
         if _is_text(chunked.type):
@@ -128,8 +139,10 @@ def from_table(table: pa.Table, where: str) -> Columns:
             if isinstance(joined, pa.ChunkedArray):
                 joined = joined.chunk(0) if joined.num_chunks else pa.array([], encoded.type)
             columns[name] = Names.of(joined.indices.to_numpy(), joined.dictionary.to_pylist())
-        else:
+        elif pa.types.is_integer(chunked.type):
             columns[name] = chunked.to_numpy()
+        else:
+            raise EventListError(f"{where}: column {name} holds {chunked.type}", path=where, column=name)
     return columns
 
 

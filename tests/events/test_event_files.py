@@ -1,0 +1,350 @@
+"""Event lists as files and streams: every form read back, every bad line named, every damage found."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagsel.errors import EventListError
+from tagsel.events import FORMS, EventList, Ledger, Reference, read_events, write_events
+from tagsel.events.forms import parse_json, parse_text, to_json
+
+GUIDS = ("0000000A-AAAA-BBBB-CCCC-000000000001", "0000000B-AAAA-BBBB-CCCC-000000000002")
+TEXT_FORMS = sorted(FORMS)
+
+rows = st.lists(
+    st.tuples(
+        st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1), st.integers(0, 1)
+    ),
+    unique_by=lambda row: (row[0], row[2]),
+    max_size=8,
+)
+
+
+def made(values: list[tuple[int, int, int, int]], **more: object) -> EventList:
+    run, lumi, event, file = (
+        np.array(c, np.int64) for c in (zip(*values, strict=True) if values else ((),) * 4)
+    )
+    return EventList.from_arrays(run, lumi, event, file, GUIDS, np.arange(len(values)), **more)  # type: ignore[arg-type]
+
+
+def sample() -> EventList:
+    return made(
+        [(7, 1, 10, 0), (7, 2, 11, 1), (8, 1, 2**53 + 1, 0)],
+        ledger=Ledger(accepted=3, rejected=37),
+        provenance={"cut": "count(Muon.pt > 10 GeV) >= 2", "datasets": ["data18.DoubleMuon.TAG@1"]},
+        references={"raw": Reference.of([0, 0, 1], GUIDS, [5, 6, 7])},
+    )
+
+
+def simulated() -> EventList:
+    return EventList.from_arrays(
+        [1, 1], [1, 1], [5, 5], [0, 0], GUIDS[:1], [0, 1], simulation=True, sample="mc.zmumu"
+    )
+
+
+# -- the .events file
+
+
+@pytest.mark.parametrize("make", [sample, simulated, lambda: made([]), lambda: simulated()[:0]])
+def test_feature_44_a_saved_list_is_read_back_whole(tmp_path: Path, make: Callable[[], EventList]) -> None:
+    events = make()
+    events.save(tmp_path / "a.events")
+    back = read_events(tmp_path / "a.events")
+    assert back == events
+    assert back.digest == events.digest
+    assert list(back) == list(events)
+    assert (back.ledger, back.provenance, back.simulation) == (
+        events.ledger,
+        events.provenance,
+        events.simulation,
+    )
+    assert list(back.references) == list(events.references)
+    for stage, reference in events.references.items():
+        assert back.stage(stage).guid.strings() == reference.guid.strings()
+        assert back.stage(stage).entry.tolist() == reference.entry.tolist()
+    if events.sample is not None and back.sample is not None:
+        assert back.sample.strings() == events.sample.strings()
+
+
+def test_feature_101_the_same_list_has_the_same_bytes(tmp_path: Path) -> None:
+    """Events in another order, in another process: the same file."""
+    values = [(run, 1, event, event % 2) for run in range(3) for event in range(500)]
+    random.Random(1).shuffle(values)
+    ordered = sorted(values, key=lambda row: (row[3], row[0], row[2]))
+    for name, order in (("a", values), ("b", ordered)):
+        run, lumi, event, file = (np.array(c, np.int64) for c in zip(*order, strict=True))
+        entry = run * 500 + event
+        EventList.from_arrays(run, lumi, event, file, GUIDS, entry, provenance={"cut": "true"}).save(
+            tmp_path / name
+        )
+    script = "import sys; from tagsel.events import read_events; read_events(sys.argv[1]).save(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", script, tmp_path / "a", tmp_path / "c"], check=True)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_every_damage_to_the_file_is_found(tmp_path: Path) -> None:
+    """A bit flipped anywhere, or a file cut anywhere, is refused or changes nothing that is read."""
+    sample().save(tmp_path / "a.events")
+    whole = (tmp_path / "a.events").read_bytes()
+    rng = random.Random(22)
+    for _ in range(1500):
+        place = rng.randrange(len(whole))
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << rng.randrange(8)
+        (tmp_path / "b.events").write_bytes(flipped)
+        assert _refused_or_equal(tmp_path / "b.events")
+    for _ in range(50):
+        (tmp_path / "b.events").write_bytes(whole[: rng.randrange(4, len(whole))])
+        with pytest.raises(EventListError, match=r"b\.events"):
+            read_events(tmp_path / "b.events")
+
+
+def _refused_or_equal(path: Path) -> bool:
+    try:
+        back = read_events(path)
+    except EventListError as error:
+        return str(path) in str(error)
+    expected = sample()
+    same = list(back) == list(expected) and back.digest == expected.digest
+    return same and (back.ledger, back.provenance) == (expected.ledger, expected.provenance)
+
+
+def test_a_list_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    sample().save(tmp_path / "a.events")
+    table = pq.read_table(tmp_path / "a.events")
+    newer = table.replace_schema_metadata({**table.schema.metadata, b"tagsel.events.version": b"2"})
+    pq.write_table(newer, tmp_path / "a.events")
+    with pytest.raises(EventListError, match="version 2; known is 1"):
+        read_events(tmp_path / "a.events")
+
+
+def test_events_exchanged_under_the_header_are_found(tmp_path: Path) -> None:
+    sample().save(tmp_path / "a.events")
+    table = pq.read_table(tmp_path / "a.events")
+    pq.write_table(table.slice(0, 2), tmp_path / "a.events")
+    with pytest.raises(EventListError, match="not those that were written"):
+        read_events(tmp_path / "a.events")
+
+
+def test_feature_46_parquet_of_other_programs(tmp_path: Path) -> None:
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"EventNumber": pa.array([11, 10], pa.uint64()), "RunNumber": [7, 7]}), path)
+    assert [(e.run, e.lumi, e.event, e.guid) for e in read_events(path)] == [(7, -1, 10, ""), (7, -1, 11, "")]
+    pq.write_table(pa.table({"run": [7], "event": [10], "guid": [GUIDS[0]], "entry": [4]}), path)
+    assert list(read_events(path)) == [(7, -1, 10, GUIDS[0], 4)]
+    pq.write_table(pa.table({"run": [7], "event": [10], "pt": [2.5], "note": [None]}), path)
+    assert list(read_events(path)) == [(7, -1, 10, "", -1)], "columns of no meaning here do not matter"
+    pq.write_table(pa.table({"run": [7.0], "event": [10]}), path)
+    with pytest.raises(EventListError, match="column run holds double"):
+        read_events(path)
+    pq.write_table(pa.table({"run": [7], "evnt": [10]}), path)
+    with pytest.raises(EventListError, match="no column event") as caught:
+        read_events(path)
+    assert str(path) in str(caught.value)
+    pq.write_table(pa.table({"run": [7, None], "event": [10, 11]}), path)
+    with pytest.raises(EventListError, match="column run has nulls"):
+        read_events(path)
+
+
+def test_provenance_that_json_cannot_hold(tmp_path: Path) -> None:
+    for bad in (float("nan"), {1, 2}):
+        with pytest.raises(EventListError, match="provenance that JSON cannot hold"):
+            made([(1, 1, 1, 0)], provenance={"x": bad}).save(tmp_path / "a.events")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- text
+
+
+@given(rows, st.sampled_from(TEXT_FORMS))
+def test_feature_46_text_is_read_back(values: list[tuple[int, int, int, int]], form: str) -> None:
+    events = made(values)
+    held = io.StringIO()
+    write_events(events, held, form)
+    back = parse_text(held.getvalue().encode())
+    assert back == events
+    kept = FORMS[form].fields
+    assert {tuple(getattr(e, f) for f in kept) for e in back} == {
+        tuple(getattr(e, f) for f in kept) for e in events
+    }
+    assert [line.split(FORMS[form].separator)[0] for line in held.getvalue().splitlines()] == [
+        str(e.run) for e in events
+    ], "no header, the list's order"
+
+
+@given(rows)
+def test_feature_46_json_is_read_back(values: list[tuple[int, int, int, int]]) -> None:
+    events = made(values, provenance={"cut": "é > 1"})
+    back = parse_json(to_json(events).encode())
+    assert list(back) == list(events)
+    assert (back.digest, back.provenance) == (events.digest, events.provenance)
+
+
+def test_json_holds_all_that_the_list_does() -> None:
+    for events in (sample(), simulated()):
+        document = json.loads(to_json(events))
+        assert document["digest"] == events.digest
+        assert len(document["list"]) == len(events)
+        back = parse_json(to_json(events).encode())
+        assert (back, back.ledger, list(back.references)) == (events, events.ledger, list(events.references))
+
+
+@pytest.mark.parametrize("form", [*TEXT_FORMS, "json", "parquet"])
+def test_any_form_is_read_by_its_content(tmp_path: Path, form: str) -> None:
+    write_events(sample(), tmp_path / "list", form)
+    assert read_events(tmp_path / "list") == sample()
+    write_events(made([]), tmp_path / "list", form)
+    assert read_events(tmp_path / "list") == made([]), "fault 25: no events in any form"
+    assert [p.name for p in tmp_path.iterdir()] == ["list"]
+
+
+def test_fault_24_comments_blank_lines_and_repeats() -> None:
+    text = b"\xef\xbb\xbf# picked by hand\r\n\r\n7:1:11\r\n  7 : 1 : 10  # the best\n\n7:1:11\n"
+    events = parse_text(text)
+    assert [(e.run, e.lumi, e.event, e.guid, e.entry) for e in events] == [
+        (7, 1, 10, "", -1),
+        (7, 1, 11, "", -1),
+    ]
+    assert events.provenance == {"imported": {"lines": 3, "repeated": 1}}
+
+
+def test_lower_case_guids_are_taken() -> None:
+    assert [e.guid for e in parse_text(f"7\t10  {GUIDS[0].lower()}\n".encode())] == [GUIDS[0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (b"7:1:10\n7:1\n", 2, "2 fields; expected '315267:93:197818706'"),
+        (b"# c\n\n7:1:10\n7:1:10:9\n", 4, "4 fields"),
+        (b"7:1:10\n7 10\n", 2, "1 fields"),
+        (b"7 10\n7 10 " + GUIDS[0].encode() + b"\n", 2, "3 fields; expected '315267 197818706'"),
+        (b"run:lumi:event\n", 1, "run 'run' is not a whole number"),
+        (b"7\n", 1, "'7' is no event; expected one of"),
+        (b"7:1:10,\n", 1, "event '10,' is not a whole number"),
+        (b"7:1:-10\n", 1, "event '-10' is not"),
+        (b"7:1:1e3\n", 1, "event '1e3' is not"),
+        (b"7:1:1_0\n", 1, "event '1_0' is not"),
+        (b"7:1:" + b"9" * 10_000 + b"\n", 1, "event '9999999999999999999999999999999999999999' is not"),
+        (b"7:1:9223372036854775808\n", 1, "from 0 to 9223372036854775807"),
+        (b"2147483648 1\n", 1, "run '2147483648' is not a whole number from 0 to 2147483647"),
+        (b"7:2147483648:1\n", 1, "lumi '2147483648' is not"),
+        (b"7 10 GUID\n", 1, "'GUID' is no GUID"),
+        ("7:1:١٠\n".encode(), 1, "not plain text"),
+        (b"7:1:10\n\x00\xff\n", 2, "not plain text"),
+        (b"7:1:10\n7:1:11\n7:2:10\n", 3, "run 7, event 10 is in luminosity block 1 above and in 2 here"),
+    ],
+)
+def test_fault_24_a_bad_line_is_named(tmp_path: Path, text: bytes, line: int, message: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(text)
+    with pytest.raises(EventListError) as caught:
+        read_events(path)
+    assert str(caught.value).startswith(f"event list {path}: line {line}: ")
+    assert message in str(caught.value)
+    assert (caught.value.fields["line"], caught.value.fields["path"]) == (line, str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"{", "no event list in JSON"),
+        (b"{}", "no event list in JSON: KeyError 'list'"),
+        (b'{"list": [{"run": 1}]}', "no column event"),
+        (b'{"list": [{"run": 1, "event": "2"}]}', "record 0: event is '2'"),
+        (b'{"list": [{"run": 1, "event": 2}, {"run": true, "event": 2}]}', "record 1: run is True"),
+        (b'{"list": [{"run": 1, "event": 2}, {"run": 1}]}', "no event list in JSON: KeyError 'event'"),
+        (b'{"list": [{"run": 1, "event": 9223372036854775808}]}', "record 0: event is 9223372036854775808"),
+        (b'{"list": [{"run": 1, "event": 2}], "digest": "00"}', "expected 00"),
+        (b'{"list":' * 100_000, "no event list in JSON: RecursionError"),
+    ],
+)
+def test_json_that_is_no_list(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(EventListError, match=message):
+        read_events(tmp_path / "a.json")
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    bare = EventList.from_arrays([7], [-1], [10])
+    with pytest.raises(EventListError, match="1 of 1 events do not know their lumi"):
+        write_events(bare, tmp_path / "a", "run:lumi:event")
+    with pytest.raises(EventListError, match="1 of 1 events do not know their guid"):
+        write_events(bare, tmp_path / "a", "run event guid")
+    with pytest.raises(EventListError, match="unknown form 'run-event'"):
+        write_events(bare, tmp_path / "a", "run-event")
+    with pytest.raises(EventListError, match="Parquet needs a file name"):
+        write_events(bare, io.StringIO(), "parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EventListError, match="No such file"):
+        read_events(tmp_path / "absent.events")
+    (tmp_path / "empty").write_bytes(b"")
+    assert len(read_events(tmp_path / "empty")) == 0
+
+
+@pytest.mark.real
+def test_a_published_list(real: Callable[[str], Path]) -> None:
+    events = read_events(real("bmm5RunLumiEventListFile.txt"))
+    assert len(events) == 15
+    assert (events[0].run, events[0].lumi) == (315642, 58)
+
+
+def test_text_needs_no_arrow(tmp_path: Path) -> None:
+    script = """if True:
+        import sys
+        from tagsel.events import EventList, read_events, write_events
+        events = EventList.from_arrays([7], [1], [10])
+        for form in ("run:lumi:event", "run event", "json"):
+            write_events(events, sys.argv[1], form)
+            assert read_events(sys.argv[1]) == events
+        assert "pyarrow" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", script, tmp_path / "a"], check=True)
+
+
+# -- streams
+
+
+def test_feature_97_arrow_without_a_copy() -> None:
+    events = sample()
+    table = pa.table(events)
+    assert table.column_names == ["run", "lumi", "event", "guid", "entry", "raw_guid", "raw_entry"]
+    for name, array in (("run", events.run), ("event", events.event), ("entry", events.entry)):
+        data = table[name].chunk(0).buffers()[1]
+        assert data is not None
+        assert data.address == array.ctypes.data
+    assert table["guid"].to_pylist() == [e.guid for e in events]
+
+
+def test_feature_97_polars_and_duckdb_read_it() -> None:
+    events = sample()
+    frame = pl.DataFrame(events)
+    assert frame["event"].to_list() == events.event.tolist()
+    assert frame["guid"].to_list() == [e.guid for e in events]
+    found = duckdb.sql("select run, count(*) as n from events group by run order by run").fetchall()
+    assert found == [(7, 2), (8, 1)]
+
+
+@pytest.mark.parametrize("empty", [made([]), simulated()[:0]])
+def test_fault_25_an_empty_list_streams(empty: EventList) -> None:
+    assert pa.table(empty).num_rows == 0
+    assert pl.DataFrame(empty).height == 0
+    assert duckdb.sql("select count(*) from empty").fetchall() == [(0,)]
