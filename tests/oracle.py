@@ -1,0 +1,295 @@
+"""The slow oracle: what a bound cut means for one row, in plain Python.
+
+Written from `tagsel/expr/nodes.py` and DESIGN §5 alone; it shares no code with the interpreter, the kernels or the
+SQL. Integers are Python's (exact), float64 is Python's float, float32 is a float rounded through four bytes.
+Missing is `MISSING`, which is not NaN. Elementary functions are our own by definition (their accuracy is tested
+against mpmath in tests/kernels), so they are taken from the kernels' one-value form.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from tagsel.expr.nodes import INT_MAX, INT_MIN, Node
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING = _Missing()
+
+Row = Mapping[str, Any]
+"""A row by column: int, float, bool, str, a list of these, or None where the block lacks the column.
+
+Words of 32 bits are unsigned ints; words of 64 bits are unsigned, too: their signed pattern is taken here.
+"""
+
+
+class Unanswerable(Exception):
+    """The row overflows, or takes % 0."""
+
+
+def to_f32(x: float) -> float:
+    """`x` rounded to the nearest float32, as a float."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", x))[0]
+    except OverflowError:
+        return math.copysign(math.inf, x)
+
+
+def signed(x: int) -> int:
+    """The 64-bit pattern `x` as a signed integer."""
+    x &= 2**64 - 1
+    return x - 2**64 if x >= 2**63 else x
+
+
+def oracle(node: Node, row: Row) -> bool:
+    """Whether `row` passes; raises Unanswerable."""
+    verdict = evaluate(node, row, None)
+    assert isinstance(verdict, bool)
+    return verdict
+
+
+def evaluate(node: Node, row: Row, index: int | None) -> Any:
+    """Value, MISSING or verdict of a node; inside an aggregate, `index` is the object's place in its list."""
+    op = node.op
+    if op in LEAVES:
+        return LEAVES[op](node, row, index)
+    if op == "aggregate":
+        return aggregate(node, row)
+    if op == "and":
+        for arg in node.args:
+            if not evaluate(arg, row, index):
+                return False
+        return True
+    if op == "or":
+        for arg in node.args:
+            if evaluate(arg, row, index):
+                return True
+        return False
+    if op == "not":
+        return not evaluate(node.args[0], row, index)
+    args = [evaluate(arg, row, index) for arg in node.args]
+    if op == "present":
+        return args[0] is not MISSING
+    if any(a is MISSING for a in args):
+        return False if op in ATOMS else MISSING
+    if op in ATOMS:
+        return ATOMS[op](node, *args)
+    return VALUES[op](node, *args)
+
+
+# leaves
+
+
+def word(node: Node, value: Any) -> Any:
+    """A stored value as the language sees it."""
+    if value is None:
+        return MISSING
+    return signed(value) if node.kind == "word" else value
+
+
+def column(node: Node, row: Row, index: int | None) -> Any:
+    return word(node, row.get(node.value))
+
+
+def element(node: Node, row: Row, index: int | None) -> Any:
+    name, counter, k = node.value
+    values, n = row.get(name), row.get(counter)
+    if values is None or n is None or k >= n:
+        return MISSING
+    return word(node, values[k])
+
+
+def slot(node: Node, row: Row, index: int | None) -> Any:
+    name, counter, k = node.value
+    value, n = row.get(name), row.get(counter)
+    if value is None or n is None or k >= n:
+        return MISSING
+    return word(node, value)
+
+
+def member(node: Node, row: Row, index: int | None) -> Any:
+    assert index is not None
+    if isinstance(node.value, tuple):
+        return word(node, row.get(node.value[index]))
+    values = row.get(node.value)
+    return MISSING if values is None else word(node, values[index])
+
+
+def trigger(node: Node, row: Row, index: int | None) -> Any:
+    menu = row.get(node.value.menu)
+    for menu_id, name, bit in node.value.bits:
+        if menu is not None and menu_id == menu:
+            value = row.get(name)
+            return MISSING if value is None else (value >> bit) & 1 == 1
+    return MISSING
+
+
+LEAVES = {
+    "const": lambda node, row, index: node.value,
+    "column": column,
+    "element": element,
+    "slot": slot,
+    "member": member,
+    "trigger": trigger,
+}
+
+
+# values
+
+
+def whole(x: int) -> int:
+    """`x`, if 64 bits hold it."""
+    if not INT_MIN <= x <= INT_MAX:
+        raise Unanswerable("overflow")
+    return x
+
+
+def number(node: Node, x: Any) -> Any:
+    """A result of the node's kind."""
+    if node.kind == "int":
+        return whole(x)
+    return to_f32(x) if node.kind == "f32" else float(x)
+
+
+def div(node: Node, a: float, b: float) -> float:
+    if b == 0:
+        if a == 0 or a != a:
+            return math.nan
+        return math.copysign(math.inf, math.copysign(1, a) * math.copysign(1, b))
+    return a / b
+
+
+def mul(node: Node, a: Any, b: Any) -> Any:
+    return number(node, a * b)
+
+
+def mod(node: Node, a: int, b: int) -> int:
+    if b == 0:
+        raise Unanswerable("% 0")
+    return a % b
+
+
+def shl(node: Node, a: int, n: int) -> int:
+    return signed(a << n) if node.kind == "word" else whole(a << n)
+
+
+def shr(node: Node, a: int, n: int) -> int:
+    return signed((a & (2**64 - 1)) >> n) if node.kind == "word" else a >> n
+
+
+def pick(node: Node, a: Any, b: Any) -> Any:
+    if a != a:
+        return b
+    return b if (b < a if node.value == "min2" else b > a) else a
+
+
+def call(node: Node, *args: float) -> float:
+    import numpy as np
+
+    from tagsel.expr.functions import numpy_function
+
+    with np.errstate(all="ignore"):
+        return float(numpy_function(node.value)(*(np.float64(a) for a in args)))
+
+
+def cast(node: Node, a: Any) -> Any:
+    return int(a) if node.kind == "int" else float(a)
+
+
+VALUES = {
+    "cast": cast,
+    "neg": lambda node, a: number(node, -a),
+    "abs": lambda node, a: number(node, abs(a)),
+    "add": lambda node, a, b: number(node, a + b),
+    "sub": lambda node, a, b: number(node, a - b),
+    "mul": mul,
+    "div": div,
+    "mod": mod,
+    "bit_and": lambda node, a, b: a & b,
+    "bit_or": lambda node, a, b: a | b,
+    "bit_xor": lambda node, a, b: a ^ b,
+    "bit_not": lambda node, a: ~a,
+    "shl": shl,
+    "shr": shr,
+    "pick": pick,
+    "call": call,
+}
+
+
+# verdicts
+
+
+def compare(node: Node, a: Any, b: Any) -> bool:
+    return {
+        "<": lambda: a < b,
+        "<=": lambda: a <= b,
+        ">": lambda: a > b,
+        ">=": lambda: a >= b,
+        "==": lambda: a == b,
+        "!=": lambda: a != b,
+    }[node.value]()
+
+
+def in_lumi(node: Node, run: int, lumi: int) -> bool:
+    table = node.value
+    ranges = zip(table.run.tolist(), table.first.tolist(), table.last.tolist(), strict=True)
+    return any(r == run and first <= lumi <= last for r, first, last in ranges)
+
+
+ATOMS = {
+    "cmp": compare,
+    "in": lambda node, a: any(a == v for v in node.value),
+    "truth": lambda node, a: bool(a),
+    "test": lambda node, a: {"isnan": math.isnan, "isinf": math.isinf, "isfinite": math.isfinite}[node.value](a),
+    "in_lumi": in_lumi,
+}
+
+
+# aggregates
+
+
+def aggregate(node: Node, row: Row) -> Any:
+    over = node.value
+    n = row.get(over.counter)
+    if n is None:
+        return MISSING
+    n = max(n, 0)
+    if over.slots:
+        n = min(n, over.slots)
+    results = [evaluate(node.args[0], row, i) for i in range(n)]
+    return REDUCE[over.function](node, [r for r in results if r is not MISSING])
+
+
+def total(node: Node, values: list[Any]) -> Any:
+    running: Any = 0 if node.kind == "int" else 0.0
+    for v in values:
+        running = whole(running + v) if node.kind == "int" else running + v
+    return running
+
+
+def extreme(better: Any) -> Any:
+    def reduce(node: Node, values: list[Any]) -> Any:
+        best: Any = MISSING
+        for v in values:
+            if v == v and (best is MISSING or better(v, best)):
+                best = v
+        return best
+
+    return reduce
+
+
+REDUCE = {
+    "count": lambda node, verdicts: sum(verdicts),
+    "any": lambda node, verdicts: any(verdicts),
+    "all": lambda node, verdicts: all(verdicts),
+    "sum": total,
+    "min": extreme(lambda a, b: a < b),
+    "max": extreme(lambda a, b: a > b),
+}
