@@ -1,0 +1,248 @@
+"""From an event list to files, entries and sites, and what reading them will cost.
+
+Invariant: every row of the list is in exactly one mapped file or among `unmapped`; none is dropped. No file
+is opened here: costs are estimated from sizes alone (`forecast` in `aod.read` measures them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.events import EventList
+
+Ints = npt.NDArray[np.int64]
+
+CLUSTER_BYTES = 30_000_000
+"""Compressed bytes that ROOT flushes together by default (TTree::SetAutoFlush): the least that a read
+costs."""
+
+WORTH = 0.5
+"""Above this share of all bytes a full scan, which reads in one go, costs no more than reading selected
+entries."""
+
+
+class KnownFile(Protocol):
+    """What the map needs to know of a file: `entries` and `bytes` are -1 where unknown, names "" where
+    unknown."""
+
+    @property
+    def guid(self) -> str: ...
+    @property
+    def lfn(self) -> str: ...
+    @property
+    def pfn(self) -> str: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+class KnownReplica(Protocol):
+    """A copy of a file: at which site, and under which physical name."""
+
+    @property
+    def site(self) -> str: ...
+    @property
+    def pfn(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False)
+class MappedFile:
+    """A file that holds selected events: row `rows[i]` of the list is its entry `entries[i]`.
+
+    `rows`, `entries`: (n,) int64, `entries` rising; `pfn` is a local path or ""; `lfn` is "" where no
+    catalog knows the GUID; `file_entries` and `bytes` are -1 where unknown.
+    """
+
+    guid: str
+    lfn: str
+    pfn: str
+    entries: Ints
+    rows: Ints
+    sites: tuple[str, ...] = ()
+    file_entries: int = -1
+    bytes: int = -1
+
+    @property
+    def touched(self) -> float:
+        """Estimated share of the file, 0 to 1, that reading the entries touches: whole clusters, evenly
+        filled."""
+        if self.file_entries <= 0 or self.bytes <= 0:
+            return 1.0
+        clusters = max(1, round(self.bytes / CLUSTER_BYTES))
+        size = -(-self.file_entries // clusters)
+        return min(1.0, len(np.unique(self.entries // size)) * size / self.file_entries)
+
+
+@dataclass(frozen=True, eq=False)
+class EventMap:
+    """Where the events of a list are; `files` by GUID, `unmapped` the rows that have no address at `stage`.
+
+    `files_total` and `bytes_total` count all files that were given, touched or not; `example` is a local
+    file of them, from which types are known even where no event is.
+    """
+
+    files: tuple[MappedFile, ...]
+    unmapped: Ints
+    events: int
+    stage: str = "aod"
+    files_total: int = 0
+    bytes_total: int = 0
+    example: str = ""
+    ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def unknown_files(self) -> list[str]:
+        """GUIDs that the list points to and no catalog knows."""
+        return [f.guid for f in self.files if not f.lfn and not f.pfn]
+
+    @property
+    def bytes_touched_estimate(self) -> int:
+        """Estimated compressed bytes that reading the selected entries, whole, touches."""
+        return round(sum(f.touched * f.bytes for f in self.files if f.bytes > 0))
+
+    @property
+    def share(self) -> float:
+        """Share of everything, 0 to 1, that is touched: of the bytes where sizes are known, else of the
+        files."""
+        if self.bytes_total > 0:
+            return min(1.0, self.bytes_touched_estimate / self.bytes_total)
+        return min(1.0, len(self.files) / self.files_total) if self.files_total else 0.0
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether reading just these events beats a full scan."""
+        return self.share <= WORTH
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is worth it, with the reason, for people."""
+        if not self.files:
+            return "nothing to read: no event has an address"
+        touched = f"touches {len(self.files):,} of {max(self.files_total, len(self.files)):,} files"
+        size = (
+            f", about {_size(self.bytes_touched_estimate)} of {_size(self.bytes_total)}"
+            if self.bytes_total
+            else ""
+        )
+        share = f" ({self.share:.0%})"
+        if self.worth_it:
+            return f"{touched}{size}{share}: worth it against a full scan"
+        return f"{touched}{size}{share}: a full scan costs about the same"
+
+    def to_json(self) -> dict[str, object]:
+        """All that the map says, JSON-ready."""
+        return {
+            "stage": self.stage,
+            "events": self.events,
+            "files": [
+                {
+                    "guid": f.guid,
+                    "lfn": f.lfn,
+                    "pfn": f.pfn,
+                    "entries": f.entries.tolist(),
+                    "sites": list(f.sites),
+                }
+                for f in self.files
+            ],
+            "unmapped": self.unmapped.tolist(),
+            "unknown_files": self.unknown_files,
+            "files_touched": len(self.files),
+            "files_total": self.files_total,
+            "bytes_touched_estimate": self.bytes_touched_estimate,
+            "bytes_total": self.bytes_total,
+            "worth_it": self.worth_it,
+            "verdict": self.verdict,
+        }
+
+
+def map_events(
+    events: EventList,
+    files: Sequence[KnownFile],
+    replicas: Mapping[str, Sequence[KnownReplica]],
+    *,
+    stage: str = "aod",
+    ids: Mapping[str, Sequence[str]] | None = None,
+) -> EventMap:
+    """Files, entries and sites of the events of a list at a stage of processing.
+
+    `files` are all files of that stage that the datasets have; `replicas` maps a GUID to its copies. `ids`
+    names the columns run, lumi and event of the files, where they are not the usual ones. EventListError
+    where the list has no references to the stage.
+    """
+    reference = events.stage(stage)
+    known = {f.guid: f for f in files}
+    addressed = reference.guid.known() & (reference.entry >= 0)
+    rows = np.flatnonzero(addressed)
+    # Rows are grouped by file and then by entry; ties keep the list's order, so a repeated address stays in
+    # order.
+    order = rows[np.lexsort((reference.entry[rows], reference.guid.codes[rows]))]
+    codes = reference.guid.codes[order]
+    bounds = np.searchsorted(codes, np.arange(len(reference.guid.values) + 1))
+    mapped = [
+        _mapped(guid, known.get(guid), replicas.get(guid, ()), order[first:last], reference.entry)
+        for guid, first, last in zip(reference.guid.values, bounds[:-1], bounds[1:], strict=True)
+        if last > first
+    ]
+    return EventMap(
+        files=tuple(mapped),
+        unmapped=np.flatnonzero(~addressed),
+        events=len(events),
+        stage=stage,
+        files_total=len(files),
+        bytes_total=sum(max(0, f.bytes) for f in files),
+        example=_example(mapped, files, replicas),
+        ids=ids or {},
+    )
+
+
+def _mapped(
+    guid: str, record: KnownFile | None, copies: Sequence[KnownReplica], rows: Ints, entry: Ints
+) -> MappedFile:
+    sites = tuple(sorted({c.site for c in copies}))
+    names = [record.pfn] if record else []
+    return MappedFile(
+        guid=guid,
+        lfn=record.lfn if record else "",
+        pfn=_local([*names, *(c.pfn for c in copies)]),
+        entries=entry[rows],
+        rows=rows,
+        sites=sites,
+        file_entries=record.entries if record else -1,
+        bytes=record.bytes if record else -1,
+    )
+
+
+def _example(
+    mapped: Iterable[MappedFile], files: Sequence[KnownFile], replicas: Mapping[str, Sequence[KnownReplica]]
+) -> str:
+    """The first local file that exists, mapped ones first; "" where none does."""
+    places = (f.pfn for f in mapped)
+    rest = (_local([f.pfn, *(c.pfn for c in replicas.get(f.guid, ()))]) for f in files)
+    return next((p for group in (places, rest) for p in group if p and Path(p).is_file()), "")
+
+
+def _local(names: Iterable[str]) -> str:
+    """The first name that is a local file; else the first that looks like a local path; else ""."""
+    paths = [n.removeprefix("file://") for n in names if n and ("://" not in n or n.startswith("file://"))]
+    return next((p for p in paths if Path(p).is_file()), paths[0] if paths else "")
+
+
+def _size(count: int) -> str:
+    """Bytes for people.
+
+    >>> _size(1_234_567)
+    '1.2 MB'
+    """
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

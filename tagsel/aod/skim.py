@@ -1,0 +1,188 @@
+"""Skims: the selected entries of the AOD, slimmed to the branches asked for, as a ROOT or Parquet file.
+
+Invariant: an output stands under its name only after it was read back and found to hold exactly the events
+delivered, in the list's order, every value as read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagsel.aod.ids import id_columns
+from tagsel.aod.mapping import EventMap
+from tagsel.aod.read import Batch, Reading, forecast, reading, template
+from tagsel.aod.report import ReadReport
+from tagsel.aod.verify import Fingerprint, read_back
+from tagsel.aod.write import ParquetWriter, RootWriter, Writer, collections_of
+from tagsel.aside import aside
+from tagsel.errors import AccessError
+from tagsel.events import DeliveryLedger, EventList
+from tagsel.rootio import RootFile, plain_name
+
+BATCH = 20_000
+"""Events written at once: a basket of the output."""
+
+USUAL_IDS = {"run": "run", "lumi": "luminosityBlock", "event": "event"}
+"""Names of the ids in an output whose input has none that can be read."""
+
+TREES = {"EventData": "CollectionTree"}
+"""An RNTuple's name → that of the TTree written; others keep theirs. "Events" where no input is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkimReport:
+    """What a skim did, or would do (`dry_run`): `digest` is that of the list of delivered events."""
+
+    path: str
+    events: int
+    branches: tuple[str, ...]
+    bytes_written: int
+    digest: str
+    read: ReadReport
+    dry_run: bool = False
+
+    @property
+    def ledger(self) -> DeliveryLedger:
+        """accepted = delivered + unreadable + failed."""
+        return self.read.ledger
+
+    def to_json(self) -> dict[str, object]:
+        """All of it, JSON-ready."""
+        return {
+            "path": self.path, "events": self.events, "branches": list(self.branches),
+            "bytes_written": self.bytes_written, "digest": self.digest, "dry_run": self.dry_run,
+            **self.read.to_json(),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the output is made of: its tree, the ids' names, the collections of lists, empty events."""
+
+    tree: str
+    ids: Mapping[str, str]
+    collections: Mapping[str, str]
+    like: Any
+
+
+def skim(
+    event_map: EventMap,
+    events: EventList,
+    out: Path | str,
+    branches: str | Sequence[str],
+    *,
+    dry_run: bool = False,
+) -> SkimReport:
+    """Write the AOD branches of just these events to `out`, `.root` or `.parquet`, in the list's order.
+
+    The ids come along under the input's own names, so that the output can be ingested; counters come along
+    with lists in ROOT. Events that cannot be read are counted and named in the report. AccessError where no
+    event can be read at all, for an unknown pattern or suffix, and where what was written is not what was
+    read.
+    """
+    out = Path(out)
+    suffix = out.suffix.lower()
+    if suffix not in (".root", ".parquet"):
+        raise AccessError(f"{out}: a skim is .root or .parquet", hint=f"{out.stem}.root", path=str(out))
+    if dry_run:
+        return _plan(event_map, events, out, branches)
+    source = reading(event_map, events, branches, BATCH)
+    batches = iter(source)
+    first = next(batches, None)
+    if first is None and len(events):
+        reasons = "; ".join(p.reason for p in source.report.problems[:3]) or "no event has an address"
+        raise AccessError(
+            f"none of {len(events):,} events can be read: {reasons}", ledger=source.report.ledger.to_json()
+        )
+    shape = _shape(source, event_map, branches, first)
+    made = Fingerprint()
+    delivered: list[Any] = []
+    with aside(out) as temporary:
+        writer = _writer(temporary, suffix, shape, _note(events, source))
+        with writer:
+            for batch in chain([first] if first else [], batches):
+                named = _named(batch.events, shape.ids)
+                writer.write(named)
+                made.add(named)
+                delivered.append(batch.rows)
+        rows = np.concatenate(delivered) if delivered else np.empty(0, np.int64)
+        _check(temporary, out, shape, made, events, rows)
+        size = temporary.stat().st_size
+    report = source.report
+    report.ledger.check()
+    return SkimReport(str(out), made.rows, tuple(shape.like.fields), size, events[rows].digest, report)
+
+
+def _plan(event_map: EventMap, events: EventList, out: Path, branches: str | Sequence[str]) -> SkimReport:
+    """What a skim would read and deliver, found by opening the files and reading nothing but ids."""
+    report = forecast(event_map, events, branches)
+    names = tuple(template(event_map.example, branches).fields)
+    return SkimReport(str(out), report.ledger.delivered, names, 0, events.digest, report, dry_run=True)
+
+
+def _shape(
+    source: Reading, event_map: EventMap, branches: str | Sequence[str], first: Batch | None
+) -> _Shape:
+    """The output's shape, from the first batch, or from the example file where there is no event."""
+    columns: list[str] = []
+    tree, ids = source.tree_name or "Events", source.id_names
+    if event_map.example:
+        with RootFile(event_map.example) as file:
+            example = file.events()
+            columns = [plain_name(c) for c in example.columns()]
+            if first is None:
+                tree = example.name
+                ids = {name: plain_name(c) for name, c in id_columns(example, event_map.ids).items()}
+    ids = {**USUAL_IDS, **ids}
+    like = _named(first.events[:0] if first else template(event_map.example, branches), ids)
+    return _Shape(TREES.get(tree, tree), ids, collections_of(like.fields, columns), like)
+
+
+def _named(events: Any, ids: Mapping[str, str]) -> Any:
+    """The events with their ids under the input's own names, each once, before the branches."""
+    import awkward as ak
+
+    named = {ids[name]: events[name] for name in ("run", "lumi", "event")}
+    rest = {f: events[f] for f in events.fields if f not in ("run", "lumi", "event", *named)}
+    return ak.zip({**named, **rest}, depth_limit=1)
+
+
+def _note(events: EventList, source: Reading) -> dict[str, object]:
+    """The provenance that travels in the output."""
+    return {
+        "list": events.digest,
+        "events": len(events),
+        "ledger": None if events.ledger is None else events.ledger.to_json(),
+        "provenance": dict(events.provenance),
+    }
+
+
+def _writer(path: Path, suffix: str, shape: _Shape, note: Mapping[str, object]) -> Writer:
+    if suffix == ".parquet":
+        return ParquetWriter(path, shape.like, note)
+    return RootWriter(path, shape.tree, shape.like, shape.collections, note)
+
+
+def _check(path: Path, out: Path, shape: _Shape, made: Fingerprint, events: EventList, rows: Any) -> None:
+    """AccessError unless the file at `path` holds what was meant: number, ids in order, every value."""
+    fields = list(shape.like.fields)
+    found = Fingerprint()
+    ids: dict[str, list[Any]] = {name: [] for name in shape.ids}
+    for part in read_back(path, fields, BATCH):
+        found.add(part)
+        for name, column in shape.ids.items():
+            ids[name].append(np.asarray(part[column]).astype(np.int64))
+    if found.rows != len(rows):
+        raise AccessError(f"{out}: {len(rows)} events were written and {found.rows} read back", path=str(out))
+    for name, parts in ids.items():
+        if parts and not np.array_equal(np.concatenate(parts), getattr(events, name)[rows]):
+            raise AccessError(f"{out}: the column {shape.ids[name]} is not the list's {name}", path=str(out))
+    wrong = [b for b, digest in found.digests().items() if made.digests().get(b, digest) != digest]
+    if wrong:
+        raise AccessError(f"{out}: branch {wrong[0]} read back differs from what was written", path=str(out))

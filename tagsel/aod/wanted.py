@@ -1,0 +1,70 @@
+"""What is wanted of each file: entries, and the ids that the list says they have.
+
+This is all that a reader needs, so a job's piece is made of it and its worker opens neither catalog nor list.
+Invariant: the `rows` of all files together are the positions 0 … n-1 of what is asked, each once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.aod.mapping import EventMap
+from tagsel.events import EventList
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """Selected entries of one file; row i is position `rows[i]` of the answer and holds entry `entries[i]`.
+
+    `rows`, `entries`, `event`: (n,) int64; `run`, `lumi`: (n,) int32, -1 = unknown; `file_entries` -1 =
+    unknown.
+    """
+
+    guid: str
+    pfn: str
+    lfn: str
+    file_entries: int
+    rows: Ints
+    entries: Ints
+    run: npt.NDArray[np.int32]
+    lumi: npt.NDArray[np.int32]
+    event: Ints
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def name(self) -> str:
+        """What to call the file in messages: its path, else its logical name, else its GUID."""
+        return self.pfn or self.lfn or self.guid
+
+    def take(self, which: npt.NDArray[np.generic]) -> Wanted:
+        """The chosen rows (mask or indices)."""
+        return replace(
+            self, rows=self.rows[which], entries=self.entries[which],
+            run=self.run[which], lumi=self.lumi[which], event=self.event[which],
+        )  # fmt: skip
+
+
+def wanted_of(event_map: EventMap, events: EventList) -> tuple[Wanted, ...]:
+    """What the map of a list asks of each file, by GUID; rows are those of the list."""
+    return tuple(
+        Wanted(f.guid, f.pfn, f.lfn, f.file_entries, f.rows, f.entries,
+               events.run[f.rows], events.lumi[f.rows], events.event[f.rows])
+        for f in event_map.files
+    )  # fmt: skip
+
+
+def renumber(parts: Sequence[Wanted]) -> tuple[Wanted, ...]:
+    """The same entries with rows 0 … n-1 in the order of their rows: what a piece of a job asks for."""
+    rows = np.concatenate([p.rows for p in parts]) if parts else np.empty(0, np.int64)
+    rank = np.empty(len(rows), np.int64)
+    rank[np.argsort(rows, kind="stable")] = np.arange(len(rows))
+    bounds = np.cumsum([0, *(len(p) for p in parts)])
+    return tuple(replace(p, rows=rank[a:b]) for p, a, b in zip(parts, bounds[:-1], bounds[1:], strict=True))
