@@ -1,6 +1,7 @@
 """TAG datasets on disk: parts, commits, snapshots, zones."""
 
-from tagsel.store.layout import ROW_GROUP, NewPart, Source, arrow_schema, write_part
+from tagsel.store.conform import arrow_schema
+from tagsel.store.layout import ROW_GROUP, NewPart, Source, write_part
 from tagsel.store.parts import Part
 from tagsel.store.snapshots import Snapshot
 from tagsel.store.table import Table

@@ -1,6 +1,7 @@
 """What must hold before parts may join a dataset: ids, columns and types, whole files, nothing twice.
 
-Invariant: a part that passes reads back with the dataset's own types, in tagsel and in every engine that reads Delta.
+Invariant: a part that passes reads back with the dataset's own types, in tagsel and in every engine that
+reads Delta.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 from tagsel.errors import SchemaError, StoreError
 from tagsel.schema import IDS, Schema, describe_type
 from tagsel.store import columns, disk, log
-from tagsel.store.layout import NewPart, Source, arrow_schema, kinds_of, same_kind
+from tagsel.store.conform import arrow_schema, kinds_of, same_kind
+from tagsel.store.layout import NewPart, Source
 from tagsel.store.log import PartRecord, State
 
 _ID_TYPES = dict(zip(IDS, ("int32", "int32", "int64"), strict=True))
@@ -33,7 +35,7 @@ def merged(mine: Schema, given: Schema, evolve: bool, dataset: str) -> Schema:
     try:
         both = mine.union(given)
     except SchemaError as error:
-        raise StoreError(f"cannot add to dataset {dataset}: {error.message}", **error.fields) from error
+        raise StoreError(f"cannot add to dataset {dataset}: {error.message}") from error
     missing = sorted(set(mine.by_column) - set(given.by_column))
     extra = sorted(set(given.by_column) - set(mine.by_column))
     if (missing or extra) and not evolve:
@@ -58,7 +60,9 @@ def fresh(state: State, parts: Iterable[NewPart], sources: Iterable[Source]) -> 
     guids = set(state.guids)
     for part in parts:
         if part.name in held:
-            raise StoreError(f"part {part.name} is in the dataset already (snapshot {state.number})", part=part.name)
+            raise StoreError(
+                f"part {part.name} is in the dataset already (snapshot {state.number})", part=part.name
+            )
         held.add(part.name)
     for source in (*(s for p in parts for s in p.sources), *sources):
         if source.guid in guids:
@@ -82,7 +86,9 @@ def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRec
                              path=str(path), column=wanted.name)  # fmt: skip
     missing = [c for c in kinds_of(schema) if c not in fields]
     if set(fields) - set(kinds_of(schema)) or (missing and not evolve) or set(IDS) & set(missing):
-        raise StoreError(f"the columns of {path} are not those of its schema", path=str(path), missing=missing)
+        raise StoreError(
+            f"the columns of {path} are not those of its schema", path=str(path), missing=missing
+        )
     if meta.num_rows != part.rows:
         raise StoreError(f"{path} holds {meta.num_rows} rows, not {part.rows}", path=str(path))
     groups = tuple(meta.row_group(g).num_rows for g in range(meta.num_row_groups))
@@ -91,7 +97,7 @@ def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRec
 
 
 def placed(parts: Sequence[NewPart], sources: Iterable[Source]) -> list[tuple[int, dict[str, Any]]]:
-    """Every source with the first row, within the commit, of the part that holds it; those of 0 rows come last."""
+    """Every source with the first row, in the commit, of its part; those of 0 rows come last."""
     return list(_placed(parts, sources))
 
 

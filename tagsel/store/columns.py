@@ -1,13 +1,13 @@
-"""The values of one column of one row group: mapped from the file where the layout allows, decoded otherwise.
+"""The values of one column of one row group: mapped from the file where the layout allows, decoded
+otherwise.
 
-Both give the same arrays. A part is opened only after its footer's hash has been compared with its name, and a page's
-CRC is verified when the chunk is first touched in this process. Invariant: no bytes reach a caller unverified,
-unless the file was written by another program without CRCs.
+Both give the same arrays. A part is opened only after its footer's hash has been compared with its name,
+and a page's CRC is verified when the chunk is first touched in this process. Invariant: no bytes reach a
+caller unverified, unless the file was written by another program without CRCs.
 """
 
 from __future__ import annotations
 
-import os
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -26,21 +26,29 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES: dict[str, np.dtype[Any]] = {
-    "bool": np.dtype(np.bool_), "int32": np.dtype("<i4"), "int64": np.dtype("<i8"), "float32": np.dtype("<f4"),
-    "float64": np.dtype("<f8"), "bits32": np.dtype("<u4"), "bits64": np.dtype("<u8"), "string": np.dtype(object),
-}  # fmt: skip
+    "bool": np.dtype(np.bool_),
+    "int32": np.dtype("<i4"),
+    "int64": np.dtype("<i8"),
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "bits32": np.dtype("<u4"),
+    "bits64": np.dtype("<u8"),
+    "string": np.dtype(object),
+}
 """The NumPy type in which values of an attribute type are handed out; words of bits are unsigned."""
 
 _OPEN_MAPS = 128  # each map holds a file descriptor
-Identity = tuple[str, int, int, int]  # path, inode, time of change, size: what a check of the content is remembered by
+Identity = tuple[
+    str, int, int, int
+]
 
-_verified: set[tuple[Identity, int, str]] = set()
+_verified: dict[tuple[Identity, str], int] = {}  # row groups, one bit each, whose CRC was found right
 
 
 def identity(path: Path, size: int | None = None) -> Identity:
-    """What identifies the content of `path` in this process; StoreError when it is gone or not `size` bytes long."""
+    """What stands for the content of `path` in this process; StoreError if it is gone or not `size` bytes."""
     try:
-        state = os.stat(path)
+        state = path.stat()
     except FileNotFoundError as error:
         raise StoreError(
             f"part {path} is not there: removed by gc after a compaction or restore, or from outside",
@@ -51,7 +59,7 @@ def identity(path: Path, size: int | None = None) -> Identity:
         raise StoreError(f"cannot open part {path}: {error.strerror}", path=str(path)) from error
     if size is not None and state.st_size != size:
         raise StoreError(
-            f"part {path} has {state.st_size} bytes, the dataset's log says {size}: it was cut short or changed",
+            f"part {path} has {state.st_size} bytes, the log says {size}: it was cut short or changed",
             path=str(path),
             size=state.st_size,
             expected=size,
@@ -95,15 +103,16 @@ def metadata(part: Identity) -> Any:
 def map_chunk(part: Identity, group: int, column: str, chunk: Chunk, dtype: np.dtype[Any]) -> Array:
     """The values of a mappable chunk: a read-only view of the mapped file (booleans are unpacked: a copy)."""
     data = mapped(part)
-    if (part, group, column) not in _verified:
+    seen = _verified.get((part, column), 0)
+    if not seen >> group & 1:
         body = data[chunk.body : chunk.body + chunk.size]
-        if len(body) != chunk.size or (chunk.crc >= 0 and zlib.crc32(body) != chunk.crc):
+        if len(body) != chunk.size or (chunk.crc >= 0 and zlib.crc32(body.data) != chunk.crc):
             raise damaged(part, group, column, "its CRC does not match")
-        _verified.add((part, group, column))
+        _verified[part, column] = seen | 1 << group
     if chunk.kind == BITS:
         packed = data[chunk.start : chunk.start + chunk.size].view(np.ndarray)
-        return np.unpackbits(packed, count=chunk.count, bitorder="little").view(np.bool_)
-    return np.ndarray((chunk.count,), dtype, buffer=data, offset=chunk.start)  # type: ignore[arg-type]
+        return np.unpackbits(packed, count=chunk.values, bitorder="little").view(np.bool_)
+    return np.ndarray((chunk.values,), dtype, buffer=data, offset=chunk.start)
 
 
 def damaged(part: Identity, group: int, column: str, why: str) -> StoreError:

@@ -1,8 +1,9 @@
 """How a dataset goes from one snapshot to the next: all of it, or nothing.
 
-A commit goes: parts (already fsynced), commit record, Delta commit, fsync of the log entry; then, as caches, the
-manifest and the duplicate marks. It is acknowledged when the log entry is on the disk. Invariant: whenever the
-process dies, the dataset is at the old snapshot or at the new one, and an acknowledged one is never lost.
+A commit goes: parts (already fsynced), commit record, Delta commit, fsync of the log entry; then, as
+caches, the manifest and the duplicate marks. It is acknowledged when the log entry is on the disk.
+Invariant: whenever the process dies, the dataset is at the old snapshot or at the new one, and an
+acknowledged one is never lost.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tagsel.errors import StoreError
 from tagsel.faults import step
 from tagsel.schema import IDS, Schema
 from tagsel.store import disk, log, pins, zones
+from tagsel.store.conform import arrow_schema, kinds_of
 from tagsel.store.duplicates import extend, save
-from tagsel.store.layout import arrow_schema, kinds_of
 from tagsel.store.log import PartRecord, State
 from tagsel.store.snapshots import Snapshot, duplicates_path
 
@@ -32,7 +33,7 @@ _RETRIES = 20  # of commits that another writer forestalled
 _KEPT = 3  # manifests and duplicate marks of the newest snapshots
 _CONFIGURATION = {
     "delta.enableExpiredLogCleanup": "false",  # else versions are lost after 30 days
-    "delta.deletedFileRetentionDuration": "interval 5200 weeks",  # else another engine's vacuum takes pinned parts
+    "delta.deletedFileRetentionDuration": "interval 5200 weeks",  # else a foreign vacuum takes pinned parts
 }
 
 
@@ -63,7 +64,9 @@ def create(folder: Path, schema: Schema) -> State:
             (folder / "_tagsel" / name).mkdir(parents=True, exist_ok=True)
     with disk.locked(folder / "_tagsel"), disk.saying("create a dataset in", folder):
         if (folder / "_delta_log").exists() and log.newest_version(folder) >= 0:
-            raise StoreError(f"there is a dataset in {folder} already", hint="open it, or choose another folder")
+            raise StoreError(
+                f"there is a dataset in {folder} already", hint="open it, or choose another folder"
+            )
         commits = log.commits_folder(folder)
         columns = disk.write_document(commits, schema.to_json())
         record = {"format": log.FORMAT, "op": "create", "schema": columns, "nonce": uuid.uuid4().hex}
@@ -92,7 +95,8 @@ def commit(folder: Path, change: Callable[[State], Change]) -> Snapshot:
                 break
         else:
             raise StoreError(
-                f"{_RETRIES} commits to {folder} were forestalled by other writers", hint="try again when they are done"
+                f"{_RETRIES} commits to {folder} were forestalled by other writers",
+                hint="try again when they are done",
             )
         step("store.logged")
         state = next(s for s in log.states(folder, before) if log.record_of(folder, s.version) == name)
@@ -160,7 +164,7 @@ def _sync_entry(folder: Path, version: int) -> None:
 
 
 def _mark(snapshot: Snapshot, before: State, op: str) -> None:
-    """Make the new snapshot's duplicate marks from the old ones; where that fails they are made when asked for."""
+    """Make the new duplicate marks from the old ones; where that fails they are made when asked for."""
     if op == "restore":
         return
     try:

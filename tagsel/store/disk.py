@@ -1,7 +1,8 @@
-"""How bytes reach the disk for good: written aside, fsynced, renamed, the folder fsynced; and the dataset's lock.
+"""How bytes reach the disk for good: written aside, fsynced, renamed, the folder fsynced; and the dataset's
+lock.
 
-Invariant: a file under its final name is whole. What a killed process leaves behind is named `.tmp-…` and is
-removed by `gc`.
+Invariant: a file under its final name is whole. What a killed process leaves behind is named `.tmp-…` and
+is removed by `gc`.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def read_document(folder: Path, name: str) -> object:
     with saying("read", path):
         data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != name:
-        raise StoreError(f"{path} is damaged: its content is not the one that its name states", path=str(path))
+        raise StoreError(
+            f"{path} is damaged: its content is not the one that its name states", path=str(path)
+        )
     document: object = json.loads(data)
     return document
 
@@ -102,8 +105,8 @@ def read_document(folder: Path, name: str) -> object:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the dataset's lock: commits, pins and clean-ups of one machine happen one after another.
 
-    The kernel frees the lock of a killed process. Writers that do not know it (another engine) are still kept
-    apart by the Delta protocol itself.
+    The kernel frees the lock of a killed process. Writers that do not know it (another engine) are still
+    kept apart by the Delta protocol itself.
     """
     path = folder / "lock"
     with saying("lock", path):

@@ -1,11 +1,12 @@
-"""Rows that repeat the (run, event) of another row of the snapshot, kept as sorted row numbers in one file a snapshot.
+"""Rows that repeat the (run, event) of another row of the snapshot, kept as sorted row numbers in one file
+a snapshot.
 
-Of the rows with one (run, event) the first by (AOD GUID, AOD entry, row) stays; the others are marked. What a selection
-does with a mark is its own decision: simulation reuses run and event numbers.
+Of the rows with one (run, event) the first by (AOD GUID, AOD entry, row) stays; the others are marked. What
+a selection does with a mark is its own decision: simulation reuses run and event numbers.
 
-Marks are added part by part: a new part can only change the marks of keys that it holds, so old row groups are read
-only where their run and event ranges meet its own. Invariant: adding parts one after another gives the marks
-that a look at all rows at once gives.
+Marks are added part by part: a new part can only change the marks of keys that it holds, so old row groups
+are read only where their run and event ranges meet its own. Invariant: adding parts one after another gives
+the marks that a look at all rows at once gives.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from tagsel.store import disk
 from tagsel.store.columns import Array
 from tagsel.store.zones import Zone
 
-_MIX = np.uint64(0x9E37_79B9_7F4A_7C15)  # spreads runs over 64 bits; equal hashes are compared in full afterwards
+_MIX = np.uint64(
+    0x9E37_79B9_7F4A_7C15
+)  # spreads runs over 64 bits; where hashes are equal the keys are compared
+_AT_ONCE = 4_000_000  # keys looked at together: bounds the memory
 NONE = np.zeros(0, np.int64)
 
 
@@ -33,16 +37,21 @@ class Rows(Protocol):
     @property
     def first_row(self) -> int:
         """Its first row in the snapshot."""
+
     @property
     def groups(self) -> tuple[int, ...]:
         """Rows of each row group."""
+
     @property
     def columns(self) -> frozenset[str]:
         """Columns that it has."""
+
     def read(self, group: int, columns: Iterable[str]) -> dict[str, Array]:
         """Columns of a row group."""
+
     def read_codes(self, group: int, column: str) -> tuple[Array, list[str]]:
         """A string column of a row group."""
+
     def zones(self, columns: Iterable[str]) -> dict[str, Zone]:
         """Bounds by row group."""
 
@@ -106,12 +115,12 @@ def extend(marked: Array, old: Sequence[Rows], new: Sequence[Rows]) -> Array:
         at = np.searchsorted(hashes, mixed)
         shared.append(mixed[hashes[np.minimum(at, len(hashes) - 1)] == mixed])
     keys = np.unique(np.concatenate(shared))
-    if not len(keys):
-        return marked
     groups = [*_near(old, new), *((p, g) for p in new for g in range(len(p.groups)))]
-    suspects = _suspects(groups, keys)
-    kept: Array = np.setdiff1d(marked, suspects["row"], assume_unique=True)
-    return np.union1d(kept, _repeats(suspects))
+    for start in range(0, len(keys), _AT_ONCE):
+        suspects = _suspects(groups, keys[start : start + _AT_ONCE])
+        kept = np.setdiff1d(marked, suspects["row"], assume_unique=True)
+        marked = np.union1d(kept, _repeats(suspects))
+    return marked
 
 
 def _hash(values: dict[str, Array]) -> Array:
@@ -129,7 +138,9 @@ def _keys(parts: Sequence[Rows]) -> Array:
 def _near(old: Sequence[Rows], new: Sequence[Rows]) -> Iterator[tuple[Rows, int]]:
     """Row groups of `old` whose ranges of run and of event both meet those of `new`."""
     spans = [p.zones(("run", "event")) for p in new]
-    ranges = {c: (min(s[c].min.min() for s in spans), max(s[c].max.max() for s in spans)) for c in ("run", "event")}
+    ranges = {
+        c: (min(s[c].min.min() for s in spans), max(s[c].max.max() for s in spans)) for c in ("run", "event")
+    }
     for part in old:
         zones = part.zones(("run", "event"))
         meets = np.ones(len(part.groups), np.bool_)
@@ -139,31 +150,32 @@ def _near(old: Sequence[Rows], new: Sequence[Rows]) -> Iterator[tuple[Rows, int]
 
 
 def _suspects(groups: Iterable[tuple[Rows, int]], keys: Array) -> dict[str, Array]:
-    """All rows whose hash is in the sorted `keys`: row, run, event, entry, and guid (an object array)."""
-    found: dict[str, list[Array]] = {c: [] for c in ("row", "run", "event", "aod_entry", "aod_guid")}
+    """All rows whose hash is in the sorted `keys`: row, run, event, entry, and the rank of the GUID."""
+    found: dict[str, list[Array]] = {c: [] for c in ("row", "run", "event", "entry", "guid")}
+    ranks: dict[str, int] = {"": 0}
     for part, group in groups:
         values = part.read(group, ("run", "event", "aod_entry"))
         mixed = _hash(values)
         rows = np.flatnonzero(keys[np.minimum(np.searchsorted(keys, mixed), len(keys) - 1)] == mixed)
         if not len(rows):
             continue
-        found["row"].append(rows + part.first_row + sum(part.groups[:group]))
-        for column in ("run", "event"):
-            found[column].append(values[column][rows])
-        entries = values.get("aod_entry")
-        found["aod_entry"].append(np.full(len(rows), -1) if entries is None else entries[rows])
+        entries, codes, guids = values.get("aod_entry"), np.zeros(part.groups[group], np.int32), [""]
         if "aod_guid" in part.columns:
-            codes, names = part.read_codes(group, "aod_guid")
-            found["aod_guid"].append(np.array(names, object)[codes[rows]])
-        else:
-            found["aod_guid"].append(np.full(len(rows), "", object))
-    return {c: np.concatenate(v) for c, v in found.items()}
+            codes, guids = part.read_codes(group, "aod_guid")
+        found["row"].append(rows + part.first_row + sum(part.groups[:group]))
+        found["run"].append(values["run"][rows])
+        found["event"].append(values["event"][rows])
+        found["entry"].append(np.full(len(rows), -1) if entries is None else entries[rows])
+        found["guid"].append(np.array([ranks.setdefault(g, len(ranks)) for g in guids])[codes[rows]])
+    in_order = {g: i for i, g in enumerate(sorted(ranks))}
+    rank = np.array([in_order[g] for g in ranks])
+    together = {c: np.concatenate(v) for c, v in found.items()}
+    return {**together, "guid": rank[together["guid"]]}
 
 
 def _repeats(rows: dict[str, Array]) -> Array:
     """Of each (run, event) the rows but the first by (GUID, entry, row)."""
-    _, guid = np.unique(rows["aod_guid"].astype(str), return_inverse=True)
-    order = np.lexsort((rows["row"], rows["aod_entry"], guid, rows["event"], rows["run"]))
+    order = np.lexsort([rows[c] for c in ("row", "entry", "guid", "event", "run")])
     run, event, row = (rows[c][order] for c in ("run", "event", "row"))
     same = np.zeros(len(order), np.bool_)
     same[1:] = (run[1:] == run[:-1]) & (event[1:] == event[:-1])

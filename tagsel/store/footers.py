@@ -1,4 +1,5 @@
-"""A part's footer and its name: the name is the footer's hash, so any node can tell whether it holds the right file.
+"""A part's footer and its name: the name is the footer's hash, so any node can tell whether it holds the
+right file.
 
 Invariant: a footer is compared with the name before it is parsed: readers differ on damaged ones.
 """
@@ -16,7 +17,7 @@ SUFFIX = ".parquet"
 
 
 def part_name(footer: bytes, rows: int) -> str:
-    """A part's name: the first 32 hex digits of the SHA-256 of its footer (metadata, length, magic), and its rows."""
+    """A part's name: 32 hex digits of the SHA-256 of its footer (metadata, length, magic), and its rows."""
     return f"{hashlib.sha256(footer).hexdigest()[:32]}-{rows}{SUFFIX}"
 
 
@@ -28,7 +29,9 @@ def read_footer(path: Path) -> bytes:
         tail = file.read(8)
         length = int.from_bytes(tail[:4], "little") + 8
         if len(tail) < 8 or tail[4:] != b"PAR1" or length + 4 > size:
-            raise StoreError(f"{path} is not a whole Parquet file ({size} bytes): it was cut short or damaged",
-                             path=str(path))  # fmt: skip
+            raise StoreError(
+                f"{path} is not a whole Parquet file ({size} bytes): it was cut short or damaged",
+                path=str(path),
+            )
         file.seek(size - length)
         return file.read(length)

@@ -1,8 +1,9 @@
-"""How a part of a TAG dataset is written: Parquet whose hot columns can be mapped, named by its footer's hash.
+"""How a part of a TAG dataset is written: Parquet whose hot columns can be mapped, named by its footer's
+hash.
 
-Hot columns are REQUIRED, PLAIN, uncompressed, one page a chunk, so that the bytes in the file are the array; cold
-ones are zstd, strings with a dictionary. Row groups hold `ROW_GROUP` events. The footer carries the SHA-256 of all
-bytes before it, so the name, a hash of the footer, is a hash of the content.
+Hot columns are REQUIRED, PLAIN, uncompressed, one page a chunk, so that the bytes in the file are the
+array; cold ones are zstd, strings with a dictionary. Row groups hold `ROW_GROUP` events. The footer carries
+the SHA-256 of all bytes before it, so the name, a hash of the footer, is a hash of the content.
 
 Invariant: a part is written aside, fsynced, renamed, and its folder fsynced, before `write_part` returns.
 """
@@ -17,13 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tagsel.errors import IngestError, StoreError
 from tagsel.faults import step
-from tagsel.schema import IDS, Attribute, Schema
+from tagsel.schema import Schema
 from tagsel.store import disk, zones
 from tagsel.store.columns import identity
+from tagsel.store.conform import conforming, kinds_of
 from tagsel.store.footers import part_name, read_footer
 
 if TYPE_CHECKING:
@@ -34,18 +33,14 @@ ROW_GROUP = 131_072
 
 _ONE_PAGE = 1 << 30
 _ZSTD_LEVEL = 3
-_ARROW = {
-    "bool": "bool_", "int32": "int32", "int64": "int64", "float32": "float32", "float64": "float64",
-    "bits32": "int32", "bits64": "int64", "string": "string",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Source:
     """One input file inside a part: what a row came from, and what is kept about the file.
 
-    `first_row` is the row of the part (in a snapshot: of the snapshot) at which the file's rows begin; `entries` is
-    how many there are, 0 for a file without events. `bookkeeping` is JSON-ready.
+    `first_row` is the row of the part (in a snapshot: of the snapshot) at which the file's rows begin;
+    `entries` is how many there are, 0 for a file without events. `bookkeeping` is JSON-ready.
     """
 
     guid: str
@@ -75,23 +70,8 @@ class NewPart:
     sources: tuple[Source, ...] = ()
 
 
-def arrow_type(attribute: Attribute) -> pa.DataType:
-    """The Arrow type of an attribute's column; items of lists are never null."""
-    import pyarrow as pa
-
-    item = getattr(pa, _ARROW[attribute.type])()
-    return pa.list_(pa.field("element", item, nullable=False)) if attribute.is_list else item
-
-
-def arrow_schema(schema: Schema) -> pa.Schema:
-    """The Arrow schema of the rows of `schema`: one required field an attribute, in order."""
-    import pyarrow as pa
-
-    return pa.schema([pa.field(a.column, arrow_type(a), nullable=False) for a in schema])
-
-
 class _Sink:
-    """A file for Parquet's writer that hashes what passes and, after a failure, swallows the writer's farewell."""
+    """A file for Parquet's writer: it hashes what passes; after a failure it swallows the farewell."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -125,21 +105,17 @@ class _Sink:
             os.close(self.descriptor)
 
 
-def kinds_of(schema: Schema) -> dict[str, zones.Kind]:
-    """Type and listness of each column of `schema`."""
-    return {a.column: (a.type, a.is_list) for a in schema}
-
-
 def write_part(
     folder: Path, schema: Schema, batches: Iterable[pa.RecordBatch], sources: Iterable[Source] = ()
 ) -> NewPart | None:
     """Write the rows of `batches` as one part in `folder`; None, and no file, for 0 rows.
 
-    The columns of each batch are those of `schema`, in any order, without nulls. Memory is bounded by one row group
-    and one batch. IngestError: an id that is negative or above 2^63 - 1, a list whose length is not its counter.
-    StoreError: a column missing, extra or of another type; a disk that is full, read-only or fails to sync.
+    The columns of each batch are those of `schema`, in any order, without nulls. Memory is bounded by one
+    row group and one batch. IngestError: an id that is negative or above 2^63 - 1, a list whose length is
+    not its counter. StoreError: a column missing, extra or of another type; a disk that is full, read-only
+    or fails to sync.
     """
-    groups = _row_groups(_checked(batches, schema))
+    groups = _row_groups(conforming(batches, schema))
     first = next(groups, None)
     if first is None:
         return None
@@ -211,98 +187,6 @@ def _options(schema: Schema) -> dict[str, Any]:
         "max_rows_per_page": _ONE_PAGE,
         "store_schema": False,
     }
-
-
-def _checked(batches: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[pa.Table]:
-    """Each batch as a table in the part's own types, its ids and lists checked."""
-    import pyarrow as pa
-
-    target = arrow_schema(schema)
-    row = 0
-    for batch in batches:
-        if set(batch.schema.names) != set(target.names) or batch.num_columns != len(target):
-            _refuse_columns(batch.schema.names, target.names)
-        columns = [_conform(batch.column(f.name), f, row) for f in target]
-        table = pa.Table.from_arrays(columns, schema=target)
-        _check_lists(table, schema, row)
-        row += batch.num_rows
-        yield table
-
-
-def _refuse_columns(given: list[str], wanted: list[str]) -> None:
-    missing = sorted(set(wanted) - set(given))
-    extra = sorted(set(given) - set(wanted))
-    raise StoreError(
-        f"a batch does not have the columns of its schema: missing {missing}, not in the schema {extra}",
-        missing=missing,
-        extra=extra,
-    )
-
-
-def _conform(array: pa.Array, field: pa.Field, row: int) -> pa.Array:
-    """`array` as `field`'s type where that loses nothing by kind, ids range-checked; else an error with the column."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if array.null_count:
-        raise StoreError(f"column {field.name} has {array.null_count} nulls in the batch at row {row}: a part's "
-                         "columns are complete; leave the column out where it is missing", column=field.name)  # fmt: skip
-    if field.name in IDS and pa.types.is_integer(array.type):
-        _check_id(array, field, row)
-    elif not same_kind(array.type, field.type):
-        raise StoreError(
-            f"column {field.name} is {array.type} in the batch at row {row} and {field.type} in the schema",
-            column=field.name,
-        )
-    return array if array.type == field.type else pc.cast(array, field.type)
-
-
-def same_kind(given: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether only spelling differs: the name or nullability of list items, how strings are kept."""
-    import pyarrow as pa
-
-    if pa.types.is_list(wanted):
-        return (pa.types.is_list(given) or pa.types.is_large_list(given)) and given.value_type == wanted.value_type
-    if pa.types.is_dictionary(given):
-        given = given.value_type
-    return bool(given == wanted or (pa.types.is_string(wanted) and pa.types.is_large_string(given)))
-
-
-def _check_id(array: pa.Array, field: pa.Field, row: int) -> None:
-    """Refuse an id outside 0 … the largest of its type, naming the row (0-based in the part) and the value."""
-    values = array.to_numpy(zero_copy_only=False)
-    top = np.iinfo(field.type.to_pandas_dtype()).max
-    bad = np.flatnonzero((values < 0) | (values > values.dtype.type(min(top, np.iinfo(values.dtype).max))))
-    if len(bad):
-        value = int(values[bad[0]])
-        raise IngestError(
-            f"{field.name} is {value} in row {row + int(bad[0])}: ids lie between 0 and {top}",
-            column=field.name,
-            row=row + int(bad[0]),
-            value=value,
-        )
-
-
-def _check_lists(table: pa.Table, schema: Schema, row: int) -> None:
-    """Refuse a list whose length is not its counter, and null items."""
-    import pyarrow.compute as pc
-
-    for a in (a for a in schema if a.is_list):
-        if a.counter not in table.column_names:
-            raise StoreError(f"list {a.name} has no counter column {a.counter}", column=a.column)
-        lists = table.column(a.column)
-        lengths = pc.list_value_length(lists).to_numpy()
-        bad = np.flatnonzero(lengths != table.column(a.counter).to_numpy())
-        if len(bad):
-            at = int(bad[0])
-            raise IngestError(
-                f"{a.name} has {lengths[at]} values in row {row + at}, its counter {a.counter} says "
-                f"{table.column(a.counter)[at].as_py()}",
-                column=a.column,
-                row=row + at,
-            )
-        if pc.list_flatten(lists).null_count:
-            raise StoreError(f"list {a.name} holds null items", column=a.column)
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -1,11 +1,13 @@
-"""What a snapshot is: the commits of the Delta log folded, one after another, and the manifest that remembers the result.
+"""What a snapshot is: the commits of the Delta log folded, one after another, and the manifest that
+remembers the result.
 
-Each of our Delta commits names a *commit record* (a JSON document named by its hash, written before the commit) that
-says what it did: `create`, `append`, `compact` or `restore`. Versions of the Delta log without a record change the
-table's columns only and are no snapshots. Everything here is JSON: no Parquet or Delta library is loaded.
+Each of our Delta commits names a *commit record* (a JSON document named by its hash, written before the
+commit) that says what it did: `create`, `append`, `compact` or `restore`. Versions of the Delta log without
+a record change the table's columns only and are no snapshots. Everything here is JSON: no Parquet or Delta
+library is loaded.
 
-Invariant: a state is a function of the log alone; a manifest is a cache of it that is checked against the log's
-newest version. Order is that of the log's versions, never of time.
+Invariant: a state is a function of the log alone; a manifest is a cache of it that is checked against the
+log's newest version. Order is that of the log's versions, never of time.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -85,7 +88,7 @@ def entry_path(folder: Path, version: int) -> Path:
 
 
 def newest_version(folder: Path, at_least: int = -1) -> int:
-    """The log's newest version; `at_least` is one known to exist, which saves listing the folder. -1: no log."""
+    """The log's newest version, -1: none; `at_least`, one known to exist, may save listing the folder."""
     if at_least >= 0 and not entry_path(folder, at_least + 1).exists():
         return at_least
     with disk.saying("list", folder / "_delta_log"):
@@ -111,7 +114,7 @@ def record_of(folder: Path, version: int) -> str | None:
             return str(name)
     if any("add" in a or "remove" in a for a in actions):
         raise StoreError(
-            f"version {version} of the table {folder} was not written by tagsel: its rows have no bookkeeping",
+            f"version {version} of {folder} was not written by tagsel: its rows have no bookkeeping",
             hint="ingest the data that the other program wrote, and restore the table to the version before",
             path=str(path),
         )
@@ -127,8 +130,7 @@ def apply(folder: Path, state: State | None, name: str, version: int) -> State:
         return State(0, version, record["schema"])
     if state is None:
         raise StoreError(f"the log of {folder} does not begin with a create")
-    after = _FOLD[record["op"]](replace(state, number=state.number + 1, version=version), name, record)
-    return after
+    return _FOLD[record["op"]](replace(state, number=state.number + 1, version=version), name, record)
 
 
 def _append(state: State, name: str, record: Mapping[str, Any]) -> State:
@@ -149,7 +151,9 @@ def _compact(state: State, name: str, record: Mapping[str, Any]) -> State:
     for names, packed in record["bins"]:
         at = next((i for i, p in enumerate(parts) if p.name == names[0]), -1)
         if at < 0 or [p.name for p in parts[at : at + len(names)]] != names:
-            raise StoreError(f"commit record {name} packs parts that are not side by side in snapshot {state.number}")
+            raise StoreError(
+                f"commit record {name} packs parts that are not side by side in snapshot {state.number}"
+            )
         parts[at : at + len(names)] = State.from_json({**_BLANK, "parts": [packed]}).parts
     return replace(state, parts=tuple(parts))
 
@@ -186,7 +190,9 @@ def write_manifest(folder: Path, state: State) -> None:
     """Remember a state; a disk that cannot take it is no error, since the log says it all."""
     body = json.dumps(asdict(state), separators=(",", ":")).encode()
     with contextlib.suppress(OSError):
-        disk.write_file(manifest_path(folder, state.number), _head(hashlib.sha256(body).hexdigest()) + body + b"}")
+        disk.write_file(
+            manifest_path(folder, state.number), _head(hashlib.sha256(body).hexdigest()) + body + b"}"
+        )
 
 
 def _head(check: str) -> bytes:
@@ -204,23 +210,24 @@ def states(folder: Path, start: State | None = None) -> Iterator[State]:
 
 
 def latest(folder: Path) -> State:
-    """The newest snapshot's state: from its manifest when the log has not gone on, else folded and remembered."""
+    """The newest snapshot's state: its manifest's if the log has not gone on, else folded and kept."""
     best = next((s for n in reversed(manifests(folder)) if (s := read_manifest(folder, n))), None)
     if best and newest_version(folder, best.version) == best.version:
         return best
-    state = best
-    for state in states(folder, best):
-        pass
-    if state is None:
+    later = deque(states(folder, best), maxlen=1)
+    if later:
+        write_manifest(folder, later[0])
+        return later[0]
+    if best is None:
         raise StoreError(f"{folder} holds no dataset of tagsel", path=str(folder))
-    if state is not best:
-        write_manifest(folder, state)
-    return state
+    return best
 
 
 def at(folder: Path, number: int) -> State:
     """The state of snapshot `number`, which must exist; from the nearest manifest at or before it."""
-    start = next((s for n in reversed(manifests(folder)) if n <= number and (s := read_manifest(folder, n))), None)
+    start = next(
+        (s for n in reversed(manifests(folder)) if n <= number and (s := read_manifest(folder, n))), None
+    )
     if start and start.number == number:
         return start
     return next(s for s in states(folder, start) if s.number == number)

@@ -1,16 +1,17 @@
-"""Where the values of a Parquet column chunk lie: page headers read by hand, so that the bytes can be mapped.
+"""Where the values of a Parquet column chunk lie: page headers read by hand, so that the bytes can be
+mapped.
 
-Format: apache/parquet-format, `parquet.thrift` (PageHeader, compact protocol) and "Data Pages" (levels before
-values). Invariant: a chunk is said to be mappable only if it is one uncompressed PLAIN page without nulls.
+Format: apache/parquet-format, `parquet.thrift` (PageHeader, compact protocol) and "Data Pages" (levels
+before values). Invariant: a chunk is said to be mappable only if it is one uncompressed PLAIN page without
+nulls.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 DECODE, FIXED, LIST, BITS = 0, 1, 2, 3
-"""How a chunk is read: by a Parquet reader; mapped numbers; mapped tail of a list's page; booleans, one bit each."""
+"""How a chunk is read: by a Parquet reader; as numbers; as the tail of a list's page; as bits."""
 
 _WIDTH = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
 _PLAIN = 0
@@ -18,13 +19,12 @@ _DATA_PAGE = 0
 _STRUCT, _I32_LIKE, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET = 12, (4, 5, 6), 1, 2, 3, 7, 8, 9, 10
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One column of one row group: `kind`, its values at `start`, and the page body that the CRC covers."""
 
     kind: int = DECODE
     start: int = 0  # offset of the first value in the file
-    count: int = 0  # values (of a list: elements)
+    values: int = 0  # how many (of a list: elements)
     body: int = 0  # offset of the page's body
     size: int = 0  # bytes of the page's body
     crc: int = -1  # -1: the file has none

@@ -1,7 +1,8 @@
-"""One part of a snapshot: a Parquet file whose columns are read by row group, mapped where its layout allows.
+"""One part of a snapshot: a Parquet file whose columns are read by row group, mapped where its layout
+allows.
 
-Invariant: a part's content never changes; where the file is not what its name and the log say, reading raises
-StoreError with file, column and row group.
+Invariant: a part's content never changes; where the file is not what its name and the log say, reading
+raises StoreError with file, column and row group.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tagsel.store.zones import Kind, Zone, Zones, chunk, read_values
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a snapshot; `groups` are the rows of its row groups, `columns` the physical columns that it has."""
+    """A part of a snapshot; `groups` are the rows of its row groups, `columns` the columns that it has."""
 
     name: str
     path: Path
@@ -35,11 +36,13 @@ class Part:
     marks: Marks | None = field(default=None, compare=False, repr=False)
 
     def read(self, group: int, columns: Iterable[str]) -> dict[str, Array]:
-        """Values of a row group, one read-only array a column that the part has; absent columns are left out.
+        """Values of a row group, one read-only array a column that the part has; absent columns are left
+        out.
 
-        Scalars: (rows,). Lists: the values of all rows one after another; lengths are in the counter's column.
-        bits32 and bits64 come as uint32 and uint64, strings as an object array. Mapped columns are views of the
-        file. StoreError: the file is gone, cut short or damaged (file, column and row group named).
+        Scalars: (rows,). Lists: the values of all rows one after another; lengths are in the counter's
+        column. bits32 and bits64 come as uint32 and uint64, strings as an object array. Mapped columns are
+        views of the file. StoreError: the file is gone, cut short or damaged (file, column and row group
+        named).
         """
         wanted = [c for c in columns if c in self.columns]
         if not wanted:
@@ -54,14 +57,19 @@ class Part:
             return np.array(names, object)[codes]
         block = self._zones.block(column)
         where = chunk(block, group)
-        if where.kind == DECODE and not kind[1] and DTYPES[kind[0]].kind in "iu" and block[0, group] == block[1, group]:
+        if (
+            where.kind == DECODE
+            and not kind[1]
+            and DTYPES[kind[0]].kind in "iu"
+            and block[0, group] == block[1, group]
+        ):
             values = np.full(self.groups[group], block[0, group]).astype(DTYPES[kind[0]])
             values.flags.writeable = False
             return values  # one value in the whole row group (a menu): no need to decompress it
         return read_values(identity, group, column, where, kind)
 
     def read_codes(self, group: int, column: str) -> tuple[Array, list[str]]:
-        """A string column of a row group as codes, (rows,) int32, into the list of distinct strings beside it."""
+        """A string column of a row group as codes, (rows,) int32, into the list of strings beside it."""
         array = cols.decode_arrow(cols.identity(self.path, self.bytes), group, column, dictionary=True)
         encoded = array if hasattr(array, "dictionary") else array.dictionary_encode()
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
@@ -83,9 +91,9 @@ class Part:
         return run[of], lumi[of], events[of]
 
     def duplicates(self, group: int) -> Array | None:
-        """Rows of a row group that repeat the (run, event) of a row of the snapshot that comes first, (rows,) bool.
+        """Rows of a row group that repeat the (run, event) of an earlier row of the snapshot, (rows,) bool.
 
-        First is the one with the lowest (AOD GUID, AOD entry); None when the row group has no such row.
+        Earlier is the one with the lowest (AOD GUID, AOD entry); None when the row group has no such row.
         """
         if self.marks is None:
             return None

@@ -17,14 +17,16 @@ def _path(folder: Path) -> Path:
 
 
 def read(folder: Path) -> dict[int, tuple[str, ...]]:
-    """Pinned snapshots and the reasons for each. StoreError: the file is damaged (nothing is removed then)."""
+    """Pinned snapshots and the reasons for each. StoreError: the file is damaged."""
     path = _path(folder)
     try:
         with disk.saying("read", path):
             document = json.loads(path.read_bytes()) if path.exists() else {}
         return {int(n): tuple(map(str, reasons)) for n, reasons in document.items()}
     except (ValueError, AttributeError, TypeError) as error:
-        raise StoreError(f"{path} is damaged: {error}", hint="mend or remove it, and pin again", path=str(path)) from error
+        raise StoreError(
+            f"{path} is damaged: {error}", hint="mend or remove it, and pin again", path=str(path)
+        ) from error
 
 
 def add(folder: Path, number: int, reason: str) -> None:
@@ -37,7 +39,9 @@ def remove(folder: Path, number: int, reason: str | None) -> None:
     """Take back a reason (None: all). StoreError: there is no such pin."""
     held = read(folder)
     if number not in held or (reason is not None and reason not in held[number]):
-        raise StoreError(f"snapshot {number} is not pinned for {reason or 'anything'}", hint=f"pinned: {held or 'none'}")
+        raise StoreError(
+            f"snapshot {number} is not pinned for {reason or 'anything'}", hint=f"pinned: {held or 'none'}"
+        )
     left = tuple(r for r in held.pop(number) if reason is not None and r != reason)
     _write(folder, {**held, number: left} if left else held)
 

@@ -1,6 +1,7 @@
 """A snapshot: a numbered, unchanging state of a dataset, opened with JSON and NumPy alone.
 
-Invariant: parts come in the order of commits, then in the order given to the commit; never in that of a listing.
+Invariant: parts come in the order of commits, then in the order given to the commit; never in that of a
+listing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A TAG dataset on disk: a Delta table over our own parts, and its numbered snapshots.
 
-Invariant: a snapshot's rows and their order never change; what differs between snapshots is said by the log alone.
+Invariant: a snapshot's rows and their order never change; what differs between snapshots is said by the log
+alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tagsel.store.log import State
 from tagsel.store.snapshots import Snapshot
 from tagsel.store.upkeep import CompactPlan
 
+
 @dataclass(frozen=True)
 class Table:
     """The dataset in `folder`. Open one with `Table.open`, make one with `Table.create`."""
@@ -26,7 +28,7 @@ class Table:
 
     @classmethod
     def create(cls, folder: Path, schema: Schema) -> Table:
-        """Make an empty dataset, snapshot 0, in an empty or missing folder. StoreError: there is one already."""
+        """Make an empty dataset, snapshot 0, in a missing or empty folder. StoreError: there is one."""
         checks.ids(schema)
         create(folder, schema)
         return cls(folder)
@@ -39,7 +41,7 @@ class Table:
         return cls(folder)
 
     def snapshot(self, number: int | None = None) -> Snapshot:
-        """Snapshot `number`, or the latest. StoreError: there is none of that number, or its parts are gone."""
+        """Snapshot `number`, or the latest. StoreError: there is none, or its parts are gone."""
         newest = log.latest(self.folder)
         if number is None or number == newest.number:
             return Snapshot(self.folder, newest)
@@ -57,8 +59,8 @@ class Table:
         for part in state.parts:
             if not (self.folder / part.name).exists():
                 raise StoreError(
-                    f"snapshot {state.number} of {self.folder.name} is no longer whole: part {part.name} was removed "
-                    "by gc, or from outside",
+                    f"snapshot {state.number} of {self.folder.name} is no longer whole: part {part.name} "
+                    "was removed by gc, or from outside",
                     hint="pin snapshots that must stay readable; the latest snapshot is not concerned",
                     snapshot=state.number,
                     path=str(self.folder / part.name),
@@ -79,9 +81,9 @@ class Table:
     ) -> Snapshot:
         """Commit `parts`, whose columns are those of `schema`, and files of 0 rows as `sources`.
 
-        Columns that are missing or extra against the dataset are refused unless `evolve`, which takes them as missing;
-        another type is always refused. Concurrent writers wait for each other, and all land. StoreError also
-        for a part or a source's GUID that the dataset has already.
+        Columns that are missing or extra against the dataset are refused unless `evolve`, which takes them
+        as missing; another type is always refused. Concurrent writers wait for each other, and all land.
+        StoreError also for a part or a source's GUID that the dataset has already.
         """
 
         def change(state: State) -> Change:
@@ -97,7 +99,9 @@ class Table:
                 "menus": [disk.write_document(commits, d) for d in documents],
                 "parts": [asdict(r) for r in records],
                 "sources": checks.placed(parts, sources),
-                "guids": sorted({s.guid for s in (*(s for p in parts for s in p.sources), *sources) if s.guid}),
+                "guids": sorted(
+                    {s.guid for s in (*(s for p in parts for s in p.sources), *sources) if s.guid}
+                ),
             }
             return Change(record, merged, records)
 
@@ -121,8 +125,8 @@ class Table:
     def compact(self, *, dry_run: bool = False) -> CompactPlan | Snapshot:
         """Pack neighbouring small parts into parts of 1 to 8 million rows, order and content kept.
 
-        With `dry_run` the plan, else the new snapshot (the latest one when there is nothing to pack). The old parts
-        stay until `gc`.
+        With `dry_run` the plan, else the new snapshot (the latest one when there is nothing to pack). The
+        old parts stay until `gc`.
         """
         snapshot = self.snapshot()
         plan = upkeep.plan(snapshot)
@@ -135,7 +139,9 @@ class Table:
             gone = {n for names in plan.bins for n in names}
             removed = tuple(p for p in state.parts if p.name in gone)
             if len(removed) != len(gone):
-                raise StoreError("the dataset changed while it was compacted: parts are gone", hint="compact again")
+                raise StoreError(
+                    "the dataset changed while it was compacted: parts are gone", hint="compact again"
+                )
             bins = [[list(names), asdict(r)] for names, r in zip(plan.bins, records, strict=True)]
             return Change({"op": "compact", "bins": bins}, snapshot.schema, records, removed)
 
@@ -158,7 +164,8 @@ class Table:
         return pins.read(self.folder)
 
     def gc(self, *, dry_run: bool, grace_s: float) -> list[Path]:
-        """Remove what no snapshot needs and has not changed for `grace_s` seconds; the files, removed or to be.
+        """Remove what no snapshot needs and has not changed for `grace_s` seconds; the files, removed or to
+        be.
 
         That is: temporary files, parts of no snapshot, parts that the latest and the pinned snapshots lack.
         """

@@ -1,7 +1,7 @@
 """Compaction and clean-up: what to pack, how, and which files nobody needs any more.
 
-Invariant: packing keeps every row and its place in the snapshot; nothing that the latest or a pinned snapshot
-holds, and nothing younger than the grace period, is ever garbage.
+Invariant: packing keeps every row and its place in the snapshot; nothing that the latest or a pinned
+snapshot holds, and nothing younger than the grace period, is ever garbage.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def pack(snapshot: Snapshot, names: Sequence[str]) -> tuple[NewPart, Schema]:
     schema = Schema(tuple(a for a in snapshot.schema if a.column in parts[0].columns))
     packed = write_part(snapshot.folder, schema, _batches(parts, schema))
     if packed is None or packed.rows != sum(p.rows for p in parts):
-        raise StoreError(f"packing {len(parts)} parts of {snapshot.folder} lost rows: the new part is not used")
+        raise StoreError(
+            f"packing {len(parts)} parts of {snapshot.folder} lost rows: the new part is not used"
+        )
     return packed, schema
 
 
@@ -92,7 +94,10 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
     found = [
         path
         for path in folder.glob("*.parquet")
-        if _PART.fullmatch(path.name) and path.name not in keep and old(path) and old(left.get(path.name, path))
+        if _PART.fullmatch(path.name)
+        and path.name not in keep
+        and old(path)
+        and old(left.get(path.name, path))
     ]
     gone = {p.stem for p in found}
     parts = {p.stem for p in folder.glob("*.parquet")} - gone
@@ -104,7 +109,7 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
 
 
 def _left(folder: Path) -> dict[str, Path]:
-    """Parts that some commit took out, with the log entry that did it: readers of older snapshots have that long."""
+    """Parts that some commit took out, and its log entry: its age is how long readers were given."""
     left: dict[str, Path] = {}
     held: set[str] = set()
     try:

@@ -1,12 +1,14 @@
-"""Zones: what is known of each column of each row group without reading it, kept in one sidecar file a part.
+"""Zones: what is known of each column of each row group without reading it, kept in one sidecar file a
+part.
 
-The sidecar also says where the values lie (so that mapping needs no Parquet reader) and holds the small table
-(run, lumi) → events. It is a cache: deleted or damaged, it is rebuilt by reading the part. Its columns are found
-by the hash of their name and lie apart, so reading the zones of 3 columns costs the same in a part of 10 or of
-1,000 columns. Invariant: what it says is what the part's own bytes say.
+The sidecar also says where the values lie (so that mapping needs no Parquet reader) and holds the small
+table (run, lumi) → events. It is a cache: deleted or damaged, it is rebuilt by reading the part. Its
+columns are found by the hash of their name and lie apart, so reading the zones of 3 columns costs the same
+in a part of 10 or of 1,000 columns. Invariant: what it says is what the part's own bytes say.
 
-File, little-endian: header (magic, columns, groups, rows of the small table, CRC of header and directory), directory
-(16 B a column, sorted by hash), one block a column (`FIELDS` × groups × 8 B), the small table. Version: in the magic.
+File, little-endian: header (magic, columns, groups, rows of the small table, CRC of header and directory),
+directory (16 B a column, sorted by hash), one block a column (`FIELDS` × groups × 8 B), the small table.
+Version: in the magic.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,16 +38,17 @@ _MAGIC = b"TAGSELZ1"
 _HEADER = struct.Struct("<8sIIQI4x")
 _ENTRY = np.dtype([("hash", "<u8"), ("crc", "<u4"), ("type", "u1"), ("list", "u1"), ("pad", "<u2")])
 _TYPES = tuple(DTYPES)
-FIELDS = ("min", "max", "ored", "anded", "nan", "n", "kind", "start", "count", "body", "size", "crc")
+FIELDS = ("min", "max", "ored", "anded", "nan", "n", "kind", "start", "values", "body", "size", "crc")
 
 
 @dataclass(frozen=True)
 class Zone:
     """Bounds of a column, one value a row group; of a list, over all its values together.
 
-    `min` and `max` are in the column's type (booleans: uint8 0 or 1; words of bits: unsigned) and leave NaN out;
-    where `n - nan_count` is 0 there is no value and they mean nothing. `nan_count` is -1 where unknown. `ored` and
-    `anded` are the union and intersection of words of bits (None for other types). `n` counts values, int64.
+    `min` and `max` are in the column's type (booleans: uint8 0 or 1; words of bits: unsigned) and leave NaN
+    out; where `n - nan_count` is 0 there is no value and they mean nothing. `nan_count` is -1 where
+    unknown. `ored` and `anded` are the union and intersection of words of bits (None for other types). `n`
+    counts values, int64.
     """
 
     min: Array
@@ -103,7 +106,7 @@ class Sidecar:
         return self._blocks[column]
 
     def lumis(self) -> tuple[Array, Array, Array, Array]:
-        """The small table: group offsets (groups + 1), run int32, lumi int32, events int64, sorted within a group."""
+        """The small table: group offsets (groups + 1), run int32, lumi int32, events int64."""
         start = self._start + len(self._directory) * self._block_size
         raw = self._bytes(start, 8 * (self.groups + 1) + 16 * self._lumis + 4)
         body = raw[:-4]
@@ -194,7 +197,7 @@ def build(part: Identity, kinds: Mapping[str, Kind]) -> bytes:
                     described.max_definition_level,
                     described.max_repetition_level,
                 )
-                blocks[column][6:, group] = astuple(where)
+                blocks[column][6:, group] = where
                 if kind[0] != "string":
                     values = read_values(part, group, column, where, kind)
                     blocks[column][:6, group] = _bounds(values, DTYPES[kind[0]])
@@ -236,22 +239,28 @@ def _bounds(values: Array, dtype: np.dtype[Any]) -> Array:
     return fields
 
 
-def _lumi_table(part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str, Kind]) -> list[tuple[Array, Array]]:
+def _lumi_table(
+    part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str, Kind]
+) -> list[tuple[Array, Array]]:
     """Per row group: the distinct run << 32 | lumi, sorted, and their events."""
     table = []
     for group in range(blocks["run"].shape[1]):
         run, lumi = (
-            read_values(part, group, c, chunk(blocks[c], group), kinds[c]).astype(np.int64) for c in ("run", "lumi")
+            read_values(part, group, c, chunk(blocks[c], group), kinds[c]).astype(np.int64)
+            for c in ("run", "lumi")
         )
         table.append(np.unique(run << 32 | lumi, return_counts=True))
     return table
 
 
-def _encode(blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]]) -> bytes:
+def _encode(
+    blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]]
+) -> bytes:
     names = sorted(blocks, key=_hash)
     raw = [blocks[c].tobytes() for c in names]
     rows = [
-        (_hash(c), zlib.crc32(r), _TYPES.index(kinds[c][0]), kinds[c][1], 0) for c, r in zip(names, raw, strict=True)
+        (_hash(c), zlib.crc32(r), _TYPES.index(kinds[c][0]), kinds[c][1], 0)
+        for c, r in zip(names, raw, strict=True)
     ]
     directory = np.array(rows, _ENTRY).tobytes()
     keys = np.concatenate([k for k, _ in lumis]) if lumis else np.zeros(0, np.int64)
@@ -269,4 +278,3 @@ def _encode(blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[
     head = struct.pack("<8sIIQ", _MAGIC, len(names), len(lumis), len(keys))
     header = head + struct.pack("<I4x", zlib.crc32(head + directory))
     return b"".join([header, directory, *raw, small, struct.pack("<I", zlib.crc32(small))])
-
