@@ -1,0 +1,380 @@
+"""The kinds of change that the catalog takes, one frozen dataclass each.
+
+A change says what it does to the tables by `ops`, and what must hold before it by `check`. It is written to
+the journal as its class name and fields (`encode`), and read back by `decode`; a field that an older line
+lacks takes its default, so fields are only ever added, with a default.
+
+Invariant: `ops` depends on the change and its journal entry alone, never on the state, so that replaying
+the journal gives the same tables always.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from tagsel.catalog.names import check_dataset_name, parse_reference
+from tagsel.catalog.records import (
+    DatasetFacts,
+    FileRecord,
+    JobRecord,
+    QueryRecord,
+    Value,
+    canonical_guid,
+)
+from tagsel.catalog.tables import TABLES, Clear, Op, Put, Remove, Rows
+from tagsel.catalog.values import check_key, write_value
+from tagsel.errors import CatalogError, did_you_mean
+
+OWNED_TABLES = ("datasets", "meta", "parents", "files", "bookkeeping", "runs")
+"""Tables whose rows go when their dataset is dropped; pins must be released before, jobs and queries are history."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Number, time (UTC, ISO 8601) and author of a journal entry, and the change's place in it."""
+
+    seq: int
+    when: str
+    who: str
+    part: int = 0
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns that say which change last touched a row."""
+        return {"seq": self.seq, "updated": self.when, "who": self.who}
+
+
+class Change:
+    """Base of all changes; `quiet` ones wait for the next other change, or reader, to reach the DuckDB view."""
+
+    quiet: ClassVar[bool] = False
+
+    def check(self, state: Rows) -> None:
+        """Raise CatalogError where this change may not be made on `state` (its light tables)."""
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """The row operations of this change."""
+        raise NotImplementedError
+
+
+def _need_dataset(state: Rows, name: str) -> None:
+    if not state.of("datasets", name):
+        known = state.rows["datasets"]
+        raise CatalogError(f"no dataset {name!r}", hint=did_you_mean(name, known), dataset=name)
+
+
+def _put_meta(dataset: str, key: str, value: Value) -> Put:
+    kind, text = write_value(value)
+    return Put("meta", {"dataset": dataset, "key": key, "kind": kind, "value": text})
+
+
+def _check_meta(meta: Mapping[str, Value | None]) -> None:
+    folded: dict[str, str] = {}
+    for key, value in meta.items():
+        check_key(key, TABLES["datasets"].columns)
+        if folded.setdefault(key.lower(), key) != key:
+            raise CatalogError(
+                f"keys {folded[key.lower()]!r} and {key!r} differ in letter case only", key=key
+            )
+        if value is not None:
+            write_value(value)
+
+
+@dataclass(frozen=True)
+class PutDataset(DatasetFacts, Change):
+    """Register a dataset, or replace the whole record of one, free keys and parents included."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parents", tuple(self.parents))
+
+    def check(self, state: Rows) -> None:
+        """The name, the keys and the parents' form; parents themselves may be unknown here (or gone)."""
+        check_dataset_name(self.name)
+        _check_meta(self.meta)
+        for parent in self.parents:
+            parse_reference(parent)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of datasets; its keys and parents anew."""
+        columns = TABLES["datasets"].columns
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name in columns}
+        yield Put("datasets", {**row, **stamp.columns})
+        yield Clear("meta", self.name)
+        yield Clear("parents", self.name)
+        for key, value in self.meta.items():
+            yield _put_meta(self.name, key, value)
+        for position, parent in enumerate(self.parents):
+            name, snapshot = parse_reference(parent)
+            yield Put(
+                "parents", {"dataset": self.name, "position": position, "parent": name, "snapshot": snapshot}
+            )
+
+
+@dataclass(frozen=True)
+class SetMeta(Change):
+    """Set free keys of a dataset; None removes a key."""
+
+    name: str
+    meta: Mapping[str, Value | None]
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists; no key differs from one that it has in letter case only."""
+        _need_dataset(state, self.name)
+        present = {str(row["key"]): None for row in state.of("meta", self.name)}
+        _check_meta({**present, **self.meta})
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of meta a key."""
+        for key, value in self.meta.items():
+            yield Remove("meta", (self.name, key)) if value is None else _put_meta(self.name, key, value)
+
+
+@dataclass(frozen=True)
+class DropDataset(Change):
+    """Forget a dataset and what belongs to it; refused while a snapshot of it is pinned."""
+
+    name: str
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists and nothing pins it."""
+        _need_dataset(state, self.name)
+        pins = state.of("pins", self.name)
+        if pins:
+            reasons = "; ".join(f"@{p['snapshot']}: {p['reason']}" for p in pins[:5])
+            raise CatalogError(
+                f"dataset {self.name} is pinned ({reasons})", hint="unpin it first", dataset=self.name
+            )
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """Clear all that the dataset owns."""
+        for table in OWNED_TABLES:
+            yield Clear(table, self.name)
+
+
+@dataclass(frozen=True)
+class PutFiles(Change):
+    """Register files that a dataset holds (kind TAG) or points to (AOD, ESD, RAW); same kind and GUID: replaced."""
+
+    dataset: str
+    files: Sequence[FileRecord]
+
+    def __post_init__(self) -> None:
+        files = tuple(f if isinstance(f, FileRecord) else FileRecord(**f) for f in self.files)
+        object.__setattr__(self, "files", files)
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists."""
+        _need_dataset(state, self.dataset)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of files a file."""
+        for file in self.files:
+            yield Put("files", {**asdict(file), "dataset": self.dataset})
+
+
+@dataclass(frozen=True)
+class PutSite(Change):
+    """Register a site, or replace the record of one."""
+
+    name: str
+    prefix: str = ""
+    meta: Mapping[str, Value] = field(default_factory=dict)
+
+    def check(self, state: Rows) -> None:
+        """The name is one that a dataset could have, too."""
+        check_dataset_name(self.name)
+        _check_meta(self.meta)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of sites."""
+        yield Put("sites", {"name": self.name, "prefix": self.prefix, "meta": _json(self.meta)})
+
+
+@dataclass(frozen=True)
+class PutReplicas(Change):
+    """Say that a site holds copies of files: pairs (guid, pfn)."""
+
+    site: str
+    replicas: Sequence[tuple[str, str]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "replicas", tuple((canonical_guid(g), p) for g, p in self.replicas))
+
+    def check(self, state: Rows) -> None:
+        """The site exists."""
+        if not state.of("sites", self.site):
+            raise CatalogError(
+                f"no site {self.site!r}", hint=did_you_mean(self.site, state.rows["sites"]), site=self.site
+            )
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of replicas a copy."""
+        for guid, pfn in self.replicas:
+            yield Put("replicas", {"guid": guid, "site": self.site, "pfn": pfn})
+
+
+@dataclass(frozen=True)
+class DropReplicas(PutReplicas):
+    """Forget copies that a site no longer holds."""
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """Remove one row of replicas a copy."""
+        for guid, pfn in self.replicas:
+            yield Remove("replicas", (guid, self.site, pfn))
+
+
+@dataclass(frozen=True)
+class PutBookkeeping(Change):
+    """Keep what a file says of its own making (processed blocks, generated counts and sums): any JSON record."""
+
+    dataset: str
+    guid: str
+    record: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "guid", canonical_guid(self.guid))
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists, the record can be JSON."""
+        _need_dataset(state, self.dataset)
+        _json(self.record)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of bookkeeping."""
+        yield Put("bookkeeping", {"dataset": self.dataset, "guid": self.guid, "record": _json(self.record)})
+
+
+@dataclass(frozen=True)
+class PutRuns(Change):
+    """State all runs of a dataset anew: triples (run, number of luminosity blocks, number of events)."""
+
+    dataset: str
+    runs: Sequence[tuple[int, int, int]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", tuple(tuple(map(int, row)) for row in self.runs))
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists."""
+        _need_dataset(state, self.dataset)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """The dataset's rows of runs anew."""
+        yield Clear("runs", self.dataset)
+        for run, lumi_blocks, events in self.runs:
+            yield Put(
+                "runs", {"dataset": self.dataset, "run": run, "lumi_blocks": lumi_blocks, "events": events}
+            )
+
+
+@dataclass(frozen=True)
+class PutJob(Change):
+    """Register a job, or replace the record of one; fields as `JobRecord`."""
+
+    job: str
+    dataset: str = ""
+    state: str = ""
+    pieces: int = 0
+    done: int = 0
+    failed: int = 0
+    events: int = 0
+    output: str = ""
+    folder: str = ""
+    note: str = ""
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of jobs."""
+        yield Put("jobs", asdict(JobRecord(**asdict(self), **stamp.columns)))
+
+
+@dataclass(frozen=True)
+class Pin(Change):
+    """Keep a snapshot readable for a reason (an event list's digest, an output, a tag)."""
+
+    dataset: str
+    snapshot: int
+    reason: str
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists."""
+        _need_dataset(state, self.dataset)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of pins."""
+        stamped = {"updated": stamp.when, "who": stamp.who}
+        yield Put("pins", {**asdict(self), **stamped})
+
+
+@dataclass(frozen=True)
+class Unpin(Pin):
+    """Take back one reason for which a snapshot is kept."""
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """Remove one row of pins."""
+        yield Remove("pins", (self.dataset, self.snapshot, self.reason))
+
+
+@dataclass(frozen=True)
+class LogQuery(Change):
+    """Note in the audit that someone asked something; fields as `QueryRecord`."""
+
+    quiet: ClassVar[bool] = True
+
+    verb: str
+    dataset: str = ""
+    snapshot: int | None = None
+    text: str = ""
+    read: int | None = None
+    accepted: int | None = None
+    digest: str = ""
+    seconds: float | None = None
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of queries."""
+        yield Put("queries", {**asdict(QueryRecord(**asdict(self), **stamp.columns)), "part": stamp.part})
+
+
+KINDS: Mapping[str, type[Change]] = {
+    kind.__name__: kind
+    for kind in (PutDataset, SetMeta, DropDataset, PutFiles, PutSite, PutReplicas, DropReplicas, PutBookkeeping,
+                 PutRuns, PutJob, Pin, Unpin, LogQuery)
+}  # fmt: skip
+"""Every kind of change by the name that the journal gives it."""
+
+
+def encode(change: Change) -> dict[str, Any]:
+    """The form of `change` that goes to JSON; fields that hold their default are left out, those of files too."""
+    said = _said(change)
+    if isinstance(change, PutFiles):
+        said["files"] = [_said(file) for file in change.files]
+    return {"do": type(change).__name__, **said}
+
+
+def _said(record: Any) -> dict[str, Any]:
+    values = ((f, getattr(record, f.name)) for f in fields(record))
+    return {f.name: value for f, value in values if value != f.default}
+
+
+def decode(document: Mapping[str, Any]) -> Change:
+    """The change that `encode` wrote; CatalogError for one that this version does not know."""
+    kind = KINDS.get(str(document.get("do")))
+    if kind is None:
+        raise CatalogError(f"unknown change {document.get('do')!r:.80}")
+    said = {k: v for k, v in document.items() if k != "do"}
+    try:
+        return kind(**said)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CatalogError(f"{kind.__name__}: {error}") from error
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    """`document` as JSON text, keys sorted; CatalogError where it holds what JSON cannot say."""
+    try:
+        return json.dumps(document, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CatalogError(f"cannot be kept as JSON: {error}") from error

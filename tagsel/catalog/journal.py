@@ -1,0 +1,168 @@
+"""The journal: JSON lines, one a recorded set of changes; the truth of the catalog and its audit.
+
+A line is `{"v": 1, "seq": n, "who": …, "when": …, "what": [changes], "crc": "…"}`, `crc` the CRC-32 of the
+line's bytes before `,"crc"`. Lines are ordered by `seq`, which grows by one; the clock is kept for people
+and never compared.
+
+Invariant: a line is in the journal whole, ending in a newline, or not at all. What follows the last newline
+is an append that was cut off before it was acknowledged: readers pass over it, and the next who holds the
+lock cuts it away and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tagsel.catalog.changes import Change, Stamp, decode, encode
+from tagsel.catalog.tables import Op
+from tagsel.errors import CatalogError
+from tagsel.faults import step
+
+FORMAT = 1
+"""Version of the line format that is written; older ones are read, newer ones refused."""
+
+log = logging.getLogger("tagsel")
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place between two lines: how many lines lie before it, as `seq`, and how many bytes."""
+
+    seq: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: its number, time, author and changes, and the position after it."""
+
+    stamp: Stamp
+    changes: tuple[Change, ...]
+    end: Position
+
+    def ops(self) -> Iterator[Op]:
+        """The row operations of all changes, in order."""
+        for part, change in enumerate(self.changes):
+            yield from change.ops(Stamp(self.stamp.seq, self.stamp.when, self.stamp.who, part))
+
+
+def write_line(stamp: Stamp, changes: Sequence[Change]) -> bytes:
+    """The bytes of a line, newline included; CatalogError where a change holds what JSON cannot say."""
+    document: dict[str, Any] = {"v": FORMAT, "seq": stamp.seq, "who": stamp.who, "when": stamp.when}
+    try:
+        document["what"] = [encode(change) for change in changes]
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        body = text[:-1].encode()  # refuses half characters, such as undecodable file names have
+    except (TypeError, ValueError) as error:
+        raise CatalogError(f"a change cannot be written to the journal: {error}") from error
+    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def read_line(line: bytes, path: Path, after: Position) -> Entry:
+    """The entry of a `line` that begins at `after`; CatalogError naming file and line number when it is damaged."""
+    number = after.seq + 1
+    body, mark, crc = line.rstrip(b"\n").rpartition(b',"crc":')
+    try:
+        if not mark or crc != b'"%08x"}' % zlib.crc32(body):
+            raise CatalogError("its checksum does not fit")
+        document: dict[str, Any] = json.loads(body + b"}")
+        if document["v"] > FORMAT:
+            raise CatalogError(f"it has format {document['v']}, written by a newer tagsel")
+        if document["seq"] != number:
+            raise CatalogError(f"its number is {document['seq']}, expected {number}")
+        changes = tuple(decode(change) for change in document["what"])
+        stamp = Stamp(number, str(document["when"]), str(document["who"]))
+    except (CatalogError, ValueError, KeyError, TypeError) as error:
+        reason = error.message if isinstance(error, CatalogError) else f"{type(error).__name__}: {error}"
+        raise CatalogError(
+            f"{path}: line {number} is damaged: {reason}",
+            hint="restore the journal from a backup; lines before it are whole",
+            path=str(path),
+            line=number,
+        ) from error
+    return Entry(stamp, changes, Position(number, after.offset + len(line)))
+
+
+def read(path: Path, after: Position = Position()) -> Iterator[Entry]:
+    """Entries after a position, in order; a last line that is not whole is passed over.
+
+    Raises CatalogError when the journal is shorter than `after`, or a whole line is damaged.
+    """
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        if after.offset:
+            raise CatalogError(
+                f"{path}: the journal is gone", hint="restore it from a backup", path=str(path)
+            ) from None
+        return
+    with stream:
+        if os.fstat(stream.fileno()).st_size < after.offset:
+            raise CatalogError(f"{path}: the journal is shorter than it was", path=str(path))
+        stream.seek(after.offset)
+        for line in stream:
+            if not line.endswith(b"\n"):  # being written just now, or cut off: `trim` says so
+                return
+            entry = read_line(line, path, after)
+            yield entry
+            after = entry.end
+
+
+def append(path: Path, after: Position, stamp: Stamp, changes: Sequence[Change]) -> Entry:
+    """Append one line after the last whole one, which ends at `after`, and fsync; the caller holds the lock.
+
+    On any error nothing of the line stays, and CatalogError names the file. A new journal's folder is
+    fsynced too.
+    """
+    line = write_line(stamp, changes)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CatalogError(f"cannot write the journal {path}: {error.strerror}", path=str(path)) from error
+    try:
+        trim(path, after)
+        _write_and_sync(descriptor, line, after.offset)
+        if after.offset == 0:
+            sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):  # a failed fsync is never retried: what stays is a line nobody was told of
+            os.ftruncate(descriptor, after.offset)
+        raise CatalogError(
+            f"cannot write the journal {path}: {error.strerror}; nothing was recorded", path=str(path)
+        ) from error
+    finally:
+        os.close(descriptor)
+    return Entry(stamp, tuple(changes), Position(stamp.seq, after.offset + len(line)))
+
+
+def _write_and_sync(descriptor: int, line: bytes, offset: int) -> None:
+    half = len(line) // 2
+    written = os.pwrite(descriptor, line[:half], offset)
+    step("catalog.journal")  # in the middle of a line: what a power cut would leave
+    while written < len(line):
+        written += os.pwrite(descriptor, line[written:], offset + written)
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a folder, so that names just made in it stay."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def trim(path: Path, end: Position) -> None:
+    """Cut away what follows the last whole line, which ends at `end`; the caller holds the lock alone."""
+    if path.exists() and path.stat().st_size > end.offset:
+        log.warning("%s: line %d was cut off while it was written: removed", path, end.seq + 1)
+        os.truncate(path, end.offset)

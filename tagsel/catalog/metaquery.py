@@ -1,0 +1,102 @@
+"""The metadata query: an SQL boolean expression over datasets' columns and free keys, as one SELECT.
+
+`type = 'TAG' and year = 2009 and trigger = 2 and version like '1.%'`: `trigger` is a free key, NULL for
+datasets that have none. DuckDB's parser gives the tree of the expression; only an expression passes,
+without sub-selects.
+
+Invariant: the SQL that is made holds the user's text only where a boolean expression can stand, and it is
+checked to be one and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tagsel.catalog.sandbox import first_line, parse, walk
+from tagsel.catalog.tables import TABLES
+from tagsel.catalog.values import SQL_TYPES
+from tagsel.catalog.viewsql import fetch_rows
+from tagsel.errors import CatalogError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+COLUMNS = tuple(TABLES["datasets"].columns)
+
+
+def names_in(where: str) -> list[str]:
+    """The columns and keys that the expression `where` names; CatalogError where it is no plain expression."""
+    parsed = parse(f"SELECT 1 WHERE\n{where}\n")  # no parentheses: none of the text's own may close them
+    template = parse("SELECT 1 WHERE true").tree
+    if {k: v for k, v in parsed.tree.items() if k != "where_clause"} != {
+        k: v for k, v in template.items() if k != "where_clause"
+    }:
+        raise CatalogError(f"{where!r:.200} is no condition", hint=_EXAMPLE, where=where)
+    names: dict[str, None] = {}
+    for node in walk(parsed.tree["where_clause"]):
+        if node.get("class") in ("SUBQUERY", "WINDOW", "PARAMETER", "LAMBDA"):
+            raise CatalogError(
+                f"{node['class']} is not allowed in a condition on datasets",
+                hint="tagsel datasets --sql",
+                where=where,
+            )
+        if node.get("class") == "COLUMN_REF":
+            names[".".join(node["column_names"])] = None
+    return list(names)
+
+
+_EXAMPLE = "for example type = 'TAG' and year = 2009"
+
+
+def wide_select(connection: DuckDBPyConnection, keys: Iterable[str] | None = None) -> str:
+    """A SELECT of all datasets with the free `keys` as columns; None takes all keys.
+
+    A key's type is that of its values: BOOLEAN, BIGINT, DOUBLE, or VARCHAR where they are mixed. Letter
+    case of keys is ignored. Raises CatalogError for a key that no dataset has.
+    """
+    found = fetch_rows(
+        connection, "SELECT lower(key) AS key, list(DISTINCT kind) AS kinds FROM meta GROUP BY 1 ORDER BY 1"
+    )
+    kinds = {row["key"]: frozenset(row["kinds"]) for row in found}
+    wanted = list(kinds) if keys is None else list(dict.fromkeys(k.lower() for k in keys))
+    for key in wanted:
+        if key not in kinds:
+            known = [*COLUMNS, *kinds]
+            raise CatalogError(
+                f"no dataset has a column or key {key!r}",
+                hint=did_you_mean(key, known) or f"columns are {', '.join(COLUMNS)}",
+                name=key,
+            )
+    if not wanted:
+        return "SELECT * FROM datasets"
+    picked = ", ".join(
+        f"any_value(TRY_CAST(value AS {SQL_TYPES.get(kinds[k], 'VARCHAR')})) FILTER (WHERE lower(key) = '{k}') AS \"{k}\""
+        for k in wanted
+    )
+    listed = ", ".join(f"'{k}'" for k in wanted)
+    pivot = f"SELECT dataset AS _dataset, {picked} FROM meta WHERE lower(key) IN ({listed}) GROUP BY dataset"
+    return f"SELECT * EXCLUDE (_dataset) FROM datasets LEFT JOIN ({pivot}) ON name = _dataset"
+
+
+def run(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> list[str]:
+    """Names of the datasets for which the expression `where`, which names `names`, is true; sorted."""
+    keys = [n for n in names if n.lower() not in COLUMNS]
+    query = f"SELECT name FROM ({wide_select(connection, keys)}) WHERE (\n{where}\n) ORDER BY name"
+    import duckdb
+
+    try:
+        return [str(row["name"]) for row in fetch_rows(connection, query)]
+    except duckdb.Error as error:
+        raise CatalogError(
+            f"the condition {where!r:.200} failed: {first_line(error)}",
+            hint="a key whose values are text, or of several kinds, compares with text: key = '2'",
+            where=where,
+        ) from error
+
+
+def copies(connection: DuckDBPyConnection, tables: Iterable[str]) -> dict[str, pa.Table]:
+    """Arrow copies of the catalog's `tables`; `datasets` has every free key as a column, lower case."""
+    texts = {t: wide_select(connection) if t == "datasets" else f"SELECT * FROM {t}" for t in tables}
+    return {t: connection.sql(text).to_arrow_table() for t, text in texts.items()}

@@ -1,0 +1,190 @@
+"""What the catalog answers with: datasets, files, replicas, sites, jobs and their kin, as frozen records.
+
+Invariant: a record holds plain values only, so it can go to JSON, to a table and to a job's piece unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+from tagsel.errors import CatalogError
+
+Value = str | int | float | bool
+"""A free key's value."""
+
+_GUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}")
+
+
+def canonical_guid(text: str) -> str:
+    """`text` as an upper-case canonical GUID; CatalogError when it is none.
+
+    >>> canonical_guid("00d1b2c3-0000-4000-8000-00000000abcd")
+    '00D1B2C3-0000-4000-8000-00000000ABCD'
+    """
+    guid = text.strip().strip("{}").upper()
+    if not _GUID.fullmatch(guid):
+        raise CatalogError(
+            f"{text[:80]!r} is no GUID", hint="8-4-4-4-12 hexadecimal digits joined by '-'", guid=text
+        )
+    return guid
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """What is kept of a dataset; `events`, `files` and `bytes` count its TAG rows, input files and parts' bytes.
+
+    `state` is a free word (`open`, `closed`, `output`); `sample` names the simulated sample; `parents` are
+    `name` or `name@snapshot`; `meta` holds free keys.
+    """
+
+    type: str = ""
+    version: str = ""
+    stream: str = ""
+    year: int | None = None
+    run_min: int | None = None
+    run_max: int | None = None
+    events: int = 0
+    files: int = 0
+    bytes: int = 0
+    snapshot: int = 0
+    simulation: bool = False
+    sample: str = ""
+    state: str = "open"
+    cut: str = ""
+    lumi: str = ""
+    meta: Mapping[str, Value] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecord(DatasetFacts):
+    """A dataset as the catalog knows it, with the change that last touched it: number, time (UTC) and who."""
+
+    name: str
+    seq: int = 0
+    updated: str = ""
+    who: str = ""
+
+    def facts(self) -> dict[str, object]:
+        """The fields that `PutDataset` takes, by name: `PutDataset(r.name, **{**r.facts(), "events": 7})`."""
+        return {f.name: getattr(self, f.name) for f in fields(DatasetFacts)}
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of any stage; `entries` and `bytes` are −1 where unknown, `guid` is made upper case."""
+
+    guid: str
+    lfn: str = ""
+    pfn: str = ""
+    kind: str = "AOD"
+    entries: int = -1
+    bytes: int = -1
+    uuid: str = ""
+    simulation: bool = False
+    dataset: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "guid", canonical_guid(self.guid))
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One copy of a file: where, and under which physical name."""
+
+    site: str
+    pfn: str
+    guid: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site, and the prefix that turns its logical file names into physical ones."""
+
+    name: str
+    prefix: str = ""
+    meta: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a dataset: how many luminosity blocks and events of it the dataset holds."""
+
+    run: int
+    lumi_blocks: int
+    events: int
+
+
+@dataclass(frozen=True)
+class PinRecord:
+    """A snapshot that must stay readable, and why."""
+
+    dataset: str
+    snapshot: int
+    reason: str
+    updated: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job: its dataset, state, pieces (all, done, failed), selected events, output dataset and folder."""
+
+    job: str
+    dataset: str = ""
+    state: str = ""
+    pieces: int = 0
+    done: int = 0
+    failed: int = 0
+    events: int = 0
+    output: str = ""
+    folder: str = ""
+    note: str = ""
+    seq: int = 0
+    updated: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True)
+class QueryRecord:
+    """One line of the audit: who asked what of which dataset and snapshot, when, and what came out."""
+
+    verb: str
+    dataset: str = ""
+    snapshot: int | None = None
+    text: str = ""
+    read: int | None = None
+    accepted: int | None = None
+    digest: str = ""
+    seconds: float | None = None
+    seq: int = 0
+    updated: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A dataset in a tree of provenance; `links` are its parents (or children), `known` is false once it is gone."""
+
+    name: str
+    snapshot: int | None
+    known: bool
+    links: tuple[Lineage, ...] = ()
+
+    def walk(self, depth: int = 0) -> Iterable[tuple[int, Lineage]]:
+        """(depth, node) of the whole tree, a node before its links."""
+        yield depth, self
+        for link in self.links:
+            yield from link.walk(depth + 1)
+
+
+_R = TypeVar("_R")
+
+
+def from_row(kind: type[_R], row: Mapping[str, object]) -> _R:
+    """A record of class `kind` from a row; columns that it has no field for are left out."""
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: v for k, v in row.items() if k in names})

@@ -1,0 +1,115 @@
+"""What the view says to DuckDB: making the tables, migrating them, replacing rows in bulk, and fetching rows.
+
+Rows travel as one JSON parameter a batch: a value bound one by one costs DuckDB a thousand times more.
+
+Invariant: `apply` and each migration are one transaction each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from tagsel.catalog.journal import Position
+from tagsel.catalog.tables import TABLES, Rows
+from tagsel.errors import CatalogError
+from tagsel.faults import step
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+VERSION = 1
+"""Version of `schema.sql`; `migrations/NNN.sql` leads from version NNN − 1 to NNN."""
+
+_BATCH = 20_000
+
+
+def create(connection: DuckDBPyConnection) -> None:
+    """Make the tables of the current version in an empty database."""
+    connection.execute(script("schema.sql"))
+
+
+def script(name: str) -> str:
+    """The text of an SQL file of this package."""
+    return resources.files("tagsel.catalog").joinpath(name).read_text(encoding="utf-8")
+
+
+def position(connection: DuckDBPyConnection) -> Position:
+    """How far in the journal the view is."""
+    return Position(*fetch_one(connection, "SELECT seq, bytes FROM view_state"))
+
+
+def version(connection: DuckDBPyConnection) -> int:
+    """The version of the view's tables."""
+    return int(fetch_one(connection, "SELECT version FROM view_state")[0])
+
+
+def migrate(connection: DuckDBPyConnection) -> None:
+    """Lead the tables to the current version, one transaction a step; CatalogError from a newer tagsel's tables."""
+    found = version(connection)
+    if found > VERSION:
+        raise CatalogError(f"its tables have version {found}, of a newer tagsel")
+    for number in range(found + 1, VERSION + 1):
+        connection.execute("BEGIN")
+        connection.execute(script(f"migrations/{number:03d}.sql"))
+        connection.execute("UPDATE view_state SET version = ?", [number])
+        step("catalog.migrate")
+        connection.execute("COMMIT")
+
+
+def apply(connection: DuckDBPyConnection, delta: Rows, end: Position) -> None:
+    """Bring the tables to the journal's position `end`, whose changes since are `delta`."""
+    connection.execute("BEGIN")
+    for table in TABLES:
+        _replace(connection, table, delta)
+    step("catalog.apply")
+    connection.execute("UPDATE view_state SET seq = ?, bytes = ?", [end.seq, end.offset])
+    connection.execute("COMMIT")
+
+
+def _replace(connection: DuckDBPyConnection, name: str, delta: Rows) -> None:
+    table = TABLES[name]
+    owner = {table.key[0]: table.columns[table.key[0]]}
+    keys = {column: table.columns[column] for column in table.key}
+    changed = {key: row for owned in delta.rows[name].values() for key, row in owned.items()}
+    _delete(connection, name, owner, [{table.key[0]: o} for o in delta.cleared[name]])
+    _delete(connection, name, keys, [dict(zip(table.key, key, strict=True)) for key in changed])
+    for batch in _batches([row for row in changed.values() if row is not None]):
+        connection.execute(f"INSERT INTO {name} {_unnested(table.columns)}", [batch])
+
+
+def _delete(
+    connection: DuckDBPyConnection, name: str, columns: dict[str, str], keys: list[dict[str, Any]]
+) -> None:
+    same = " AND ".join(f'{name}."{c}" = gone."{c}"' for c in columns)
+    for batch in _batches(keys):
+        connection.execute(f"DELETE FROM {name} USING ({_unnested(columns)}) AS gone WHERE {same}", [batch])
+
+
+def _unnested(columns: Any) -> str:
+    """A SELECT of `columns` from one JSON parameter, a list of objects."""
+    structure = json.dumps([dict(columns)])
+    wanted = ", ".join(f'r."{c}"' for c in columns)
+    return f"SELECT {wanted} FROM (SELECT unnest(from_json(?::JSON, '{structure}')) AS r)"
+
+
+def _batches(rows: Sequence[Any]) -> list[str]:
+    return [json.dumps(rows[i : i + _BATCH]) for i in range(0, len(rows), _BATCH)]
+
+
+def fetch_one(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
+    """The one row that `query` gives."""
+    row = connection.execute(query, list(values)).fetchone()
+    assert row is not None
+    return row
+
+
+def fetch_rows(
+    connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
+    """The rows of `query`, each a dictionary by column."""
+    cursor = connection.execute(query, list(values))
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
