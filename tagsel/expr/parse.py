@@ -170,7 +170,8 @@ def _language() -> Lark:
 def _lark_error() -> type[Exception]:
     from lark.exceptions import UnexpectedInput
 
-    return UnexpectedInput
+    found: type[Exception] = UnexpectedInput
+    return found
 
 
 def _start(part: Any) -> int:

@@ -100,5 +100,6 @@ _WRITERS: Mapping[str, Callable[[Node, Sequence[Written]], Written]] = {
     "string": _string,
     "boolean": lambda node, args: ("true" if node.value else "false", ATOM),
     "number": lambda node, args: (node.value.text(), ATOM),
+    "variable": lambda node, args: (".".join(filter(None, (node.value[0], node.value[2]))), ATOM),
     "binding": lambda node, args: (f"{args[0][0]} in {node.value}", COMPARE),
 }

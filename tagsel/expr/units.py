@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isqrt
 
 DIMENSIONS = ("energy", "length", "time", "angle")
 
@@ -50,6 +51,13 @@ class Unit:
         """The unit of a quantity to the power of `n`."""
         e, x, t, a = (i * n for i in self.dims)
         return Unit((e, x, t, a), self.scale**n, f"{self.symbol}^{n}" if self.symbol else "")
+
+    def root(self) -> Unit | None:
+        """The unit of a square root; None where the scale has no exact one."""
+        e, x, t, a = (i // 2 for i in self.dims)
+        top, bottom = isqrt(self.scale.numerator), isqrt(self.scale.denominator)
+        scale = Fraction(top, bottom)
+        return Unit((e, x, t, a), scale, f"sqrt({self.symbol})") if scale * scale == self.scale else None
 
     def describe(self) -> str:
         """The unit for people: `GeV (energy)`."""

@@ -1,0 +1,233 @@
+"""From a syntax tree and a scope to a bound cut: names are columns, types and units are settled, errors are here.
+
+Invariant: a `Bound` reads nothing but its own tree; binding reads no data. Places in the bound tree are places in
+the canonical text, `Bound.text`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tagsel.errors import CutError
+from tagsel.expr import arithmetic, calls, names
+from tagsel.expr.advice import guards_missing
+from tagsel.expr.compare import compare, member
+from tagsel.expr.complaints import placed
+from tagsel.expr.desugar import check_size, desugar
+from tagsel.expr.functions import FUNCTIONS
+from tagsel.expr.nodes import SEMANTICS, LumiTable, Node, columns_of, walk
+from tagsel.expr.parse import expand, parse
+from tagsel.expr.scope import Scope
+from tagsel.expr.text import canonical
+from tagsel.expr.typed import Typed, as_condition, fail, make, settled, together, typed
+from tagsel.expr.units import UNITS
+from tagsel.expr.walk import fold
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A cut, or a value, bound to a schema.
+
+    `text` is canonical, with named cuts written out; `node` is the bound tree; `columns` are all that it reads;
+    `warnings` are for people; `triggers` are the chains it uses; `fingerprint` is a SHA-256, in hex, over the bound
+    tree, so that equal ones give equal answers on equal data; `unit` is a value's unit, or "".
+    """
+
+    text: str
+    node: Node
+    columns: frozenset[str]
+    warnings: tuple[str, ...]
+    triggers: tuple[str, ...]
+    fingerprint: str
+    unit: str = ""
+    syntax: Node = field(default_factory=lambda: Node(""), compare=False, repr=False)
+
+
+def bind(cut: str | Node, scope: Scope) -> Bound:
+    """The cut bound to a scope: a condition on events. CutError, with its place, for what cannot be meant.
+
+    >>> from tagsel.schema import Attribute, Schema
+    >>> bind("nMuon>=2", Scope(Schema((Attribute("nMuon", "int32"),)))).text
+    'nMuon >= 2'
+    """
+    return _bound(cut, scope, as_condition)
+
+
+def bind_value(expression: str | Node, scope: Scope) -> Bound:
+    """The expression bound to a scope: a value an event, of any kind (a weight, an attribute to sort by)."""
+    return _bound(expression, scope, lambda t: t if t.kind == "condition" else settled(t))
+
+
+def conjuncts(bound: Bound) -> list[Bound]:
+    """The parts joined by the outermost `&&`, each a cut of its own; the cut itself where there is none."""
+    if bound.syntax.op != "and":
+        return [bound]
+    pairs = zip(bound.syntax.args, bound.node.args, strict=True)
+    return [_finished(canonical(syntax), node, (), "", syntax) for syntax, node in pairs]
+
+
+def _bound(cut: str | Node, scope: Scope, ask: Callable[[Typed], Typed]) -> Bound:
+    """Bind the text as given, for its errors; then the canonical text, for its places."""
+    given = cut if isinstance(cut, str) else canonical(cut)
+    try:
+        tree = parse(given)
+        whole = expand(tree, scope.named)
+        text = canonical(whole)
+        first = _Binder(scope).run(whole, ask)
+        if text == given:
+            return first
+        return _Binder(scope).run(parse(text), ask)
+    except CutError as error:
+        raise error if error.cut else placed(error, given) from None
+
+
+class _Binder:
+    """Binds one cut; keeps its warnings and the names that it has looked up."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.warnings: dict[str, None] = {}
+
+    def run(self, tree: Node, ask: Callable[[Typed], Typed]) -> Bound:
+        """The bound tree of a syntax tree."""
+        plain = desugar(tree)
+        result = fold(plain, self.combine)
+        result = ask(result)
+        if result.over is not None:
+            raise _a_list(result)
+        check_size(result.node)
+        warnings = (*self.warnings, *guards_missing(result.node))
+        unit = result.unit.symbol if result.unit is not None else ""
+        return _finished(canonical(tree), result.node, warnings, unit, plain)
+
+    def warn(self, at: Node, message: str) -> None:
+        """Keep a warning, once."""
+        self.warnings[message] = None
+
+    def combine(self, at: Node, args: Sequence[Typed]) -> Typed:
+        """The meaning of a syntax node, from the meanings of its args."""
+        rule = _RULES.get(at.op)
+        if rule is None:
+            raise fail(at, f"{at.op} has no meaning here")
+        return rule(self, at, args)
+
+
+def _finished(text: str, node: Node, warnings: tuple[str, ...], unit: str, syntax: Node) -> Bound:
+    triggers = sorted({n.value.name for n in walk(node) if n.op == "trigger"})
+    return Bound(text, node, columns_of(node), warnings, tuple(triggers), fingerprint(node), unit, syntax)
+
+
+def _a_list(result: Typed) -> CutError:
+    over = result.over
+    assert over is not None
+    text = canonical(result.at)
+    if result.kind == "condition":
+        return fail(result.at, f"this is true or false for each object of {over.collection}, and an event is needed",
+                    f"any({text}), or count({text}) >= 1")  # fmt: skip
+    return fail(result.at, f"this is a list, one value for each object of {over.collection}",
+                f"max({text}), or {over.collection}.…[0] for the leading one")  # fmt: skip
+
+
+def fingerprint(node: Node) -> str:
+    """SHA-256, in hex, over a bound tree: ops, kinds, values, versions of its functions, and of the language.
+
+    >>> fingerprint(Node("const", value=1, kind="int")) == fingerprint(Node("const", value=1.0, kind="f64"))
+    False
+    """
+    digest = hashlib.sha256(f"tagsel cut {SEMANTICS}\n".encode())
+    for n in walk(node):
+        row = [n.op, n.kind, len(n.args), _plain_value(n)]
+        digest.update(json.dumps(row, separators=(",", ":"), ensure_ascii=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _plain_value(node: Node) -> Any:
+    """A node's value as JSON can hold it: floats in hexadecimal, tables by their digest."""
+    value = node.value
+    if node.op == "call":
+        return [value, FUNCTIONS[value].version]
+    if node.op == "aggregate":
+        return [value.function, value.collection, value.counter, value.slots]
+    if node.op == "trigger":
+        return [value.name, value.menu, *value.bits]
+    if isinstance(value, LumiTable):
+        return value.digest
+    if isinstance(value, tuple):
+        return [v.hex() if isinstance(v, float) else v for v in value]
+    return value.hex() if isinstance(value, float) else value
+
+
+Rule = Callable[[_Binder, Node, Sequence[Typed]], Typed]
+
+
+def _joined(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
+    parts = [as_condition(a) for a in args]
+    return typed(at, make(at, at.op, [p.node for p in parts]), over=together(at, parts))
+
+
+def _not(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
+    part = as_condition(args[0])
+    return typed(at, make(at, "not", (part.node,)), over=part.over)
+
+
+def _compared(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
+    return compare(at, at.value[0], args[0], args[1], binder.warn)
+
+
+def _member(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
+    return member(at, args[0], args[1:], binder.warn)
+
+
+def _outsider(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
+    """`x not in (…)` is an atom, as `!=` is: false where x is missing."""
+    inside = member(at, args[0], args[1:], binder.warn)
+    there = make(at, "present", (settled(args[0]).node,))
+    return typed(at, make(at, "and", (there, make(at, "not", (inside.node,)))), over=inside.over)
+
+
+def _number(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
+    literal = at.value
+    unit = UNITS[literal.unit] if literal.unit else None
+    return Typed(at, at, "literal", unit=unit, exact=literal.exact, integer=literal.integer)
+
+
+def _const(kind: str) -> Rule:
+    return lambda binder, at, args: typed(at, make(at, "const", (), at.value, kind))
+
+
+def _reference(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
+    raise fail(at, f"@{at.value} is not known here")
+
+
+def _with(function: Callable[..., Typed]) -> Rule:
+    return lambda binder, at, args: function(at, at.op, *args)
+
+
+_RULES: Mapping[str, Rule] = {
+    "and": _joined,
+    "or": _joined,
+    "not": _not,
+    "chain": _compared,
+    "member": _member,
+    "outsider": _outsider,
+    "number": _number,
+    "string": _const("str"),
+    "boolean": _const("bool"),
+    "reference": _reference,
+    "name": lambda binder, at, args: names.name(binder.scope, at),
+    "variable": lambda binder, at, args: names.variable(binder.scope, at),
+    "index": lambda binder, at, args: names.indexed(binder.scope, at),
+    "call": lambda binder, at, args: calls.call(binder.scope, at, args),
+    "quantifier": lambda binder, at, args: calls.quantifier(binder.scope, at, args[0]),
+    "neg": lambda binder, at, args: arithmetic.negate(at, args[0]),
+    "bit_not": lambda binder, at, args: arithmetic.invert_bits(at, args[0]),
+    "pow": lambda binder, at, args: calls.power(binder.scope, at, *args),
+    **{op: _with(arithmetic.binary) for op in ("add", "sub", "mul", "div", "mod")},
+    **{op: _with(arithmetic.bits) for op in ("bit_and", "bit_or", "bit_xor")},
+    **{op: _with(arithmetic.shift) for op in ("shl", "shr")},
+}
+"""What each op of a syntax tree means."""

@@ -1,0 +1,305 @@
+"""What a call binds to: one binder for each form of function in the table.
+
+Invariant: the number of arguments is checked from the function's row before a binder sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tagsel.errors import CutError
+from tagsel.expr import arithmetic, names
+from tagsel.expr.functions import CutFunction, function
+from tagsel.expr.nodes import Aggregate, Node
+from tagsel.expr.scope import Scope
+from tagsel.expr.typed import (
+    MOST_OBJECTS,
+    Over,
+    Typed,
+    alike,
+    as_condition,
+    as_f64,
+    fail,
+    in_unit,
+    integer,
+    make,
+    number,
+    settled,
+    together,
+    typed,
+)
+from tagsel.expr.units import NUMBER, RADIAN, Unit
+
+LATER = "combinations of several objects (nested quantifiers, argmin, argmax, let) are not built yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call as its binder sees it."""
+
+    scope: Scope
+    at: Node
+    row: CutFunction
+    args: Sequence[Typed]
+
+
+def call(scope: Scope, at: Node, args: Sequence[Typed]) -> Typed:
+    """The meaning of `function(args)`."""
+    try:
+        row = function(at.value)
+    except CutError as error:
+        if "." in at.value or scope.schema.find(at.value):
+            raise fail(at, f"{at.value} is not a function", "an object's value is Muon.pt[0]") from None
+        raise fail(at, error.message, error.hint, function=at.value) from None
+    if row.form == "later":
+        raise fail(at, LATER)
+    if not row.fewest <= len(args) <= row.most:
+        raise fail(at, f"{row.name} takes {_count(row)}, {len(args)} given: {row.signature}", _other(row, len(args)))
+    return _FORMS[row.form](Call(scope, at, row, args))
+
+
+def _count(row: CutFunction) -> str:
+    number_of = f"{row.fewest}" if row.fewest == row.most else f"{row.fewest} to {row.most}"
+    return f"{number_of} argument{'s' if number_of != '1' else ''}"
+
+
+def _other(row: CutFunction, given: int) -> str:
+    return f"{row.name}2 takes two values" if row.name in ("min", "max") and given == 2 else ""
+
+
+def quantifier(scope: Scope, at: Node, body: Typed) -> Typed:
+    """`F(v in Coll: body)` with one variable."""
+    name, groups = at.value
+    row = call_row(at, name)
+    if row.form == "later" or len(groups) != 1 or len(groups[0][0]) != 1:
+        raise fail(at, LATER, "one variable: any(m in Muon: m.pt > 20 GeV)")
+    (symbol,), collection = groups[0]
+    if body.over is None:
+        raise fail(at, f"{symbol} does not occur in it", f"{symbol}.pt is a value of an object")
+    if body.over.variable != symbol or body.over.collection != collection:
+        if body.over.variable:
+            raise fail(at, LATER)
+        raise fail(at, f"{body.over.collection} is a list beside the object {symbol}", f"{symbol}.pt, or an index: …[0]")
+    return _FORMS[row.form](Call(scope, at, row, (replace(body, over=replace(body.over, variable="")),)))
+
+
+def call_row(at: Node, name: str) -> CutFunction:
+    """The row of a function that stands before `v in Coll:`."""
+    try:
+        row = function(name)
+    except CutError as error:
+        raise fail(at, error.message, error.hint, function=name) from None
+    if row.form not in ("aggregate", "later"):
+        raise fail(at, f"{name} does not run over objects", "count, any, all, sum, min, max do")
+    return row
+
+
+# aggregates
+
+
+def _aggregate(c: Call) -> Typed:
+    (body,) = c.args
+    name = c.row.name
+    if body.over is None:
+        raise fail(body.at, f"{name}(…) runs over objects, and there is no list in it", c.row.signature)
+    if body.over.variable:
+        raise fail(c.at, LATER)
+    if body.kind == "object":
+        return _count_all(c, body)
+    if name in ("count", "any", "all"):
+        condition = as_condition(body)
+        if name == "count":
+            return _result(c, body.over, condition, "int", span=(0, body.over.slots or MOST_OBJECTS))
+        return _result(c, body.over, condition, "bool")
+    if body.kind == "condition":
+        raise fail(body.at, f"{name}(…) takes a value, and this is a condition", "count(…)")
+    value = number(body)
+    return _sum(c, body.over, value) if name == "sum" else _result(c, body.over, value, value.kind, span=value.range)
+
+
+def _sum(c: Call, over: Over, value: Typed) -> Typed:
+    if value.kind != "int":
+        return _result(c, over, as_f64(value), "f64")
+    most = over.slots or MOST_OBJECTS
+    low, high = min(0, value.range[0] * most), max(0, value.range[1] * most)
+    return integer(c.at, "aggregate", (value,), (low, high), value=_runs(c, over), unit=value.unit)
+
+
+def _runs(c: Call, over: Over) -> Aggregate:
+    return Aggregate(c.row.name, over.collection, over.counter, over.slots)
+
+
+def _result(c: Call, over: Over, body: Typed, kind: str, span: tuple[int, int] = (0, 1)) -> Typed:
+    node = make(c.at, "aggregate", (body.node,), _runs(c, over), kind)
+    return typed(c.at, node, unit=body.unit if c.row.name in ("min", "max", "sum") else None, span=span)
+
+
+def _count_all(c: Call, body: Typed) -> Typed:
+    """`count(Muon)`: the counter itself of a list; of slots no more than there are."""
+    assert body.over is not None
+    if c.row.name != "count":
+        raise fail(body.at, f"{body.collection} is an object, not a value", f"{c.row.name}({body.collection}.pt …)")
+    if not body.over.slots:
+        node = make(c.at, "column", (), body.over.counter, "int")
+        return typed(c.at, node, span=(-(2**31), 2**31 - 1))
+    every = make(c.at, "truth", (make(c.at, "const", (), True),))
+    return _result(c, body.over, typed(c.at, every), "int", span=(0, body.over.slots))
+
+
+# numbers
+
+
+def _elementary(c: Call) -> Typed:
+    over = together(c.at, c.args)
+    args = [p if p.kind == "literal" else number(p) for p in c.args]
+    if c.row.argument == "angle":
+        args = [_angle(p) for p in args]
+    if c.row.argument == "same":
+        args = list(alike(c.at, *args))
+    unit = _unit(c.row, args)
+    return _made(c, [as_f64(p) for p in args], unit, over)
+
+
+def _made(c: Call, args: Sequence[Typed], unit: Unit | None, over: Over | None) -> Typed:
+    node = make(c.at, "call", [p.node for p in args], c.row.name, "f64")
+    return typed(c.at, node, unit=unit, over=over)
+
+
+def _angle(part: Typed) -> Typed:
+    """An angle in radians."""
+    if part.unit is None or part.unit == NUMBER:
+        return part
+    if not part.unit.same(RADIAN):
+        raise fail(part.at, f"{part.unit.describe()} stands where an angle is needed")
+    return in_unit(part, RADIAN)
+
+
+def _unit(row: CutFunction, args: Sequence[Typed]) -> Unit | None:
+    unit = args[0].unit
+    if row.result == "rad":
+        return RADIAN
+    if row.result == "same":
+        return unit or args[-1].unit
+    if unit is None:
+        return None
+    if row.name == "pow":
+        n = args[1].exact
+        whole = args[1].kind == "literal" and n.denominator == 1 and abs(n) <= 8
+        return unit.power(int(n)) if whole else None
+    if row.result == "root" and all(i % 2 == 0 for i in unit.dims):
+        return unit.root()
+    return None
+
+
+def power(scope: Scope, at: Node, a: Typed, b: Typed) -> Typed:
+    """`a ** b`, which is pow(a, b)."""
+    return _elementary(Call(scope, at, function("pow"), (a, b)))
+
+
+def _same(c: Call) -> Typed:
+    return arithmetic.absolute(c.at, c.args[0])
+
+
+def _pick(c: Call) -> Typed:
+    return arithmetic.pick(c.at, c.row.name, *c.args)
+
+
+def _bit(c: Call) -> Typed:
+    return arithmetic.bit(c.at, *c.args)
+
+
+def _test(c: Call) -> Typed:
+    part = number(c.args[0])
+    if part.kind == "int":
+        raise fail(c.at, "a whole number is always finite", "present(x) asks whether there is one")
+    return typed(c.at, make(c.at, "test", (part.node,), c.row.name), over=part.over)
+
+
+# events
+
+
+def _present(c: Call) -> Typed:
+    (part,) = c.args
+    if part.kind == "object":
+        part = names.component(c.scope, c.at, part, "pt")
+    part = settled(part)
+    return typed(c.at, make(c.at, "present", (part.node,)), over=part.over)
+
+
+def _text(c: Call) -> str:
+    (part,) = c.args
+    if part.at.op != "string":
+        raise fail(part.at, f"{c.row.name} takes a text in quotes", c.row.signature)
+    text: str = part.at.value
+    return text
+
+
+def _trigger(c: Call) -> Typed:
+    name = _text(c)
+    chain = c.scope.chain(name)
+    if chain is None:
+        raise fail(c.args[0].at, f"no trigger menu has a chain {name!r}", c.scope.hint(name), name=name)
+    return typed(c.at, make(c.at, "trigger", (), chain), span=(0, 1))
+
+
+def _in_lumi(c: Call) -> Typed:
+    text = _text(c)
+    try:
+        table = c.scope.lumi(text)
+    except CutError as error:
+        raise fail(c.args[0].at, error.message, error.hint) from None
+    ids = [make(c.at, "column", (), c.scope.schema[name].column, "int") for name in ("run", "lumi")]
+    return typed(c.at, make(c.at, "in_lumi", ids, table))
+
+
+# objects
+
+
+def _object(c: Call) -> Typed:
+    """A call of the members of objects, in the order of the row's `takes`, in one unit of energy."""
+    parts = [p for arg in c.args for p in _components(c, arg)]
+    over = together(c.at, parts)
+    unit = parts[0].unit if c.row.takes[0] == "pt" else None
+    like = [_like(p, unit) for p in parts]
+    result = {"pt": unit, "rad": RADIAN}.get(c.row.result)
+    return _made(c, [as_f64(p) for p in like], result, over)
+
+
+def _components(c: Call, arg: Typed) -> list[Typed]:
+    if arg.kind == "object":
+        return [names.component(c.scope, c.at, arg, member) for member in c.row.takes]
+    if c.row.takes == ("phi",):
+        return [arg if arg.kind == "literal" else number(arg)]
+    example = f"{c.row.name}({', '.join(('Muon[0]', 'Muon[1]')[: c.row.fewest])})"
+    raise fail(arg.at, f"{c.row.name} takes objects", example)
+
+
+def _like(part: Typed, unit: Unit | None) -> Typed:
+    """Energies in the first pt's unit, angles in radians."""
+    if part.unit is None or part.unit == unit:
+        return part
+    if unit is not None and part.unit.same(unit):
+        return in_unit(part, unit)
+    return _angle(part)
+
+
+def _difference(c: Call) -> Typed:
+    a, b = (p for arg in c.args for p in _components(c, arg))
+    return arithmetic.binary(c.at, "sub", as_f64(a), as_f64(b))
+
+
+_FORMS: Mapping[str, Callable[[Call], Typed]] = {
+    "elementary": _elementary,
+    "object": _object,
+    "difference": _difference,
+    "aggregate": _aggregate,
+    "same": _same,
+    "pick": _pick,
+    "bit": _bit,
+    "test": _test,
+    "present": _present,
+    "trigger": _trigger,
+    "in_lumi": _in_lumi,
+}
+"""The binder of each form of function."""
