@@ -1,8 +1,9 @@
 """The numbers that the elementary functions need, worked out from series in exact integers.
 
-A constant is kept as floor(value · 2^BITS), so any number of its leading bits can be cut off. No digit here
-is copied from a table, and tests compare the results with mpmath. Invariant: only Python integers are
-computed with, and the one rounding to float64 is Python's int / int, which rounds correctly.
+A constant is kept as value · 2^BITS, right but for its last 16 bits, so any number of its leading bits can be
+cut off. No digit here is copied from a table, and tests compare the results with mpmath. Invariant: only
+Python integers are computed with, and the one rounding to float64 is Python's int / int, which rounds
+correctly.
 """
 
 from __future__ import annotations

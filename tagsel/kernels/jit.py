@@ -75,14 +75,15 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def numba_functions() -> dict[str, Any]:
-    """Every function of `elementary`, `physics` and `integers` by name, for numba and single numbers.
+    """Every function of `elementary`, `physics` and `integers` by name, for numba.
 
     Nothing is compiled until a dispatcher is called, here or in another compiled function.
 
     >>> float(numba_functions()["cos"](0.0))
     1.0
     """
-    return {name: compiled(f) for name, f in (elementary.SOURCES | physics.SOURCES | integers.SOURCES).items()}
+    sources = elementary.SOURCES | physics.SOURCES | integers.SOURCES
+    return {name: compiled(f) for name, f in sources.items()}
 
 
 @cache

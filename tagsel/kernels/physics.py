@@ -1,7 +1,7 @@
 """Kinematics of objects given by (pt, η, φ, mass): angles between them, four-momenta, masses.
 
     >>> from tagsel.kernels import physics
-    >>> float(physics.FUNCTIONS["mass"](3.0, 0.0, 0.0, 4.0, 3.0, 0.0, 0.0, 4.0))  # energies 5 and 5, momenta 3 and 3
+    >>> float(physics.FUNCTIONS["mass"](3.0, 0.0, 0.0, 4.0, 3.0, 0.0, 0.0, 4.0))  # E = 5 + 5, p = 3 + 3
     8.0
 
 Everything is float64, of (n_events,) shape under NumPy and one number under numba, written from the functions
