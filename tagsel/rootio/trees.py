@@ -113,6 +113,11 @@ class EventTree(ABC):
             return ak.Array([{}] * len(inverse))
         return ak.zip(fields, depth_limit=1)
 
+    def arrays_at(self, columns: Sequence[str], entries: npt.ArrayLike) -> dict[str, Any]:
+        """Just these entries, in this order, as `arrays` gives them."""
+        wanted, inverse = self._wanted(entries)
+        return {c: _plain(self._take(c, wanted)[inverse]) for c in columns}
+
     def bytes_of(self, columns: Sequence[str], entries: npt.ArrayLike | None = None) -> int:
         """Compressed bytes that reading these entries (None = all) of these columns touches."""
         if entries is None:

@@ -1,0 +1,296 @@
+"""Makers: each turns some columns of a file into some columns of TAG records.
+
+A maker names the `attributes` that it makes and the `columns` that it reads; `make` gets a chunk of rows and gives
+one Arrow array an attribute. Invariant: makers are plain data, so a plan travels to another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tagsel.errors import IngestError
+from tagsel.ingest.convert import Place, fit, fit_id, lists, strings
+from tagsel.rootio import parse_token
+from tagsel.schema import NO_MENU, Attribute
+from tagsel.store.conform import arrow_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows [start, start + rows) of a file: NumPy for scalars, awkward for lists, either for strings."""
+
+    path: Path
+    start: int
+    rows: int
+    arrays: Mapping[str, Any]
+
+    def place(self, column: str, counts: Any = None) -> Place:
+        """Where a column's values come from, for messages."""
+        return Place(self.path, column, self.start, counts)
+
+
+class Maker(Protocol):
+    """What all makers have in common."""
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attributes that are made, in order."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        """One Arrow array of `chunk.rows` rows for each attribute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value an event, from one column."""
+
+    attribute: Attribute
+    column: str
+    unknown: int | None = None
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return (self.attribute,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import pyarrow as pa
+
+        values = chunk.arrays[self.column]
+        if self.attribute.type == "string":
+            return [strings(values)]
+        place = chunk.place(self.column)
+        if self.attribute.role == "id":
+            fitted = fit_id(values, self.attribute.name, self.attribute.type, place)
+        else:
+            fitted = fit(values, self.attribute.type, place, self.unknown)
+        return [pa.array(fitted, type=arrow_type(self.attribute))]
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """The same value in every row: an id that a schema fixes, the file's GUID, its one menu."""
+
+    attribute: Attribute
+    value: int | str
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return (self.attribute,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ()
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import pyarrow as pa
+
+        return [pa.repeat(pa.scalar(self.value, type=arrow_type(self.attribute)), chunk.rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class RowNumber:
+    """The row's own number: the entry of an event in the file that is its own AOD."""
+
+    attribute: Attribute
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return (self.attribute,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ()
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import pyarrow as pa
+
+        return [pa.array(np.arange(chunk.start, chunk.start + chunk.rows, dtype=np.int64))]
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """GUID and entry out of a column of POOL Tokens; an empty Token points nowhere: "" and -1."""
+
+    guid: Attribute
+    entry: Attribute
+    column: str
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return (self.guid, self.entry)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import pyarrow as pa
+
+        guids, entries = read_tokens(strings(chunk.arrays[self.column]).to_pylist(), chunk, self.column)
+        return [pa.array(guids, type=pa.string()), pa.array(entries, type=pa.int64())]
+
+
+def read_tokens(texts: list[str], chunk: Chunk, column: str) -> tuple[list[str], list[int]]:
+    """GUIDs and entries of Tokens; a malformed one is an IngestError that names its row."""
+    guids, entries = [], []
+    for index, text in enumerate(texts):
+        try:
+            token = parse_token(text) if text else None
+        except Exception as error:
+            row = chunk.start + index
+            raise IngestError(
+                f"{chunk.path}: {column}, row {row}: {error}", path=str(chunk.path), column=column, row=row
+            ) from error
+        guids.append(token.guid if token else "")
+        entries.append(token.entry if token else -1)
+    return guids, entries
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One list of a collection: from `column`, or `constant` for every object where `column` is ""."""
+
+    attribute: Attribute
+    column: str
+    constant: float | None = None
+    unknown: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The lists of a collection and their counter, which is computed; lists of unequal length are an error."""
+
+    counter: Attribute
+    members: tuple[Member, ...]
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return (self.counter, *(m.attribute for m in self.members))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(m.column for m in self.members if m.column)
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import awkward as ak
+        import pyarrow as pa
+
+        first = self.columns[0]
+        counts = ak.to_numpy(ak.num(chunk.arrays[first], axis=1)).astype(np.int64)
+        made = [pa.array(counts, type=pa.int32())]
+        for member in self.members:
+            kind = arrow_type(member.attribute)
+            if member.column:
+                flat = self._flat(member, chunk, counts)
+            else:
+                flat = np.full(int(counts.sum()), member.constant, dtype=kind.value_type.to_pandas_dtype())
+            made.append(lists(flat, counts, kind))
+        return made
+
+    def _flat(self, member: Member, chunk: Chunk, counts: Any) -> Any:
+        import awkward as ak
+
+        values = chunk.arrays[member.column]
+        lengths = ak.to_numpy(ak.num(values, axis=1))
+        if not np.array_equal(lengths, counts):
+            row = int(np.argmax(lengths != counts))
+            raise IngestError(
+                f"{chunk.path}: row {chunk.start + row}: {member.column} has {lengths[row]} values where "
+                f"{self.columns[0]} has {counts[row]}; lists of {member.attribute.collection} have one length",
+                path=str(chunk.path), column=member.column, row=chunk.start + row,
+            )  # fmt: skip
+        flat = ak.flatten(values, axis=1)
+        if member.attribute.type == "string":
+            return strings(flat)
+        place = chunk.place(member.column, counts)
+        return fit(ak.to_numpy(flat), member.attribute.type, place, member.unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Words of bits, each packed out of booleans: `bits` says which column goes where in `words`."""
+
+    words: tuple[Attribute, ...]
+    bits: tuple[tuple[str, int, int], ...]  # column, word, bit
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return self.words
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column for column, _, _ in self.bits)
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import pyarrow as pa
+
+        packed = np.zeros((len(self.words), chunk.rows), dtype=np.uint32)
+        for column, word, bit in self.bits:
+            packed[word] |= chunk.arrays[column].astype(np.uint32) << np.uint32(bit)
+        return [pa.array(word.view(np.int32)) for word in packed]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words of bits out of one list of words an event; a list that ends early has no bit set in the rest."""
+
+    words: tuple[Attribute, ...]
+    column: str
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return self.words
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import awkward as ak
+        import pyarrow as pa
+
+        # Words beyond those of the menus hold bits without a name.
+        padded = ak.fill_none(ak.pad_none(chunk.arrays[self.column], len(self.words), axis=1, clip=True), 0)
+        matrix = ak.to_numpy(padded).astype(np.uint32).view(np.int32)
+        return [pa.array(np.ascontiguousarray(matrix[:, i])) for i in range(len(self.words))]
+
+
+@dataclass(frozen=True, slots=True)
+class MenuOfKey:
+    """The menu id of each row by the experiment's own key (SMK); a key without a menu gives `NO_MENU`."""
+
+    attribute: Attribute
+    column: str
+    ids: tuple[tuple[int, int], ...]  # key, menu id
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return (self.attribute,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def make(self, chunk: Chunk) -> list[pa.Array]:
+        import pyarrow as pa
+
+        keys, codes = np.unique(chunk.arrays[self.column], return_inverse=True)
+        known = dict(self.ids)
+        ids = np.array([known.get(int(k), NO_MENU) for k in keys], dtype=np.int64)
+        return [pa.array(ids[codes] if len(ids) else np.empty(0, dtype=np.int64))]
