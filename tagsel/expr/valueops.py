@@ -1,10 +1,10 @@
 """What each op of a bound tree does on whole arrays: one table from op to NumPy.
 
-Invariant: functions here are pure; what stands where a value is missing is never looked at.
+Invariant: what stands where a value is missing is never looked at.
 
-A value is a pair (data, missing): `data` an array of the scope's size or a single value that holds for all of it,
-`missing` None where nothing is missing, else a mask. Boolean ops give a bare mask. Ops that may have no answer
-(overflow, `% 0`) give a third item: where.
+A value is a pair (data, missing): `data` an array of the space's size, or a single value that holds for all of
+it; `missing` None where nothing is missing, else a mask. Boolean ops give a bare mask. Ops that may have no
+answer (overflow, `% 0`) give a third item: where.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tagsel.expr.functions import numpy_function
 from tagsel.expr.nodes import Aggregate, Block, LumiTable, Node
+from tagsel.kernels import segments
 from tagsel.kernels.integers import FUNCTIONS as EXACT
 
 Mask = npt.NDArray[np.bool_] | None
@@ -26,14 +27,16 @@ Checked = tuple[Any, Mask, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Space:
     """Where values live: the events of a block, or the objects of one collection.
 
-    For objects, `owner` is each object's event, `(size,) int64`, and `counts` the objects of each event.
+    For objects, `owner` is each object's event, `(size,) int64`, and `counts` the objects of each event. `memo`
+    remembers, for one run over one block, where lists begin and which objects there are.
     """
 
     block: Block
     size: int
+    memo: dict[Any, Any]
     owner: npt.NDArray[np.int64] | None = None
     counts: npt.NDArray[np.int64] | None = None
 
@@ -57,6 +60,25 @@ class Scope:
     def nothing(self, kind: str) -> Value:
         """A value that is missing everywhere."""
         return ZEROS[kind], np.ones(self.size, np.bool_)
+
+    def starts(self, counter: str) -> Any:
+        """Where each event's list begins, `(rows + 1,)`."""
+        if counter not in self.memo:
+            self.memo[counter] = segments.offsets(self.block.columns[counter])
+        return self.memo[counter]
+
+    def objects(self, over: Aggregate) -> tuple[Space, Mask]:
+        """The space of a collection's objects, and the events whose counter is missing."""
+        key = over.counter, over.slots
+        if key not in self.memo:
+            rows, counter = self.block.rows, self.block.columns.get(over.counter)
+            missing = None if counter is not None else np.ones(rows, np.bool_)
+            stored = np.zeros(rows, np.int64) if counter is None else counter.astype(np.int64)
+            counts = np.clip(stored, 0, over.slots or None)
+            owner = np.repeat(np.arange(rows), counts)
+            self.memo[key] = Space(self.block, len(owner), self.memo, owner, counts), missing
+        found: tuple[Space, Mask] = self.memo[key]
+        return found
 
 
 ZEROS: Mapping[str, Any] = {
@@ -93,68 +115,56 @@ def present(mask: Any, *missing: Mask) -> Any:
     return mask
 
 
-def objects_of(block: Block, over: Aggregate) -> tuple[npt.NDArray[np.int64], Mask]:
-    """The number of objects of each event `(rows,) int64`, and where it is missing."""
-    counter = block.columns.get(over.counter)
-    if counter is None:
-        return np.zeros(block.rows, np.int64), np.ones(block.rows, np.bool_)
-    return np.clip(counter.astype(np.int64), 0, over.slots or None), None
-
-
 # leaves
 
 
-def _const(node: Node, scope: Scope) -> Value:
+def _const(node: Node, space: Space) -> Value:
     return (node.value if node.kind == "str" else TYPES[node.kind](node.value)), None
 
 
-def _column(node: Node, scope: Scope) -> Value:
-    array = scope.column(node.value)
-    return scope.nothing(node.kind) if array is None else scope.spread((array, None))
+def _column(node: Node, space: Space) -> Value:
+    array = space.column(node.value)
+    return space.nothing(node.kind) if array is None else space.spread((array, None))
 
 
-def _slot(node: Node, scope: Scope) -> Value:
+def _slot(node: Node, space: Space) -> Value:
     column, counter, k = node.value
-    array, counts = scope.column(column), scope.column(counter)
+    array, counts = space.column(column), space.column(counter)
     if array is None or counts is None:
-        return scope.nothing(node.kind)
-    return scope.spread((array, counts <= k))
+        return space.nothing(node.kind)
+    return space.spread((array, counts <= k))
 
 
-def _element(node: Node, scope: Scope) -> Value:
+def _element(node: Node, space: Space) -> Value:
     column, counter, k = node.value
-    array, counts = scope.column(column), scope.column(counter)
+    array, counts = space.column(column), space.column(counter)
     if array is None or counts is None:
-        return scope.nothing(node.kind)
-    counts = np.maximum(counts.astype(np.int64), 0)
-    there = counts > k
-    at = np.cumsum(counts) - counts + k
-    values = np.zeros(len(counts), array.dtype)
-    values[there] = array[at[there]]
-    return scope.spread((values, ~there))
+        return space.nothing(node.kind)
+    return space.spread(segments.element(array, counts, k, space.starts(counter)))
 
 
-def _member(node: Node, scope: Scope) -> Value:
+def _member(node: Node, space: Space) -> Value:
     if isinstance(node.value, str):
-        array = scope.column(node.value)
-        return scope.nothing(node.kind) if array is None else (array, None)
-    counts = scope.counts
-    assert counts is not None  # bind puts members inside aggregates only
-    columns = [scope.column(name) for name in node.value]
+        array = space.column(node.value)
+        return space.nothing(node.kind) if array is None else (array, None)
+    assert space.counts is not None  # bind puts members inside aggregates only
+    columns = [space.column(name) for name in node.value]
     there = [c for c in columns if c is not None]
     if not there:
-        return scope.nothing(node.kind)
-    used = np.arange(len(columns)) < counts[:, None]
-    table = np.stack([np.zeros_like(there[0]) if c is None else c for c in columns], axis=1)
-    gone = np.broadcast_to(np.array([c is None for c in columns]), used.shape)[used]
-    return table[used], gone if len(there) < len(columns) else None
+        return space.nothing(node.kind)
+    filled = [np.zeros_like(there[0]) if c is None else c for c in columns]
+    values, _ = segments.join_slots(filled, space.counts)
+    if len(there) == len(columns):
+        return values, None
+    gone, _ = segments.join_slots([np.full(len(space.counts), c is None) for c in columns], space.counts)
+    return values, gone
 
 
-def _trigger(node: Node, scope: Scope) -> Value:
-    block, bits = scope.block, node.value
+def _trigger(node: Node, space: Space) -> Value:
+    block, bits = space.block, node.value
     menu = block.columns.get(bits.menu)
     if menu is None:
-        return scope.nothing("bool")
+        return space.nothing("bool")
     fired = np.zeros(block.rows, np.bool_)
     missing = np.ones(block.rows, np.bool_)
     for menu_id, column, bit in bits.bits:
@@ -164,13 +174,13 @@ def _trigger(node: Node, scope: Scope) -> Value:
             continue
         fired |= rows & ((word & word.dtype.type(1 << bit)) != 0)
         missing &= ~rows
-    return scope.spread((fired, missing if missing.any() else None))
+    return space.spread((fired, missing if missing.any() else None))
 
 
 # arithmetic
 
 
-def _cast(node: Node, scope: Scope, a: Value) -> Value:
+def _cast(node: Node, space: Space, a: Value) -> Value:
     return np.asarray(a[0]).astype(TYPES[node.kind]), a[1]
 
 
@@ -190,9 +200,9 @@ def _missing(args: tuple[Value, ...]) -> Mask:
 def _arithmetic(name: str, plain: Callable[..., Any]) -> Callable[..., Value | Checked]:
     """An op that is exact on integers, `plain` on floats."""
 
-    def op(node: Node, scope: Scope, *args: Value) -> Value | Checked:
+    def op(node: Node, space: Space, *args: Value) -> Value | Checked:
         if node.kind == "int":
-            return exact(node, scope, *args)
+            return exact(node, space, *args)
         return plain(*(data for data, _ in args)), _missing(args)
 
     exact = _exact(name)
@@ -202,7 +212,7 @@ def _arithmetic(name: str, plain: Callable[..., Any]) -> Callable[..., Value | C
 def _exact(name: str, word: str = "") -> Callable[..., Value | Checked]:
     """An op of `kernels.integers`: `word` names the one for words where that is another."""
 
-    def op(node: Node, scope: Scope, *args: Value) -> Value | Checked:
+    def op(node: Node, space: Space, *args: Value) -> Value | Checked:
         function = EXACT[word if node.kind == "word" else name]
         value, wrong = function(*(data for data, _ in args))
         return value, _missing(args), (wrong if node.raises else None)
@@ -213,17 +223,17 @@ def _exact(name: str, word: str = "") -> Callable[..., Value | Checked]:
 def _bits(function: Callable[..., Any]) -> Callable[..., Value]:
     """An op on the bits of ints and words."""
 
-    def op(node: Node, scope: Scope, *args: Value) -> Value:
+    def op(node: Node, space: Space, *args: Value) -> Value:
         return function(*(np.asarray(data).astype(np.int64, copy=False) for data, _ in args)), _missing(args)
 
     return op
 
 
-def _call(node: Node, scope: Scope, *args: Value) -> Value:
+def _call(node: Node, space: Space, *args: Value) -> Value:
     return numpy_function(node.value)(*(data for data, _ in args)), _missing(args)
 
 
-def _pick(node: Node, scope: Scope, a: Value, b: Value) -> Value:
+def _pick(node: Node, space: Space, a: Value, b: Value) -> Value:
     """Of equals (0.0 and -0.0, two NaN) the first."""
     x, y = a[0], b[0]
     second = (y < x) if node.value == "min2" else (y > x)
@@ -244,7 +254,7 @@ COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def _cmp(node: Node, scope: Scope, a: Value, b: Value) -> Any:
+def _cmp(node: Node, space: Space, a: Value, b: Value) -> Any:
     x, y = a[0], b[0]
     if isinstance(x, np.int64) and np.ndim(y):
         x = int(x)  # a Python int is compared exactly with any integer array, without widening it
@@ -253,7 +263,7 @@ def _cmp(node: Node, scope: Scope, a: Value, b: Value) -> Any:
     return present(np.asarray(COMPARE[node.value](x, y), np.bool_), a[1], b[1])
 
 
-def _in(node: Node, scope: Scope, a: Value) -> Any:
+def _in(node: Node, space: Space, a: Value) -> Any:
     data = np.asarray(a[0])
     if node.args[0].kind == "str" or len(node.value) <= 4:
         found = np.zeros(data.shape, np.bool_)
@@ -264,8 +274,9 @@ def _in(node: Node, scope: Scope, a: Value) -> Any:
     return present(found, a[1])
 
 
-def _in_lumi(node: Node, scope: Scope, run: Value, lumi: Value) -> Any:
-    return present(in_ranges(node.value, np.asarray(run[0]).astype(np.int64), np.asarray(lumi[0]).astype(np.int64)), run[1], lumi[1])
+def _in_lumi(node: Node, space: Space, run: Value, lumi: Value) -> Any:
+    wide = (np.asarray(part[0]).astype(np.int64) for part in (run, lumi))
+    return present(in_ranges(node.value, *wide), run[1], lumi[1])
 
 
 def in_ranges(table: LumiTable, run: Any, lumi: Any) -> Any:
@@ -295,7 +306,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "sub": _arithmetic("subtract", np.subtract),
     "mul": _arithmetic("multiply", np.multiply),
     "mod": _exact("modulo"),
-    "div": lambda node, scope, a, b: (np.true_divide(a[0], b[0]), either(a[1], b[1])),
+    "div": lambda node, space, a, b: (np.true_divide(a[0], b[0]), either(a[1], b[1])),
     "bit_and": _bits(np.bitwise_and),
     "bit_or": _bits(np.bitwise_or),
     "bit_xor": _bits(np.bitwise_xor),
@@ -304,12 +315,12 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "shr": _exact("shift_right", "shift_word_right"),
     "call": _call,
     "pick": _pick,
-    "not": lambda node, scope, a: ~a,
+    "not": lambda node, space, a: ~a,
     "cmp": _cmp,
     "in": _in,
     "in_lumi": _in_lumi,
-    "truth": lambda node, scope, a: present(np.asarray(a[0], np.bool_), a[1]),
-    "test": lambda node, scope, a: present(TESTS[node.value](a[0]), a[1]),
-    "present": lambda node, scope, a: np.bool_(True) if a[1] is None else ~a[1],
+    "truth": lambda node, space, a: present(np.asarray(a[0], np.bool_), a[1]),
+    "test": lambda node, space, a: present(TESTS[node.value](a[0]), a[1]),
+    "present": lambda node, space, a: np.bool_(True) if a[1] is None else ~a[1],
 }
 """Every op but `and`, `or` and `aggregate`, which the interpreter walks itself."""
