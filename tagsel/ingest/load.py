@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,9 +27,11 @@ from tagsel.catalog import (
 )
 from tagsel.catalog.changes import Change
 from tagsel.errors import IngestError, TagselError
-from tagsel.ingest.sources import TagSource, open_source
+from tagsel.ingest.find import open_source
+from tagsel.rootio import RootFile, read_pool_file_catalog
 from tagsel.schema import Menu, Schema
-from tagsel.schema.source import SourceSchema, load_source_schema
+from tagsel.schema.source import load_source_schema
+from tagsel.schema.sourcetypes import SourceSchema
 from tagsel.store import NewPart, Snapshot, Source, Table, write_part
 
 PARALLEL_FROM = 64_000_000
@@ -87,26 +89,34 @@ def write_source(path: str, folder: str, schema: SourceSchema | None) -> Written
         "path": str(Path(path).resolve()),
         "format": source.format,
         "simulation": source.is_simulation,
-        "aod": [asdict(f) for f in source.aod],
+        "aod": [{**asdict(f), "path": str(Path(path).resolve()) if f.guid == source.guid else ""} for f in source.aod],
         **source.bookkeeping,
     }
     record = Source(source.guid, source.lfn, source.entries, 0, keep)
     part = write_part(Path(folder), source.schema, source.batches(), [record]) if source.entries else None
     return Written(
-        str(path), source.format, part, record, source.schema, source.menus, source.is_simulation, tuple(source.warnings)
+        str(path),
+        source.format,
+        part,
+        record,
+        source.schema,
+        source.menus,
+        source.is_simulation,
+        tuple(source.warnings),
     )
 
 
 def ingest(
     files: Sequence[Path], dataset: str, folder: Path, catalog: Catalog, facts: Mapping[str, Any], *,
-    schema: str = "", site: str = "", evolve: bool = False, processes: int = 0,
+    schema: str = "", site: str = "", aod: Sequence[Path] = (), evolve: bool = False, processes: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Ingested:  # fmt: skip
     """Ingest `files` into `dataset` (its Delta table lies in `folder`), and register all in the catalog.
 
-    `facts` are fields of `PutDataset` for a new dataset and keys to update for an old one. IngestError when every
-    file failed; otherwise failures are in the answer.
+    `facts` are fields of `PutDataset` for a new dataset and keys to update for an old one; `aod` are AOD files that the
+    rows point to, or PoolFileCatalogs of such. IngestError when every file failed; else failures are in the answer.
     """
+    pointed = aod_files(aod)
     source_schema = load_source_schema(schema) if schema else None
     table = Table.open(folder) if (folder / "_delta_log").exists() else None
     known = {s.guid: s for s in table.snapshot().sources} if table else {}
@@ -130,7 +140,7 @@ def ingest(
         reasons = "; ".join(f"{f.path}: {f.reason}" for f in failed)
         raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
     snapshot = table.snapshot()
-    register(catalog, dataset, snapshot, facts, site=site)
+    register(catalog, dataset, snapshot, facts, site=site, pointed=pointed)
     return Ingested(
         dataset, snapshot.number, snapshot.rows, snapshot.bytes,
         tuple(w.path for w in written), tuple(already), tuple(failed), snapshot.duplicate_rows(),
@@ -256,14 +266,15 @@ def totals(snapshot: Snapshot) -> dict[str, object]:
     """Bookkeeping over all files: processed luminosity blocks and the generator's sums; None where a file has none."""
     records = [s.bookkeeping for s in snapshot.sources]
     blocks = [r.get("processed") for r in records]
-    generated = [r.get("generated") for r in records]
-    known_blocks = {(int(run), int(lumi)) for b in blocks if isinstance(b, list) for run, lumi in b}
-    sums = [g for g in generated if isinstance(g, Mapping)]
+    known = {(int(run), int(lumi)) for b in blocks if isinstance(b, list) for run, lumi in b}
     return {
         "files": len(records),
-        "processed_lumi_blocks": len(known_blocks) if records and all(b is not None for b in blocks) else None,
-        "generated": {k: sum(g[k] for g in sums) for k in ("n", "sumw", "sumw2")}
-        if records and len(sums) == len(records) else None,
+        "processed_lumi_blocks": len(known) if records and all(b is not None for b in blocks) else None,
+        **{
+            key: sum(cast(float, r[key]) for r in records)
+            if records and all(r.get(key) is not None for r in records) else None
+            for key in ("genEventCount", "sumw", "sumw2")
+        },
     }  # fmt: skip
 
 
@@ -277,14 +288,13 @@ def runs_of(snapshot: Snapshot) -> list[tuple[int, int, int]]:
                 events[key] = events.get(key, 0) + count
     runs = sorted({run for run, _ in events})
     by_run = np.array([(r, n) for (r, _), n in events.items()], np.int64).reshape(-1, 2)
-    return [
-        (run, int((by_run[:, 0] == run).sum()), int(by_run[by_run[:, 0] == run, 1].sum())) for run in runs
-    ]
+    return [(run, int((by_run[:, 0] == run).sum()), int(by_run[by_run[:, 0] == run, 1].sum())) for run in runs]
 
 
 def register(
-    catalog: Catalog, dataset: str, snapshot: Snapshot, facts: Mapping[str, Any], *, site: str = ""
-) -> None:
+    catalog: Catalog, dataset: str, snapshot: Snapshot, facts: Mapping[str, Any], *, site: str = "",
+    pointed: Sequence[FileRecord] = (),
+) -> None:  # fmt: skip
     """Say in the catalog all that a snapshot knows: the dataset, its files, AOD files, replicas, runs, bookkeeping."""
     runs = runs_of(snapshot)
     old = catalog.dataset(dataset).facts() if dataset in catalog.names() else {}
@@ -311,8 +321,15 @@ def register(
         files["TAG", s.guid] = FileRecord(s.guid, s.lfn, path, "TAG", s.entries, simulation=simulation)
         for aod in keep.get("aod", ()):
             files["AOD", aod["guid"]] = FileRecord(
-                aod["guid"], aod["lfn"], aod.get("path", ""), "AOD", aod["entries"], aod["bytes"], simulation=simulation
+                aod["guid"],
+                aod["lfn"],
+                aod.get("path", ""),
+                "AOD",
+                aod["entries"],
+                aod["bytes"],
+                simulation=simulation,
             )
+    files |= {("AOD", f.guid): f for f in pointed}
     changes: list[Change] = [
         PutDataset(dataset, **record),
         PutFiles(dataset, list(files.values())),
@@ -332,6 +349,23 @@ def _public(bookkeeping: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in bookkeeping.items() if k not in ("aod", "path", "simulation")}
 
 
-def source_of(path: Path, schema: str = "") -> TagSource:
-    """Open one input file as TAGs, to look at it."""
-    return open_source(path, load_source_schema(schema) if schema else None)
+def aod_files(places: Sequence[Path]) -> list[FileRecord]:
+    """AOD files by their GUID: ROOT files, and those that PoolFileCatalogs (`.xml`) name and that are there."""
+    found = []
+    for place in places:
+        if place.suffix == ".xml":
+            found += [_aod_file(path) for path in _pool_files(place)]
+        else:
+            found.append(_aod_file(place))
+    return found
+
+
+def _pool_files(catalog: Path) -> list[Path]:
+    """The local files that a PoolFileCatalog names, relative names taken from the catalog's folder."""
+    named = [catalog.parent / pfn for file in read_pool_file_catalog(catalog) for pfn in file.pfns if "://" not in pfn]
+    return [path for path in named if path.is_file()]
+
+
+def _aod_file(path: Path) -> FileRecord:
+    with RootFile(path) as file:
+        return FileRecord(file.guid, path.name, str(path.resolve()), "AOD", file.events().entries, path.stat().st_size)

@@ -1,0 +1,7 @@
+"""What a user opens: workspaces, datasets, lazy selections, event lists that know their files."""
+
+from tagsel.api.dataset import Cut, Dataset, Selection, Table
+from tagsel.api.lists import Events
+from tagsel.api.workspace import Workspace
+
+__all__ = ["Cut", "Dataset", "Events", "Selection", "Table", "Workspace"]

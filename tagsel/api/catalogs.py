@@ -1,0 +1,246 @@
+"""Between the workspace's folder, its catalog and its datasets: make, open, heal, ingest, describe, map, keep up.
+
+Invariant: the datasets' own commit logs are the truth of their rows; a catalog that a crash left behind them is
+brought up to date when the workspace is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagsel.api import settings
+from tagsel.api.dataset import Dataset
+from tagsel.api.inputs import DATA, tables
+from tagsel.aside import aside
+from tagsel.catalog import Catalog, DatasetSpec, check_dataset_name, derive_facts, parse_dataset_spec
+from tagsel.errors import AccessError, CatalogError
+from tagsel.events import EventList
+from tagsel.store import CompactPlan, Snapshot, Table
+
+if TYPE_CHECKING:
+    from tagsel.aod import EventMap
+    from tagsel.api.workspace import Workspace
+    from tagsel.ingest.load import Ingested
+
+FACTS = ("type", "version", "stream", "sample", "parents", "state", "cut", "lumi")
+"""What `ingest` may be told of a new dataset beside free keys."""
+
+_HEAD = """# A tagsel workspace. Settings may stand below, e.g. threads = 2; `tagsel config show` lists them.
+format = {format}
+
+[settings]
+"""
+
+_bare: dict[tuple[str, int, int], tuple[tempfile.TemporaryDirectory[str], Dataset]] = {}
+"""Bare files that were opened, by path, size and time, with the folder that goes when the process ends."""
+
+
+def make_workspace(folder: Path) -> bool:
+    """Make `folder` a workspace; False where it is one already. CatalogError for a folder that holds other things."""
+    marker = folder / settings.WORKSPACE_FILE
+    if marker.is_file():
+        return False
+    if folder.is_dir() and any(folder.iterdir()):
+        raise CatalogError(
+            f"{folder} is not empty and no workspace", hint="name a missing or empty folder", path=str(folder)
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DATA).mkdir(exist_ok=True)
+        with aside(marker) as temporary:
+            temporary.write_text(_HEAD.format(format=settings.FORMAT), encoding="utf-8")
+    except OSError as error:
+        raise AccessError(f"cannot make a workspace in {folder}: {error.strerror}", path=str(folder)) from error
+    return True
+
+
+def check_format(folder: Path) -> None:
+    """CatalogError for a workspace of a version that this tagsel does not know."""
+    path = folder / settings.WORKSPACE_FILE
+    try:
+        version = tomllib.loads(path.read_text(encoding="utf-8")).get("format")
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
+    if version != settings.FORMAT:
+        raise CatalogError(
+            f"{path} has format {version!r}; this tagsel reads format {settings.FORMAT}",
+            hint="use a newer tagsel",
+        )
+
+
+def opened(folder: Path) -> Catalog:
+    """The catalog, brought up to date with the datasets where a crash came between the two."""
+    catalog = Catalog(folder)
+    if os.access(folder, os.W_OK):
+        heal(folder, catalog)
+    return catalog
+
+
+def heal(folder: Path, catalog: Catalog) -> list[str]:
+    """Register datasets whose newest snapshot the catalog does not know; the names that were mended."""
+    mended = []
+    known = set(catalog.names())
+    for place in sorted((folder / DATA).glob("*/_delta_log")):
+        name = place.parent.name
+        snapshot = Table.open(place.parent).snapshot()
+        if name not in known or catalog.dataset(name).snapshot != snapshot.number:
+            from tagsel.ingest.load import register
+
+            facts = {} if name in known else _named_facts(name)
+            register(catalog, name, snapshot, facts)
+            mended.append(name)
+    return mended
+
+
+def _named_facts(name: str) -> dict[str, Any]:
+    """Type, year and stream as the name says them."""
+    said = derive_facts(name)
+    return {"type": said.type, "year": said.year, "stream": said.stream}
+
+
+def ingest(
+    workspace: Workspace, files: Sequence[Path], dataset: str, *, facts: dict[str, Any], meta: dict[str, Any],
+    schema: str, site: str, aod: Sequence[Path], evolve: bool, processes: int, progress: Callable[[str], None] | None,
+) -> Ingested:  # fmt: skip
+    """Ingest files into a dataset of the workspace; see `Workspace.ingest`."""
+    from tagsel.ingest.load import ingest as load
+
+    check_dataset_name(dataset)
+    unknown = sorted(set(facts) - set(FACTS))
+    if unknown:
+        raise CatalogError(f"{', '.join(unknown)} is nothing that ingest takes", hint=f"known: {', '.join(FACTS)}")
+    said = {k: v for k, v in facts.items() if v}
+    if dataset not in workspace.catalog.names():
+        said = {**_named_facts(dataset), **said}
+    if meta:
+        said["meta"] = meta
+    return load(
+        files, dataset, workspace.folder / DATA / dataset, workspace.catalog, said, schema=schema,
+        site=site or workspace.setting("site"), aod=aod, evolve=evolve, processes=processes, progress=progress,
+    )  # fmt: skip
+
+
+def bare(path: Path) -> Dataset:
+    """A file as a dataset of its own, in a workspace that lasts as long as this process."""
+    from tagsel.api.workspace import Workspace
+    from tagsel.ingest.load import ingest as load
+
+    stat = path.stat()
+    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    if key not in _bare:
+        home = tempfile.TemporaryDirectory(prefix="tagsel-")
+        workspace = Workspace.init(Path(home.name) / "W")
+        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in path.name).lstrip(".-") or "file"
+        load([path], name, workspace.folder / DATA / name, workspace.catalog, {})
+        _bare[key] = (home, workspace[name])
+    return _bare[key][1]
+
+
+def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
+    """All that is known of one dataset."""
+    spec = _one(dataset)
+    catalog = workspace.catalog
+    record = catalog.dataset(spec.pattern)
+    known: dict[str, Any] = {
+        "name": record.name,
+        **record.facts(),
+        "updated": record.updated,
+        "who": record.who,
+    }
+    if (workspace.folder / DATA / record.name / "_delta_log").is_dir():
+        from tagsel.ingest.load import totals
+
+        table = Table.open(workspace.folder / DATA / record.name)
+        snapshot = table.snapshot(spec.snapshot)
+        known |= {
+            "snapshot": snapshot.number,
+            "snapshots": table.snapshots(),
+            "events": snapshot.rows,
+            "bytes": snapshot.bytes,
+            "bytes_per_event": round(snapshot.bytes / snapshot.rows, 1) if snapshot.rows else None,
+            "duplicates": snapshot.duplicate_rows(),
+            "attributes": len(snapshot.schema),
+            "menus": [{"id": i, "key": m.key, "chains": len(m.bits)} for i, m in snapshot.menus.items()],
+            "bookkeeping": totals(snapshot),
+            "pins": {number: list(reasons) for number, reasons in table.pins().items()},
+        }
+    known["runs"] = [
+        {"run": r.run, "lumi_blocks": r.lumi_blocks, "events": r.events} for r in catalog.runs(record.name)
+    ]
+    known["tag_files"] = [
+        {"guid": f.guid, "lfn": f.lfn, "pfn": f.pfn, "entries": f.entries}
+        for f in catalog.files(record.name) if f.kind == "TAG"
+    ]  # fmt: skip
+    return known
+
+
+def sql(workspace: Workspace, query: str) -> Any:
+    """One SELECT over the catalog and the datasets."""
+    return workspace.catalog.sql(query, tables(workspace.folder, workspace.catalog))
+
+
+def _one(dataset: str) -> DatasetSpec:
+    specs = parse_dataset_spec(dataset)
+    if len(specs) != 1 or specs[0].is_glob:
+        raise CatalogError(f"{dataset!r}: one dataset is asked for here", hint="no glob, no comma")
+    return specs[0]
+
+
+def pin(workspace: Workspace, events: EventList) -> None:
+    """Pin every snapshot that a list's provenance names, for the list's digest."""
+    for text in _snapshots(events.provenance):
+        spec = parse_dataset_spec(text)[0]
+        folder = workspace.folder / DATA / spec.pattern
+        if spec.snapshot is not None and (folder / "_delta_log").is_dir():
+            Table.open(folder).pin(spec.snapshot, f"event list {events.digest[:16]}")
+
+
+def _snapshots(provenance: Mapping[str, object]) -> list[str]:
+    """`name@snapshot` of all datasets in a list's provenance, those of the lists it was made from too."""
+    found = provenance.get("datasets", [])
+    names = [str(d) for d in found] if isinstance(found, list) else []
+    lists = provenance.get("lists", {})
+    for inner in lists.values() if isinstance(lists, Mapping) else ():
+        names += _snapshots(inner) if isinstance(inner, Mapping) else []
+    return list(dict.fromkeys(names))
+
+
+def map_list(workspace: Workspace, events: EventList, stage: str) -> EventMap:
+    """Files, entries and sites of a list's events."""
+    from tagsel.aod import map_events
+
+    catalog = workspace.catalog
+    names = {parse_dataset_spec(d)[0].pattern for d in _snapshots(events.provenance)}
+    of_datasets = [f for n in sorted(names & set(catalog.names())) for f in catalog.files(n)]
+    touched = [g for g in events.stage(stage).guid.values if g]
+    known = {f.guid: f for f in (*of_datasets, *catalog.files(guids=touched)) if f.kind == stage.upper()}
+    return map_events(events, list(known.values()), catalog.replicas(list(known)), stage=stage)
+
+
+def compact(workspace: Workspace, dataset: str, *, dry_run: bool) -> CompactPlan | Snapshot:
+    """Pack small parts; the catalog learns of the new snapshot."""
+    done = workspace.table(dataset).compact(dry_run=dry_run)
+    if isinstance(done, Snapshot):
+        _register(workspace, dataset, done)
+    return done
+
+
+def restore(workspace: Workspace, dataset: str) -> Snapshot:
+    """`name@3`: a new snapshot with the content of snapshot 3."""
+    spec = _one(dataset)
+    if spec.snapshot is None:
+        raise CatalogError(f"{dataset!r} names no snapshot", hint=f"as in {spec.pattern}@3")
+    snapshot = workspace.table(spec.pattern).restore(spec.snapshot)
+    _register(workspace, spec.pattern, snapshot)
+    return snapshot
+
+
+def _register(workspace: Workspace, dataset: str, snapshot: Snapshot) -> None:
+    from tagsel.ingest.load import register
+
+    register(workspace.catalog, dataset, snapshot, {})

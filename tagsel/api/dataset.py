@@ -1,0 +1,205 @@
+"""Datasets and lazy selections as a physicist writes them: `ws["name"].where("…").lumi("…").events()`.
+
+Invariant: values are immutable and nothing runs in `repr`, `dir` or `where`; only `count`, `cutflow`, `events`,
+`head`, `why` and `explain` read data.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagsel.errors import SchemaError, did_you_mean
+from tagsel.expr import Scope, bind
+from tagsel.schema import Attribute, describe_type
+from tagsel.selection import Count, Cutflow, Input, Plan, Why, prepare
+from tagsel.selection.query import lumi_table
+
+if TYPE_CHECKING:
+    from tagsel.api.lists import Events
+    from tagsel.api.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut as an object: combine with `&`, `|`, `~`; its text is the cut language.
+
+    >>> str(Cut("nMuon >= 2") & ~Cut("MET_pt > 50"))
+    '(nMuon >= 2) && (!(MET_pt > 50))'
+    """
+
+    text: str
+
+    def __and__(self, other: Cut) -> Cut:
+        return Cut(f"({self.text}) && ({other.text})")
+
+    def __or__(self, other: Cut) -> Cut:
+        return Cut(f"({self.text}) || ({other.text})")
+
+    def __invert__(self) -> Cut:
+        return Cut(f"!({self.text})")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table that prints itself: column names and rows; `names()` gives the first column."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def names(self) -> list[str]:
+        """The first column."""
+        return [str(row[0]) for row in self.rows]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One object a row."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def __iter__(self) -> Any:
+        return iter(self.to_json())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        text = [self.columns, *(tuple(str(v) for v in row) for row in self.rows)]
+        widths = [max(len(row[i]) for row in text) for i in range(len(self.columns))]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in text)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(c)}</th>" for c in self.columns)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(v))}</td>' for v in row)}</tr>" for row in self.rows)
+        return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def attribute_table(attributes: Sequence[Attribute]) -> Table:
+    """Name, type, unit, role and description of attributes."""
+    rows = tuple((a.name, describe_type(replace(a, unit="")), a.unit, a.role, a.description) for a in attributes)
+    return Table(("name", "type", "unit", "role", "description"), rows)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One or several datasets at pinned snapshots; `where` starts a selection."""
+
+    workspace: Workspace = field(repr=False)
+    name: str
+    inputs: tuple[Input, ...] = field(repr=False)
+
+    @property
+    def events(self) -> int:
+        """Rows, duplicates included."""
+        return sum(i.snapshot.rows for i in self.inputs)
+
+    @property
+    def pinned(self) -> str:
+        """`name@snapshot` of every input, with commas."""
+        return ",".join(i.pinned for i in self.inputs)
+
+    def attributes(self, pattern: str = "*") -> Table:
+        """Attributes whose name matches the glob: name, type, unit, role, description.
+
+        SchemaError, with the nearest names, for a pattern that matches none.
+        """
+        known = {a.name: a for i in self.inputs for a in i.snapshot.schema}
+        chosen = [a for n, a in known.items() if fnmatch.fnmatchcase(n, pattern)]
+        if not chosen and known:
+            raise SchemaError(f"no attribute of {self.name} matches {pattern!r}", hint=did_you_mean(pattern, known))
+        return attribute_table(chosen)
+
+    def triggers(self, pattern: str = "*") -> list[str]:
+        """Names of chains and flags in any menu of the dataset that match the glob, sorted."""
+        names = {n for i in self.inputs for m in i.snapshot.menus.values() for n in m.bits}
+        return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
+
+    def where(self, *cuts: str | Cut, **named: str | Cut) -> Selection:
+        """A lazy selection of the events that pass all cuts; a keyword names its cut in the cutflow."""
+        return Selection(self).where(*cuts, **named)
+
+    def pick(self, *ids: str) -> Any:
+        """Events by identity; see `Workspace.pick`."""
+        return self.workspace.pick(self.pinned, ids)
+
+    def __repr__(self) -> str:
+        names = len({a.name for i in self.inputs for a in i.snapshot.schema})
+        return f"<Dataset {self.pinned}: {self.events:,} events, {names} attributes>"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [a.name for i in self.inputs for a in i.snapshot.schema]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A question not yet asked: a dataset, named cuts, good-run lists, a weight."""
+
+    dataset: Dataset
+    cuts: tuple[tuple[str, str], ...] = ()
+    lumis: tuple[str, ...] = ()
+    weights: str = ""
+    duplicates: str = ""
+
+    def where(self, *cuts: str | Cut, **named: str | Cut) -> Selection:
+        """The same with more cuts, checked against the schema now: CutError with caret and suggestion."""
+        more = (*(("", str(c)) for c in cuts), *((n, str(c)) for n, c in named.items()))
+        ws = self.dataset.workspace
+        for source in self.dataset.inputs:
+            scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=lumi_table, named=ws.named_cut)
+            for _, text in more:
+                bind(text, scope)
+        return replace(self, cuts=self.cuts + more)
+
+    def lumi(self, *files: str | Path) -> Selection:
+        """The same, masked by good-run lists (ATLAS XML or CMS JSON, by content)."""
+        return replace(self, lumis=(*self.lumis, *map(str, files)))
+
+    def weight(self, expression: str) -> Selection:
+        """The same, its cutflow weighted by an attribute or expression."""
+        return replace(self, weights=expression)
+
+    def _options(self) -> Mapping[str, Any]:
+        return {"lumi": self.lumis, "duplicates": self.duplicates, "inputs": self.dataset.inputs}
+
+    def count(self) -> Count:
+        """How many events pass, with the ledger; `int()` of it is the number."""
+        return self.dataset.workspace.count(self.dataset.pinned, *self._named(), **self._options())
+
+    def cutflow(self) -> Cutflow:
+        """Every cut alone, in sequence and left out, weighted where a weight is set."""
+        ws = self.dataset.workspace
+        return ws.cutflow(self.dataset.pinned, *self._named(), weight=self.weights, **self._options())
+
+    def events(self) -> Events:
+        """The accepted events: this runs the selection."""
+        return self.dataset.workspace.select(self.dataset.pinned, *self._named(), **self._options())
+
+    def why(self, run: int, event: int) -> Why:
+        """The verdict of each cut on one event, with the values that it saw."""
+        return self.dataset.workspace.why(self.dataset.pinned, (run, event), *self._named(), **self._options())
+
+    def explain(self) -> Plan:
+        """The plan: row groups by verdict, columns, tier. Reads zones, no data."""
+        query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
+        return prepare(query).plan
+
+    def head(self, n: int = 5, attributes: Sequence[str] = ("run", "lumi", "event")) -> Any:
+        """The first `n` accepted events in dataset order as awkward records of the given attributes."""
+        from tagsel.selection.head import head
+
+        query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
+        return head(query, n, attributes)
+
+    def _named(self) -> list[tuple[str, str]]:
+        return list(self.cuts) or [("", "true")]
+
+    def __repr__(self) -> str:
+        cuts = " && ".join(f"{n + ': ' if n else ''}{t}" for n, t in self.cuts) or "true"
+        extra = "".join((f", lumi {', '.join(self.lumis)}" if self.lumis else "",
+                         f", weight {self.weights}" if self.weights else ""))  # fmt: skip
+        return f"<Selection of {self.dataset.pinned}: {cuts}{extra}; not run>"

@@ -1,0 +1,74 @@
+"""From the text that people type to datasets at pinned snapshots: names, `name@3`, globs, several with commas.
+
+Invariant: every input of a query is pinned to one snapshot before anything is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tagsel.catalog import Catalog, DatasetRecord, parse_dataset_spec
+from tagsel.catalog.names import matching
+from tagsel.errors import CatalogError, did_you_mean
+from tagsel.selection import Input
+from tagsel.store import Table
+
+DATA = "data"
+"""The folder of a workspace that holds its datasets, one Delta table each."""
+
+FILE_SUFFIXES = (".root", ".parquet", ".pool.root.1", ".root.1")
+
+
+def is_file_name(text: str) -> bool:
+    """Whether `text` names an existing ROOT or Parquet file, and so a dataset by itself."""
+    return text.endswith(FILE_SUFFIXES) and Path(text).is_file()
+
+
+def resolve(folder: Path, catalog: Catalog, text: str) -> list[tuple[DatasetRecord, int | None]]:
+    """The datasets that `text` asks for, each once, with the snapshot asked for (None = latest).
+
+    CatalogError for a name that does not exist (with the nearest) and for a glob that matches nothing.
+    """
+    names = catalog.names()
+    found: dict[str, int | None] = {}
+    for spec in parse_dataset_spec(text):
+        chosen = matching(spec.pattern, names) if spec.is_glob else [n for n in names if n == spec.pattern]
+        if not chosen:
+            kind = "no dataset matches" if spec.is_glob else "no dataset"
+            hint = did_you_mean(spec.pattern, names) or "tagsel datasets lists them"
+            raise CatalogError(f"{kind} {spec.pattern!r} in {folder}", hint=hint, dataset=spec.pattern)
+        for name in chosen:
+            if name in found and found[name] != spec.snapshot:
+                raise CatalogError(f"dataset {name} is asked for at two snapshots in {text!r}", dataset=name)
+            found[name] = spec.snapshot
+    records = [(catalog.dataset(name), snapshot) for name, snapshot in found.items()]
+    with_tags = [(r, s) for r, s in records if (folder / DATA / r.name).is_dir()]
+    if not with_tags:
+        kinds = ", ".join(f"{r.name} ({r.type or 'no type'})" for r, _ in records[:5])
+        raise CatalogError(f"no events to select from: {kinds}", hint="only datasets of TAGs hold rows", dataset=text)
+    return with_tags
+
+
+def inputs(folder: Path, catalog: Catalog, text: str) -> tuple[Input, ...]:
+    """The inputs of a selection over the datasets that `text` asks for."""
+    return tuple(_input(folder, record, snapshot) for record, snapshot in resolve(folder, catalog, text))
+
+
+def _input(folder: Path, record: DatasetRecord, number: int | None) -> Input:
+    snapshot = Table.open(folder / DATA / record.name).snapshot(number)
+    priority = record.meta.get("priority", 0)
+    if isinstance(priority, bool | str):
+        raise CatalogError(f"dataset {record.name}: priority is {priority!r}, a number was expected")
+    return Input(record.name, snapshot, record.simulation, record.sample or record.name, float(priority))
+
+
+def tables(folder: Path, catalog: Catalog) -> dict[str, Sequence[Path]]:
+    """The parts of every dataset's latest snapshot, by name: what `datasets --sql` may read."""
+    found: dict[str, Sequence[Path]] = {}
+    for name in catalog.names():
+        if (folder / DATA / name / "_delta_log").is_dir():
+            parts = Table.open(folder / DATA / name).snapshot().parts
+            if parts:
+                found[name] = [part.path for part in parts]
+    return found

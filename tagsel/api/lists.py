@@ -1,0 +1,89 @@
+"""Event lists that know their workspace: map, read, skim and submit just these events.
+
+Invariant: an `Events` is an `EventList` in every way; algebra on it gives `Events` of the same workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagsel.errors import CatalogError
+from tagsel.events import EventList, read_events
+
+if TYPE_CHECKING:
+    from tagsel.aod import EventMap, SkimReport
+    from tagsel.api.workspace import Workspace
+
+
+class Events(EventList):
+    """Selected events of a workspace; see `tagsel.events.EventList` for identities, algebra, digest and forms."""
+
+    workspace: Workspace | None = None
+
+    @classmethod
+    def of(cls, events: EventList, workspace: Workspace | None) -> Events:
+        """`events` with a workspace to resolve files in."""
+        made = cls(*(getattr(events, f.name) for f in fields(EventList)))
+        object.__setattr__(made, "workspace", workspace)
+        return made
+
+    def _rows(self, *arguments: Any) -> EventList:
+        return Events.of(EventList._rows(self, *arguments), self.workspace)
+
+    def _combine(self, *arguments: Any) -> EventList:
+        return Events.of(EventList._combine(self, *arguments), self.workspace)
+
+    def _home(self) -> Workspace:
+        if self.workspace is None:
+            raise CatalogError(
+                "this list knows no workspace to find its files in",
+                hint='open one: tagsel.open("W").read_events(path), or set TAGSEL_WORKSPACE',
+            )
+        return self.workspace
+
+    def save(self, path: Path | str) -> None:
+        """Write the list as a `.events` file, and pin the snapshots that it came from."""
+        super().save(path)
+        if self.workspace is not None:
+            self.workspace.pin_list(self)
+
+    def map(self, stage: str = "aod") -> EventMap:
+        """Files, entries and sites of these events, and whether reading them is worth it against a full scan."""
+        return self._home().map(self, stage=stage)
+
+    def arrays(self, branches: str | Sequence[str] = "*") -> Any:
+        """AOD branches of just these events as an awkward array, in the list's order, ids beside them."""
+        from tagsel.aod import arrays
+
+        return arrays(self.map(), self, branches)
+
+    def iterate(self, branches: str | Sequence[str] = "*", batch: int = 10_000) -> Iterator[Any]:
+        """The same as `arrays`, at most `batch` events at a time: memory is bounded."""
+        from tagsel.aod import iterate
+
+        return iterate(self.map(), self, branches, batch)
+
+    def skim(self, out: Path | str, branches: str | Sequence[str] = "*", *, dry_run: bool = False) -> SkimReport:
+        """Write the selected entries of the AOD as ROOT or Parquet (by suffix), and check what was written."""
+        return self._home().skim(self, out, branches=branches, dry_run=dry_run)
+
+    def submit(self, run: Path | str, **options: Any) -> Any:
+        """Run `process(events)` of a script over these events as a job; see `Workspace.submit`."""
+        return self._home().submit(self, run, **options)
+
+
+def load(path: Path | str, workspace: Workspace | None = None) -> Events:
+    """The event list in a file of any form, bound to a workspace where one is given."""
+    return Events.of(read_events(path), workspace)
+
+
+OPERATIONS: Mapping[str, Callable[[EventList, EventList], EventList]] = {
+    "union": lambda a, b: a | b,
+    "intersect": lambda a, b: a & b,
+    "minus": lambda a, b: a - b,
+    "xor": lambda a, b: a ^ b,
+}
+"""What can be done with two event lists, or two good-run lists, by name."""

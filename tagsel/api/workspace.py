@@ -1,0 +1,347 @@
+"""Workspace: the one object that a user opens; every verb of the command line is a method here.
+
+Invariant: a method does what the verb of its name does, and returns a value with fields; nothing is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagsel import selection
+from tagsel.api import catalogs, named, settings
+from tagsel.api.dataset import Cut, Dataset, Table, attribute_table
+from tagsel.api.inputs import DATA, inputs, is_file_name
+from tagsel.api.lists import OPERATIONS, Events, load
+from tagsel.catalog import Catalog, DatasetRecord
+from tagsel.errors import CatalogError
+from tagsel.events import EventList
+from tagsel.quality import LumiSet, read_lumi
+from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
+from tagsel.store import CompactPlan, Snapshot
+from tagsel.store import Table as StoreTable
+
+if TYPE_CHECKING:
+    from tagsel.aod import EventMap, SkimReport
+    from tagsel.ingest.load import Ingested
+    from tagsel.jobs import Job, JobPlan
+
+CutLike = str | Cut | tuple[str, str]
+LumiLike = str | Path | LumiSet
+Progress = Callable[[int], None] | None
+
+
+class Workspace:
+    """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ws = Workspace.init(folder)
+    ...     ws.datasets().names()
+    []
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open the workspace in `folder`; CatalogError where there is none."""
+        self.folder = Path(folder).resolve()
+        if not (self.folder / settings.WORKSPACE_FILE).is_file():
+            raise CatalogError(
+                f"{folder} is no workspace (it has no {settings.WORKSPACE_FILE})",
+                hint=f"tagsel init {folder}, or name one with -w, --workspace or TAGSEL_WORKSPACE",
+                path=str(folder),
+            )
+        catalogs.check_format(self.folder)
+
+    @classmethod
+    def init(cls, folder: Path | str) -> Workspace:
+        """Make a workspace in a missing or empty folder; on a workspace nothing changes.
+
+        CatalogError for a folder that holds something else.
+        """
+        catalogs.make_workspace(Path(folder))
+        return cls(folder)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog of datasets, files and sites."""
+        return catalogs.opened(self.folder)
+
+    # -- datasets
+
+    def __getitem__(self, name: str) -> Dataset:
+        """One or several datasets: a name, `name@3`, a glob, or several with commas."""
+        return Dataset(self, name, self.inputs(name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.catalog.names()
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__()})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.catalog.names()
+
+    def inputs(self, datasets: str) -> tuple[Input, ...]:
+        """The datasets of a query, pinned to snapshots."""
+        return inputs(self.folder, self.catalog, datasets)
+
+    def ingest(
+        self,
+        *files: Path | str,
+        dataset: str,
+        schema: str = "",
+        site: str = "",
+        aod: Sequence[Path | str] = (),
+        meta: Mapping[str, Any] | None = None,
+        evolve: bool = False,
+        processes: int = 0,
+        progress: Callable[[str], None] | None = None,
+        **facts: Any,
+    ) -> Ingested:
+        """Turn ROOT or Parquet files into TAGs of a dataset; those that are in it already are left alone.
+
+        `aod` names files that the rows point to; `facts` are `type`, `version`, `stream`, `sample`, `parents`.
+        IngestError when no file could be ingested.
+        """
+        return catalogs.ingest(
+            self,
+            [Path(f) for f in files],
+            dataset,
+            schema=schema,
+            site=site,
+            aod=[Path(a) for a in aod],
+            meta=dict(meta or {}),
+            evolve=evolve,
+            processes=processes or self.setting("processes"),
+            progress=progress,
+            facts=facts,
+        )
+
+    def datasets(self, where: str = "") -> Table:
+        """The datasets that a metadata query selects: `"type = 'TAG' and year = 2018"`, any free key too."""
+        records = self.catalog.datasets(named.sql_text(where, self.folder))
+        columns = ("name", "type", "version", "stream", "year", "events", "snapshot", "runs")
+        return Table(columns, tuple(_row(r) for r in records))
+
+    def show(self, dataset: str) -> dict[str, Any]:
+        """All that the catalog knows of one dataset: facts, runs, files, bookkeeping, parents, snapshots, pins."""
+        return catalogs.describe(self, dataset)
+
+    def sql(self, query: str) -> Any:
+        """One read-only SELECT over the catalogs and the TAG datasets (by name, in double quotes); an Arrow table."""
+        return catalogs.sql(self, named.sql_text(query, self.folder))
+
+    def schema(self, dataset: str, pattern: str = "*") -> Table:
+        """Attributes of a dataset, or of an input file as ingest would see it."""
+        if is_file_name(dataset):
+            from tagsel.ingest import open_source
+
+            return attribute_table(list(open_source(Path(dataset)).schema))
+        return self[dataset].attributes(pattern)
+
+    def derive_schema(self, path: Path | str) -> str:
+        """A drafted schema (TOML) for a ROOT or Parquet file, to edit and hand to `ingest`."""
+        from tagsel.ingest import derive_source_schema
+
+        return derive_source_schema(Path(path))
+
+    # -- selection
+
+    def query(
+        self, datasets: str, cuts: Sequence[CutLike], *, lumi: Sequence[LumiLike] | LumiLike = (), weight: str = "",
+        duplicates: str = "", threads: int = 0, allow_losses: bool = False, inputs: tuple[Input, ...] = (),
+    ) -> Query:  # fmt: skip
+        """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text)."""
+        pairs = tuple(("", str(c)) if isinstance(c, str | Cut) else (str(c[0]), str(c[1])) for c in cuts)
+        lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
+        return Query(
+            inputs or self.inputs(datasets),
+            pairs or (("", "true"),),
+            tuple(x if isinstance(x, LumiSet) else read_lumi(Path(x)) for x in lumis),
+            weight,
+            duplicates,
+            allow_losses,
+            threads or self.setting("threads"),
+            named=self.named_cut,
+        )
+
+    def named_cut(self, name: str) -> str:
+        """The text of the named cut `@name`."""
+        return named.cut_text(name, self.folder)
+
+    def count(self, datasets: str, *cuts: CutLike, progress: Progress = None, **options: Any) -> Count:
+        """How many events pass all cuts, with the ledger of every row; options as `query`."""
+        return selection.count(self.query(datasets, cuts, **options), progress=progress)
+
+    def select(
+        self,
+        datasets: str,
+        *cuts: CutLike,
+        top: tuple[int, str] | None = None,
+        progress: Progress = None,
+        **options: Any,
+    ) -> Events:
+        """The events that pass all cuts; with `top=(n, attribute)` the n with the highest value of it."""
+        events, counted = self.select_counted(datasets, *cuts, top=top, progress=progress, **options)
+        del counted
+        return events
+
+    def select_counted(
+        self,
+        datasets: str,
+        *cuts: CutLike,
+        top: tuple[int, str] | None = None,
+        progress: Progress = None,
+        **options: Any,
+    ) -> tuple[Events, Count]:
+        """`select`, and what it took."""
+        query = self.query(datasets, cuts, **options)
+        events, counted = selection.select(query, top=top, progress=progress)
+        return Events.of(events, self), counted
+
+    def cutflow(self, datasets: str, *cuts: CutLike, progress: Progress = None, **options: Any) -> Cutflow:
+        """For each cut the events that pass it alone, in sequence, and all cuts but it, weighted with `weight=`."""
+        return selection.cutflow(self.query(datasets, cuts, **options), progress=progress)
+
+    def pick(self, datasets: str, ids: Sequence[str] | EventList, **options: Any) -> Picked:
+        """Events by identity: `run:event` or `run:lumi:event` texts, or a list; every miss is listed."""
+        from tagsel.api.picking import wanted
+
+        query = self.query(datasets, [], **options)
+        picked = selection.pick(query, ids if isinstance(ids, EventList) else wanted(ids))
+        return Picked(Events.of(picked.events, self), picked.misses, picked.asked)
+
+    def why(self, datasets: str, event: str | tuple[int, int], *cuts: CutLike, **options: Any) -> Why:
+        """Why one event is in the answer or not: each cut's verdict with the values that it saw."""
+        from tagsel.api.picking import wanted
+
+        if isinstance(event, str):
+            one = wanted([event])
+            event = (int(one.run[0]), int(one.event[0]))
+        return selection.why(self.query(datasets, cuts, **options), *event)
+
+    # -- lists
+
+    def read_events(self, path: Path | str) -> Events:
+        """The event list in a file of any form."""
+        return load(path, self)
+
+    def events(self, operation: str, *lists: Path | str | EventList) -> Events:
+        """`show` one list, or the `union`, `intersect`, `minus`, `xor` of several, left to right."""
+        read = [x if isinstance(x, EventList) else self.read_events(x) for x in lists]
+        return Events.of(_reduce(operation, read), self)
+
+    def lumi(self, operation: str, *files: LumiLike) -> LumiSet:
+        """`show` one good-run list, or the `union`, `intersect`, `minus`, `xor` of several, left to right."""
+        read = [x if isinstance(x, LumiSet) else read_lumi(Path(x)) for x in files]
+        return _reduce(operation, read)  # type: ignore[no-any-return]
+
+    def pin_list(self, events: EventList) -> None:
+        """Keep the snapshots that a list names readable for ever."""
+        catalogs.pin(self, events)
+
+    # -- the AOD and jobs
+
+    def map(self, events: EventList | Path | str, *, stage: str = "aod") -> EventMap:
+        """Files, entries and sites of a list; files and bytes touched of the total; whether it is worth it."""
+        return catalogs.map_list(self, self._list(events), stage)
+
+    def skim(
+        self,
+        events: EventList | Path | str,
+        out: Path | str,
+        *,
+        branches: str | Sequence[str] = "*",
+        dry_run: bool = False,
+    ) -> SkimReport:
+        """Write the selected entries of the AOD to a ROOT or Parquet file, slimmed to the branches that match."""
+        from tagsel.aod import skim
+
+        chosen = self._list(events)
+        return skim(self.map(chosen), chosen, Path(out), branches, dry_run=dry_run)
+
+    def submit(
+        self,
+        events: EventList | Path | str,
+        run: Path | str,
+        *,
+        dry_run: bool = False,
+        output: str = "",
+        **options: Any,
+    ) -> Job | JobPlan:
+        """Run `process(events)` of a script over the events of a list: split, run, merge, register the output."""
+        from tagsel.api import delivery
+
+        return delivery.submit(self, self._list(events), Path(run), dry_run=dry_run, output=output, **options)
+
+    def jobs(self, operation: str = "list", job: str = "", **options: Any) -> Any:
+        """`list` the jobs; `show`, `resubmit` or `kill` one."""
+        from tagsel.api import delivery
+
+        return delivery.jobs(self, operation, job, **options)
+
+    def _list(self, events: EventList | Path | str) -> EventList:
+        return events if isinstance(events, EventList) else self.read_events(events)
+
+    # -- upkeep
+
+    def compact(self, dataset: str, *, dry_run: bool = False) -> CompactPlan | Snapshot:
+        """Pack small parts of a dataset into larger ones; no digest changes."""
+        return catalogs.compact(self, dataset, dry_run=dry_run)
+
+    def gc(self, dataset: str, *, dry_run: bool = False, grace_s: float = 3600.0) -> list[Path]:
+        """Remove files that no snapshot in use needs; pinned snapshots stay."""
+        return self.table(dataset).gc(dry_run=dry_run, grace_s=grace_s)
+
+    def restore(self, dataset: str) -> Snapshot:
+        """`name@3`: a new snapshot with the content of an old one."""
+        return catalogs.restore(self, dataset)
+
+    def rebuild(self) -> int:
+        """Make the catalog anew from its journal; the number of changes replayed."""
+        return self.catalog.rebuild()
+
+    def queries(self) -> Table:
+        """Named cuts and named metadata queries, those of the workspace first."""
+        found = named.named(self.folder).values()
+        rows = tuple((q.name, q.kind, q.text, q.description, q.path) for q in found)
+        return Table(("name", "kind", "text", "description", "path"), rows)
+
+    def config(self, **flags: Any) -> Table:
+        """Every setting with its value and where it came from."""
+        found = settings.all_settings({"workspace": str(self.folder), **flags}, self.folder)
+        return Table(("name", "value", "origin", "help"), tuple((r.name, r.value, r.origin, r.help) for r in found))
+
+    def setting(self, name: str) -> Any:
+        """The value of one setting."""
+        return settings.resolve(name, None, self.folder).value
+
+    def table(self, dataset: str) -> StoreTable:
+        """The dataset on disk."""
+        self.catalog.dataset(dataset)
+        return StoreTable.open(self.folder / DATA / dataset)
+
+    def __repr__(self) -> str:
+        return f"<Workspace {self.folder}>"
+
+
+def _row(r: DatasetRecord) -> tuple[Any, ...]:
+    runs = "" if r.run_min is None else str(r.run_min) if r.run_min == r.run_max else f"{r.run_min}-{r.run_max}"
+    return (r.name, r.type, r.version, r.stream, r.year, r.events, r.snapshot, runs)
+
+
+def _reduce(operation: str, operands: Sequence[Any]) -> Any:
+    """`show` of one operand, or an operation over all, left to right; CatalogError for neither."""
+    if operation == "show" and len(operands) == 1:
+        return operands[0]
+    if operation not in OPERATIONS or not operands:
+        raise CatalogError(
+            f"{operation} of {len(operands)} lists is nothing that can be done",
+            hint=f"show of one list, or {', '.join(OPERATIONS)} of two or more",
+        )
+    combined = operands[0]
+    for operand in operands[1:]:
+        combined = OPERATIONS[operation](combined, operand)
+    return combined

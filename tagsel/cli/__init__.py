@@ -1,0 +1,1 @@
+"""The command line: verbs of `tagsel.Workspace` at the prompt."""

@@ -1,0 +1,350 @@
+"""Verbs that keep data: init, ingest, datasets, schema, compact, gc, catalog."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tagsel.cli import render
+from tagsel.cli.options import (
+    DefaultGroup,
+    SuggestingGroup,
+    common,
+    csv_option,
+    dataset_argument,
+    dry_run_option,
+    home_of,
+    interactive,
+    out_option,
+    workspace_of,
+    yes_option,
+)
+from tagsel.errors import TagselError
+
+LOSSES = 3
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def init(folder: Path, as_json: bool) -> None:
+    """Make FOLDER (missing or empty) a workspace; on a workspace this changes nothing and says so.
+
+    \b
+    Example:
+      tagsel init W && cd W
+    """
+    from tagsel.api.catalogs import make_workspace
+
+    made = make_workspace(folder)
+    if as_json:
+        render.document({"workspace": str(folder), "made": made})
+        return
+    print(f"{folder} is a workspace now" if made else f"{folder} is a workspace already; nothing changed")
+    if made:
+        render.suggest(f"tagsel -w {folder} ingest FILE... --dataset NAME")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dataset", required=True, help="The dataset's name: letters, digits, '.', '_', '-'.")
+@click.option("--schema", default="", metavar="TOML", help="A source schema: nanoaod, physlite, … or a file.")
+@click.option("--site", default="", help="The site that holds the files.")
+@click.option("--meta", multiple=True, metavar="KEY=VALUE", help="A free key of the dataset; repeat for more.")
+@click.option("--type", "kind", default="", help="The dataset's type, where its name does not say it.")
+@click.option("--version", default="", help="The dataset's version.")
+@click.option("--stream", default="", help="The stream, where the name does not say it.")
+@click.option("--sample", default="", help="The simulated sample.")
+@click.option("--parent", "parents", multiple=True, metavar="NAME", help="A dataset that this one was made from.")
+@click.option(
+    "--aod",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="AOD files that the rows point to, or a PoolFileCatalog.xml of such; repeat for more.",
+)
+@click.option("--evolve", is_flag=True, help="Take attributes that some files lack as missing there.")
+@click.option("--processes", type=click.IntRange(min=0), default=0, help="Processes; 0 = one for each core.")
+@common
+@click.pass_context
+def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, workspace: str | None, as_json: bool,
+           meta: tuple[str, ...], kind: str, **options: Any) -> int:  # fmt: skip
+    """Turn FILES (NanoAOD, PHYSLITE, POOL collections, Parquet; TTree or RNTuple) into TAGs of a dataset.
+
+    \b
+    Example:
+      tagsel ingest nano_dimuon.root --dataset data18.DoubleMuon.TAG
+      tagsel ingest mine.root --dataset mine.TAG --schema mine.toml --meta trigger=2 --version 1.0.0
+    """
+    home = workspace_of(context, workspace)
+    with render.progress("ingesting", len(files), "files") as advance:
+        step = None if advance is None else lambda _: advance(1)
+        done = home.ingest(*files, dataset=dataset, meta=_meta(meta), type=kind, progress=step, **options)
+    if as_json:
+        render.document(done.to_json())
+        return LOSSES if done.failed else 0
+    render.warn(done.warnings)
+    for path in done.already:
+        render.note(f"{path}: already in {dataset}, nothing to do")
+    for failure in done.failed:
+        render.note(f"{failure.path}: not ingested: {failure.reason}")
+    what = "simulation" if done.simulation else "data"
+    print(f"{dataset}@{done.snapshot}: {done.events:,} events of {what} from {len(done.landed)} new files "
+          f"({', '.join(done.formats) or 'nothing new'})")  # fmt: skip
+    per_event = f", {done.bytes / done.events:,.0f} B an event" if done.events else ""
+    render.note(f"{done.bytes:,} B on disk{per_event}; {done.duplicates:,} duplicate rows")
+    if done.bookkeeping.get("genEventCount") is not None:
+        render.note(f"generated: {done.bookkeeping['genEventCount']:,} events, "
+                    f"sum of weights {done.bookkeeping['sumw']:.6g}")  # fmt: skip
+    render.suggest(f'tagsel count {dataset} "true"')
+    return LOSSES if done.failed else 0
+
+
+def _meta(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Free keys; a value that reads as a number or true/false is one."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--meta {pair!r} is not KEY=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[key] = value if isinstance(value, str | int | float | bool) else text
+    return found
+
+
+@click.group(cls=DefaultGroup)
+def datasets() -> None:
+    """Find datasets by their metadata; show one; bring an old snapshot back.
+
+    \b
+    Example:
+      tagsel datasets "type = 'TAG' and year = 2018"
+      tagsel datasets show data18.DoubleMuon.TAG
+      tagsel datasets --sql "select run, count(*) from \\"data18.DoubleMuon.TAG\\" group by run"
+      tagsel datasets restore data18.DoubleMuon.TAG@3
+    """
+
+
+@datasets.command("list")
+@click.argument("where", default="")
+@click.option("--sql", help="One read-only SELECT over the catalog's tables and the TAG datasets; @name: a named one.")
+@csv_option
+@common
+@click.pass_context
+def datasets_list(context: click.Context, /, where: str, sql: str | None, as_csv: bool, workspace: str | None,
+                  as_json: bool) -> None:  # fmt: skip
+    """List the datasets that WHERE selects: an SQL condition over their columns and any free key.
+
+    \b
+    Example:
+      tagsel datasets "type = 'TAG' and year = 2009 and trigger = 2 and version = '1.0.0'"
+    """
+    home = workspace_of(context, workspace)
+    if sql:
+        found = home.sql(sql)
+        if as_json:
+            render.document({"columns": found.column_names, "rows": found.to_pylist()})
+        else:
+            rows = zip(*(c.to_pylist() for c in found.columns), strict=True)
+            render.table(found.column_names, list(rows), as_csv=as_csv)
+        return
+    listed = home.datasets(where)
+    if as_json:
+        render.document({"datasets": listed.to_json()})
+    elif not as_csv and not sys.stdout.isatty():
+        print("".join(f"{n}\n" for n in listed.names()), end="")
+    else:
+        render.table(listed.columns, listed.rows, as_csv=as_csv)
+
+
+@datasets.command("show")
+@dataset_argument
+@common
+@click.pass_context
+def datasets_show(context: click.Context, /, dataset: str, workspace: str | None, as_json: bool) -> None:
+    """Show all that is known of one dataset.
+
+    \b
+    Example:
+      tagsel datasets show data18.DoubleMuon.TAG
+    """
+    known = workspace_of(context, workspace).show(dataset)
+    render.document(known) if as_json else render.facts(known)
+
+
+@datasets.command("restore")
+@dataset_argument
+@yes_option
+@common
+@click.pass_context
+def datasets_restore(context: click.Context, /, dataset: str, yes: bool, workspace: str | None, as_json: bool) -> None:
+    """Make a new snapshot with the content of an old one: NAME@3.
+
+    \b
+    Example:
+      tagsel datasets restore data18.DoubleMuon.TAG@3
+    """
+    home = workspace_of(context, workspace)
+    del yes  # nothing is lost by restoring: it is undone by another restore
+    snapshot = home.restore(dataset)
+    if as_json:
+        render.document({"snapshot": snapshot.number, "events": snapshot.rows})
+    else:
+        print(f"{dataset.partition('@')[0]}@{snapshot.number} has the content of {dataset}: {snapshot.rows:,} events")
+
+
+@click.group(cls=SuggestingGroup)
+def schema() -> None:
+    """Show the attributes of a dataset or file; draft a schema for a file.
+
+    \b
+    Example:
+      tagsel schema show data18.DoubleMuon.TAG "Muon*"
+      tagsel schema derive mine.root -o mine.toml
+    """
+
+
+@schema.command("show")
+@dataset_argument
+@click.argument("pattern", default="*")
+@csv_option
+@common
+@click.pass_context
+def schema_show(context: click.Context, /, dataset: str, pattern: str, as_csv: bool, workspace: str | None,
+                as_json: bool) -> None:  # fmt: skip
+    """List the attributes of DATASET (or of a file) that match PATTERN.
+
+    \b
+    Example:
+      tagsel schema show data18.DoubleMuon.TAG "Muon*"
+    """
+    home, name = home_of(context, workspace, dataset)
+    found = home.schema(name, pattern)
+    if as_json:
+        render.document({"attributes": found.to_json(), "triggers": home[name].triggers(pattern)})
+        return
+    render.table(found.columns, found.rows, as_csv=as_csv)
+    render.note(f"{len(found):,} attributes, {len(home[name].triggers()):,} trigger chains and flags")
+
+
+@schema.command("derive")
+@click.argument("path", type=click.Path(path_type=Path))
+@out_option
+@common
+def schema_derive(path: Path, out: str, workspace: str | None, as_json: bool) -> None:
+    """Draft a source schema (TOML) for a ROOT or Parquet file, to edit and hand to ingest --schema.
+
+    \b
+    Example:
+      tagsel schema derive mine.root -o mine.toml
+    """
+    from tagsel.ingest import derive_source_schema
+
+    del workspace
+    text = derive_source_schema(path)
+    if as_json:
+        render.document({"schema": text})
+    elif out == "-":
+        print(text, end="")
+    else:
+        from tagsel.aside import aside
+
+        with aside(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        render.suggest(f"tagsel ingest {path} --dataset NAME --schema {out}")
+
+
+@click.command()
+@dataset_argument
+@dry_run_option
+@common
+@click.pass_context
+def compact(context: click.Context, /, dataset: str, dry_run: bool, workspace: str | None, as_json: bool) -> None:
+    """Pack the small parts of DATASET into larger ones; no digest changes, old snapshots stay readable.
+
+    \b
+    Example:
+      tagsel compact data18.DoubleMuon.TAG --dry-run
+    """
+    home = workspace_of(context, workspace)
+    plan = home.compact(dataset, dry_run=True)
+    bins = [list(names) for names in plan.bins]  # type: ignore[union-attr]
+    done = None if dry_run else home.compact(dataset)
+    if as_json:
+        render.document({"pack": bins, "snapshot": getattr(done, "number", None)})
+    elif dry_run or not bins:
+        print(f"{sum(map(len, bins))} parts to pack into {len(bins)}" if bins else "nothing to pack")
+    else:
+        print(f"{dataset}@{getattr(done, 'number', '')}: {sum(map(len, bins))} parts packed into {len(bins)}")
+
+
+@click.command()
+@dataset_argument
+@dry_run_option
+@yes_option
+@click.option("--grace", default=3600.0, show_default=True, metavar="SECONDS",
+              help="Keep files younger than this: someone may be reading or writing them.")  # fmt: skip
+@common
+@click.pass_context
+def gc(context: click.Context, /, dataset: str, dry_run: bool, yes: bool, grace: float, workspace: str | None,
+       as_json: bool) -> None:  # fmt: skip
+    """Remove files of DATASET that no latest or pinned snapshot needs; lists them first and asks.
+
+    \b
+    Example:
+      tagsel gc data18.DoubleMuon.TAG --dry-run
+    """
+    home = workspace_of(context, workspace)
+    found = home.gc(dataset, dry_run=True, grace_s=grace)
+    if not as_json:
+        for path in found:
+            print(path)
+    if not dry_run and found:
+        if not yes and not interactive():
+            raise TagselError(f"{len(found)} files would be removed", hint="--yes removes them")
+        if not yes:
+            click.confirm(f"remove {len(found)} files?", abort=True, err=True)
+        found = home.gc(dataset, dry_run=False, grace_s=grace)
+    removed = 0 if dry_run else len(found)
+    if as_json:
+        render.document({"files": [str(p) for p in found], "removed": removed})
+    else:
+        render.note(f"{removed} files removed" if not dry_run else f"{len(found)} files would be removed")
+
+
+@click.group(cls=SuggestingGroup)
+def catalog() -> None:
+    """Keep the catalog.
+
+    \b
+    Example:
+      tagsel catalog rebuild
+    """
+
+
+@catalog.command("rebuild")
+@common
+@click.pass_context
+def catalog_rebuild(context: click.Context, /, workspace: str | None, as_json: bool) -> None:
+    """Make the catalog's database anew from its journal.
+
+    \b
+    Example:
+      tagsel catalog rebuild
+    """
+    replayed = workspace_of(context, workspace).rebuild()
+    if as_json:
+        render.document({"replayed": replayed})
+    else:
+        print(f"the catalog is rebuilt from {replayed:,} changes of its journal")
+
+
+COMMANDS = (init, ingest, datasets, schema, compact, gc, catalog)

@@ -1,0 +1,215 @@
+"""Verbs on lists: events (event lists) and lumi (good-run lists)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tagsel.cli import render
+from tagsel.cli.options import SuggestingGroup, common, csv_option, out_option
+
+EVENT_FORMS = ("run:lumi:event", "run event", "run event guid", "json", "parquet")
+
+
+@click.group(cls=SuggestingGroup)
+def events() -> None:
+    """Event lists: look at one, combine several, export and import.
+
+    \b
+    Example:
+      tagsel events show dimuon.events
+      tagsel events intersect dimuon.events met.events -o both.events
+      tagsel events export dimuon.events --format run:lumi:event
+    """
+
+
+@events.command("show")
+@click.argument("path", metavar="FILE")
+@click.option("-n", "--number", default=10, show_default=True, type=click.IntRange(min=0), help="Events to print.")
+@csv_option
+@common
+def events_show(path: str, number: int, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+    """Show an event list: its size, digest, ledger, provenance, and first events.
+
+    \b
+    Example:
+      tagsel events show dimuon.events
+    """
+    from tagsel.events import read_events
+
+    del workspace
+    found = read_events(path)
+    if as_json:
+        first = [e._asdict() for e in found[:number]]
+        render.document({**found.header(), "files": len([g for g in found.guids if g]), "first": first})
+        return
+    render.table(("run", "lumi", "event", "guid", "entry"), list(found[:number]), as_csv=as_csv)
+    header = found.header()
+    render.note(f"{len(found):,} events of {header['kind']}, digest {found.digest}")
+    if found.ledger is not None:
+        render.note(f"{render.ledger(found.ledger.to_json())} = {found.ledger.read:,} read")
+    for name in ("cut", "selection", "datasets", "lumi", "operation", "parents"):
+        if found.provenance.get(name):
+            render.note(f"{name}: {found.provenance[name]}")
+
+
+def _combine(name: str, said: str) -> click.Command:
+    @click.argument("files", nargs=-1, required=True, metavar="FILE FILE...")
+    @click.option("-o", "--out", metavar="FILE", help="Save the result (.events); without it only the sizes are said.")
+    @common
+    def command(files: tuple[str, ...], out: str | None, workspace: str | None, as_json: bool) -> None:
+        from tagsel.api.lists import OPERATIONS
+        from tagsel.events import read_events
+
+        del workspace
+        if len(files) < 2:
+            raise click.UsageError(f"{name} needs two lists or more")
+        read = [read_events(f) for f in files]
+        combined = read[0]
+        for other in read[1:]:
+            combined = OPERATIONS[name](combined, other)
+        if out:
+            combined.save(out)
+        sizes = [len(r) for r in read]
+        if as_json:
+            render.document({"sizes": sizes, "events": len(combined), "digest": combined.digest, "out": out})
+        else:
+            print(f"{len(combined)} events, digest {combined.digest}")
+            render.note(f"{name} of {', '.join(f'{n:,}' for n in sizes)} events")
+
+    command.__doc__ = f"{said}\n\n\b\nExample:\n  tagsel events {name} a.events b.events -o c.events"
+    return click.command(name)(command)
+
+
+for _name, _said in {
+    "union": "Events of any list, each once.",
+    "intersect": "Events that all lists hold.",
+    "minus": "Events of the first list that no other holds.",
+    "xor": "Events that just one of two lists holds.",
+}.items():
+    events.add_command(_combine(_name, _said))
+
+
+@events.command("export")
+@click.argument("path", metavar="FILE")
+@click.option("--format", "form", type=click.Choice(EVENT_FORMS), default=EVENT_FORMS[0], show_default=True)
+@out_option
+@common
+def events_export(path: str, form: str, out: str, workspace: str | None, as_json: bool) -> None:
+    """Write an event list in another form: no header, file order, to standard output or -o FILE.
+
+    \b
+    Example:
+      tagsel events export dimuon.events --format run:lumi:event > dimuon.txt
+    """
+    from tagsel.events import read_events
+    from tagsel.events.files import write_events
+
+    del workspace
+    found = read_events(path)
+    form = "json" if as_json and out == "-" else form
+    write_events(found, sys.stdout if out == "-" else Path(out), form)
+    if as_json and out != "-":
+        render.document({"events": len(found), "format": form, "out": out})
+
+
+@events.command("import")
+@click.argument("path", metavar="FILE")
+@click.option("-o", "--out", metavar="FILE", required=True, help="Save the list (.events) to FILE.")
+@common
+def events_import(path: str, out: str, workspace: str | None, as_json: bool) -> None:
+    """Read a list in any form (text, JSON, Parquet) and save it as .events; a bad line is an error with its number.
+
+    \b
+    Example:
+      tagsel events import wanted.txt -o wanted.events
+    """
+    from tagsel.events import read_events
+
+    del workspace
+    found = read_events(path)
+    found.save(out)
+    if as_json:
+        render.document({"events": len(found), "digest": found.digest, "out": out})
+    else:
+        print(f"{len(found)} events, digest {found.digest}")
+        render.suggest(f"tagsel pick DATASET -f {out} -o picked.events")
+
+
+@click.group(cls=SuggestingGroup)
+def lumi() -> None:
+    """Good-run lists (ATLAS XML, CMS JSON): look at one, combine several.
+
+    \b
+    Example:
+      tagsel lumi show grlA.xml
+      tagsel lumi intersect grlA.xml grlB.xml --format json -o both.json
+    """
+
+
+def _lumi(name: str, said: str) -> click.Command:
+    @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+    @click.option("--format", "form", type=click.Choice(["xml", "json"]), help="Write the list in this form.")
+    @out_option
+    @common
+    def command(files: tuple[str, ...], form: str | None, out: str, workspace: str | None, as_json: bool) -> None:
+        from tagsel.quality import read_lumi
+
+        del workspace
+        _check_number(name, files)
+        read = [read_lumi(f) for f in files]
+        _show_lumi(name, _operate(name, read), form, out, as_json)
+
+    command.__doc__ = f"{said}\n\n\b\nExample:\n  tagsel lumi {name} grlA.xml{'' if name == 'show' else ' grlB.xml'}"
+    return click.command(name)(command)
+
+
+def _check_number(name: str, files: tuple[str, ...]) -> None:
+    if name == "show" and len(files) != 1:
+        raise click.UsageError("show takes one list")
+    if name != "show" and len(files) < 2:
+        raise click.UsageError(f"{name} needs two lists or more")
+
+
+def _operate(name: str, read: list[Any]) -> Any:
+    from tagsel.api.lists import OPERATIONS
+
+    operation: Callable[[Any, Any], Any] = OPERATIONS.get(name, lambda a, _: a)
+    combined = read[0]
+    for other in read[1:]:
+        combined = operation(combined, other)
+    return combined
+
+
+def _show_lumi(name: str, found: Any, form: str | None, out: str, as_json: bool) -> None:
+    from tagsel.quality import write_lumi
+
+    if out != "-":
+        write_lumi(found, Path(out), form or ("json" if out.endswith((".json", ".txt")) else "xml"))
+    if as_json:
+        render.document({"luminosity_blocks": len(found), "runs": len(set(map(int, found.runs))),
+                         "ranges": [list(map(int, r)) for r in found.ranges], "digest": found.digest})  # fmt: skip
+    elif form and out == "-":
+        write_lumi(found, sys.stdout, form)
+    else:
+        if name == "show" and out == "-":
+            render.table(("run", "first", "last"), [tuple(map(int, r)) for r in found.ranges])
+        print(f"{len(found)} luminosity blocks in {len(set(map(int, found.runs)))} runs",
+              file=sys.stderr if name == "show" and out == "-" else sys.stdout)  # fmt: skip
+
+
+for _name, _said in {
+    "show": "The ranges of luminosity blocks of one list.",
+    "union": "Luminosity blocks of any list.",
+    "intersect": "Luminosity blocks that all lists hold.",
+    "minus": "Luminosity blocks of the first list that no other holds.",
+    "xor": "Luminosity blocks that just one of two lists holds.",
+}.items():
+    lumi.add_command(_lumi(_name, _said))
+
+
+COMMANDS = (events, lumi)

@@ -1,0 +1,102 @@
+"""The `tagsel` command: its verbs, and the one place where errors become exit codes.
+
+Exit codes: 0 done (0 accepted events too), 1 our own fault, 2 a user's error, 3 finished with losses that the
+ledger names, 130 after Ctrl-C. Invariant: importing this loads click and nothing heavier.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tagsel import __version__
+from tagsel.cli import about, data, deliver, lists, select
+from tagsel.cli.options import SuggestingGroup
+from tagsel.errors import TagselError
+
+OK, FAULT, USER, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@click.group(
+    cls=SuggestingGroup,
+    epilog="Nothing needs configuring. -w/--workspace or TAGSEL_WORKSPACE names a workspace other than this folder.",
+)
+@click.version_option(__version__, prog_name="tagsel")
+@click.option("-w", "--workspace", metavar="W", help="The workspace's folder (default: TAGSEL_WORKSPACE, else here).")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, /, workspace: str | None, debug: bool) -> None:
+    """Select the events that matter, say where they live, and get just those processed.
+
+    \b
+    Example:
+      tagsel init W && cd W
+      tagsel ingest nano_dimuon.root --dataset data18.DoubleMuon.TAG
+      tagsel select data18.DoubleMuon.TAG "count(Muon.pt > 10 GeV) >= 2" -o dimuon.events
+      tagsel skim dimuon.events -o dimuon.root --branches "Muon_*,MET_*"
+    """
+    context.obj = {"workspace": workspace, "debug": debug}
+
+
+for module in (data, select, lists, deliver, about):
+    for command in module.COMMANDS:
+        cli.add_command(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code."""
+    as_json = "--json" in arguments
+    debug = "--debug" in arguments
+    try:
+        code = cli.main(list(arguments), prog_name="tagsel", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else OK
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted: nothing was left behind", INTERRUPTED, as_json)
+    except BrokenPipeError:
+        return _quiet_pipe()
+    except click.ClickException as error:
+        return _say(_usage(error), USER, as_json)
+    except TagselError as error:
+        if debug:
+            raise
+        fields = {k: v for k, v in error.fields.items() if isinstance(v, str | int | float | bool | list | dict)}
+        return _say(str(error), USER, as_json, kind=type(error).__name__, hint=error.hint, **fields)
+    except RecursionError:
+        return _say("the input is nested too deeply", USER, as_json)
+    except Exception as error:
+        if debug:
+            raise
+        said = f"{type(error).__name__}: {error}"
+        return _say(f"tagsel failed: {said}\n  try: --debug shows where; this is our fault", FAULT, as_json)
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "tagsel"
+    return f"{error.format_message()}\n  try: {path} --help"
+
+
+def _say(message: str, code: int, as_json: bool, **fields: object) -> int:
+    """One message: on standard error, or as `{"error": …}` on standard output with `--json`."""
+    try:
+        if as_json:
+            document = {"error": {"message": message, "exit_code": code, **fields}}
+            print(json.dumps(document, default=str), flush=True)
+        else:
+            print(f"tagsel: {message}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        return _quiet_pipe()
+    return code
+
+
+def _quiet_pipe() -> int:
+    """The reader went away: no complaint, and none from the interpreter at its end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK

@@ -1,0 +1,167 @@
+"""What commands share: options, dataset completion, suggestions for what nearly exists, and opening the workspace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tagsel.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from tagsel.api import Workspace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class SuggestingGroup(click.Group):
+    """A group that answers an unknown verb with the nearest that exist; verbs keep the order they were added in."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order of the work."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which ones are near."""
+        name = args[0] if args else ""
+        if not name.startswith("-") and name not in self.commands:
+            hint = did_you_mean(name, self.commands) or f"verbs: {', '.join(self.commands)}"
+            raise click.UsageError(f"no verb {name!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class DefaultGroup(SuggestingGroup):
+    """A group whose first verb is meant when none is named: `datasets "year = 2018"` is `datasets list "…"`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default verb in front where none stands."""
+        asks_help = args and args[0] in ("-h", "--help")
+        if not asks_help and (not args or args[0] not in self.commands):
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+def workspace_of(context: click.Context, /, flag: str | None = None) -> Workspace:
+    """The workspace that a flag, the environment or the current folder names."""
+    from tagsel.api import Workspace
+    from tagsel.api.settings import resolve
+
+    return Workspace(str(resolve("workspace", flag or _group_flag(context), None).value))
+
+
+def home_of(context: click.Context, /, flag: str | None, dataset: str) -> tuple[Workspace, str]:
+    """The workspace, and the dataset's name in it: a ROOT or Parquet file is a dataset of its own."""
+    from tagsel.api.inputs import is_file_name
+
+    if is_file_name(dataset):
+        from tagsel.api.catalogs import bare
+
+        found = bare(Path(dataset))
+        return found.workspace, found.name
+    return workspace_of(context, flag), dataset
+
+
+def _group_flag(context: click.Context) -> str | None:
+    root = context.find_root()
+    return root.obj.get("workspace") if isinstance(root.obj, dict) else None
+
+
+def _complete_datasets(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Names of datasets, from the catalog's journal alone."""
+    from tagsel.errors import TagselError
+
+    head, comma, last = incomplete.rpartition(",")
+    try:
+        flag = context.params.get("workspace")
+        return [f"{head}{comma}{n}" for n in workspace_of(context, flag).catalog.names() if n.startswith(last)]
+    except (TagselError, OSError):
+        return []
+
+
+def _complete_cut(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Attributes and chains that go on from the last word of a cut, from the dataset's manifest alone."""
+    from tagsel.errors import TagselError
+
+    stem = incomplete.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
+    word = incomplete[len(stem) :]
+    try:
+        dataset = context.params.get("dataset") or ""
+        found = workspace_of(context, context.params.get("workspace"))[dataset]
+        names = [*found._ipython_key_completions_(), *found.triggers()]
+        return [f"{stem}{n}" for n in names if n.startswith(word)] if word else []
+    except (TagselError, OSError):
+        return []
+
+
+workspace_option = click.option(
+    "-w", "--workspace", metavar="W", help="The workspace's folder (default: TAGSEL_WORKSPACE, else here)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="The table as CSV.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+dataset_argument = click.argument("dataset", shell_complete=_complete_datasets)
+out_option = click.option(
+    "-o",
+    "--out",
+    metavar="FILE",
+    default="-",
+    help="Write to FILE, aside and renamed (default: standard output).",
+)
+
+
+def common(command: F) -> F:
+    """`-w`, `--json` and `--debug` for a verb."""
+    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    return workspace_option(json_option(debug(command)))
+
+
+def cut_arguments(command: F) -> F:
+    """DATASET and one or more CUTs."""
+    cuts = click.argument("cuts", nargs=-1, metavar="CUT...", shell_complete=_complete_cut)
+    return dataset_argument(cuts(command))
+
+
+def selection_options(command: F) -> F:
+    """What `count`, `select`, `cutflow` and `why` share."""
+    for option in reversed(
+        (
+            click.option("--lumi", multiple=True, metavar="FILE", type=click.Path(),
+                         help="A good-run list, XML or JSON by content; repeat to intersect."),
+            click.option("--weight", default="", metavar="ATTR", help="Weight events by an attribute or expression."),
+            click.option("--duplicates", type=click.Choice(["error", "first", "all"]), default=None,
+                         help="Events that stand in several rows (default: first for data, all for simulation)."),
+            click.option("--threads", type=click.IntRange(min=0), default=None, help="Threads; 0 = one for each core."),
+            click.option("--allow-losses", is_flag=True, help="Go on without damaged parts; they are named, exit 3."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def chosen(**options: Any) -> dict[str, Any]:
+    """The selection options that were given, as `Workspace.query` takes them."""
+    keys = ("lumi", "weight", "duplicates", "threads", "allow_losses")
+    return {k: options[k] for k in keys if options.get(k)}
+
+
+def cuts_of(cuts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Cuts as (name, text): `name: cut` names it; no cut is `true`."""
+    return [_named(text) for text in cuts] or [("", "true")]
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, colon, rest = text.partition(":")
+    if colon and name.strip().isidentifier() and "(" not in name:
+        return name.strip(), rest.strip()
+    return "", text
+
+
+def interactive() -> bool:
+    """Whether a person can answer a question."""
+    return os.isatty(0) and os.isatty(2)

@@ -1,0 +1,139 @@
+"""How answers are shown: for people on a terminal, plainly in a pipe, as CSV, or as one JSON document.
+
+Invariant: data goes to standard output, all else to standard error; no escape byte, box or truncation in a pipe.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+def document(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, default=_plain, allow_nan=True))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers and arrays, paths and tables as JSON can say them."""
+    for method in ("to_json", "tolist"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    return str(value)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_csv: bool = False) -> None:
+    """A table: rich on a terminal, tab-separated without a header in a pipe, CSV with one where asked for."""
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(["" if v is None else v for v in row] for row in rows)
+        return
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join("" if v is None else _raw(v) for v in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    cells = [list(row) for row in rows]
+    for k, name in enumerate(columns):
+        numbers = bool(cells) and all(isinstance(row[k], int | float) or row[k] is None for row in cells)
+        shown.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in cells:
+        shown.add_row(*(_pretty(v) for v in row))
+    Console().print(shown)
+
+
+def _raw(value: Any) -> str:
+    return str(value).replace("\t", " ").replace("\n", " ")
+
+
+def _pretty(value: Any) -> str:
+    """Numbers with separators for people."""
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.6g}" if isinstance(value, float) else str(value).replace("[", r"\[")
+
+
+def facts(values: Mapping[str, Any]) -> None:
+    """Names and values, one a line."""
+    width = max((len(k) for k in values), default=0)
+    for name, value in values.items():
+        text = json.dumps(value, default=_plain) if isinstance(value, dict | list | tuple) else value
+        print(f"{name:<{width}}  {'' if text is None else text}")
+
+
+def note(text: str) -> None:
+    """Something to know, on standard error."""
+    print(text, file=sys.stderr)
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Warnings, on standard error."""
+    for message in messages:
+        note(f"warning: {message}")
+
+
+def suggest(command: str) -> None:
+    """The next command, for a person at a terminal."""
+    if sys.stderr.isatty():
+        note(f"next: {command}")
+
+
+def ledger(counts: Mapping[str, int]) -> str:
+    """A ledger as one line for people.
+
+    >>> ledger({"accepted": 17, "rejected": 23, "masked": 0})
+    '17 accepted + 23 rejected + 0 masked'
+    """
+    return " + ".join(f"{n:,} {name}" for name, n in counts.items())
+
+
+def work(done: Mapping[str, Any]) -> str:
+    """What a selection took, as one line for people."""
+    groups = done["row_groups"]
+    seen, skipped, whole = groups["some"], groups["none"], groups["all"]
+    return (
+        f"{done['seconds'] * 1e3:,.1f} ms, {done['events_per_s'] / 1e6:,.2f} M events/s, {done['gb_per_s']:.2f} GB/s; "
+        f"{done['parts']} parts, row groups: {seen} read, {whole} taken whole, {skipped} skipped; {done['tier']}"
+    )
+
+
+@contextmanager
+def progress(label: str, total: int, unit: str = "events") -> Iterator[Callable[[int], None] | None]:
+    """A bar on standard error, on a terminal only and after a second; gives what to call with each advance."""
+    if not sys.stderr.isatty() or total <= 0:
+        yield None
+        return
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(TextColumn(label), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit),
+                   TimeRemainingColumn(), console=Console(stderr=True), transient=True)  # fmt: skip
+    task = bar.add_task(label, total=total)
+    begun = time.monotonic()
+    shown = False
+
+    def advance(n: int) -> None:
+        nonlocal shown
+        if not shown and time.monotonic() - begun > 1:
+            shown = True
+            bar.start()
+        done = bar.tasks[0].completed + n
+        bar.update(task, completed=min(done, total))
+
+    try:
+        yield advance
+    finally:
+        if shown:
+            bar.stop()

@@ -1,0 +1,252 @@
+"""Verbs that ask: count, select, cutflow, why, pick."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from tagsel.cli import render
+from tagsel.cli.options import (
+    chosen,
+    common,
+    csv_option,
+    cut_arguments,
+    cuts_of,
+    dataset_argument,
+    home_of,
+    selection_options,
+)
+
+LOSSES = 3
+
+
+@click.command()
+@cut_arguments
+@selection_options
+@common
+@click.pass_context
+def count(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
+          **options: Any) -> int:  # fmt: skip
+    """Count the events of DATASET that pass every CUT.
+
+    \b
+    Example:
+      tagsel count data18.DoubleMuon.TAG "count(Muon.pt > 10 GeV) >= 2"
+
+    DATASET is a name, name@snapshot, a glob, several with commas, or a ROOT or Parquet file.
+    """
+    home, name = home_of(context, workspace, dataset)
+    query = home.query(name, cuts_of(cuts), **chosen(**options))
+    from tagsel import selection
+
+    with render.progress("counting", sum(i.snapshot.rows for i in query.inputs)) as advance:
+        counted = selection.count(query, progress=advance)
+    if as_json:
+        render.document(counted.to_json())
+    else:
+        render.warn([*counted.warnings, *counted.losses])
+        _absent(counted.triggers_absent)
+        if sys.stdout.isatty():
+            print(f"{counted.accepted:,} of {counted.read:,} events pass")
+        else:
+            print(counted.accepted)
+        render.note(f"{render.ledger(counted.ledger.to_json())} = {counted.read:,} read")
+        render.note(render.work(counted.work.to_json()))
+    return LOSSES if counted.ledger.unreadable else 0
+
+
+def _absent(chains: Any) -> None:
+    for chain, found in chains.items():
+        runs = ", ".join(map(str, found["runs"][:6])) + (" …" if len(found["runs"]) > 6 else "")
+        render.note(f"note: {chain} is in no menu of {found['events']:,} events (runs {runs}); there it is missing")
+
+
+@click.command()
+@cut_arguments
+@selection_options
+@click.option("-o", "--out", metavar="FILE", help="Save the event list (.events) to FILE.")
+@click.option("--top", nargs=2, type=(click.IntRange(min=0), str), metavar="N ATTR",
+              help="Only the N events with the highest ATTR.")  # fmt: skip
+@click.option("--explain", is_flag=True, help="Print the plan and run nothing.")
+@common
+@click.pass_context
+def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
+           out: str | None, top: tuple[int, str] | None, explain: bool, **options: Any) -> int:  # fmt: skip
+    """Select the events of DATASET that pass every CUT, as an event list.
+
+    \b
+    Example:
+      tagsel select data18.DoubleMuon.TAG "count(Muon.pt > 10 GeV) >= 2" --lumi good.json -o dimuon.events
+    """
+    home, name = home_of(context, workspace, dataset)
+    query = home.query(name, cuts_of(cuts), **chosen(**options))
+    from tagsel import selection
+    from tagsel.api import Events
+
+    if explain:
+        plan = selection.prepare(query).plan.to_json()
+        render.document(plan) if as_json else render.facts(plan)
+        return 0
+    with render.progress("selecting", sum(i.snapshot.rows for i in query.inputs)) as advance:
+        found, counted = selection.select(query, top=top, progress=advance)
+    events = Events.of(found, home)
+    if out:
+        events.save(out)
+    if as_json:
+        render.document({**counted.to_json(), "digest": events.digest, "events": len(events), "out": out})
+    else:
+        render.warn([*counted.warnings, *counted.losses])
+        _absent(counted.triggers_absent)
+        print(f"{len(events)} events accepted, digest {events.digest}")
+        render.note(f"{render.ledger(counted.ledger.to_json())} = {counted.read:,} read")
+        render.note(render.work(counted.work.to_json()))
+        if out:
+            render.suggest(f"tagsel map {out}")
+    return LOSSES if counted.ledger.unreadable else 0
+
+
+@click.command()
+@cut_arguments
+@selection_options
+@csv_option
+@common
+@click.pass_context
+def cutflow(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
+            as_csv: bool, **options: Any) -> int:  # fmt: skip
+    """Show for each CUT the events that pass it alone, in sequence, and all cuts but it.
+
+    \b
+    Example:
+      tagsel cutflow data18.DoubleMuon.TAG "nMuon >= 2" "hard: count(Muon.pt > 10 GeV) >= 2" "HLT_IsoMu24"
+    """
+    home, name = home_of(context, workspace, dataset)
+    query = home.query(name, cuts_of(cuts), **chosen(**options))
+    from tagsel import selection
+
+    with render.progress("cutflow", sum(i.snapshot.rows for i in query.inputs)) as advance:
+        flow = selection.cutflow(query, progress=advance)
+    if as_json:
+        render.document(flow.to_json())
+        return LOSSES if flow.ledger.unreadable else 0
+    render.warn([*flow.warnings, *flow.losses])
+    columns = ("cut", "alone", "sequential", "of start", "of previous", "all but")
+    rows: list[tuple[Any, ...]] = []
+    if flow.generated is not None:
+        rows.append(("(generated)", None, *_yield(flow.generated, bool(flow.weight)), None, None, None))
+    rows.append(("(all)", *_yield(flow.start, bool(flow.weight)) * 2, 1.0, None, None))
+    before = flow.start
+    for step in flow.steps:
+        weighted = bool(flow.weight)
+        share = _share(step.sequential, flow.start, weighted), _share(step.sequential, before, weighted)
+        rows.append((step.name, *_yield(step.alone, weighted), *_yield(step.sequential, weighted), *share,
+                     *_yield(step.all_but, weighted)))  # fmt: skip
+        before = step.sequential
+    render.table(columns, rows, as_csv=as_csv)
+    if flow.generated is None and query.simulation:
+        render.note("note: not every file keeps its generated count and sum of weights")
+    return LOSSES if flow.ledger.unreadable else 0
+
+
+def _yield(value: Any, weighted: bool) -> tuple[float]:
+    return (value.sumw if weighted else value.n,)
+
+
+def _share(value: Any, whole: Any, weighted: bool) -> float | None:
+    below = whole.sumw if weighted else whole.n
+    return round((value.sumw if weighted else value.n) / below, 6) if below else None
+
+
+@click.command()
+@dataset_argument
+@click.argument("event")
+@click.argument("cuts", nargs=-1, metavar="CUT...")
+@selection_options
+@common
+@click.pass_context
+def why(context: click.Context, /, dataset: str, event: str, cuts: tuple[str, ...], workspace: str | None,
+        as_json: bool, **options: Any) -> int:  # fmt: skip
+    """Say why EVENT (run:event) of DATASET passes every CUT or not, with the values that each cut saw.
+
+    \b
+    Example:
+      tagsel why data18.DoubleMuon.TAG 315267:197818706 "count(Muon.pt > 10 GeV) >= 2"
+    """
+    home, name = home_of(context, workspace, dataset)
+    answer = home.why(name, event, *cuts_of(cuts), **chosen(**options))
+    if as_json:
+        render.document(answer.to_json())
+        return 0
+    print(f"{answer.run}:{answer.event} {answer.verdict}")
+    for row in answer.rows:
+        place = f" lumi {row.lumi}, file {row.guid}, entry {row.entry}" if row.lumi >= 0 else ""
+        print(f"  {row.dataset}{place}: {row.verdict}{' ' + row.detail if row.detail else ''}")
+        for step in row.cuts:
+            print(f"    {'pass' if step.passed else 'FAIL'}  {step.name}")
+            for text, value in step.values:
+                print(f"            {text} = {value}")
+    return 0
+
+
+@click.command()
+@dataset_argument
+@click.argument("ids", nargs=-1, metavar="RUN:EVENT...")
+@click.option(
+    "-f",
+    "--file",
+    "path",
+    metavar="FILE",
+    help="Read the ids from FILE (any form of an event list; - = stdin).",
+)
+@click.option("-o", "--out", metavar="FILE", help="Save the event list (.events) to FILE.")
+@click.option("--duplicates", type=click.Choice(["error", "first", "all"]), default=None,
+              help="Events that stand in several rows (default: first for data, all for simulation).")  # fmt: skip
+@common
+@click.pass_context
+def pick(context: click.Context, /, dataset: str, ids: tuple[str, ...], path: str | None, out: str | None,
+         workspace: str | None, as_json: bool, duplicates: str | None) -> int:  # fmt: skip
+    """Find events of DATASET by run:event or run:lumi:event; every miss is listed.
+
+    \b
+    Example:
+      tagsel pick data18.DoubleMuon.TAG 315267:197818706 315267:197762836 -o picked.events
+      tagsel pick data18.DoubleMuon.TAG -f wanted.txt -o picked.events
+
+    A file's GUID after an id (run:event:GUID, or a 'run event guid' file) skips the look-up among the TAGs.
+    """
+    home, name = home_of(context, workspace, dataset)
+    from tagsel.api.picking import wanted
+
+    if bool(ids) == bool(path):
+        raise click.UsageError("give ids, or a file of them with -f", context)
+    asked = wanted(ids) if ids else _listed(str(path))
+    picked = home.pick(name, asked, **chosen(duplicates=duplicates))
+    if out:
+        picked.events.save(out)
+    if as_json:
+        render.document({**picked.to_json(), "out": out})
+        return 0
+    for event in picked.events:
+        lumi = event.lumi if event.lumi >= 0 else ""
+        print(f"{event.run}:{lumi}:{event.event}\t{event.guid}\t{event.entry}")
+    for run, lumi, number in picked.misses:
+        render.note(f"not found: {run}:{f'{lumi}:' if lumi >= 0 else ''}{number}")
+    render.note(f"{picked.asked - len(picked.misses):,} of {picked.asked:,} found, {len(picked.misses):,} missing")
+    if out:
+        render.suggest(f"tagsel map {out}")
+    return 0
+
+
+def _listed(path: str) -> Any:
+    """The ids in a file, or on standard input."""
+    from tagsel.events import read_events
+    from tagsel.events.forms import parse_json, parse_text
+
+    if path != "-":
+        return read_events(path)
+    content = sys.stdin.buffer.read()
+    return parse_json(content) if content.lstrip().startswith(b"{") else parse_text(content)
+
+
+COMMANDS = (count, select, cutflow, why, pick)

@@ -1,0 +1,30 @@
+"""Selections: plan by zones, scan what is left, count, list, cutflow, pick, and say why."""
+
+from tagsel.selection.cutflow import Cutflow, Step, Yield, cutflow
+from tagsel.selection.pick import Picked, pick
+from tagsel.selection.plan import Plan, plan
+from tagsel.selection.query import DUPLICATES, Input, Query, bind_query, selection_hash
+from tagsel.selection.run import Count, count, prepare, select
+from tagsel.selection.why import Why, why
+
+__all__ = [
+    "DUPLICATES",
+    "Count",
+    "Cutflow",
+    "Input",
+    "Picked",
+    "Plan",
+    "Query",
+    "Step",
+    "Why",
+    "Yield",
+    "bind_query",
+    "count",
+    "cutflow",
+    "pick",
+    "plan",
+    "prepare",
+    "select",
+    "selection_hash",
+    "why",
+]

@@ -1,0 +1,211 @@
+"""Cutflow: for each named cut the events that pass it alone, all cuts up to it, and all cuts but it.
+
+Invariant: counts are over events that are readable, not duplicate and not masked; each count comes with the sum
+of weights and of squared weights (weight 1 without `--weight`). Every column is touched once for all cuts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import CutError
+from tagsel.events import Ledger
+from tagsel.expr import Block
+from tagsel.expr.interpret import interpret_value
+from tagsel.selection.plan import Unit
+from tagsel.selection.query import BoundInput, Query
+from tagsel.selection.run import Progress, prepare
+from tagsel.selection.scan import Mask, judge, losses, scan
+
+Weights = npt.NDArray[np.float64]
+WAYS = ("alone", "sequential", "all_but")
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """A number of events with the sum of their weights and of squared weights."""
+
+    n: int = 0
+    sumw: float = 0.0
+    sumw2: float = 0.0
+
+    def __add__(self, other: Yield) -> Yield:
+        return Yield(self.n + other.n, self.sumw + other.sumw, self.sumw2 + other.sumw2)
+
+    def to_json(self) -> dict[str, float]:
+        """`{n, sumw, sumw2}`."""
+        return {"n": self.n, "sumw": self.sumw, "sumw2": self.sumw2}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One cut of a cutflow."""
+
+    name: str
+    cut: str
+    alone: Yield
+    sequential: Yield
+    all_but: Yield
+
+    def to_json(self) -> dict[str, object]:
+        """`{cut, alone, sequential, all_but}`, and the cut's name."""
+        ways = {way: getattr(self, way).to_json() for way in WAYS}
+        return {"name": self.name, "cut": self.cut, **ways}
+
+
+@dataclass(frozen=True)
+class Cutflow:
+    """Steps in order; `start` is every event that counts; `generated` the generator's sums where files keep them.
+
+    `cutflow["pair"]` is a step by name, cut text or position; cutflows of the same cuts on different data add up.
+    """
+
+    steps: tuple[Step, ...]
+    start: Yield
+    generated: Yield | None
+    ledger: Ledger
+    weight: str = ""
+    warnings: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+
+    def __getitem__(self, which: str | int) -> Step:
+        if isinstance(which, int):
+            return self.steps[which]
+        for step in self.steps:
+            if which in (step.name, step.cut):
+                return step
+        raise CutError(f"no step {which!r} in this cutflow", hint=f"steps: {', '.join(s.name for s in self.steps)}")
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __add__(self, other: Cutflow) -> Cutflow:
+        """The cutflow of both data sets together; CutError when the cuts or weights differ."""
+        mine, theirs = [s.cut for s in self.steps], [s.cut for s in other.steps]
+        if mine != theirs or self.weight != other.weight:
+            raise CutError("cutflows of different cuts or weights cannot be added", hint=f"{mine} and {theirs}")
+        steps = tuple(
+            Step(a.name, a.cut, *(getattr(a, way) + getattr(b, way) for way in WAYS))
+            for a, b in zip(self.steps, other.steps, strict=True)
+        )
+        generated = self.generated + other.generated if self.generated and other.generated else None
+        return Cutflow(
+            steps, self.start + other.start, generated, self.ledger + other.ledger, self.weight,
+            tuple(dict.fromkeys((*self.warnings, *other.warnings))), self.losses + other.losses,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, object]:
+        """What `--json` prints."""
+        return {
+            "cuts": [s.to_json() for s in self.steps],
+            "start": self.start.to_json(),
+            "generated": self.generated.to_json() if self.generated else None,
+            "weight": self.weight,
+            "ledger": self.ledger.to_json(),
+            "warnings": list(self.warnings),
+            "losses": list(self.losses),
+        }
+
+
+def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
+    """The cutflow of the query's cuts in their order; the scan needs every row, so zones skip nothing."""
+    prepared = prepare(query, zones=False)
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> list[Yield]:
+        bound = prepared.inputs[unit.source]
+        counted = np.ones(unit.rows, bool) if alive is None else alive
+        masks = _masks(bound, block, counted)
+        weights = _weights(bound, block, counted)
+        return [_yield(mask, weights) for mask in _ways(masks, counted)]
+
+    tallies = scan(
+        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
+        needs_rows=True, progress=progress,
+    )  # fmt: skip
+    found = [t.result for t in tallies if t.result is not None]
+    sums = [_sum([row[k] for row in found]) for k in range(1 + 3 * len(query.cuts))]
+    alive = sum(t.alive for t in tallies)
+    passed = sums[-1] if query.cuts else sums[0]
+    ledger = Ledger(
+        passed.n, alive - passed.n, sum(t.masked for t in tallies), sum(t.duplicate for t in tallies),
+        sum(t.unreadable for t in tallies),
+    )  # fmt: skip
+    ledger.check(prepared.read)
+    n = len(query.cuts)
+    texts = [b.text for b in prepared.inputs[0].cuts] if prepared.inputs else [t for _, t in query.cuts]
+    steps = tuple(
+        Step(name or text, text, sums[1 + i], sums[1 + 2 * n + i], sums[1 + n + i])
+        for i, ((name, _), text) in enumerate(zip(query.cuts, texts, strict=True))
+    )
+    return Cutflow(
+        steps, sums[0], generated(query, prepared.inputs), ledger, query.weight, prepared.warnings,
+        tuple(losses(tallies)),
+    )  # fmt: skip
+
+
+def _masks(bound: BoundInput, block: Block, counted: Mask) -> list[Mask]:
+    """Each cut's own mask over the rows that count."""
+    return [judge(cut, block, counted) for cut in bound.cuts]
+
+
+def _ways(masks: Sequence[Mask], counted: Mask) -> list[Mask]:
+    """The start, then every cut alone, every cut left out, and the cuts in sequence."""
+    ahead = [counted]
+    for mask in masks:
+        ahead.append(ahead[-1] & mask)
+    behind = [counted]
+    for mask in reversed(masks):
+        behind.append(behind[-1] & mask)
+    all_but = [ahead[i] & behind[len(masks) - 1 - i] for i in range(len(masks))]
+    return [counted, *masks, *all_but, *ahead[1:]]
+
+
+def _weights(bound: BoundInput, block: Block, counted: Mask) -> Weights | None:
+    """The rows' weights, float64; CutError when a row that counts has none."""
+    if bound.weight is None:
+        return None
+    values, missing = interpret_value(bound.weight.node, block)
+    if missing is not None and (missing & counted).any():
+        raise CutError(
+            f"weight {bound.weight.text} is missing for {int((missing & counted).sum()):,} events",
+            cut=bound.weight.text,
+            hint="weights must be there for every event that counts",
+        )
+    return values.astype(np.float64)
+
+
+def _yield(mask: Mask, weights: Weights | None) -> Yield:
+    n = int(np.count_nonzero(mask))
+    if weights is None:
+        return Yield(n, float(n), float(n))
+    passing = weights[mask]
+    return Yield(n, math.fsum(passing), math.fsum(passing * passing))
+
+
+def _sum(yields: Sequence[Yield]) -> Yield:
+    """Sums over row groups; exactly rounded, so that their number and order do not show."""
+    return Yield(sum(y.n for y in yields), math.fsum(y.sumw for y in yields), math.fsum(y.sumw2 for y in yields))
+
+
+def generated(query: Query, inputs: Sequence[BoundInput]) -> Yield | None:
+    """The generator's sums over all ingested files; None for data, or where a file keeps no such record."""
+    if not query.simulation:
+        return None
+    records = [s.bookkeeping for b in inputs for s in b.input.snapshot.sources]
+    if not records or any(r.get(key) is None for r in records for key in GENERATED):
+        return None
+    return _sum([_generated(r) for r in records])
+
+
+GENERATED = ("genEventCount", "sumw", "sumw2")
+
+
+def _generated(record: Mapping[str, object]) -> Yield:
+    n, sumw, sumw2 = (cast(float, record[key]) for key in GENERATED)
+    return Yield(int(n), sumw, sumw2)

@@ -1,0 +1,76 @@
+"""The first accepted events with their attributes, as awkward records: a look at what a cut selects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tagsel.errors import SchemaError
+from tagsel.expr import Block
+from tagsel.expr.bounds import NONE
+from tagsel.schema import Attribute, Schema
+from tagsel.selection.plan import Unit
+from tagsel.selection.query import Query
+from tagsel.selection.run import prepare
+from tagsel.selection.scan import Columns, evaluate, visit
+
+
+def head(query: Query, n: int, attributes: Sequence[str]) -> Any:
+    """The first `n` accepted events in dataset order: awkward records with the given attributes.
+
+    A value that a part lacks is None. SchemaError, with the nearest names, for an unknown attribute.
+    """
+    import awkward as ak
+
+    prepared = prepare(query)
+    found: list[Any] = []
+    left = n
+    for unit in prepared.plan.units:
+        if left <= 0:
+            break
+        if unit.verdict == NONE:
+            continue
+        cut = prepared.inputs[unit.source].cut
+        tally = visit(unit, prepared.rows, lambda u, b, a, c=cut: evaluate(c, u, b, a, "interpreter"), False)  # type: ignore[misc]
+        if tally.result is None:
+            continue
+        rows = np.flatnonzero(tally.result)[:left]
+        left -= len(rows)
+        found.append(_records(unit, rows, attributes, query.inputs[unit.source].snapshot.schema))
+    if not found:
+        schema = query.inputs[0].snapshot.schema
+        return ak.Array({schema[a].name: [] for a in attributes})
+    return ak.concatenate(found)
+
+
+def _records(unit: Unit, rows: Any, attributes: Sequence[str], schema: Schema) -> Any:
+    import awkward as ak
+
+    columns = Columns(unit.part, unit.group)
+    fields = {}
+    for name in attributes:
+        attribute = schema.find(name)
+        if attribute is None:
+            schema[name]  # raises with the nearest names
+            raise SchemaError(f"no attribute {name!r}")
+        fields[attribute.name] = _values(columns, Block(unit.rows, columns), attribute, rows)
+    return ak.zip(fields, depth_limit=1)
+
+
+def _values(columns: Columns, block: Block, attribute: Attribute, rows: Any) -> Any:
+    import awkward as ak
+
+    if attribute.column not in columns:
+        return ak.Array([None] * len(rows))
+    values = columns[attribute.column]
+    if values.dtype == object:
+        return ak.Array([str(v) for v in values[rows]])
+    if not attribute.is_list:
+        kept = ak.Array(np.array(values[rows]))
+        if not attribute.slot or attribute.counter not in columns:
+            return kept
+        return ak.mask(kept, columns[attribute.counter][rows] >= attribute.slot)
+    jagged = ak.unflatten(np.array(values), np.maximum(np.array(columns[attribute.counter]), 0))
+    return jagged[rows]

@@ -1,0 +1,160 @@
+"""What is asked: inputs at pinned snapshots, named cuts, good-run lists, weight; and the same bound to schemas.
+
+Invariant: a `Query` is a value; nothing runs until it is handed to `run`, `cutflow`, `why` or `pick`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from pathlib import Path
+
+from tagsel.errors import CutError, SchemaError
+from tagsel.expr import Bound, LumiTable, Node, Scope, bind, bind_value
+from tagsel.expr.nodes import SEMANTICS
+from tagsel.quality import LumiSet, read_lumi
+from tagsel.store import Snapshot
+
+DUPLICATES = ("error", "first", "all")
+"""What to do with an event that stands in several rows; data takes `first`, simulation `all`."""
+
+TIERS = ("auto", "interpreter", "kernel")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One dataset at one snapshot; of data, streams of lower `priority`, then name, come first."""
+
+    dataset: str
+    snapshot: Snapshot
+    simulation: bool = False
+    sample: str = ""
+    priority: float = 0
+
+    @property
+    def pinned(self) -> str:
+        """`name@snapshot`, which means the same rows for ever."""
+        return f"{self.dataset}@{self.snapshot.number}"
+
+
+def no_named_cuts(name: str) -> str:
+    """The default look-up of `@name`: there are none."""
+    raise CutError(f"no named cut @{name}", hint="tagsel queries lists the named cuts", cut=f"@{name}")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to one or more datasets: an event is accepted when it passes every cut and is not masked.
+
+    `cuts` are (name, text) pairs in order; `lumi` lists are intersected; `weight` is an attribute or expression.
+    """
+
+    inputs: tuple[Input, ...]
+    cuts: tuple[tuple[str, str], ...]
+    lumi: tuple[LumiSet, ...] = ()
+    weight: str = ""
+    duplicates: str = ""
+    allow_losses: bool = False
+    threads: int = 0
+    tier: str = "auto"
+    named: Callable[[str], str] = field(default=no_named_cuts, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.duplicates and self.duplicates not in DUPLICATES:
+            raise CutError(f"duplicates {self.duplicates!r} is not a policy", hint=f"one of {', '.join(DUPLICATES)}")
+        kinds = {i.simulation for i in self.inputs}
+        if len(kinds) > 1:
+            data = ", ".join(i.dataset for i in self.inputs if not i.simulation)
+            raise SchemaError(
+                f"data and simulation cannot be selected together (data: {data})",
+                hint="select them apart: an event of simulation is not identified by run and event alone",
+            )
+        ordered = sorted(self.inputs, key=lambda i: (i.priority, i.dataset, i.snapshot.number))
+        object.__setattr__(self, "inputs", tuple(ordered))
+
+    @property
+    def simulation(self) -> bool:
+        """Whether the inputs are simulation."""
+        return any(i.simulation for i in self.inputs)
+
+    @property
+    def policy(self) -> str:
+        """The duplicates policy that applies."""
+        return self.duplicates or ("all" if self.simulation else "first")
+
+    @property
+    def mask(self) -> LumiSet | None:
+        """The intersection of the good-run lists, or None without one."""
+        return reduce(lambda a, b: a & b, self.lumi) if self.lumi else None
+
+
+@dataclass(frozen=True)
+class BoundInput:
+    """One input with the cuts bound to its schema: each apart, and all as one."""
+
+    input: Input
+    scope: Scope
+    cuts: tuple[Bound, ...]
+    cut: Bound
+    weight: Bound | None
+
+
+def lumi_table(path: str) -> LumiTable:
+    """The good-run list of a file as `in_lumi("file")` sees it."""
+    lumi = read_lumi(Path(path))
+    return LumiTable(path, lumi.digest, *lumi.arrays())
+
+
+def bind_query(query: Query) -> tuple[BoundInput, ...]:
+    """Bind every cut to every input's schema; all errors of names, types and units come from here."""
+    bound = []
+    for source in query.inputs:
+        scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=lumi_table, named=query.named)
+        cuts = tuple(bind(text, scope) for _, text in query.cuts)
+        weight = bind_value(query.weight, scope) if query.weight else None
+        if weight is not None and weight.node.kind not in ("int", "f32", "f64"):
+            raise CutError(
+                f"weight {query.weight!r} is not a number", cut=query.weight, hint="give a numeric attribute"
+            )
+        bound.append(BoundInput(source, scope, cuts, _whole(cuts, scope), weight))
+    return tuple(bound)
+
+
+def _whole(cuts: Sequence[Bound], scope: Scope) -> Bound:
+    """All cuts as one; `true` where there is none."""
+    if len(cuts) == 1:
+        return cuts[0]
+    return bind(" && ".join(f"({cut.text})" for cut in cuts) or "true", scope)
+
+
+def canonical_cut(bound: tuple[BoundInput, ...]) -> str:
+    """The whole cut in canonical text."""
+    return bound[0].cut.text if bound else "true"
+
+
+def selection_hash(query: Query, bound: tuple[BoundInput, ...]) -> str:
+    """SHA-256 (hex) over the bound cut, the snapshots' parts, masks, policy and the version of the semantics.
+
+    The parts are named by their content, so equal hashes mean the same question to the same bytes on any machine.
+    """
+    mask = query.mask
+    document: Mapping[str, object] = {
+        "semantics": SEMANTICS,
+        "inputs": [[b.input.dataset, [p.name for p in b.input.snapshot.parts], b.cut.fingerprint] for b in bound],
+        "lumi": mask.digest if mask is not None else None,
+        "duplicates": query.policy,
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def atoms(node: Node) -> int:
+    """How many comparisons and boolean atoms a bound cut has: the unit of the tiers' cost."""
+    count, stack = 0, [node]
+    while stack:
+        top = stack.pop()
+        count += top.op not in ("and", "or", "not")
+        stack.extend(top.args if top.op in ("and", "or", "not") else ())
+    return count

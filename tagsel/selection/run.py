@@ -1,0 +1,226 @@
+"""Run a query: count, or the event list itself; the ledger closes against the commit log or it is an error.
+
+Invariant: the answer and its digest do not depend on threads, tier, zones or the order in which parts arrived.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tagsel.errors import StoreError
+from tagsel.events import EventList, Ledger
+from tagsel.expr import Block
+from tagsel.expr.interpret import interpret_value
+from tagsel.selection.absent import triggers_absent
+from tagsel.selection.duplicates import across_inputs
+from tagsel.selection.gather import Accepted, event_list, gather
+from tagsel.selection.plan import Plan, Unit, plan
+from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
+from tagsel.selection.scan import Filter, Mask, Tally, evaluate, losses, scan
+from tagsel.selection.top import Keys, best, best_of_all, bind_top, descending
+
+Progress = Callable[[int], None] | None
+
+_NO_KEYS = np.empty(0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What it took: row groups by verdict, rows and bytes looked at, seconds, tier."""
+
+    plan: Plan
+    rows: int
+    bytes: int
+    seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        """For people and machines; rates are per second of wall time."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            **self.plan.to_json(),
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 6),
+            "events_per_s": round(self.rows / seconds),
+            "gb_per_s": round(self.bytes / seconds / 1e9, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many events a query accepts, with the ledger of all rows, warnings, losses and the work done."""
+
+    ledger: Ledger
+    cut: str
+    selection: str
+    warnings: tuple[str, ...]
+    losses: tuple[str, ...]
+    work: Work
+    triggers_absent: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> int:
+        """Events that pass."""
+        return self.ledger.accepted
+
+    @property
+    def read(self) -> int:
+        """Rows of the inputs, by the commit log."""
+        return self.ledger.read
+
+    def __int__(self) -> int:
+        return self.accepted
+
+    def to_json(self) -> dict[str, object]:
+        """What `--json` prints."""
+        return {
+            "accepted": self.accepted,
+            "read": self.read,
+            "ledger": self.ledger.to_json(),
+            "cut": self.cut,
+            "selection": self.selection,
+            "warnings": list(self.warnings),
+            "losses": list(self.losses),
+            "triggers_absent": dict(self.triggers_absent),
+            "work": self.work.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A query bound and planned, with the rows that count: what every verb starts from."""
+
+    query: Query
+    inputs: tuple[BoundInput, ...]
+    plan: Plan
+    rows: Filter
+    warnings: tuple[str, ...]
+
+    @property
+    def read(self) -> int:
+        """Rows of all inputs, by the commit log."""
+        return sum(b.input.snapshot.rows for b in self.inputs)
+
+
+def prepare(query: Query, *, zones: bool = True) -> Prepared:
+    """Bind, plan, and find the duplicates; every error of the cut is raised here, before data is read."""
+    bound = bind_query(query)
+    drop = query.policy == "first"
+    if query.policy == "error":
+        _refuse_duplicates(query)
+    rows = Filter(query.mask, drop, across_inputs(query.inputs) if drop and not query.simulation else {})
+    warnings = [w for b in bound for w in b.cut.warnings]
+    warnings += _lumi_warning(query)
+    return Prepared(query, bound, plan(bound, tier=query.tier, zones=zones), rows, tuple(dict.fromkeys(warnings)))
+
+
+def _refuse_duplicates(query: Query) -> None:
+    """StoreError when any event stands in more than one row of the inputs."""
+    within = sum(i.snapshot.duplicate_rows() for i in query.inputs)
+    across = sum(int(np.count_nonzero(m)) for m in across_inputs(query.inputs).values())
+    if within + across:
+        raise StoreError(
+            f"{within:,} rows repeat an event of their dataset, {across:,} one of another dataset",
+            hint="--duplicates first takes each event once, --duplicates all every row",
+            within=within,
+            across=across,
+        )
+
+
+def _lumi_warning(query: Query) -> list[str]:
+    """A good-run list that shares no run with the data: 0 events will be accepted, and that is said."""
+    mask = query.mask
+    if mask is None or not any(i.snapshot.rows for i in query.inputs):
+        return []
+    good = set(np.asarray(mask.runs).tolist())
+    for source in query.inputs:
+        for part in source.snapshot.parts:
+            for group in range(len(part.groups)):
+                if good.intersection(np.unique(part.lumi_counts(group)[0]).tolist()):
+                    return []
+    return ["the good-run lists and the data have no run in common: every event is masked"]
+
+
+def _finish(prepared: Prepared, tallies: Sequence[Tally[Any]], accepted: int, started: float) -> Count:
+    """The ledger, closed against the commit log."""
+    alive = sum(t.alive for t in tallies)
+    ledger = Ledger(
+        accepted=accepted,
+        rejected=alive - accepted,
+        masked=sum(t.masked for t in tallies),
+        duplicate=sum(t.duplicate for t in tallies),
+        unreadable=sum(t.unreadable for t in tallies),
+    )
+    ledger.check(prepared.read)
+    work = Work(prepared.plan, ledger.read, sum(t.bytes for t in tallies), time.perf_counter() - started)
+    return Count(
+        ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs),
+        prepared.warnings, tuple(losses(tallies)), work, triggers_absent(prepared.inputs),
+    )  # fmt: skip
+
+
+def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Count:
+    """How many events the query accepts."""
+    started = time.perf_counter()
+    prepared = prepare(query, zones=zones)
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> int:
+        return int(np.count_nonzero(_passed(prepared, unit, block, alive)))
+
+    tallies = scan(
+        prepared.plan,
+        prepared.rows,
+        work,
+        threads=query.threads,
+        allow_losses=query.allow_losses,
+        progress=progress,
+    )
+    return _finish(prepared, tallies, sum(t.result or 0 for t in tallies), started)
+
+
+def _passed(prepared: Prepared, unit: Unit, block: Block, alive: Mask | None) -> Mask:
+    return evaluate(prepared.inputs[unit.source].cut, unit, block, alive, prepared.plan.tier)
+
+
+def select(
+    query: Query, *, top: tuple[int, str] | None = None, provenance: Mapping[str, object] | None = None,
+    zones: bool = True, progress: Progress = None,
+) -> tuple[EventList, Count]:  # fmt: skip
+    """The accepted events; with `top=(n, attribute)` only the n with the highest value of it, the rest rejected.
+
+    Ties of a top list go to the lower (run, event); a missing or NaN value is below every number.
+    """
+    started = time.perf_counter()
+    prepared = prepare(query, zones=zones)
+    values = bind_top(prepared.inputs, top[1]) if top else None
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Accepted, Keys]:
+        rows = np.flatnonzero(_passed(prepared, unit, block, alive))
+        if values is None or top is None:
+            return gather(unit, rows), _NO_KEYS
+        value, missing = interpret_value(values[unit.source].node, block)
+        keys = descending(value[rows], None if missing is None else missing[rows])
+        return best(gather(unit, rows), keys, top[0])
+
+    tallies = scan(
+        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
+    )
+    found = [t.result for t in tallies if t.result is not None]
+    blocks = [ids for ids, _ in found] if top is None else best_of_all(found, top[0])
+    counted = _finish(prepared, tallies, sum(len(b.event) for b in blocks), started)
+    inputs = [b.input for b in prepared.inputs]
+    history = {
+        "cut": counted.cut,
+        "cuts": [list(c) for c in query.cuts],
+        "selection": counted.selection,
+        "datasets": [i.pinned for i in inputs],
+        "lumi": [lumi.digest for lumi in query.lumi],
+        "duplicates": query.policy,
+        **({"top": list(top)} if top else {}),
+        **(provenance or {}),
+    }
+    return event_list(blocks, inputs, counted.ledger, history), counted

@@ -1,0 +1,189 @@
+"""The one loop over row groups: which rows count (not unreadable, duplicate, masked), then what the caller asks.
+
+Invariant: every row of every unit ends in exactly one tally, in the order unreadable, duplicate, masked, alive;
+results come back in the order of the units, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import CutError, StoreError
+from tagsel.expr import Block, Bound
+from tagsel.expr.bounds import ALL, NONE
+from tagsel.expr.interpret import interpret
+from tagsel.quality import LumiSet
+from tagsel.selection.plan import Plan, Unit
+from tagsel.store import Part
+
+T = TypeVar("T")
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+
+
+class Columns(Mapping[str, npt.NDArray[Any]]):
+    """The columns of one row group, each read when it is first asked for; absent ones are not there."""
+
+    def __init__(self, part: Part, group: int) -> None:
+        self.part, self.group = part, group
+        self.seen: dict[str, npt.NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self.seen:
+            if name not in self.part.columns:
+                raise KeyError(name)
+            self.seen[name] = self.part.read(self.group, [name])[name]
+        return self.seen[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.part.columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.part.columns)
+
+    def __len__(self) -> int:
+        return len(self.part.columns)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the columns that were touched."""
+        return sum(a.nbytes for a in self.seen.values())
+
+
+@dataclass(frozen=True)
+class Tally(Generic[T]):
+    """What one unit came to: rows by fate, the caller's result, bytes touched, and why it was lost if it was."""
+
+    unit: Unit
+    duplicate: int = 0
+    masked: int = 0
+    unreadable: int = 0
+    alive: int = 0
+    result: T | None = None
+    bytes: int = 0
+    loss: str = ""
+
+
+Work = Callable[[Unit, Block, Mask | None], T]
+"""What a caller does with a row group: `alive` says which rows count (None: all of them)."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows count: those in good luminosity blocks that are no duplicates (`across`: of earlier inputs)."""
+
+    lumi: LumiSet | None
+    drop_duplicates: bool
+    across: Mapping[tuple[int, str], Mask]
+
+    def duplicates(self, unit: Unit) -> Mask | None:
+        """Rows of the unit that repeat an event which stands first elsewhere; None: none."""
+        if not self.drop_duplicates:
+            return None
+        within = unit.part.duplicates(unit.group)
+        across = self.across.get((unit.source, unit.part.name))
+        if across is None:
+            return within
+        start = sum(unit.part.groups[: unit.group])
+        here = across[start : start + unit.rows]
+        return here if within is None else here | within
+
+    def good(self, unit: Unit, columns: Columns) -> Mask | bool:
+        """Rows in good luminosity blocks; True or False where the small table already decides for all of them."""
+        if self.lumi is None:
+            return True
+        run, lumi, _ = unit.part.lumi_counts(unit.group)
+        verdict = self.lumi.contains(run, lumi)
+        if verdict.all():
+            return True
+        return False if not verdict.any() else self.lumi.contains(columns["run"], columns["lumi"])
+
+
+def visit(unit: Unit, rows: Filter, work: Work[T], needs_rows: bool) -> Tally[T]:
+    """Tally one unit; where the verdict is NONE (and the caller does not need rows) the small tables suffice."""
+    columns = Columns(unit.part, unit.group)
+    duplicate = rows.duplicates(unit)
+    good = rows.good(unit, columns)
+    fresh = unit.rows if duplicate is None else unit.rows - int(np.count_nonzero(duplicate))
+    if good is False:
+        return Tally(unit, unit.rows - fresh, fresh, bytes=columns.bytes)
+    alive: Mask | None = None if duplicate is None else ~duplicate
+    if good is not True:
+        alive = good if alive is None else alive & good
+    kept = unit.rows if alive is None else int(np.count_nonzero(alive))
+    tally: Tally[T] = Tally(unit, unit.rows - fresh, fresh - kept, alive=kept)
+    if kept and (needs_rows or unit.verdict != NONE):
+        tally = replace(tally, result=work(unit, Block(unit.rows, columns), alive))
+    return replace(tally, bytes=columns.bytes)
+
+
+def scan(
+    plan: Plan, rows: Filter, work: Work[T], *, threads: int = 0, allow_losses: bool = False, needs_rows: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> list[Tally[T]]:  # fmt: skip
+    """Tally every unit of the plan, in its order; a damaged part raises, or is *unreadable* with `allow_losses`."""
+
+    def one(unit: Unit) -> Tally[T]:
+        try:
+            return visit(unit, rows, work, needs_rows)
+        except StoreError as error:
+            if not allow_losses:
+                hint = error.hint or "--allow-losses goes on without its rows and names them"
+                raise StoreError(error.message, hint=hint, **error.fields) from error
+            return Tally(unit, unreadable=unit.rows, loss=error.message)
+
+    workers = min(threads or os.cpu_count() or 1, max(1, len(plan.units)))
+    if workers == 1:
+        return [_noted(one(unit), progress) for unit in plan.units]
+    with ThreadPoolExecutor(workers, thread_name_prefix="tagsel-scan") as pool:
+        try:
+            return [_noted(tally, progress) for tally in pool.map(one, plan.units)]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _noted(tally: Tally[T], progress: Callable[[int], None] | None) -> Tally[T]:
+    if progress is not None:
+        progress(tally.unit.rows)
+    return tally
+
+
+def evaluate(cut: Bound, unit: Unit, block: Block, alive: Mask | None, tier: str) -> Mask:
+    """Rows that are alive and pass the cut; ALL evaluates nothing; an error names the event."""
+    if unit.verdict == ALL:
+        return np.ones(unit.rows, np.bool_) if alive is None else alive
+    return judge(cut, block, alive, tier)
+
+
+def judge(cut: Bound, block: Block, alive: Mask | None, tier: str = "interpreter") -> Mask:
+    """Rows that are alive and pass the cut, evaluated by the tier; an error of arithmetic names run and event."""
+    try:
+        if tier == "kernel":
+            from tagsel.expr.lower import compile_cut
+
+            passed = compile_cut(cut.node)(block, alive)
+        else:
+            passed = interpret(cut.node, block, alive)
+    except CutError as error:
+        row = error.fields.get("row")
+        if not isinstance(row, int):
+            raise
+        run, event = int(block.columns["run"][row]), int(block.columns["event"][row])
+        raise CutError(
+            f"{error.message} at event {run}:{event}", cut=error.cut or cut.text, position=error.position,
+            length=error.length, hint=error.hint, run=run, event=event,
+        ) from error  # fmt: skip
+    return passed if alive is None else np.logical_and(passed, alive)
+
+
+def losses(tallies: Sequence[Tally[Any]]) -> list[str]:
+    """Why row groups were unreadable, each said once."""
+    return list(dict.fromkeys(t.loss for t in tallies if t.loss))

@@ -1,0 +1,142 @@
+"""Why an event is in the answer or not: the verdict of each cut with the values that it saw.
+
+Invariant: the verdicts agree with the selection: an event is accepted here if and only if it is in the list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tagsel.errors import StoreError
+from tagsel.expr import Block
+from tagsel.expr.bounds import ALL
+from tagsel.expr.explain import explain_row
+from tagsel.selection.duplicates import across_inputs
+from tagsel.selection.plan import Unit
+from tagsel.selection.query import BoundInput, Query, bind_query
+from tagsel.selection.scan import Columns, Filter, judge
+
+VERDICTS = (
+    "accepted",
+    "rejected",
+    "masked by good-run list",
+    "duplicate",
+    "part unreadable",
+    "not in dataset",
+)
+
+
+@dataclass(frozen=True)
+class CutVerdict:
+    """One named cut: whether the event passes, and the values behind it as (text, value or "missing")."""
+
+    name: str
+    cut: str
+    passed: bool
+    values: tuple[tuple[str, object], ...]
+
+    def to_json(self) -> dict[str, object]:
+        """For `--json`."""
+        values = [{"expression": text, "value": value} for text, value in self.values]
+        return {"name": self.name, "cut": self.cut, "passed": self.passed, "values": values}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One row of the event: where it stands, its verdict, and every cut's."""
+
+    run: int
+    event: int
+    verdict: str
+    dataset: str = ""
+    lumi: int = -1
+    guid: str = ""
+    entry: int = -1
+    cuts: tuple[CutVerdict, ...] = ()
+    detail: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "run": self.run, "lumi": self.lumi, "event": self.event, "verdict": self.verdict, "dataset": self.dataset,
+            "guid": self.guid, "entry": self.entry, "detail": self.detail, "cuts": [c.to_json() for c in self.cuts],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Why:
+    """All rows of one event; `verdict` is the selection's: accepted if any row is."""
+
+    run: int
+    event: int
+    rows: tuple[Reason, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The best of the rows' verdicts, in the order of `VERDICTS`."""
+        return min((r.verdict for r in self.rows), key=VERDICTS.index, default=VERDICTS[-1])
+
+    def to_json(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "run": self.run, "event": self.event, "verdict": self.verdict, "rows": [r.to_json() for r in self.rows],
+        }  # fmt: skip
+
+
+def why(query: Query, run: int, event: int) -> Why:
+    """The verdict on one event, or *not in dataset*; a damaged part that may hold it is said."""
+    bound = bind_query(query)
+    rows = Filter(query.mask, query.policy == "first", across_inputs(query.inputs))
+    found: list[Reason] = []
+    for index, source in enumerate(bound):
+        for part in source.input.snapshot.parts:
+            for group, size in enumerate(part.groups):
+                unit = Unit(index, part, group, size, ALL, 0)
+                try:
+                    if run in part.lumi_counts(group)[0]:
+                        found += _reasons(query, source, unit, rows, run, event)
+                except StoreError as error:
+                    found.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
+    keeper = next((r for r in found if r.verdict not in ("duplicate", "part unreadable")), None)
+    if keeper is not None:
+        place = f"of {keeper.dataset}, file {keeper.guid or 'unknown'}, entry {keeper.entry}"
+        found = [
+            Reason(**{**{s: getattr(r, s) for s in Reason.__dataclass_fields__}, "detail": place})
+            if r.verdict == "duplicate" else r
+            for r in found
+        ]  # fmt: skip
+    return Why(run, event, tuple(found))
+
+
+def _reasons(query: Query, source: BoundInput, unit: Unit, rows: Filter, run: int, event: int) -> list[Reason]:
+    """The reasons of every row of the unit that holds the event."""
+    columns = Columns(unit.part, unit.group)
+    at = np.flatnonzero((columns["run"] == run) & (columns["event"] == event))
+    if not len(at):
+        return []
+    duplicate = rows.duplicates(unit)
+    good = rows.good(unit, columns)
+    guids = unit.part.read_codes(unit.group, "aod_guid") if "aod_guid" in columns else None
+    block = Block(unit.rows, columns)
+    reasons = []
+    for row in at.tolist():
+        alone = np.zeros(unit.rows, bool)
+        alone[row] = True
+        cuts = tuple(
+            CutVerdict(
+                name or cut.text, cut.text, bool(judge(cut, block, alone)[row]),
+                tuple(v for step in explain_row(cut, block, row) for v in step.values),
+            )
+            for (name, _), cut in zip(query.cuts, source.cuts, strict=True)
+        )  # fmt: skip
+        verdict = "accepted" if all(c.passed for c in cuts) else "rejected"
+        if not (good if isinstance(good, bool) else good[row]):
+            verdict = "masked by good-run list"
+        if duplicate is not None and duplicate[row]:
+            verdict = "duplicate"
+        guid = guids[1][guids[0][row]] if guids is not None else ""
+        entry = int(columns["aod_entry"][row]) if "aod_entry" in columns else -1
+        reasons.append(Reason(run, event, verdict, source.input.pinned, int(columns["lumi"][row]), guid, entry, cuts))
+    return reasons
