@@ -69,9 +69,7 @@ def test_row_groups_are_cut_and_joined_across_batches(
     assert str(file.read().to_pylist()) == str(pa.Table.from_batches([whole]).to_pylist())  # NaN equals NaN
 
 
-def test_memory_is_bounded_by_a_row_group(
-    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_bounded_by_a_row_group(maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """200 batches of 1,000 rows in groups of 5,000: what Arrow holds stays far below the 200,000 rows written."""
     monkeypatch.setattr(layout, "ROW_GROUP", 5_000)
     one = maker.batch(maker.columns(1_000))
@@ -132,7 +130,7 @@ def test_unsigned_ids_that_fit_are_taken(maker: ModuleType, tmp_path: Path) -> N
     assert pq.read_table(tmp_path / part.name)["event"].to_pylist() == [1, 2, 3, 4, 5]
 
 
-def test_a_list_must_be_as_long_as_its_counter(maker: ModuleType, tmp_path: Path) -> None:
+def test_feature_08_a_list_must_be_as_long_as_its_counter(maker: ModuleType, tmp_path: Path) -> None:
     values = maker.columns(20)
     batch = maker.batch(values)
     wrong = values["nMuon"].copy()

@@ -259,9 +259,7 @@ def test_planning_reads_no_more_of_a_wide_part(
         forget()
         read: list[int] = []
         original = zones.Sidecar._bytes
-        monkeypatch.setattr(
-            zones.Sidecar, "_bytes", lambda s, o, n, f=original, r=read: r.append(n) or f(s, o, n)
-        )
+        monkeypatch.setattr(zones.Sidecar, "_bytes", lambda s, o, n, f=original, r=read: r.append(n) or f(s, o, n))
         assert len(part.zones(["run", "event", "aod_entry"])) == 3
         monkeypatch.setattr(zones.Sidecar, "_bytes", original)
         taken[width] = (len(read), sum(read))
@@ -291,7 +289,7 @@ def test_fault_01_a_part_cut_short_at_any_byte_is_refused(table: Table) -> None:
         with pytest.raises(StoreError, match=f"{part.name}.*cut short") as caught:
             part.read(0, ["run"])
         assert caught.value.fields["path"] == str(part.path)
-        with pytest.raises(StoreError, match="cut short|damaged"):  # and where no log knows its size
+        with pytest.raises(StoreError, match=r"cut short|damaged"):  # and where no log knows its size
             columns.mapped(columns.identity(part.path))
 
 

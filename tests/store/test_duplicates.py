@@ -1,0 +1,152 @@
+"""Duplicate marks against a slow oracle: whatever the parts, the order of commits, and what was remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tagsel.schema import Schema
+from tagsel.store import Snapshot, Table, duplicates, layout, write_part
+from tagsel.store.snapshots import duplicates_path
+
+Row = tuple[int, int, str, int]  # run, event, guid, entry
+
+
+def oracle(rows: list[Row]) -> list[int]:
+    """Rows that are not the first of their (run, event) by (guid, entry, row)."""
+    first: dict[tuple[int, int], tuple[str, int, int]] = {}
+    for i, (run, event, guid, entry) in enumerate(rows):
+        key, place = (run, event), (guid, entry, i)
+        first[key] = min(first.get(key, place), place)
+    kept = {place[2] for place in first.values()}
+    return [i for i in range(len(rows)) if i not in kept]
+
+
+def commit(maker: ModuleType, table: Table, parts: list[list[Row]], references: bool = True) -> Snapshot:
+    """One append of these parts."""
+    schema = Schema(maker.IDS if references else maker.IDS[:3])
+    new = []
+    for rows in parts:
+        values = maker.columns(len(rows))
+        values["run"], values["event"] = (np.array([r[i] for r in rows], t) for i, t in ((0, np.int32), (1, np.int64)))
+        values["aod_guid"] = np.array([r[2] for r in rows], object)
+        values["aod_entry"] = np.array([r[3] for r in rows], np.int64)
+        new.append(write_part(table.folder, schema, [maker.batch(values, schema)]))
+    unique = {p.name: p for p in new if p}  # the same rows make the same part, which a dataset takes once
+    held = {p.name for p in table.snapshot().parts}
+    return table.append([p for n, p in unique.items() if n not in held], schema, {}, evolve=True)
+
+
+def rows_of(snapshot: Snapshot) -> list[Row]:
+    out: list[Row] = []
+    for part in snapshot.parts:
+        for g in range(len(part.groups)):
+            v = part.read(g, ["run", "event", "aod_guid", "aod_entry"])
+            n = part.groups[g]
+            guid, entry = v.get("aod_guid", [""] * n), v.get("aod_entry", [-1] * n)
+            out += zip(v["run"].tolist(), v["event"].tolist(), list(guid), list(entry), strict=True)
+    return out
+
+
+def marked(snapshot: Snapshot) -> list[int]:
+    """The marks as a selection asks for them: by part and row group."""
+    out, row = [], 0
+    for part in snapshot.parts:
+        for g, n in enumerate(part.groups):
+            mask = part.duplicates(g)
+            if mask is not None:
+                assert mask.any()
+                out += (row + np.flatnonzero(mask)).tolist()
+            row += n
+    return out
+
+
+row = st.tuples(
+    st.integers(1, 3), st.integers(0, 6) | st.just(2**63 - 1), st.sampled_from(["A", "B", "C"]), st.integers(-1, 3)
+)
+commits = st.lists(st.lists(st.lists(row, max_size=6), min_size=1, max_size=2), min_size=1, max_size=3)
+
+
+@given(commits, st.sampled_from([2, 100]), st.sampled_from([1, 4_000_000]))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+def test_feature_47_fault_09_marks_are_those_of_the_oracle(
+    maker: ModuleType, tmp_path_factory: pytest.TempPathFactory, drawn: list, size: int, at_once: int
+) -> None:
+    """After each commit, and again from nothing: in a part, across parts, across commits; zero false negatives."""
+    table = Table.create(tmp_path_factory.mktemp("d") / "ds", Schema(maker.IDS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "ROW_GROUP", size)
+        patch.setattr(duplicates, "_AT_ONCE", at_once)
+        for parts in drawn:
+            snapshot = commit(maker, table, parts)
+            expected = oracle(rows_of(snapshot))
+            assert marked(snapshot) == expected
+            assert snapshot.duplicate_rows() == len(expected)
+        duplicates_path(table.folder, snapshot.number).unlink(missing_ok=True)
+        again = Table.open(table.folder).snapshot()
+        assert marked(again) == expected
+
+
+def test_a_file_read_twice_counts_each_event_once(maker: ModuleType, tmp_path: Path) -> None:
+    """Two streams of 30 events share 10: 10 marks, all in the stream whose GUID sorts last, though it came first."""
+    table = Table.create(tmp_path / "ds", Schema(maker.IDS))
+    late = [(1, e, "B", e) for e in range(20, 50)]
+    early = [(1, e, "A", e) for e in range(30)]
+    commit(maker, table, [late])
+    snapshot = commit(maker, table, [early])
+    assert marked(snapshot) == list(range(10))
+    assert snapshot.parts[1].duplicates(0) is None
+
+
+def test_rows_without_references_go_by_their_place(maker: ModuleType, tmp_path: Path) -> None:
+    table = Table.create(tmp_path / "ds", Schema(maker.IDS))
+    commit(maker, table, [[(1, 1, "", 0), (1, 2, "", 0), (1, 1, "", 0)]], references=False)
+    snapshot = commit(maker, table, [[(1, 2, "Z", 5)]])
+    assert marked(snapshot) == [2, 3]
+
+
+def test_equal_hashes_of_other_events_are_no_duplicates(maker: ModuleType, tmp_path: Path) -> None:
+    """event = a ^ (run · mix) gives one hash for all runs; events stay in 63 bits for half of the runs."""
+    mix, rows = 0x9E37_79B9_7F4A_7C15, []
+    for run in range(1, 40):
+        event = 5 ^ (run * mix % 2**64)
+        if event < 2**63:
+            rows.append((run, event, "A", run))
+    assert len(rows) > 10
+    table = Table.create(tmp_path / "ds", Schema(maker.IDS))
+    assert marked(commit(maker, table, [rows])) == []
+    assert marked(commit(maker, table, [[rows[3], (77, 5, "A", 1)]])) == oracle([*rows, rows[3], (77, 5, "A", 1)])
+
+
+@pytest.mark.parametrize("damage", [b"", b"TAGSELD1" + bytes(16), None])
+def test_damaged_marks_are_made_again(maker: ModuleType, tmp_path: Path, damage: bytes | None) -> None:
+    table = Table.create(tmp_path / "ds", Schema(maker.IDS))
+    snapshot = commit(maker, table, [[(1, 1, "A", 0), (1, 1, "A", 1), (1, 1, "A", 2)]])
+    path = duplicates_path(table.folder, snapshot.number)
+    good = path.read_bytes()
+    path.write_bytes(bytes([*good[:-8], good[-8] ^ 3, *good[-7:]]) if damage is None else damage)
+    assert marked(Table.open(table.folder).snapshot()) == [1, 2]
+    assert path.read_bytes() == good
+
+
+def test_old_row_groups_out_of_range_are_not_read(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a commit reads of the old parts: nothing when it brings another run."""
+    from tagsel.store import Part
+
+    table = Table.create(tmp_path / "ds", Schema(maker.IDS))
+    commit(maker, table, [[(1, e, "A", e) for e in range(10)]])
+    old = table.snapshot().parts[0].name
+    read: list[str] = []
+    original = Part.read
+    monkeypatch.setattr(Part, "read", lambda self, g, c: read.append(self.name) or original(self, g, c))
+    commit(maker, table, [[(2, e, "B", e) for e in range(10)]])
+    assert read and old not in read
+    commit(maker, table, [[(1, 9, "B", 0)]])
+    assert old in read
