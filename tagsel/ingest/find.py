@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tagsel.errors import AccessError, IngestError, did_you_mean
 from tagsel.ingest.nanoaod import open_nanoaod, open_tree
 from tagsel.ingest.source import TagSource
 from tagsel.schema import SourceSchema, load_source_schema

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tagsel.ingest import bookkeeping
-from tagsel.ingest.plan import Columns, Plan, body_makers, head_makers
+from tagsel.ingest.body import body_makers
+from tagsel.ingest.columns import Columns
+from tagsel.ingest.plan import Plan, head_makers, says_simulation
 from tagsel.ingest.readers import TreeReader, tree_types
 from tagsel.ingest.source import AodFile, TagSource
 from tagsel.rootio import RootFile
@@ -21,7 +23,7 @@ def open_tree(path: Path, source: SourceSchema) -> TagSource:
     """Any tree of a ROOT file as TAGs, by a source schema; raises IngestError where an id is not there."""
     with RootFile(path) as file:
         tree = file.events(source.tree or None)
-        columns = Columns.of(path, tree_types(tree))
+        columns = Columns(path, tree_types(tree))
         body, menus = body_makers(source, columns, head_makers(source, columns, file.guid))
         menu = next(iter(menus), 0)
         plan = Plan((*head_makers(source, columns, file.guid, menu), *body), menus, source.name)
@@ -29,5 +31,5 @@ def open_tree(path: Path, source: SourceSchema) -> TagSource:
             path=path, format=source.format, guid=file.guid, lfn=path.name, entries=tree.entries, plan=plan,
             reader=TreeReader(path, tree.name), bookkeeping=bookkeeping.of_nanoaod(file),
             aod=(AodFile(file.guid, path.name, tree.entries, file.bytes),),
-            is_simulation=columns.first(source.simulation) is not None,
+            is_simulation=says_simulation(source, columns, tree),
         )  # fmt: skip

@@ -51,9 +51,13 @@ class EventTree(ABC):
         self.entries = int(tree.num_entries)
         self._tree = tree
 
-    @abstractmethod
     def columns(self) -> list[str]:
         """Names of all columns, in the file's order, readable or not."""
+        return list(self._typenames)
+
+    @abstractmethod
+    def _list_columns(self) -> dict[str, str]:
+        """C++ types of all columns by name, in the file's order."""
 
     @abstractmethod
     def block_offsets(self, column: str) -> Ints:
@@ -69,7 +73,8 @@ class EventTree(ABC):
 
     @cached_property
     def _typenames(self) -> dict[str, str]:
-        return {str(k): str(v) for k, v in self._tree.typenames().items()}
+        with unreadable(self.path, f"the columns of tree {self.name}"):
+            return self._list_columns()
 
     @cached_property
     def _by_plain_name(self) -> dict[str, str]:
@@ -181,8 +186,8 @@ def _plain(array: Any) -> Any:
 class TreeOfBaskets(EventTree):
     """A TTree: each branch has baskets of its own."""
 
-    def columns(self) -> list[str]:
-        return list(self._typenames)
+    def _list_columns(self) -> dict[str, str]:
+        return {str(k): str(v) for k, v in self._tree.typenames().items()}
 
     def block_offsets(self, column: str) -> Ints:
         return np.asarray(self._branch(column).entry_offsets, dtype=np.int64)
@@ -204,12 +209,36 @@ def _basket_bytes(branch: Any, number: int) -> int:
     return int(branch.basket_compressed_bytes(number) or branch.basket(number).uncompressed_bytes)
 
 
+_RECORD = 2
+"""Role of a field that groups others, in the RNTuple format (a collection is 1)."""
+
+
 class TreeOfClusters(EventTree):
     """An RNTuple: all fields share the clusters."""
 
-    def columns(self) -> list[str]:
-        # An importer keeps lists as fields of _collection<n> and shows them again under their own names.
-        return [c for c in self._typenames if not c.startswith("_collection")]
+    def __init__(self, path: Path, name: str, tree: Any) -> None:
+        super().__init__(path, name, tree)
+        # uproot looks through all fields to find that one has no children, at each reading: seconds for a NanoAOD.
+        parents = {int(f.parent_field_id) for i, f in enumerate(tree.field_records) if f.parent_field_id != i}
+        for number, field in enumerate(tree.all_fields):
+            if number not in parents:
+                field._fields = []
+
+    def _list_columns(self) -> dict[str, str]:
+        # For the same reason the types are not asked of uproot.
+        names: dict[int, str] = {}
+        types: dict[str, str] = {}
+        for number, field in enumerate(self._tree.field_records):
+            name, parent = str(field.field_name), int(field.parent_field_id)
+            if parent != number and parent not in names:
+                continue  # the items of a list
+            full = name if parent == number else f"{names[parent]}.{name}"
+            if full.startswith("_collection"):
+                continue  # an importer's: its lists are shown again under their own names
+            types[full] = str(field.type_name)
+            if int(field.struct_role) == _RECORD:
+                names[number] = full
+        return types
 
     def block_offsets(self, column: str) -> Ints:
         ends = [c.num_first_entry + c.num_entries for c in self._tree.cluster_summaries]

@@ -6,7 +6,6 @@ Invariant: the same name or file always gives the same source schema; no data fi
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -50,19 +49,12 @@ def _text_of(name: str) -> tuple[str, str]:
         ) from error
 
 
-def base_attributes(source: SourceSchema, found: Mapping[str, str] | None = None) -> list[Attribute]:
-    """The attributes that every dataset has, in their order: ids, references, menu.
-
-    `found` maps an id to the name under which the file has it; without it every name of the schema is an alias.
-    """
-    types = {"run": "int32", "lumi": "int32", "event": "int64"}
+def base_attributes(source: SourceSchema) -> list[Attribute]:
+    """The attributes that every dataset has, in their order: ids, references, menu."""
     attributes = []
-    for name, kind in types.items():
-        known = source.ids.get(name, ())
-        names = () if isinstance(known, int) else known
-        if found is not None:
-            names = (found[name],) if name in found else ()
-        aliases = tuple(n for n in names if n != name)
+    for name, kind in (("run", "int32"), ("lumi", "int32"), ("event", "int64")):
+        names = source.ids.get(name, ())
+        aliases = () if isinstance(names, int) else tuple(n for n in names if n != name)
         attributes.append(Attribute(name, kind, role="id", description=_ID_TEXTS[name], aliases=aliases))
     for stage in [s for s in STAGES if s == "aod" or s in source.references]:
         attributes += reference_attributes(stage)

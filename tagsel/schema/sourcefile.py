@@ -24,7 +24,7 @@ _MEMBER = {**_VALUE, "branch": list, "aliases": list, "signed": bool}
 _KEYS: dict[str, dict[str, type]] = {
     "": {
         "name": str, "format": str, "description": str, "tree": str, "recognise": list, "simulation": list,
-        "rest": bool, "ids": dict, "references": dict, "units": dict, "attributes": Sequence, "patterns": Sequence,
+        "simulation_flag": list, "ignore": list, "rest": bool, "ids": dict, "references": dict, "units": dict, "attributes": Sequence, "patterns": Sequence,
         "bits": Sequence, "collections": Sequence, "slots": Sequence,
     },
     "attributes": {**_MEMBER, "name": str, "unknown": int},
@@ -60,7 +60,9 @@ def read_source_schema(document: Mapping[str, Any], where: str) -> SourceSchema:
         references=_references(top.get("references", {}), where),
         recognise=tuple(top.get("recognise", ())),
         simulation=tuple(top.get("simulation", ())),
+        simulation_flag=tuple(top.get("simulation_flag", ())),
         rest=top.get("rest", False),
+        ignore=tuple(top.get("ignore", ())),
         units=dict(top.get("units", {})),
         attributes=(*plain, *slots),
         patterns=tuple(SourcePattern(**_tuples(t)) for _, t in _tables(top, "patterns", where)),

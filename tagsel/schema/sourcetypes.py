@@ -81,8 +81,9 @@ class SourceSchema:
     """How files of one kind become TAGs; made by `load_source_schema`.
 
     `ids` maps run, lumi, event to the names to look for, or to a whole number that all rows have. `references` maps a
-    stage (aod, esd, raw) to names of Token columns. A file is recognised by any of the columns `recognise`, is
-    simulation when it has one of the columns `simulation`, and with `rest` its other scalars are taken as they are.
+    stage (aod, esd, raw) to names of Token columns. A file is recognised by any of the columns `recognise`. It is
+    simulation when bit 0 of a column `simulation_flag` is set in the first row, or, without such a column, when it
+    has one of the columns `simulation`. With `rest` its other scalars but `ignore` are taken as they are.
     """
 
     name: str
@@ -93,7 +94,9 @@ class SourceSchema:
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recognise: tuple[str, ...] = ()
     simulation: tuple[str, ...] = ()
+    simulation_flag: tuple[str, ...] = ()
     rest: bool = False
+    ignore: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     attributes: tuple[SourceAttribute, ...] = ()
     patterns: tuple[SourcePattern, ...] = ()

@@ -1,0 +1,146 @@
+"""The attributes of a file beyond ids and references: what a source schema asks for and the file has.
+
+Invariant: what the file lacks is left out, never filled; an attribute that is there already is not made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from tagsel.ingest.columns import Columns
+from tagsel.ingest.convert import NATURAL
+from tagsel.ingest.makers import Lists, Maker, Member, Packed, Scalar
+from tagsel.rootio import ColumnType
+from tagsel.schema import (
+    Attribute,
+    Menu,
+    SourceAttribute,
+    SourceCollection,
+    SourceSchema,
+    pack_order,
+    to_attribute,
+)
+
+
+def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -> tuple[list[Maker], dict[int, Menu]]:
+    """Makers of everything else that the schema asks for and the file has, and the menu of packed bits, if any."""
+    taken = {a.column for m in used for a in m.attributes}
+    read = {c for m in used for c in m.columns}
+    makers: list[Maker] = []
+    packed, menu = _packed(source, columns)
+    for maker in (*packed, *_scalars(source, columns, read), *_collections(source, columns)):
+        names = {a.column for a in maker.attributes}
+        if not names & taken:
+            makers.append(maker)
+            taken |= names
+    if source.rest:
+        read |= {c for m in makers for c in m.columns}
+        makers += [m for m in _rest(source, columns, read) if m.attribute.column not in taken]
+    return _drop_orphans(makers), menu
+
+
+def _drop_orphans(makers: list[Maker]) -> list[Maker]:
+    """Slots whose counter the file lacks become plain scalars: nothing says which of them are filled."""
+    made = {a.column for m in makers for a in m.attributes}
+    kept: list[Maker] = []
+    for maker in makers:
+        if isinstance(maker, Scalar) and maker.attribute.slot and maker.attribute.counter not in made:
+            plain = replace(maker.attribute, slot=0, counter="", collection="", member="")
+            maker = replace(maker, attribute=plain)
+        kept.append(maker)
+    return kept
+
+
+def _packed(source: SourceSchema, columns: Columns) -> tuple[list[Maker], dict[int, Menu]]:
+    """Words of bits, and the one menu that names them."""
+    makers: list[Maker] = []
+    names: dict[str, tuple[str, int]] = {}
+    booleans = [c for c, t in columns.types.items() if t == ColumnType("bool")]
+    for row in source.bits:
+        chosen = {columns.name(c): c for c in booleans if any(fnmatchcase(columns.name(c), g) for g in row.match)}
+        order = pack_order([n for n in chosen if n not in names], prefix=row.words)
+        words = tuple(dict.fromkeys(word for word, _ in order.values()))
+        attributes = tuple(Attribute(w, "bits32", role=row.role, description=f"{row.role} bits") for w in words)
+        bits = tuple((chosen[n], words.index(word), bit) for n, (word, bit) in order.items())
+        names |= order
+        if bits:
+            makers.append(Packed(attributes, bits))
+    if not names:
+        return makers, {}
+    menu = Menu(names)
+    return makers, {menu.id: menu}
+
+
+def _scalars(source: SourceSchema, columns: Columns, read: set[str]) -> Iterator[Maker]:
+    for row in source.attributes:
+        column = columns.first(row.branches)
+        if column is not None:
+            yield _scalar(source, columns, row, column)
+    named = {b for row in source.attributes for b in row.branches}
+    for column in columns.scalars():
+        name = columns.name(column)
+        if name in named or column in read:
+            continue
+        pattern = next((p for p in source.patterns if p.takes(name)), None)
+        if pattern is not None:
+            row = SourceAttribute(name.replace(".", "_"), (column,), role=pattern.role, hot=pattern.hot)
+            yield _scalar(source, columns, row, column)
+
+
+def _scalar(source: SourceSchema, columns: Columns, row: SourceAttribute, column: str) -> Scalar:
+    kind = row.type or NATURAL[columns.types[column].base]
+    columns.check_kind(column, kind, row.name)
+    attribute = to_attribute(row, kind, source.unit_of(row.name), columns.name(column))
+    return Scalar(attribute, column, row.unknown)
+
+
+def _rest(source: SourceSchema, columns: Columns, read: set[str]) -> Iterator[Scalar]:
+    for column in columns.scalars():
+        name = columns.name(column)
+        if column not in read and name not in source.ignore:
+            hot = columns.types[column].base != "string"
+            yield _scalar(source, columns, SourceAttribute(name.replace(".", "_"), (column,), hot=hot), column)
+
+
+def _collections(source: SourceSchema, columns: Columns) -> Iterator[Maker]:
+    for collection in source.collections:
+        members = list(_members(source, columns, collection))
+        if any(m.column for m in members):
+            text = f"Number of objects in {collection.name}."
+            counter = Attribute(collection.counter, "int32", role="counter", description=text)
+            yield Lists(counter, tuple(members))
+
+
+def _members(source: SourceSchema, columns: Columns, collection: SourceCollection) -> Iterator[Member]:
+    used = set()
+    for row in collection.members:
+        column = columns.first((p + b for b in row.branches for p in collection.prefixes), is_list=True)
+        if column is not None or row.constant is not None:
+            used.add(column)
+            yield _member(source, columns, collection, row, column or "")
+    if not collection.take:
+        return
+    for column in columns.lists():
+        name = columns.name(column)
+        prefix = next((p for p in collection.prefixes if name.startswith(p)), None)
+        if column not in used and prefix is not None and collection.takes(name[len(prefix) :]):
+            row = SourceAttribute(name[len(prefix) :].replace(".", "_"), (column,))
+            yield _member(source, columns, collection, row, column)
+
+
+def _member(
+    source: SourceSchema, columns: Columns, collection: SourceCollection, row: SourceAttribute, column: str
+) -> Member:
+    name = f"{collection.name}.{row.name}"
+    kind = row.type or (NATURAL[columns.types[column].base] if column else "float32")
+    if column:
+        columns.check_kind(column, kind, name)
+    alias = columns.name(column) if column else ""
+    attribute = Attribute(
+        name, kind, unit=row.unit or source.unit_of(name), role=row.role, description=row.description, is_list=True,
+        counter=collection.counter, hot=row.hot,
+        aliases=tuple(a for a in (*row.aliases, alias) if a and a != name.replace(".", "_")),
+    )  # fmt: skip
+    return Member(attribute, column, row.constant, row.unknown)
