@@ -33,9 +33,8 @@ from tagsel.catalog.records import (
     canonical_guid,
     from_row,
 )
-from tagsel.catalog.state import State
+from tagsel.catalog.state import State, dataset_record
 from tagsel.catalog.tables import TABLES, Put, Rows
-from tagsel.catalog.values import read_value
 from tagsel.catalog.view import View
 from tagsel.catalog.viewsql import fetch_rows
 from tagsel.errors import CatalogError, did_you_mean
@@ -115,18 +114,15 @@ class Catalog:
         """
         if not where.strip():
             rows = self._state.refresh()
-            return [_dataset(rows, name) for name in sorted(rows.rows["datasets"])]
-        names = metaquery.names_in(where)
-        found = self._view.read(lambda connection: metaquery.run(connection, where, names))
-        rows = self._state.refresh()
-        return [_dataset(rows, name) for name in found if rows.of("datasets", name)]
+            return [dataset_record(rows, name) for name in sorted(rows.rows["datasets"])]
+        return metaquery.find(self._view, where)
 
     def dataset(self, name: str) -> DatasetRecord:
         """The dataset `name`; CatalogError with the nearest names when there is none."""
         rows = self._state.refresh()
         if name not in rows.rows["datasets"]:
             raise self._unknown(name)
-        return _dataset(rows, name)
+        return dataset_record(rows, name)
 
     def names(self, pattern: str = "*") -> list[str]:
         """Names of datasets that the glob `pattern` matches, sorted."""
@@ -294,14 +290,6 @@ class Catalog:
         condition = " AND ".join(f'"{c}" IN (SELECT unnest(CAST(? AS VARCHAR[])))' for c in terms) or "true"
         query = f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}"
         return self._view.read(lambda connection: fetch_rows(connection, query, list(terms.values())))
-
-
-def _dataset(state: Rows, name: str) -> DatasetRecord:
-    row = state.of("datasets", name)[0]
-    meta = {r["key"]: read_value(r["kind"], r["value"]) for r in state.of("meta", name)}
-    links = sorted(state.of("parents", name), key=lambda r: int(r["position"]))
-    parents = tuple(str(DatasetSpec(r["parent"], r["snapshot"])) for r in links)
-    return DatasetRecord(**row, meta=meta, parents=parents)
 
 
 def _guids(guids: Sequence[str] | None) -> list[str] | None:

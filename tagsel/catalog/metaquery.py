@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tagsel.catalog.sandbox import first_line, parse, walk
-from tagsel.catalog.tables import TABLES
+from tagsel.catalog.records import DatasetRecord
+from tagsel.catalog.sandbox import first_line, parse, time_limit, walk
+from tagsel.catalog.state import dataset_record
+from tagsel.catalog.tables import LIGHT, TABLES, Put, Rows
 from tagsel.catalog.values import SQL_TYPES
+from tagsel.catalog.view import View
 from tagsel.catalog.viewsql import fetch_rows
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 COLUMNS = tuple(TABLES["datasets"].columns)
+
+SECONDS = 10.0
+"""Longest time for one condition; it runs while readers share the view."""
 
 
 def names_in(where: str) -> list[str]:
@@ -80,20 +86,36 @@ def wide_select(connection: DuckDBPyConnection, keys: Iterable[str] | None = Non
     return f"SELECT * EXCLUDE (_dataset) FROM datasets LEFT JOIN ({pivot}) ON name = _dataset"
 
 
-def run(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> list[str]:
-    """Names of the datasets for which the expression `where`, which names `names`, is true; sorted."""
-    keys = [n for n in names if n.lower() not in COLUMNS]
-    query = f"SELECT name FROM ({wide_select(connection, keys)}) WHERE (\n{where}\n) ORDER BY name"
+def find(view: View, where: str) -> list[DatasetRecord]:
+    """The datasets for which the expression `where` is true, sorted by name; CatalogError where it cannot be told."""
     import duckdb
 
+    names = names_in(where)
     try:
-        return [str(row["name"]) for row in fetch_rows(connection, query)]
+        return view.read(lambda connection: _find(connection, where, names))
     except duckdb.Error as error:
         raise CatalogError(
             f"the condition {where!r:.200} failed: {first_line(error)}",
             hint="a key whose values are text, or of several kinds, compares with text: key = '2'",
             where=where,
         ) from error
+
+
+def _find(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> list[DatasetRecord]:
+    keys = [n for n in names if n.lower() not in COLUMNS]
+    wide = wide_select(connection, keys)
+    columns = ", ".join(f'"{c}"' for c in COLUMNS)
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    with time_limit(connection, SECONDS):
+        found = fetch_rows(connection, f"SELECT {columns} FROM ({wide}) WHERE (\n{where}\n) ORDER BY name")
+    state = Rows(LIGHT)
+    state.fold(Put("datasets", row) for row in found)
+    wanted = [[row["name"] for row in found]]
+    for table in ("meta", "parents"):
+        owned = f"SELECT * FROM {table} WHERE dataset IN (SELECT unnest(CAST(? AS VARCHAR[])))"
+        state.fold(Put(table, row) for row in fetch_rows(connection, owned, wanted))
+    return [dataset_record(state, row["name"]) for row in found]
 
 
 def copies(connection: DuckDBPyConnection, tables: Iterable[str]) -> dict[str, pa.Table]:

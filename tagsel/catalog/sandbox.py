@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat"})
 """Functions that may stand in a FROM; all others read files, settings or memory."""
 
-CATALOG_TABLES = tuple(TABLES)
-"""The catalog's own tables that a query may name."""
+CATALOG_TABLES = (*TABLES, "locations")
+"""The catalog's own tables and views that a query may name."""
 
 _QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
@@ -63,7 +62,7 @@ def parse(query: str) -> Parsed:
         try:
             statements = connection.extract_statements(query)
             kinds = [str(s.type).rpartition(".")[2] for s in statements]
-            row = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+            ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
         except duckdb.Error as error:
             raise CatalogError(f"the SQL cannot be read: {first_line(error)}", sql=query) from error
     if kinds != ["SELECT"]:
@@ -71,8 +70,7 @@ def parse(query: str) -> Parsed:
         raise CatalogError(
             f"one SELECT is allowed, this is {said}", hint="only reading is possible", sql=query
         )
-    assert row is not None
-    document = json.loads(row[0])
+    document = json.loads(text)
     if document["error"]:
         raise CatalogError(f"one SELECT is allowed: {document.get('error_message', '')}", sql=query)
     tree = document["statements"][0]["node"]
@@ -147,8 +145,8 @@ def run(
     by_name = {name.lower(): (name, content) for name, content in tables.items()}
     unknown = sorted(t for t in parsed.tables if t.lower() not in by_name)
     if unknown:
-        known = ", ".join(sorted(tables)[:20])
-        hint = did_you_mean(unknown[0], tables) or (f"tables are {known}" if known else "")
+        known = sorted({*tables, *CATALOG_TABLES})
+        hint = did_you_mean(unknown[0], known) or f"tables are {', '.join(known[:20])}"
         raise CatalogError(f"no table {unknown[0]!r}", hint=hint, sql=parsed.query)
     limit = parse_memory(memory)
     try:
@@ -185,11 +183,7 @@ def _sealed(tables: Sequence[tuple[str, Any]], limit: int) -> Iterator[DuckDBPyC
 def _bounded(connection: DuckDBPyConnection, query: str, limit: int, seconds: float) -> pa.Table:
     import pyarrow as pa
 
-    watch = threading.Timer(seconds, connection.interrupt)
-    watch.daemon = True
-    started = time.monotonic()
-    watch.start()
-    try:
+    with time_limit(connection, seconds):
         reader = connection.sql(query).to_arrow_reader(_BATCH_ROWS)
         batches, size = [], 0
         for batch in reader:
@@ -200,11 +194,25 @@ def _bounded(connection: DuckDBPyConnection, query: str, limit: int, seconds: fl
                     f"the answer is larger than {limit:,} bytes", hint="aggregate, or add LIMIT", sql=query
                 )
         return pa.Table.from_batches(batches, reader.schema)
+
+
+@contextmanager
+def time_limit(connection: DuckDBPyConnection, seconds: float) -> Iterator[None]:
+    """Interrupt what `connection` does after `seconds`, and say so as a CatalogError."""
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        connection.interrupt()
+
+    watch = threading.Timer(seconds, stop)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
     except Exception as error:
-        if time.monotonic() - started >= seconds and not isinstance(error, CatalogError):
-            raise CatalogError(
-                f"the query was stopped after {seconds:g} s", hint="ask for less", sql=query
-            ) from error
+        if late.is_set():
+            raise CatalogError(f"the query was stopped after {seconds:g} s", hint="ask for less") from error
         raise
     finally:
         watch.cancel()

@@ -1,9 +1,9 @@
--- version: 1
+-- version: 2
 -- The DuckDB view of the catalog's journal. tables.py says the same to Python; a test compares the two.
 -- No primary keys: rows are replaced by key in bulk, inside one transaction, by view.py.
 
 CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT);
-INSERT INTO view_state VALUES (1, 0, 0);
+INSERT INTO view_state VALUES (2, 0, 0);
 
 CREATE TABLE datasets (name VARCHAR, type VARCHAR, version VARCHAR, stream VARCHAR, year BIGINT, run_min BIGINT,
     run_max BIGINT, events BIGINT, files BIGINT, bytes BIGINT, snapshot BIGINT, simulation BOOLEAN, sample VARCHAR,
@@ -21,3 +21,12 @@ CREATE TABLE bookkeeping (dataset VARCHAR, guid VARCHAR, record VARCHAR);
 CREATE TABLE runs (dataset VARCHAR, run BIGINT, lumi_blocks BIGINT, events BIGINT);
 CREATE TABLE queries (seq BIGINT, part BIGINT, verb VARCHAR, dataset VARCHAR, snapshot BIGINT, "text" VARCHAR,
     "read" BIGINT, accepted BIGINT, digest VARCHAR, seconds DOUBLE, updated VARCHAR, who VARCHAR);
+
+-- Where a dataset's files are: per kind and site, how many of how many. Complete where the two are equal.
+CREATE VIEW locations AS
+    SELECT f.dataset, f.kind, r.site, count(DISTINCT f.guid) AS files, any_value(t.of_files) AS of_files
+    FROM files f
+    JOIN replicas r ON r.guid = f.guid
+    JOIN (SELECT dataset, kind, count(*) AS of_files FROM files GROUP BY ALL) t
+        ON t.dataset = f.dataset AND t.kind = f.kind
+    GROUP BY f.dataset, f.kind, r.site;

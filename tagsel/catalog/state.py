@@ -10,7 +10,6 @@ Invariant: `refresh` gives the fold of the journal's whole lines, whether there 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import zlib
 from contextlib import suppress
@@ -18,12 +17,15 @@ from pathlib import Path
 
 from tagsel.catalog import journal
 from tagsel.catalog.journal import Entry, Position
-from tagsel.catalog.tables import LIGHT, Put, Rows
+from tagsel.catalog.names import DatasetSpec
+from tagsel.catalog.records import DatasetRecord
+from tagsel.catalog.tables import LIGHT, TABLES, Rows
+from tagsel.catalog.values import read_value
 from tagsel.errors import CatalogError
 
 FORMAT = 1
 _TAIL = 1 << 18
-"""A checkpoint is written when the journal has grown by more than this, and than the last checkpoint, since."""
+"""A checkpoint is written when the journal has grown by more bytes than this, and than the last checkpoint."""
 
 
 class State:
@@ -74,11 +76,11 @@ class State:
             old = self.checkpoint.stat().st_size if self.checkpoint.exists() else 0
             if self.end.offset - self._saved_offset() <= max(_TAIL, old):
                 return
-            body = json.dumps({t: self.rows.all(t) for t in sorted(LIGHT)}, separators=(",", ":")).encode()
+            body = _pack(self.rows)
             header = {"v": FORMAT, "seq": self.end.seq, "bytes": self.end.offset, "crc": zlib.crc32(body)}
             with tempfile.NamedTemporaryFile(dir=self.checkpoint.parent, delete=False) as stream:
                 stream.write(json.dumps(header).encode() + b"\n" + body)
-            os.replace(stream.name, self.checkpoint)
+            Path(stream.name).replace(self.checkpoint)
 
     def _saved_offset(self) -> int:
         try:
@@ -94,9 +96,33 @@ class State:
             header = json.loads(head)
             if header["v"] != FORMAT or header["crc"] != zlib.crc32(body) or header["bytes"] > size:
                 return
-            tables = json.loads(body)
-            rows = Rows(LIGHT)
-            rows.fold(Put(table, row) for table in sorted(LIGHT) for row in tables[table])
-            self.rows, self.end = rows, Position(int(header["seq"]), int(header["bytes"]))
+            self.rows, self.end = _unpack(body), Position(int(header["seq"]), int(header["bytes"]))
         except (OSError, ValueError, KeyError, TypeError):
             return
+
+
+def _pack(state: Rows) -> bytes:
+    """The light tables as JSON: rows as lists of values, in the order of the table's columns."""
+    tables = {t: [[row[c] for c in TABLES[t].columns] for row in state.all(t)] for t in sorted(LIGHT)}
+    return json.dumps(tables, separators=(",", ":")).encode()
+
+
+def _unpack(body: bytes) -> Rows:
+    """The rows that `_pack` packed, put in place at once: `fold` would take three times as long."""
+    state = Rows(LIGHT)
+    for name, packed in json.loads(body).items():
+        columns, table = tuple(TABLES[name].columns), state.rows[name]
+        places = [columns.index(column) for column in TABLES[name].key]
+        for values in packed:
+            key = tuple([values[place] for place in places])
+            table.setdefault(key[0], {})[key] = dict(zip(columns, values, strict=True))
+    return state
+
+
+def dataset_record(state: Rows, name: str) -> DatasetRecord:
+    """The record of the dataset `name`, which must be in `state`, with its keys and parents."""
+    row = state.of("datasets", name)[0]
+    meta = {r["key"]: read_value(r["kind"], r["value"]) for r in state.of("meta", name)}
+    links = sorted(state.of("parents", name), key=lambda r: int(r["position"]))
+    parents = tuple(str(DatasetSpec(r["parent"], r["snapshot"])) for r in links)
+    return DatasetRecord(**row, meta=meta, parents=parents)

@@ -126,7 +126,9 @@ class View:
                 raise _Unfit(damaged=False)
             try:
                 return ask(connection)
-            except _damage() as error:
+            except duckdb.Error as error:
+                if not _is_damage(error):
+                    raise
                 self._say_damaged(error)
                 raise _Unfit(damaged=True) from error
 
@@ -175,13 +177,9 @@ def _wal(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
 
 
-def _damage() -> tuple[type[Exception], ...]:
-    """The errors by which DuckDB says that a file's content is broken, rather than the question."""
+def _is_damage(error: Exception) -> bool:
+    """Whether DuckDB says that a file's content is broken, rather than the question; a bad block is a bare `Error`."""
     import duckdb
 
-    return (
-        duckdb.IOException,
-        duckdb.SerializationException,
-        duckdb.FatalException,
-        duckdb.InternalException,
-    )
+    kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
+    return isinstance(error, kinds) or type(error) is duckdb.Error

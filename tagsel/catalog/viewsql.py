@@ -20,7 +20,7 @@ from tagsel.faults import step
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-VERSION = 1
+VERSION = 2
 """Version of `schema.sql`; `migrations/NNN.sql` leads from version NNN − 1 to NNN."""
 
 _BATCH = 20_000
@@ -100,10 +100,9 @@ def _batches(rows: Sequence[Any]) -> list[str]:
 
 
 def fetch_one(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
-    """The one row that `query` gives."""
-    row = connection.execute(query, list(values)).fetchone()
-    assert row is not None
-    return row
+    """The one row that `query` gives; fetched to its end, for DuckDB 2 does nothing else before."""
+    (row,) = connection.execute(query, list(values)).fetchall()
+    return tuple(row)
 
 
 def fetch_rows(
