@@ -1,12 +1,12 @@
 """The AOD side of a selection: from an event list to files, entries and sites, and reading just those
 entries."""
 
-from tagsel.aod.mapping import EventMap, KnownFile, KnownReplica, MappedFile, map_events
+from tagsel.aod.mapping import EventMap, KnownFile, KnownReplica, Layout, MappedFile, map_events
 from tagsel.aod.read import Batch, Reading, arrays, forecast, iterate, reading, template
 from tagsel.aod.report import FileProblem, ReadReport
 from tagsel.aod.skim import SkimReport, skim
 from tagsel.aod.verify import read_note
-from tagsel.aod.wanted import Wanted, renumber, wanted_of
+from tagsel.aod.wanted import Wanted, wanted_of
 
 __all__ = [
     "Batch",
@@ -14,6 +14,7 @@ __all__ = [
     "FileProblem",
     "KnownFile",
     "KnownReplica",
+    "Layout",
     "MappedFile",
     "ReadReport",
     "Reading",
@@ -25,7 +26,6 @@ __all__ = [
     "map_events",
     "read_note",
     "reading",
-    "renumber",
     "skim",
     "template",
     "wanted_of",

@@ -27,6 +27,22 @@ WORTH = 0.5
 entries."""
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where a kind of file keeps its events: the name of the tree and the columns of the ids, both "usual"
+    if empty.
+
+    `ids` maps run, lumi, event to the names to look for first; a source schema's `ids` fit.
+    """
+
+    tree: str = ""
+    ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+USUAL = Layout()
+"""NanoAOD, PHYSLITE and plain trees called like theirs."""
+
+
 class KnownFile(Protocol):
     """What the map needs to know of a file: `entries` and `bytes` are -1 where unknown, names "" where
     unknown."""
@@ -95,7 +111,7 @@ class EventMap:
     files_total: int = 0
     bytes_total: int = 0
     example: str = ""
-    ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    layout: Layout = USUAL
 
     @property
     def unknown_files(self) -> list[str]:
@@ -168,13 +184,13 @@ def map_events(
     replicas: Mapping[str, Sequence[KnownReplica]],
     *,
     stage: str = "aod",
-    ids: Mapping[str, Sequence[str]] | None = None,
+    layout: Layout = USUAL,
 ) -> EventMap:
     """Files, entries and sites of the events of a list at a stage of processing.
 
-    `files` are all files of that stage that the datasets have; `replicas` maps a GUID to its copies. `ids`
-    names the columns run, lumi and event of the files, where they are not the usual ones. EventListError
-    where the list has no references to the stage.
+    `files` are all files of that stage that the datasets have; `replicas` maps a GUID to its copies; `layout`
+    is that of files which are not of a usual kind. EventListError where the list has no references to the
+    stage.
     """
     reference = events.stage(stage)
     known = {f.guid: f for f in files}
@@ -198,7 +214,7 @@ def map_events(
         files_total=len(files),
         bytes_total=sum(max(0, f.bytes) for f in files),
         example=_example(mapped, files, replicas),
-        ids=ids or {},
+        layout=layout,
     )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tagsel.aod.branches import resolve
 from tagsel.aod.ids import id_columns, mismatch
+from tagsel.aod.mapping import USUAL, Layout
 from tagsel.aod.wanted import Wanted
 from tagsel.errors import AccessError
 from tagsel.rootio import EventTree, RootFile
@@ -25,7 +26,7 @@ class OpenFile:
     Close it, or use it in a `with` statement.
     """
 
-    def __init__(self, wanted: Wanted, ids: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, wanted: Wanted, layout: Layout = USUAL) -> None:
         if not wanted.pfn:
             what = f"file {wanted.lfn or wanted.guid}"
             known = "has no local copy" if wanted.lfn else "is in no catalog"
@@ -33,8 +34,8 @@ class OpenFile:
         self.wanted = wanted
         self.file = RootFile(wanted.pfn)
         try:
-            self.tree = self.file.events()
-            self.ids = id_columns(self.tree, ids)
+            self.tree = self.file.events(layout.tree or None)
+            self.ids = id_columns(self.tree, layout.ids)
             self._check()
         except BaseException:
             self.file.close()

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.aod.branches import resolve
-from tagsel.aod.mapping import EventMap
+from tagsel.aod.mapping import USUAL, EventMap, Layout
 from tagsel.aod.openfile import OpenFile, id_fields, read_entries
 from tagsel.aod.report import FileProblem, ReadReport
 from tagsel.aod.wanted import Wanted, wanted_of
@@ -49,7 +49,7 @@ class Reading:
         batch: int = BATCH,
         *,
         unmapped: int = 0,
-        ids: Mapping[str, Sequence[str]] | None = None,
+        layout: Layout = USUAL,
     ) -> None:
         self.wanted = tuple(wanted)
         self.branches = branches
@@ -58,7 +58,7 @@ class Reading:
         self.id_names: dict[str, str] = {}  # of the first good file: run, lumi, event -> plain name
         self.tree_name = ""
         self._unmapped = unmapped
-        self._ids = ids or {}
+        self._layout = layout
         self._delivered = 0
         self._bytes = {"bytes_read": 0, "bytes_branches": 0, "bytes_total": 0}
         self._read_files: set[int] = set()
@@ -156,7 +156,7 @@ class Reading:
     def _opened(self, i: int) -> OpenFile:
         if self._open is None or self._open[0] != i:
             self._close()
-            self._open = (i, OpenFile(self.wanted[i], self._ids), {})
+            self._open = (i, OpenFile(self.wanted[i], self._layout), {})
         return self._open[1]
 
     def _columns(self, i: int, opened: OpenFile) -> dict[str, str]:
@@ -200,7 +200,11 @@ def reading(
 ) -> Reading:
     """A reading of the events of a list, by its map."""
     return Reading(
-        wanted_of(event_map, events), branches, batch, unmapped=len(event_map.unmapped), ids=event_map.ids
+        wanted_of(event_map, events),
+        branches,
+        batch,
+        unmapped=len(event_map.unmapped),
+        layout=event_map.layout,
     )
 
 
@@ -228,7 +232,7 @@ def arrays(event_map: EventMap, events: EventList, branches: str | Sequence[str]
 
     found = list(iterate(event_map, events, branches))
     if not found:
-        return template(event_map.example, branches)
+        return template(event_map.example, branches, event_map.layout)
     return ak.concatenate(found) if len(found) > 1 else found[0]
 
 
@@ -246,7 +250,7 @@ def _refuse_losses(report: ReadReport) -> None:
     )  # fmt: skip
 
 
-def template(example: str, branches: str | Sequence[str]) -> Any:
+def template(example: str, branches: str | Sequence[str], layout: Layout = USUAL) -> Any:
     """An empty array with the fields and types that reading would give, taken from an example file; "" =
     ids alone."""
     import awkward as ak
@@ -256,7 +260,7 @@ def template(example: str, branches: str | Sequence[str]) -> Any:
     if not example:
         return ak.zip(id_fields(nothing), depth_limit=1)
     with RootFile(example) as file:
-        tree = file.events()
+        tree = file.events(layout.tree or None)
         return read_entries(tree, resolve(tree, branches), nothing)
 
 

@@ -122,7 +122,7 @@ def skim(
 def _plan(event_map: EventMap, events: EventList, out: Path, branches: str | Sequence[str]) -> SkimReport:
     """What a skim would read and deliver, found by opening the files and reading nothing but ids."""
     report = forecast(event_map, events, branches)
-    names = tuple(template(event_map.example, branches).fields)
+    names = tuple(template(event_map.example, branches, event_map.layout).fields)
     return SkimReport(str(out), report.ledger.delivered, names, 0, events.digest, report, dry_run=True)
 
 
@@ -134,13 +134,13 @@ def _shape(
     tree, ids = source.tree_name or "Events", source.id_names
     if event_map.example:
         with RootFile(event_map.example) as file:
-            example = file.events()
+            example = file.events(event_map.layout.tree or None)
             columns = [plain_name(c) for c in example.columns()]
             if first is None:
                 tree = example.name
-                ids = {name: plain_name(c) for name, c in id_columns(example, event_map.ids).items()}
+                ids = {name: plain_name(c) for name, c in id_columns(example, event_map.layout.ids).items()}
     ids = {**USUAL_IDS, **ids}
-    like = _named(first.events[:0] if first else template(event_map.example, branches), ids)
+    like = _named(first.events[:0] if first else template(event_map.example, branches, event_map.layout), ids)
     return _Shape(TREES.get(tree, tree), ids, collections_of(like.fields, columns), like)
 
 
@@ -174,7 +174,7 @@ def _check(path: Path, out: Path, shape: _Shape, made: Fingerprint, events: Even
     fields = list(shape.like.fields)
     found = Fingerprint()
     ids: dict[str, list[Any]] = {name: [] for name in shape.ids}
-    for part in read_back(path, fields, BATCH):
+    for part in read_back(path, fields, BATCH, shape.tree):
         found.add(part)
         for name, column in shape.ids.items():
             ids[name].append(np.asarray(part[column]).astype(np.int64))

@@ -62,7 +62,7 @@ def _parts(array: Any) -> Iterator[bytes]:
     yield values.astype(kind or values.dtype.newbyteorder("<")).tobytes()
 
 
-def read_back(path: Path, branches: Sequence[str], batch: int) -> Iterator[Any]:
+def read_back(path: Path, branches: Sequence[str], batch: int, tree_name: str = "") -> Iterator[Any]:
     """Batches of an output, ROOT or Parquet by content, with the branches asked for."""
     import awkward as ak
 
@@ -75,7 +75,7 @@ def read_back(path: Path, branches: Sequence[str], batch: int) -> Iterator[Any]:
                 yield ak.from_arrow(pa.Table.from_batches([part]))
         return
     with RootFile(path) as opened:
-        tree = opened.events()
+        tree = opened.events(tree_name or None)
         columns = {b: tree.find(b) or b for b in branches}
         for start in range(0, tree.entries, batch):
             raw = tree.arrays(list(columns.values()), start, min(start + batch, tree.entries))

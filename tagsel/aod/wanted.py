@@ -6,7 +6,6 @@ Invariant: the `rows` of all files together are the positions 0 … n-1 of what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,12 +58,3 @@ def wanted_of(event_map: EventMap, events: EventList) -> tuple[Wanted, ...]:
                events.run[f.rows], events.lumi[f.rows], events.event[f.rows])
         for f in event_map.files
     )  # fmt: skip
-
-
-def renumber(parts: Sequence[Wanted]) -> tuple[Wanted, ...]:
-    """The same entries with rows 0 … n-1 in the order of their rows: what a piece of a job asks for."""
-    rows = np.concatenate([p.rows for p in parts]) if parts else np.empty(0, np.int64)
-    rank = np.empty(len(rows), np.int64)
-    rank[np.argsort(rows, kind="stable")] = np.arange(len(rows))
-    bounds = np.cumsum([0, *(len(p) for p in parts)])
-    return tuple(replace(p, rows=rank[a:b]) for p, a, b in zip(parts, bounds[:-1], bounds[1:], strict=True))

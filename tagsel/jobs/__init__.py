@@ -1,0 +1,29 @@
+"""Jobs on selected events: split, run on executors, retried, merged once and only once, accounted for to
+the event."""
+
+from tagsel.jobs.executors import Ended, Executor, LocalExecutor, Task
+from tagsel.jobs.folder import PieceState
+from tagsel.jobs.job import Job, JobStatus, Plan, dry_run, list_jobs, load, plan_job, submit
+from tagsel.jobs.merge import JobResult
+from tagsel.jobs.piece import Piece
+from tagsel.jobs.split import WAYS, split
+
+__all__ = [
+    "WAYS",
+    "Ended",
+    "Executor",
+    "Job",
+    "JobResult",
+    "JobStatus",
+    "LocalExecutor",
+    "Piece",
+    "PieceState",
+    "Plan",
+    "Task",
+    "dry_run",
+    "list_jobs",
+    "load",
+    "plan_job",
+    "split",
+    "submit",
+]

@@ -1,0 +1,104 @@
+"""Events as the result of a piece: checked against the batch they came from, kept as Parquet.
+
+Invariant: every row of such a file is an event of the piece, at most once, with its ids and its address in
+the AOD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagsel.errors import JobError
+
+IDS = ("run", "lumi", "event")
+ADDRESS = ("aod_guid", "aod_entry")
+
+
+def checked_events(batch: Any, returned: Any) -> Any:
+    """The events that `process` returned for a batch, with run, lumi, event and address first.
+
+    JobError where they lack run or event, where one is not of the batch, or is there twice; where two
+    events of the batch share their ids (simulation), `aod_guid` and `aod_entry` must have been kept.
+    """
+    import awkward as ak
+
+    lacking = [name for name in ("run", "event") if name not in returned.fields]
+    if lacking:
+        raise JobError(
+            f"process returned events without the field {lacking[0]}",
+            hint="return events[mask], or keep the fields run, lumi and event in what you build",
+        )
+    names = next(n for n in ((*ADDRESS,), (*IDS,), ("run", "event")) if all(name in returned.fields for name in n))
+    rows = _rows(batch, returned, names)
+    kept = {name: batch[name][rows] for name in (*IDS, *ADDRESS)}
+    rest = {name: returned[name] for name in returned.fields if name not in kept}
+    return ak.zip({**kept, **rest}, depth_limit=1)
+
+
+def _rows(batch: Any, returned: Any, names: Sequence[str]) -> Any:
+    """The row of the batch that each returned event is."""
+    keys = list(zip(*(batch[name].to_list() for name in names), strict=True))
+    position = {key: i for i, key in enumerate(keys)}
+    if len(position) < len(keys) and len(returned):
+        raise JobError(
+            f"two events of a batch have the same {', '.join(names)}",
+            hint="keep the fields aod_guid and aod_entry in what process returns",
+        )
+    asked = list(zip(*(returned[name].to_list() for name in names), strict=True))
+    rows = [position.get(key, -1) for key in asked]
+    if -1 in rows:
+        raise JobError(f"process returned an event that was not given: {', '.join(names)} = {asked[rows.index(-1)]}")
+    if len(set(rows)) < len(rows):
+        twice = next(key for i, key in enumerate(asked) if key in asked[:i])
+        raise JobError(f"process returned an event twice: {', '.join(names)} = {twice}")
+    return np.array(rows, np.int64)
+
+
+def write_events(path: Path, arrays: Sequence[Any], metadata: Mapping[bytes, str]) -> None:
+    """Write arrays of events, in order, as one Parquet file with page checksums."""
+    import awkward as ak
+    import pyarrow.parquet as pq
+
+    joined = ak.concatenate(list(arrays)) if len(arrays) > 1 else arrays[0]
+    table = ak.to_arrow_table(joined, extensionarray=False, list_to32=True, string_to32=True)
+    table = table.replace_schema_metadata(dict(metadata))
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def join_events(path: Path, parts: Sequence[Path], metadata: Mapping[bytes, str]) -> int:
+    """Write the events of several files, in order, as one; how many they are is returned.
+
+    One part is in memory at a time. Types that differ (an empty part's unknown, a wider integer) are
+    unified; JobError where they cannot be.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schemas = [pq.read_schema(p).remove_metadata() for p in parts]
+        schema = pa.unify_schemas(schemas, promote_options="permissive").with_metadata(dict(metadata))
+        count = 0
+        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            for part in parts:
+                with pq.ParquetFile(part, page_checksum_verification=True) as file:
+                    for rows in file.iter_batches():
+                        table = pa.Table.from_batches([rows])
+                        writer.write_table(_fitted(table, schema))
+                        count += len(rows)
+    except pa.ArrowException as error:
+        raise JobError(f"events of different pieces do not fit together: {error}") from error
+    return count
+
+
+def _fitted(table: Any, schema: Any) -> Any:
+    """The table with exactly the columns of the schema; what it lacks is null."""
+    import pyarrow as pa
+
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type) for f in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -1,0 +1,227 @@
+"""The folder of a job: where everything is, and the state of its pieces, which is what its files say.
+
+    job.json            what the job is; written before the folder gets its name, never changed
+    list.events         the event list · job.py the script, as submitted
+    pieces/00000.piece  self-contained work
+    outputs/00000.1.json|parquet   output of attempt 1 · 00000.1.run locked while its worker lives
+    logs/00000.1.out|err
+    killed              there once somebody killed the job
+    result.json         the merged result, with result.parquet for events; there once, at the end
+
+Invariant: state is derived from these files alone, so it survives the death of any process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tagsel.errors import JobError
+from tagsel.jobs.output import Header, read_header
+
+VERSION = 1
+_ATTEMPT = re.compile(r"^(\d{5,})\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """A job's folder on disk; JobError where it is none or damaged."""
+
+    path: Path
+    headers: dict[Path, Header] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """What job.json says."""
+        try:
+            spec: dict[str, Any] = json.loads((self.path / "job.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise JobError(f"{self.path}: not the folder of a job: {error}", path=str(self.path)) from error
+        if spec.get("version") != VERSION:
+            raise JobError(f"{self.path}: a job of version {spec.get('version')}; this program reads {VERSION}")
+        return spec
+
+    @property
+    def pieces(self) -> list[dict[str, Any]]:
+        """The pieces as job.json plans them: number, digest, events, site, files."""
+        return list(self.spec["pieces"])
+
+    def piece(self, number: int) -> Path:
+        """The file of a piece."""
+        return self.path / "pieces" / f"{number:05d}.piece"
+
+    def stem(self, number: int, attempt: int) -> Path:
+        """The outputs of an attempt, without their suffix."""
+        return self.path / "outputs" / f"{number:05d}.{attempt}"
+
+    def log(self, number: int, attempt: int, kind: str) -> Path:
+        """What an attempt printed: `kind` is out or err."""
+        return self.path / "logs" / f"{number:05d}.{attempt}.{kind}"
+
+    @property
+    def result(self) -> Path:
+        """The merged result; its presence says that the job is done."""
+        return self.path / "result.json"
+
+    @property
+    def killed(self) -> Path:
+        """The mark of a killed job."""
+        return self.path / "killed"
+
+    def attempts(self) -> dict[int, dict[int, list[Path]]]:
+        """piece → attempt → its files (outputs, locks and logs)."""
+        found: dict[int, dict[int, list[Path]]] = {}
+        for folder in ("outputs", "logs"):
+            for path in sorted((self.path / folder).iterdir()):
+                match = _ATTEMPT.match(path.name)
+                if match:
+                    piece, attempt = int(match[1]), int(match[2])
+                    found.setdefault(piece, {}).setdefault(attempt, []).append(path)
+        return found
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the job: one process at a time drives it. JobError, naming the holder, where another does."""
+        with (self.path / "lock").open("a+") as lock:
+            if not _locks(lock.fileno()):
+                lock.seek(0)
+                raise JobError(
+                    f"job {self.path.name} is being run by process {lock.read().strip() or 'unknown'}",
+                    hint=f"wait for it, or tagsel jobs kill {self.path.name}",
+                )
+            lock.truncate(0)
+            lock.write(identity())
+            lock.flush()
+            yield
+
+    def is_locked(self) -> bool:
+        """Whether some process drives the job now."""
+        return _holder(self.path / "lock") is not None
+
+    def workers(self) -> dict[tuple[int, int], str]:
+        """(piece, attempt) → `identity` of the workers that live now."""
+        living = {}
+        for path in (self.path / "outputs").glob("*.run"):
+            match = _ATTEMPT.match(path.name)
+            holder = _holder(path)
+            if match and holder:
+                living[int(match[1]), int(match[2])] = holder
+        return living
+
+    def kill_workers(self) -> int:
+        """Kill the workers that live now on this machine, with all that they started; how many they were."""
+        living = [h.split(" on ") for h in self.workers().values()]
+        mine = [int(pid) for pid, *host in living if host == [os.uname().nodename]]
+        for pid in mine:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                # A worker leads a process group of its own where the local executor started it.
+                (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
+        return len(mine)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceState:
+    """A piece: `state` is done, running, failed or waiting; `output` the one that counts, `error` why it
+    failed."""
+
+    number: int
+    events: int
+    site: str
+    state: str
+    attempts: int
+    output: Path | None = None
+    header: Header | None = None
+    error: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """For people and programs."""
+        losses = self.header.unreadable if self.header else 0
+        return {
+            "number": self.number, "events": self.events, "site": self.site, "state": self.state,
+            "attempts": self.attempts, "unreadable": losses, "error": self.error,
+        }  # fmt: skip
+
+
+def piece_states(folder: JobFolder) -> list[PieceState]:
+    """The state of every piece, from the files alone; of several good outputs the newest attempt's counts."""
+    attempts = folder.attempts()
+    living = {piece for piece, _ in folder.workers()}
+    return [_state(folder, plan, attempts.get(plan["number"], {}), plan["number"] in living) for plan in folder.pieces]
+
+
+def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]], lives: bool) -> PieceState:
+    number, error = plan["number"], ""
+    for attempt in sorted(tries, reverse=True):
+        for path in tries[attempt]:
+            if path.parent.name != "outputs" or path.suffix not in (".json", ".parquet"):
+                continue
+            header, why = folder.headers.get(path), ""
+            if header is None:
+                header, why = good_header(path, plan, folder.spec["script"])
+            if header is not None:
+                folder.headers[path] = header  # an output never changes once it has its name
+                return PieceState(number, plan["events"], plan["site"], "done", len(tries), path, header)
+            error = error or why
+    state = "running" if lives else "failed" if error else "waiting"
+    return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error)
+
+
+def good_header(path: Path, plan: dict[str, Any], script: str) -> tuple[Header | None, str]:
+    """(header, "") of an output that counts for the piece, else (None, why not).
+
+    It must be whole, of this very piece and script, ok, and account for every event of the piece.
+    """
+    try:
+        header = read_header(path)
+    except JobError as error:
+        return None, error.message
+    if header.digest != plan["digest"] or header.script != script or header.piece != plan["number"]:
+        return None, f"{path.name}: an output of another piece or script"
+    if header.status != "ok":
+        where = f" {header.error.get('where')}" if header.error.get("where") else ""
+        return None, f"{header.error.get('message', 'failed')}{where}"
+    if header.delivered + header.unreadable != plan["events"]:
+        return None, f"{path.name}: {header.delivered} + {header.unreadable} events of {plan['events']}"
+    return header, ""
+
+
+def identity() -> str:
+    """This process, for a lock file: its id and machine."""
+    return f"{os.getpid()} on {os.uname().nodename}"
+
+
+def _locks(handle: int) -> bool:
+    """Take an exclusive lock, if need be waiting for somebody who merely looks whether it is held."""
+    patience = time.monotonic() + 1.0
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > patience:
+                return False
+            time.sleep(0.02)
+
+
+def _holder(path: Path) -> str | None:
+    """What the holder of a locked file wrote in it; None where nobody holds it."""
+    try:
+        with path.open("r") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "unknown"
+            return None
+    except FileNotFoundError:
+        return None

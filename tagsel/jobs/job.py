@@ -1,0 +1,313 @@
+"""Jobs: a script run over the events of a list, piece by piece, merged into one result.
+
+Invariant: every selected event is processed once and only once in the merged result, or is counted as
+unreadable or failed. A job is its folder: `load` gives the same job in any process, also after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tagsel.aod import EventMap, forecast, template
+from tagsel.errors import JobError
+from tagsel.events import DeliveryLedger, EventList
+from tagsel.jobs.executors import Executor, LocalExecutor
+from tagsel.jobs.folder import VERSION, JobFolder, PieceState, piece_states
+from tagsel.jobs.merge import JobResult, ledger_of, read_result
+from tagsel.jobs.piece import Piece, Recipe, write_piece
+from tagsel.jobs.runner import run
+from tagsel.jobs.script import check_script
+from tagsel.jobs.split import split
+
+LOOK_S = 0.5
+"""How often a waiting process looks at a job, in seconds."""
+
+KILL_S = 30.0
+"""How long killing a job may take, in seconds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would do: its pieces, and the recipe of all of them."""
+
+    pieces: tuple[Piece, ...]
+    recipe: Recipe
+    events: int
+    unmapped: int
+    by: str
+
+    def to_json(self) -> dict[str, object]:
+        """The plan for people and programs."""
+        return {
+            "by": self.by, "events": self.events, "unmapped": self.unmapped,
+            "branches": list(self.recipe.branches), "batch": self.recipe.batch, "script": self.recipe.sha256,
+            "pieces": [p.to_json() for p in self.pieces],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job now: `state` is done, running, failed, killed or interrupted; counts are of pieces, then of
+    events."""
+
+    id: str
+    name: str
+    state: str
+    pieces: int
+    done: int
+    failed: int
+    running: int
+    waiting: int
+    events: int
+    events_done: int
+
+    def to_json(self) -> dict[str, object]:
+        """All of it by name."""
+        return asdict(self)
+
+
+def plan_job(
+    events: EventList,
+    event_map: EventMap,
+    script: Path | str,
+    *,
+    by: str = "events",
+    events_per_job: int | None = None,
+    min_events: int | None = None,
+) -> Plan:
+    """Check everything and split, without running anything.
+
+    JobError for the script (missing, not compiling, no `process`) and the split; AccessError for a branch
+    pattern that the files do not have, looked up in the first local one.
+    """
+    text, branches, batch = check_script(Path(script))
+    if event_map.example:
+        template(event_map.example, branches, event_map.layout)
+    recipe = Recipe(text, branches, batch, event_map.layout, event_map.example)
+    pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events)
+    return Plan(pieces, recipe, len(events), len(event_map.unmapped), by)
+
+
+def dry_run(events: EventList, event_map: EventMap, plan: Plan) -> dict[str, object]:
+    """The plan with the bytes that it would read, measured on the files, and the losses to expect."""
+    return {**plan.to_json(), "read": forecast(event_map, events, plan.recipe.branches).to_json()}
+
+
+def submit(
+    jobs: Path,
+    events: EventList,
+    event_map: EventMap,
+    script: Path | str,
+    *,
+    by: str = "events",
+    events_per_job: int | None = None,
+    min_events: int | None = None,
+    executor: Executor | None = None,
+    name: str = "",
+) -> Job:
+    """Split, write a folder below `jobs`, and start; returns at once, `wait` waits for the end.
+
+    Errors as `plan_job`: nothing is left behind then.
+    """
+    plan = plan_job(events, event_map, script, by=by, events_per_job=events_per_job, min_events=min_events)
+    job = Job(JobFolder(_write_folder(Path(jobs), plan, events, name)))
+    job.start(executor)
+    return job
+
+
+def _write_folder(jobs: Path, plan: Plan, events: EventList, name: str) -> Path:
+    """The folder of a new job, complete before it gets its name: the next free number."""
+    jobs.mkdir(parents=True, exist_ok=True)
+    building = jobs / f".new-{secrets.token_hex(4)}"
+    try:
+        for part in ("pieces", "outputs", "logs"):
+            (building / part).mkdir(parents=True)
+        folder = JobFolder(building)
+        pieces = [{**p.to_json(), "digest": write_piece(folder.piece(p.number), p, plan.recipe)} for p in plan.pieces]
+        (building / "job.py").write_text(plan.recipe.script, "utf-8")
+        events.save(building / "list.events")
+        spec = {
+            **plan.to_json(),
+            "version": VERSION,
+            "name": name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "list": events.digest,
+            "provenance": {
+                "list": events.digest,
+                "ledger": None if events.ledger is None else events.ledger.to_json(),
+                "provenance": dict(events.provenance),
+            },
+            "pieces": pieces,
+        }
+        (building / "job.json").write_text(json.dumps(spec, indent=1, sort_keys=True) + "\n", "utf-8")
+        return _named(building, jobs)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _named(building: Path, jobs: Path) -> Path:
+    """Rename to the next free number; two submitters at once get two numbers."""
+    number = max((int(p.name) for p in jobs.iterdir() if p.name.isdigit()), default=0)
+    while True:
+        number += 1
+        target = jobs / f"{number:04d}"
+        with contextlib.suppress(OSError):
+            building.rename(target)  # fails where the name is taken: a job's folder is never empty
+            return target
+        if not target.exists():
+            raise JobError(f"cannot create {target}", path=str(target))
+
+
+class Job:
+    """A job by its folder. Made by `submit` and `load`."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
+        self._thread: threading.Thread | None = None
+        self._executor: Executor | None = None
+        self._error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}: {self.folder.spec['events']:,} events in {len(self.folder.pieces):,} pieces>"
+
+    @property
+    def id(self) -> str:
+        """The name of the job's folder."""
+        return self.folder.path.name
+
+    @property
+    def pieces(self) -> list[PieceState]:
+        """The state of every piece."""
+        return piece_states(self.folder)
+
+    def start(self, executor: Executor | None = None) -> None:
+        """Run what is missing in the background, on local processes unless told otherwise."""
+        self.folder.killed.unlink(missing_ok=True)
+        self._executor = executor or LocalExecutor()
+        self._error = None
+        # Not a daemon: a script that submits and ends lets its job finish.
+        self._thread = threading.Thread(target=self._drive, args=(self._executor,), name=f"tagsel-job-{self.id}")
+        self._thread.start()
+
+    def _drive(self, executor: Executor) -> None:
+        try:
+            run(self.folder, executor)
+        except BaseException as error:  # handed to whoever waits
+            self._error = error
+
+    def wait(self, progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
+        """Wait for the end; `progress` is called now and then. Ctrl-C kills the job's workers and comes
+        through.
+
+        Raises what went wrong in driving the job; failed pieces are no exception here, see `status` and
+        `result`.
+        """
+        try:
+            while self._thread is not None and self._lives():
+                self._thread.join(LOOK_S if progress else None)
+                if progress:
+                    progress(self.status())
+        except KeyboardInterrupt:
+            self.kill()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self.status()
+
+    def status(self) -> JobStatus:
+        """The job now, as its files say."""
+        states = self.pieces
+        count = {s: sum(p.state == s for p in states) for s in ("done", "failed", "running", "waiting")}
+        return JobStatus(
+            self.id, self.folder.spec["name"], self._state(count), len(states), **count,
+            events=self.folder.spec["events"], events_done=sum(p.events for p in states if p.state == "done"),
+        )  # fmt: skip
+
+    def _lives(self) -> bool:
+        """Whether this very object drives the job now."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _state(self, count: dict[str, int]) -> str:
+        if self.folder.result.exists():
+            return "done"
+        if self._lives() or self.folder.is_locked():
+            return "running"
+        if self.folder.killed.exists():
+            return "killed"
+        return "failed" if count["failed"] else "interrupted"
+
+    @property
+    def ledger(self) -> DeliveryLedger:
+        """accepted = delivered + unreadable + failed; JobError while the job runs."""
+        if self._lives() or self.folder.is_locked():
+            raise JobError(f"job {self.id} is still running", hint="job.wait()")
+        return ledger_of(self.folder, self.pieces)
+
+    @property
+    def problems(self) -> list[dict[str, object]]:
+        """The files whose events could not be read: piece, guid, lfn, pfn, reason, events."""
+        return [
+            {"piece": p.number, **problem} for p in self.pieces if p.header is not None for problem in p.header.problems
+        ]
+
+    def result(self) -> JobResult:
+        """The merged result; JobError, naming the failed pieces, where there is none."""
+        if not self.folder.result.exists():
+            failed = [p for p in self.pieces if p.state == "failed"]
+            if failed:
+                named = "; ".join(f"piece {p.number}: {p.error}" for p in failed[:3])
+                raise JobError(
+                    f"job {self.id}: {len(failed)} of {len(self.folder.pieces)} pieces failed: {named}",
+                    hint=f"tagsel jobs show {self.id}, then tagsel jobs resubmit {self.id}",
+                    pieces=[p.number for p in failed],
+                )
+        return read_result(self.folder)
+
+    @property
+    def output(self) -> Path:
+        """The file of the merged result."""
+        return self.result().path
+
+    def resubmit(self, executor: Executor | None = None) -> None:
+        """Run again what has no good output, and nothing else; a done job is left as it is."""
+        if self.folder.is_locked():
+            raise JobError(f"job {self.id} is still running", hint=f"tagsel jobs kill {self.id}")
+        self.start(executor)
+
+    def kill(self) -> None:
+        """End the job, whoever runs it: no piece is tried again, living workers are killed. Outputs stay."""
+        if self.folder.result.exists():
+            return
+        self.folder.killed.touch()
+        if self._executor is not None:
+            self._executor.kill()
+        patience = time.monotonic() + KILL_S
+        while self.folder.is_locked() or self.folder.workers():
+            self.folder.kill_workers()
+            if time.monotonic() > patience:
+                raise JobError(f"job {self.id} does not end: it may run on another machine")
+            time.sleep(LOOK_S / 10)
+        if self._thread is not None:
+            self._thread.join()
+
+
+def load(folder: Path | str) -> Job:
+    """The job of a folder; JobError where it is none."""
+    job = Job(JobFolder(Path(folder)))
+    _ = job.folder.spec
+    return job
+
+
+def list_jobs(jobs: Path | str) -> list[Job]:
+    """All jobs below a folder, by number."""
+    folders = [p for p in Path(jobs).iterdir() if p.name.isdigit()] if Path(jobs).is_dir() else []
+    return [load(p) for p in sorted(folders, key=lambda p: int(p.name))]

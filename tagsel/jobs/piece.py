@@ -1,0 +1,108 @@
+"""A piece of a job: which events, in which files, and what to do with them, in one file that needs nothing
+beside it.
+
+Invariant: the bytes of a piece's file are a function of its content, so its digest names the work; its
+worker opens neither catalog nor event list nor the user's script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tagsel.aod import Layout, Wanted
+from tagsel.aside import aside
+from tagsel.errors import JobError
+
+VERSION = 1
+_COLUMNS = ("rows", "entries", "run", "lumi", "event")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is done with the events of every piece of a job.
+
+    `script` is the text of the user's script, `branches` what it reads, `batch` how many events at once;
+    `example` is a local file that types are taken from where a piece has no event.
+    """
+
+    script: str
+    branches: tuple[str, ...] = ("*",)
+    batch: int = 10_000
+    layout: Layout = field(default_factory=Layout)
+    example: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the script's text."""
+        return hashlib.sha256(self.script.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Selected entries of some files; the `rows` of the files together are 0 … n_events - 1, the piece's
+    order."""
+
+    number: int
+    files: tuple[Wanted, ...]
+    site: str = ""
+
+    @property
+    def n_events(self) -> int:
+        """How many events the piece has."""
+        return sum(len(f) for f in self.files)
+
+    def to_json(self) -> dict[str, object]:
+        """The plan of the piece for people and programs, without the entries."""
+        files = [{"guid": f.guid, "lfn": f.lfn, "entries": len(f)} for f in self.files]
+        return {"number": self.number, "events": self.n_events, "site": self.site, "files": files}
+
+
+def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
+    """Write the piece's file, aside and renamed; its digest (SHA-256 of the bytes, hex) is returned."""
+    header = {
+        "version": VERSION,
+        "number": piece.number,
+        "site": piece.site,
+        "files": [[f.guid, f.pfn, f.lfn, f.file_entries, len(f)] for f in piece.files],
+        "script": recipe.script,
+        "branches": recipe.branches,
+        "batch": recipe.batch,
+        "tree": recipe.layout.tree,
+        "ids": {name: list(columns) for name, columns in recipe.layout.ids.items()},
+        "example": recipe.example,
+    }
+    text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)
+    columns = {c: np.concatenate([getattr(f, c) for f in piece.files] or [np.empty(0, np.int64)]) for c in _COLUMNS}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, header=text, **columns)
+    with aside(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def read_piece(path: Path) -> tuple[Piece, Recipe, str]:
+    """(piece, recipe, digest) of a piece's file; JobError, naming it, where it is missing, damaged or
+    newer."""
+    try:
+        content = path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            header = json.loads(stored["header"].tobytes())
+            columns = {c: stored[c] for c in _COLUMNS}
+    except Exception as error:  # zip, NumPy and JSON each have their own errors for damage
+        raise JobError(f"{path}: not a piece of a job: {error}", path=str(path)) from error
+    if header["version"] != VERSION:
+        raise JobError(f"{path}: a piece of version {header['version']}; this program reads {VERSION}", path=str(path))
+    bounds = np.cumsum([0, *(f[4] for f in header["files"])])
+    files = tuple(
+        Wanted(guid, pfn, lfn, entries, **{c: columns[c][a:b] for c in _COLUMNS})
+        for (guid, pfn, lfn, entries, _), a, b in zip(header["files"], bounds[:-1], bounds[1:], strict=True)
+    )
+    layout = Layout(header["tree"], header["ids"])
+    recipe = Recipe(header["script"], tuple(header["branches"]), header["batch"], layout, header["example"])
+    return Piece(header["number"], files, header["site"]), recipe, hashlib.sha256(content).hexdigest()

@@ -1,0 +1,187 @@
+"""Splitting a mapped event list into pieces.
+
+Invariant: every row that has an address is in exactly one piece, once; the same list and map give the same
+pieces in the same order, whatever the machine. There is always at least one piece, if need be without
+events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.aod import EventMap, Wanted
+from tagsel.errors import JobError, did_you_mean
+from tagsel.events import EventList
+from tagsel.jobs.piece import Piece
+
+Ints = npt.NDArray[np.int64]
+
+EVENTS_PER_JOB = 10_000
+"""How many events a piece has where nothing else bounds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Mapped rows of a list, in order: row of the list, index of its file, entry there."""
+
+    row: Ints
+    file: Ints
+    entry: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way to split: `keys` gives (domain, atom) of each row and the order of rows.
+
+    A piece never spans two domains, unless `joins` lets small ones be joined; an atom is never cut.
+    """
+
+    keys: Callable[[_Rows, EventMap, EventList], tuple[Ints, Ints, Ints]]
+    bound: int | None
+    joins: bool
+    help: str
+
+
+def _by_events(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints, Ints, Ints]:
+    order = np.arange(len(rows.row))
+    return order, np.zeros(len(order), np.int64), order
+
+
+def _by_file(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints, Ints, Ints]:
+    order = np.argsort(rows.file, kind="stable")
+    return order, rows.file[order], np.arange(len(order))
+
+
+def _by_site(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints, Ints, Ints]:
+    sites = file_sites(event_map)
+    names = sorted(set(sites))
+    site = np.array([names.index(s) for s in sites], np.int64)[rows.file]
+    order = np.argsort(site, kind="stable")
+    return order, site[order], np.arange(len(order))
+
+
+def _by_lumi(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints, Ints, Ints]:
+    run, lumi = events.run[rows.row], events.lumi[rows.row]
+    order = np.lexsort((lumi, run))
+    new = (np.diff(run[order]) != 0) | (np.diff(lumi[order]) != 0)
+    block = np.cumsum(np.r_[0, new.astype(np.int64)])[: len(order)]
+    return order, np.zeros(len(order), np.int64), block
+
+
+WAYS = {
+    "events": _Way(_by_events, EVENTS_PER_JOB, False, "so many events, in the list's order"),
+    "file": _Way(_by_file, None, True, "one file"),
+    "site": _Way(_by_site, None, False, "the files of one site"),
+    "lumi": _Way(_by_lumi, EVENTS_PER_JOB, False, "whole luminosity blocks"),
+}
+"""What a piece is made of, by the name of the way."""
+
+
+def split(
+    event_map: EventMap,
+    events: EventList,
+    *,
+    by: str = "events",
+    events_per_job: int | None = None,
+    min_events: int | None = None,
+) -> tuple[Piece, ...]:
+    """Pieces of at most `events_per_job` events (more only where one luminosity block has more).
+
+    A remainder of fewer than `min_events` events joins its neighbour. JobError for an unknown way or a
+    bound below 1.
+    """
+    if by not in WAYS:
+        raise JobError(f"cannot split by {by!r}", hint=did_you_mean(by, WAYS) or f"by {', '.join(WAYS)}", by=by)
+    for name, value in (("events per job", events_per_job), ("minimum of events", min_events)):
+        if value is not None and value < 1:
+            raise JobError(f"{name}: {value} was given, 1 or more was expected")
+    way = WAYS[by]
+    rows = _mapped_rows(event_map)
+    order, domain, atom = way.keys(rows, event_map, events)
+    bounds = _bounds(domain, atom, events_per_job or way.bound)
+    bounds = _joined(bounds, domain, min_events or 0, way.joins)
+    sites = file_sites(event_map) if by == "site" else []
+    pieces = tuple(
+        Piece(
+            number,
+            _files(event_map, events, rows, order[a:b]),
+            sites[rows.file[order[a]]] if sites and b > a else "",
+        )
+        for number, (a, b) in enumerate(bounds)
+    )
+    if sum(p.n_events for p in pieces) != len(events) - len(event_map.unmapped):
+        raise JobError("splitting lost events: this is a fault of tagsel", events=len(events))
+    return pieces
+
+
+def file_sites(event_map: EventMap) -> list[str]:
+    """The site of each mapped file: of those that hold it, the one that holds most of the wanted events,
+    then by name.
+
+    "" for a file that no site holds.
+    """
+    held: dict[str, int] = {}
+    for f in event_map.files:
+        for site in f.sites:
+            held[site] = held.get(site, 0) + len(f.entries)
+    return [min(f.sites, key=lambda s: (-held[s], s)) if f.sites else "" for f in event_map.files]
+
+
+def _mapped_rows(event_map: EventMap) -> _Rows:
+    """Rows of the list that have an address, in the list's order."""
+    file = np.full(event_map.events, -1, np.int64)
+    entry = np.full(event_map.events, -1, np.int64)
+    for i, f in enumerate(event_map.files):
+        file[f.rows], entry[f.rows] = i, f.entries
+    row = np.flatnonzero(file >= 0)
+    return _Rows(row, file[row], entry[row])
+
+
+def _bounds(domain: Ints, atom: Ints, most: int | None) -> list[tuple[int, int]]:
+    """[start, stop) of pieces: a new one where the domain changes, or where the next atom would make it too
+    long."""
+    if not len(domain):
+        return [(0, 0)]
+    starts = np.flatnonzero(np.r_[True, (np.diff(domain) != 0) | (np.diff(atom) != 0)])
+    stops = np.r_[starts[1:], len(domain)]
+    bounds: list[tuple[int, int]] = []
+    first = 0
+    for a, b in zip(starts.tolist(), stops.tolist(), strict=True):
+        full = most is not None and b - first > most
+        if a > first and (full or domain[a] != domain[first]):
+            bounds.append((first, a))
+            first = a
+    return [*bounds, (first, len(domain))]
+
+
+def _joined(bounds: list[tuple[int, int]], domain: Ints, least: int, across: bool) -> list[tuple[int, int]]:
+    """Pieces of fewer than `least` events joined to the one before (of the same domain, unless `across`)."""
+    joined: list[tuple[int, int]] = []
+    for a, b in bounds:
+        if joined and b > a:
+            before, end = joined[-1]
+            small = b - a < least or end - before < least
+            if small and (across or domain[before] == domain[a]):
+                joined[-1] = (before, b)
+                continue
+        joined.append((a, b))
+    return joined
+
+
+def _files(event_map: EventMap, events: EventList, rows: _Rows, which: Ints) -> tuple[Wanted, ...]:
+    """What the chosen rows (in the piece's order) ask of each file."""
+    files = []
+    for i in dict.fromkeys(rows.file[which].tolist()):
+        f = event_map.files[i]
+        at = np.flatnonzero(rows.file[which] == i)
+        row = rows.row[which[at]]
+        entries = rows.entry[which[at]]
+        files.append(
+            Wanted(f.guid, f.pfn, f.lfn, f.file_entries, at, entries,
+                   events.run[row], events.lumi[row], events.event[row])
+        )  # fmt: skip
+    return tuple(files)

@@ -1,0 +1,179 @@
+"""The worker: does one piece and writes one output. `python -m tagsel.jobs.worker PIECE STEM ATTEMPT`.
+
+It opens the piece, the event files that the piece names, and nothing else. The file `STEM.run` is locked
+while it lives and holds its process id, so that others can tell whether it lives. Exit codes: 0 output
+written, 10 the user's script failed, 11 a transient failure (disk, network), others are faults.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tagsel.aod import Batch, Reading, template
+from tagsel.errors import AccessError, TagselError
+from tagsel.jobs.events import checked_events
+from tagsel.jobs.folder import identity
+from tagsel.jobs.output import Header, write_output
+from tagsel.jobs.piece import Piece, Recipe, read_piece
+from tagsel.jobs.script import load_process
+from tagsel.jobs.values import NONE, Result, add, result_of
+
+USER_EXIT, TRANSIENT_EXIT = 10, 11
+
+USER_OS_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""Errors of the file system that trying again does not mend."""
+
+
+class _Failure(Exception):
+    """A script that failed: its error, and the events that it had in hand."""
+
+    def __init__(self, error: BaseException, where: str) -> None:
+        super().__init__(where)
+        self.error = error
+        self.where = where
+
+
+def main(arguments: list[str]) -> int:
+    """Do the piece; the exit code is returned."""
+    piece_path, stem, attempt = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    with _alive(stem):
+        piece, recipe, digest = read_piece(piece_path)
+        blank = Header(piece.number, digest, recipe.sha256, attempt, "ok", events=piece.n_events)
+        try:
+            header, result = _process(piece, recipe, blank)
+            _guarded(lambda: write_output(stem, header, result), "while the result was written")
+        except _Failure as failure:
+            traceback.print_exception(failure.error)
+            error = describe(failure)
+            write_output(stem, replace(blank, status="failed", error=error), NONE)
+            return USER_EXIT if error["class"] == "user" else TRANSIENT_EXIT
+    return 0
+
+
+@contextmanager
+def _alive(stem: Path) -> Iterator[None]:
+    """Hold the lock that says that this attempt lives."""
+    with stem.with_name(f"{stem.name}.run").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(identity())
+        lock.flush()
+        yield
+
+
+def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Result]:
+    """Run the script over all batches of the piece."""
+    process = _guarded(lambda: load_process(recipe.script), "while the script was loaded")
+    source = Reading(piece.files, recipe.branches, recipe.batch, layout=recipe.layout)
+    addresses = _addresses(piece)
+    total = NONE
+    for batch in _guarded_batches(source):
+        events = _with_address(batch, addresses)
+        total = _guarded(lambda t=total, e=events: add(t, _one(process, e)), _span(events))
+    note = ""
+    if total == NONE:
+        total, note = _of_nothing(process, recipe)
+    report = source.report
+    header = replace(
+        blank, kind=total[0], delivered=report.ledger.delivered, unreadable=report.ledger.unreadable,
+        bytes_read=report.bytes_read, bytes_total=report.bytes_total,
+        problems=tuple(asdict(p) for p in report.problems), note=note,
+    )  # fmt: skip
+    return header, total
+
+
+def _one(process: Any, events: Any) -> Result:
+    """The result of one batch."""
+    kind, value = result_of(process(events))
+    return (kind, [checked_events(events, value[0])]) if kind == "events" else (kind, value)
+
+
+def _of_nothing(process: Any, recipe: Recipe) -> tuple[Result, str]:
+    """The result of no event: what the script makes of an empty batch, or none at all if it cannot take
+    one."""
+    import awkward as ak
+    import numpy as np
+
+    try:
+        empty = template(recipe.example, recipe.branches, recipe.layout)
+        empty = ak.with_field(empty, ak.Array([""])[:0], "aod_guid")
+        empty = ak.with_field(empty, np.empty(0, np.int64), "aod_entry")
+        return _one(process, empty), ""
+    except Exception as error:  # a script that cannot take an empty batch has lost no event
+        return NONE, f"no event; an empty batch made the script fail: {error}"
+
+
+def _guarded(work: Any, where: str) -> Any:
+    try:
+        return work()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a script must not end the worker unseen
+        raise _Failure(error, where) from error
+
+
+def _guarded_batches(source: Reading) -> Iterator[Batch]:
+    """The batches of a reading; errors of reading that are not one file's are the user's (branches that
+    differ)."""
+    batches = iter(source)
+    while True:
+        batch = _guarded(lambda: next(batches, None), "while events were read")
+        if batch is None:
+            return
+        yield batch
+
+
+def _addresses(piece: Piece) -> tuple[list[str], Any, Any]:
+    """GUIDs, and for each position of the piece the index of its GUID and its entry."""
+    import numpy as np
+
+    guid, entry = np.empty(piece.n_events, np.int64), np.empty(piece.n_events, np.int64)
+    for i, f in enumerate(piece.files):
+        guid[f.rows], entry[f.rows] = i, f.entries
+    return [f.guid for f in piece.files], guid, entry
+
+
+def _with_address(batch: Batch, addresses: tuple[list[str], Any, Any]) -> Any:
+    """The events of a batch with `aod_guid` and `aod_entry` beside run, lumi and event."""
+    import awkward as ak
+
+    guids, guid, entry = addresses
+    names = ak.Array(guids)[guid[batch.rows]]
+    fields = {name: batch.events[name] for name in batch.events.fields}
+    ids = {name: fields.pop(name) for name in ("run", "lumi", "event")}
+    return ak.zip({**ids, "aod_guid": names, "aod_entry": entry[batch.rows], **fields}, depth_limit=1)
+
+
+def _span(events: Any) -> str:
+    """First and last event of a batch, for messages."""
+    first, last = events[0], events[-1]
+    return (
+        f"in events {first['run']}:{first['lumi']}:{first['event']} to "
+        f"{last['run']}:{last['lumi']}:{last['event']} ({len(events)} events)"
+    )
+
+
+def describe(failure: _Failure) -> dict[str, object]:
+    """A failure as data: class, last line of the traceback, events, and the traceback from the script on."""
+    error = failure.error
+    # An AccessError of writing aside has the disk's error as its cause.
+    deepest = error.__cause__ if isinstance(error, AccessError) and error.__cause__ else error
+    transient = isinstance(deepest, OSError) and not isinstance(deepest, USER_OS_ERRORS)
+    lines = traceback.format_exception(error)
+    last = error.message if isinstance(error, TagselError) else lines[-1].strip()
+    return {
+        "class": "transient" if transient else "user",
+        "message": last,
+        "where": failure.where,
+        "trace": "".join(lines)[-4000:],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
