@@ -6,8 +6,9 @@ importing this package imports neither lark, numba nor DuckDB.
 
 from tagsel.expr.bind import Bound, bind, bind_value, conjuncts, fingerprint
 from tagsel.expr.functions import FUNCTIONS, CutFunction
+from tagsel.expr.named import expand
 from tagsel.expr.nodes import SEMANTICS, Block, LumiTable, Node
-from tagsel.expr.parse import expand, parse
+from tagsel.expr.parse import parse
 from tagsel.expr.scope import Scope
 from tagsel.expr.text import canonical
 

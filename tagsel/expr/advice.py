@@ -37,14 +37,17 @@ def _visit(node: Node, guards: Guards, negated: bool, found: dict[str, None]) ->
             yield _visit(arg, guards, negated != (node.op == "not"), found)
     elif negated and node.op != "present":
         for name, guard in _needs(node, guards):
-            found[f"not over {name}, which may be missing, is true where it is: put {guard} before it"] = None
+            found[f"not is true where {name} is missing; if that is not meant, put {guard} && before it"] = None
 
 
 def _learn(node: Node, guards: Guards) -> None:
     """What is known after a condition has passed."""
     if node.op == "present":
-        for name, _, count in _missable(node.args[0]):
-            guards[name] = max(guards.get(name, 0), count)
+        for n in walk(node):
+            if n.op in ("element", "slot"):
+                guards[n.value[1]] = max(guards.get(n.value[1], 0), n.value[2] + 1)
+            elif n.op == "trigger":
+                guards[n.value.name] = 1
     if node.op == "cmp" and node.value in (">", ">=", "==") and node.args[0].op == "column":
         column, bound = node.args[0].value, node.args[1]
         if bound.op == "const" and bound.kind == "int":
@@ -52,18 +55,20 @@ def _learn(node: Node, guards: Guards) -> None:
 
 
 def _needs(node: Node, guards: Guards) -> Iterator[tuple[str, str]]:
-    for name, guard, count in _missable(node):
-        if guards.get(name, 0) < count:
-            yield (name if count == 1 and guard.startswith("present") else f"{name}", guard)
-
-
-def _missable(node: Node) -> Iterator[tuple[str, str, int]]:
-    """What an atom may miss: (what, the guard, how many objects it needs)."""
+    """What an atom may miss for all that is known, and the guard against it."""
     for n in walk(node):
         if n.op in ("element", "slot"):
-            _, counter, k = n.value
-            yield counter, f"{counter} >= {k + 1}", k + 1
+            column, counter, k = n.value
+            name = f"{column}[{k}]" if n.op == "element" else column
+            yield from _unless(guards, counter, k + 1, name, f"{counter} >= {k + 1}")
         elif n.op == "aggregate" and n.value.function in ("min", "max"):
-            yield n.value.counter, f"{n.value.counter} >= 1", 1
+            counter = n.value.counter
+            name = f"{n.value.function} over {n.value.collection}"
+            yield from _unless(guards, counter, 1, name, f"{counter} >= 1")
         elif n.op == "trigger":
-            yield n.value.name, f"present({n.value.name})", 1
+            yield from _unless(guards, n.value.name, 1, n.value.name, f"present({n.value.name})")
+
+
+def _unless(guards: Guards, key: str, count: int, name: str, guard: str) -> Iterator[tuple[str, str]]:
+    if guards.get(key, 0) < count:
+        yield name, guard

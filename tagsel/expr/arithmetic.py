@@ -122,17 +122,20 @@ def pick(at: Node, which: str, a: Typed, b: Typed) -> Typed:
 
 # bits
 
-SYMBOLS = {"bit_and": "&", "bit_or": "|", "bit_xor": "^", "shl": "<<", "shr": ">>", "bit_not": "~"}
+SYMBOLS = {
+    "bit_and": "`&`", "bit_or": "`|`", "bit_xor": "`^`", "shl": "`<<`", "shr": "`>>`", "bit_not": "`~`",
+    "bit": "bit",
+}  # fmt: skip
 
 
 def _bitwise(part: Typed, op: str) -> Typed:
     """An operand of a bit operator: an int, a word, or a literal."""
     if part.kind in ("condition", "bool"):
-        fix = {"bit_and": "&&", "bit_or": "||", "bit_xor": "!=", "bit_not": "!"}.get(op, "a word")
-        raise fail(part.at, f"`{SYMBOLS[op]}` is a bit operator, and this is true or false", fix)
+        fix = {"bit_and": "&&", "bit_or": "||", "bit_xor": "!=", "bit_not": "!"}.get(op, "the condition itself")
+        raise fail(part.at, f"{SYMBOLS[op]} works on the bits of a word, and this is true or false", fix)
     part = part if part.kind == "literal" else settled(part)
     if part.kind not in ("int", "word") and not (part.kind == "literal" and part.integer and part.unit is None):
-        raise fail(part.at, f"`{SYMBOLS[op]}` is a bit operator: it takes words and whole numbers")
+        raise fail(part.at, f"{SYMBOLS[op]} works on the bits of words and whole numbers")
     return part
 
 
@@ -186,7 +189,7 @@ def bit(at: Node, word: Typed, n: Typed) -> Typed:
     """`bit(word, n)`: whether bit n is set."""
     if n.kind != "literal" or not n.integer:
         raise fail(n.at, "a bit is a number from 0")
-    word = _bitwise(word, "bit_and")
+    word = _bitwise(word, "bit")
     word = constant(word, "int") if word.kind == "literal" else word
     most = 63 if word.kind == "word" else word.range[1].bit_length() - 1
     if not 0 <= n.exact <= most:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tagsel.errors import CutError
@@ -19,10 +19,11 @@ from tagsel.expr.compare import compare, member
 from tagsel.expr.complaints import placed
 from tagsel.expr.desugar import check_size, desugar
 from tagsel.expr.functions import FUNCTIONS
+from tagsel.expr.named import expand
 from tagsel.expr.nodes import SEMANTICS, LumiTable, Node, columns_of, walk
-from tagsel.expr.parse import expand, parse
+from tagsel.expr.parse import parse
 from tagsel.expr.scope import Scope
-from tagsel.expr.text import canonical
+from tagsel.expr.text import canonical, write
 from tagsel.expr.typed import Typed, as_condition, fail, make, settled, together, typed
 from tagsel.expr.units import UNITS
 from tagsel.expr.walk import fold
@@ -66,23 +67,38 @@ def conjuncts(bound: Bound) -> list[Bound]:
     """The parts joined by the outermost `&&`, each a cut of its own; the cut itself where there is none."""
     if bound.syntax.op != "and":
         return [bound]
-    pairs = zip(bound.syntax.args, bound.node.args, strict=True)
-    return [_finished(canonical(syntax), node, (), "", syntax) for syntax, node in pairs]
+    return [_part(bound, syntax, node) for syntax, node in zip(bound.syntax.args, bound.node.args, strict=True)]
+
+
+def _part(bound: Bound, syntax: Node, node: Node) -> Bound:
+    """One conjunct, its places counted from its own start."""
+    text = canonical(syntax)
+    offset = bound.text.index(text, syntax.pos)
+    moved = fold(node, lambda n, args: replace(n, args=tuple(args), pos=n.pos - offset))
+    return _finished(text, moved, (), "", syntax)
 
 
 def _bound(cut: str | Node, scope: Scope, ask: Callable[[Typed], Typed]) -> Bound:
-    """Bind the text as given, for its errors; then the canonical text, for its places."""
-    given = cut if isinstance(cut, str) else canonical(cut)
+    """Bind the tree with its places in the canonical text; where that fails, as given, for the error's place."""
+    given, tree = (cut, parse(cut)) if isinstance(cut, str) else write(cut)
     try:
-        tree = parse(given)
         whole = expand(tree, scope.named)
-        text = canonical(whole)
-        first = _Binder(scope).run(whole, ask)
-        if text == given:
-            return first
-        return _Binder(scope).run(parse(text), ask)
+        text, rewritten = write(whole)
+        try:
+            return _Binder(scope).run(text, rewritten, ask)
+        except CutError:
+            return _Binder(scope).run(text, whole, ask)
     except CutError as error:
-        raise error if error.cut else placed(error, given) from None
+        raise _from_named(placed(error, given), tree) from None
+
+
+def _from_named(error: CutError, tree: Node) -> CutError:
+    """The error, saying so where its place is an `@name`."""
+    for n in walk(tree):
+        if n.op == "reference" and n.pos == error.position and f"@{n.value}" not in error.message:
+            named = CutError(f"in @{n.value}: {error.message}", hint=error.hint, position=n.pos, length=n.length)
+            return placed(named, error.cut)
+    return error
 
 
 class _Binder:
@@ -92,8 +108,8 @@ class _Binder:
         self.scope = scope
         self.warnings: dict[str, None] = {}
 
-    def run(self, tree: Node, ask: Callable[[Typed], Typed]) -> Bound:
-        """The bound tree of a syntax tree."""
+    def run(self, text: str, tree: Node, ask: Callable[[Typed], Typed]) -> Bound:
+        """The syntax tree, bound; `text` is canonical."""
         plain = desugar(tree)
         result = fold(plain, self.combine)
         result = ask(result)
@@ -102,7 +118,7 @@ class _Binder:
         check_size(result.node)
         warnings = (*self.warnings, *guards_missing(result.node))
         unit = result.unit.symbol if result.unit is not None else ""
-        return _finished(canonical(tree), result.node, warnings, unit, plain)
+        return _finished(text, result.node, warnings, unit, plain)
 
     def warn(self, at: Node, message: str) -> None:
         """Keep a warning, once."""

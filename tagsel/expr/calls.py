@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from tagsel.errors import CutError
 from tagsel.expr import arithmetic, names
+from tagsel.expr.desugar import LATER
 from tagsel.expr.functions import CutFunction, function
 from tagsel.expr.nodes import Aggregate, Node
 from tagsel.expr.scope import Scope
@@ -30,8 +31,6 @@ from tagsel.expr.typed import (
     typed,
 )
 from tagsel.expr.units import NUMBER, RADIAN, Unit
-
-LATER = "combinations of several objects (nested quantifiers, argmin, argmax, let) are not built yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +70,25 @@ def _other(row: CutFunction, given: int) -> str:
 def quantifier(scope: Scope, at: Node, body: Typed) -> Typed:
     """`F(v in Coll: body)` with one variable."""
     name, groups = at.value
-    row = call_row(at, name)
-    if row.form == "later" or len(groups) != 1 or len(groups[0][0]) != 1:
-        raise fail(at, LATER, "one variable: any(m in Muon: m.pt > 20 GeV)")
+    row = _runner(at, name)
     (symbol,), collection = groups[0]
     if body.over is None:
         raise fail(at, f"{symbol} does not occur in it", f"{symbol}.pt is a value of an object")
     if body.over.variable != symbol or body.over.collection != collection:
         if body.over.variable:
             raise fail(at, LATER)
-        raise fail(at, f"{body.over.collection} is a list beside the object {symbol}", f"{symbol}.pt, or an index: …[0]")
+        hint = f"{symbol}.pt, or an index: …[0]"
+        raise fail(at, f"{body.over.collection} is a list beside the object {symbol}", hint)
     return _FORMS[row.form](Call(scope, at, row, (replace(body, over=replace(body.over, variable="")),)))
 
 
-def call_row(at: Node, name: str) -> CutFunction:
+def _runner(at: Node, name: str) -> CutFunction:
     """The row of a function that stands before `v in Coll:`."""
     try:
         row = function(name)
     except CutError as error:
         raise fail(at, error.message, error.hint, function=name) from None
-    if row.form not in ("aggregate", "later"):
+    if row.form != "aggregate":
         raise fail(at, f"{name} does not run over objects", "count, any, all, sum, min, max do")
     return row
 
@@ -271,7 +269,7 @@ def _components(c: Call, arg: Typed) -> list[Typed]:
         return [names.component(c.scope, c.at, arg, member) for member in c.row.takes]
     if c.row.takes == ("phi",):
         return [arg if arg.kind == "literal" else number(arg)]
-    example = f"{c.row.name}({', '.join(('Muon[0]', 'Muon[1]')[: c.row.fewest])})"
+    example = f"{c.row.name}({', '.join(('Muon[0]', 'Muon[1]')[: min(2, c.row.most)])})"
     raise fail(arg.at, f"{c.row.name} takes objects", example)
 
 

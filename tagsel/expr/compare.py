@@ -12,6 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from tagsel.expr.nodes import INT_MAX, INT_MIN, Node
+from tagsel.expr.text import canonical
 from tagsel.expr.typed import Typed, alike, as_f64, constant, fail, make, number, settled, together, typed
 from tagsel.expr.units import UNITS
 
@@ -38,13 +39,20 @@ def compare(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
         a, b, op = b, a, MIRRORED[op]
     for part in (a, b):
         if part.kind == "condition":
-            hint = "write == between conditions as (a && b) || (!a && !b)" if op in ("==", "!=") else ""
-            raise fail(part.at, f"a condition stands beside {op}, where a value is needed", hint)
+            raise fail(part.at, f"a condition stands beside {op}, where a value is needed", _instead(at, op, part))
     a, b = (a if a.kind == "literal" else settled(a)), (b if b.kind == "literal" else settled(b))
     for kind, rule in _RULES:
         if kind in (a.kind, b.kind):
             return replace(rule(at, op, a, b, warn), over=over)
     return replace(_floats(at, op, a, b), over=over)
+
+
+def _instead(at: Node, op: str, condition: Typed) -> str:
+    """What to write where a condition is compared: `!a > 2` is `(!a) > 2`, as in C."""
+    if condition.at.op == "not" and at.op == "chain" and at.args[0] is condition.at:
+        inner = Node("chain", (condition.at.args[0], at.args[1]), at.value)
+        return canonical(Node("not", (inner,)))
+    return "(a && b) || (!a && !b) is a == b of conditions" if op in ("==", "!=") else ""
 
 
 def _cmp(at: Node, op: str, a: Typed, b: Typed) -> Typed:
@@ -53,7 +61,8 @@ def _cmp(at: Node, op: str, a: Typed, b: Typed) -> Typed:
 
 def _only_equality(at: Node, op: str, what: str) -> None:
     if op not in ("==", "!="):
-        raise fail(at, f"{what} can be compared with == and != only", "bit(word, n) tests a bit" if "word" in what else "")
+        hint = "bit(word, n) tests a bit" if "word" in what else ""
+        raise fail(at, f"{what} can be compared with == and != only", hint)
 
 
 def _texts(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
@@ -93,6 +102,9 @@ def _literals(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
     if b.kind == "literal" and a.kind != "literal":
         if a.unit is not None and b.unit is None:
             _looks_wrong(a, b, warn)
+        if a.signed and op not in ("==", "!="):
+            name = canonical(a.at)
+            warn(a.at, f"{name} carries the charge as its sign, so negative ones are small: abs({name})")
         if a.kind == "int":
             return whole(at, op, a, b)
         return _cmp(at, op, a, constant(b, a.kind, a.unit))

@@ -5,6 +5,7 @@ Invariant: every error that leaves here carries the cut and a place within it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,8 @@ _CHARACTERS = {
 }  # fmt: skip
 """What to try where a character has no place."""
 
+_LET = re.compile(r"\s*let\b")
+
 _LATER = "combinations of several objects (let, argmin, argmax) are not built yet"
 
 
@@ -48,29 +51,27 @@ def complain(error: Any, text: str) -> CutError:
     if token.type == "$END":
         return _unfinished(text, error.expected)
     place = token.start_pos
-    if text[:place].lstrip().startswith("let"):
+    if _LET.match(text):
         return CutError(_LATER, cut=text, position=place)
-    wanted = "; expected a name, a number or (" if _OPERAND <= set(error.expected) else ""
+    wanted = "; expected a name, a number or (" if set(error.expected) >= _OPERAND else ""
     message = f"{str(token)!r} has no place here{wanted}"
     return CutError(message, cut=text, position=place, length=len(token), hint=_hint(token, text))
 
 
 def _bad_character(place: int, text: str) -> CutError:
     character = text[place]
-    if character == "=" and text.lstrip().startswith("let"):
+    if character == "=" and _LET.match(text):
         return CutError(_LATER, cut=text, position=place)
     hint = _CHARACTERS.get(character, "")
-    if character == "=" and text[place - 1 : place] in ("=", "!") and place:
-        hint = f"{text[place - 1]}= " if text[place - 1] == "!" else "=="
-    shown = character if character.isprintable() else f"U+{ord(character):04X}"
-    return CutError(
-        f"{shown!r} is not part of the cut language", cut=text, position=place, hint=hint.strip()
-    )
+    if character == "=" and text[:place].endswith(("==", "!=")):
+        hint = text[place - 2 : place]
+    shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
+    return CutError(f"{shown} is not part of the cut language", cut=text, position=place, hint=hint)
 
 
 def _unfinished(text: str, expected: Iterable[str]) -> CutError:
     end = len(text.rstrip())
-    wanted = "a name, a number or (" if _OPERAND <= set(expected) else "a closing bracket"
+    wanted = "a name, a number or (" if set(expected) >= _OPERAND else "a closing bracket"
     return CutError(f"the cut ends too soon; expected {wanted}", cut=text, position=max(0, end - 1))
 
 

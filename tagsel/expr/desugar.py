@@ -6,10 +6,14 @@ Invariant: what comes out means what went in, and has no `chain` of more than tw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from tagsel.errors import CutError
-from tagsel.expr.nodes import Node
+from tagsel.expr.nodes import Node, walk
+from tagsel.expr.parse import flat
 from tagsel.expr.walk import fold
+
+LATER = "combinations of several objects (nested quantifiers, argmin, argmax, let) are not built yet"
 
 MAX_NODES = 1_000_000
 """Most nodes of a cut once its chains are written out."""
@@ -26,14 +30,22 @@ def _plain(node: Node, args: Sequence[Node]) -> Node:
     if node.op == "chain" and len(node.value) > 1:
         return _pairs(node, args)
     if node.op == "quantifier":
+        _check_variables(node)
         collections = {v: collection for names, collection in node.value[1] for v in names}
         args = (fold(args[0], lambda n, below: _variable(n, below, collections)),)
-    if node.op == "and":
-        args = [part for arg in args for part in (arg.args if arg.op == "and" else (arg,))]
-    return _same(node, args)
+    return _same(node, flat("and", args) if node.op == "and" else args)
+
+
+def _check_variables(node: Node) -> None:
+    """One variable over one collection; the tree has room for more."""
+    function, groups = node.value
+    if function in ("argmin", "argmax") or len(groups) != 1 or len(groups[0][0]) != 1:
+        raise CutError(LATER, position=node.pos, length=node.length, hint="one variable: any(m in Muon: m.pt > 20 GeV)")
 
 
 def _same(node: Node, args: Sequence[Node], op: str = "", value: object = None) -> Node:
+    if not op and all(a is b for a, b in zip(node.args, args, strict=False)) and len(args) == len(node.args):
+        return node
     return Node(op or node.op, tuple(args), value if op else node.value, pos=node.pos, length=node.length)
 
 
@@ -59,21 +71,10 @@ def _variable(node: Node, args: Sequence[Node], collections: Mapping[str, str]) 
 
 
 def check_size(tree: Node) -> None:
-    """Refuse a tree of more than `MAX_NODES`, parts that occur twice counted twice, in time that does not."""
-    sizes: dict[int, int] = {}
-    stack = [(tree, False)]
-    while stack:
-        node, ready = stack.pop()
-        if id(node) in sizes:
-            continue
-        if ready:
-            sizes[id(node)] = 1 + sum(sizes[id(a)] for a in node.args)
-            continue
-        stack.append((node, True))
-        stack.extend((a, False) for a in node.args)
-    if sizes[id(tree)] > MAX_NODES:
+    """Refuse a tree of more than `MAX_NODES`, parts that occur twice counted twice."""
+    if sum(1 for _ in islice(walk(tree), MAX_NODES + 1)) > MAX_NODES:
         raise CutError(
-            f"a cut of {sizes[id(tree)]:,} nodes once written out; the limit is {MAX_NODES:,}",
+            f"a cut of more than {MAX_NODES:,} nodes once written out",
             position=tree.pos,
             length=tree.length,
             hint="chains of comparisons inside each other double at each level",

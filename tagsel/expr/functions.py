@@ -63,12 +63,11 @@ class CutFunction:
 
 
 def _elementary(
-    name: str, text: str, bounds: Bounds | None, *, sql: str = "", argument: str = "any", result: str = "", count: int = 1
-) -> CutFunction:
-    signature = f"{name}({', '.join(('x', 'y')[:count])})" if name != "atan2" else "atan2(y, x)"
-    return CutFunction(
-        name, "elementary", signature, text, count, count, (), argument, result, name, sql, bounds
-    )
+    name: str, text: str, bounds: Bounds | None, *, sql: str = "", argument: str = "any", result: str = "",
+    arguments: str = "x",
+) -> CutFunction:  # fmt: skip
+    count, signature = len(arguments.split(", ")), f"{name}({arguments})"
+    return CutFunction(name, "elementary", signature, text, count, count, (), argument, result, name, sql, bounds)
 
 
 _ANY = (-INFINITY, INFINITY)
@@ -95,7 +94,7 @@ _ROWS = (
     ),
     _elementary(
         "atan2", "Angle in [-π, π] of the point (x, y).", None, sql="atan2({0}, {1})", argument="same", result="rad",
-        count=2,
+        arguments="y, x",
     ),
     _elementary("cosh", "Hyperbolic cosine.", Bounds(0, _ANY, (1.0, INFINITY)), sql="cosh({0})"),
     _elementary("sinh", "Hyperbolic sine.", Bounds(1), sql="sinh({0})"),
@@ -103,8 +102,8 @@ _ROWS = (
     _elementary("acosh", "Inverse of cosh; NaN below 1.", Bounds(1, (1.0, INFINITY), _POSITIVE), sql="acosh({0})"),
     _elementary("asinh", "Inverse of sinh.", Bounds(1), sql="asinh({0})"),
     _elementary("atanh", "Inverse of tanh; NaN outside [-1, 1].", Bounds(1, _UNIT, _ANY), sql="atanh({0})"),
-    _elementary("hypot", "√(x² + y²), without overflow.", None, argument="same", result="same", count=2),
-    _elementary("pow", "x to the power of y; `x ** y` is the same.", None, sql="pow({0}, {1})", count=2),
+    _elementary("hypot", "√(x² + y²), without overflow.", None, argument="same", result="same", arguments="x, y"),
+    _elementary("pow", "x to the power of y; `x ** y` is the same.", None, sql="pow({0}, {1})", arguments="x, y"),
     CutFunction(
         "mass", "object", "mass(a, b, …)", "Invariant mass of the objects together.", 1, 16, _KINEMATICS,
         result="pt", kernel="mass",
@@ -162,7 +161,7 @@ _ROWS = (
     CutFunction(
         "in_lumi", "in_lumi", 'in_lumi("file")', "True where run and luminosity block are in a good-run list."
     ),
-    CutFunction("count", "aggregate", "count(condition)", "How many objects pass; `count(Muon)` counts all; 0 of none."),
+    CutFunction("count", "aggregate", "count(condition)", "How many objects pass; `count(Muon)` is all; 0 of none."),
     CutFunction("any", "aggregate", "any(condition)", "Whether some object passes; false of none."),
     CutFunction("all", "aggregate", "all(condition)", "Whether every object passes; true of none."),
     CutFunction("sum", "aggregate", "sum(value)", "Sum over the objects, in list order; 0 of none."),

@@ -129,6 +129,8 @@ def to_f32(exact: Fraction) -> float:
     if abs(exact) > _F32_MAX:
         return float(_F32_MAX) if exact > 0 else -float(_F32_MAX)
     guess: float = struct.unpack("<f", struct.pack("<f", to_f64(exact)))[0]
+    if guess == exact:
+        return guess
     return min((_step(guess, -1), guess, _step(guess, 1)), key=lambda x: _distance(x, exact))
 
 

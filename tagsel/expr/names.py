@@ -13,9 +13,12 @@ from tagsel.expr.scope import Scope
 from tagsel.expr.typed import FULL, KINDS, RANGES, Over, Typed, fail, make, typed
 from tagsel.expr.units import UNITS, Unit, attribute_unit
 from tagsel.schema import Attribute, Collection
+from tagsel.schema.sourcefile import SIGNED
 
 PDG_MASS = {"Electron": "0.51099895", "Muon": "105.6583755", "Tau": "1776.93", "Photon": "0"}
-"""Masses in MeV of objects whose mass is not stored. Source: Particle Data Group, Review of Particle Physics 2024."""
+"""Masses in MeV of objects whose mass is not stored, by the end of the collection's name.
+
+Source: Particle Data Group, Review of Particle Physics 2024."""
 
 
 def name(scope: Scope, at: Node) -> Typed:
@@ -99,9 +102,9 @@ def component(scope: Scope, at: Node, part: Typed, member: str) -> Typed:
         found = name(scope, place)
         if found.over is not None and part.over is not None:
             found = replace(found, over=replace(found.over, variable=part.over.variable))
-    if member == "pt" and attribute_of(scope, text).description.lower().find("charge-signed") >= 0:
+    if member == "pt" and SIGNED in attribute_of(scope, text).description:
         node = make(part.at, "abs", (found.node,), None, found.kind)
-        found = replace(found, node=node, range=(0, FULL[1]))
+        found = replace(found, node=node, signed=False)
     return replace(found, at=part.at)
 
 
@@ -112,11 +115,14 @@ def attribute_of(scope: Scope, text: str) -> Attribute:
 
 
 def _unstored(scope: Scope, at: Node, part: Typed, member: str) -> Typed:
-    if member == "mass" and part.collection in PDG_MASS:
-        unit = attribute_of(scope, f"{part.collection}.pt").unit
-        return _mass(at, PDG_MASS[part.collection], attribute_unit(unit))
+    mass = next((m for kind, m in PDG_MASS.items() if part.collection.endswith(kind)), None)
+    if member == "mass" and mass is not None and f"{part.collection}.pt" in scope.names:
+        return _mass(at, mass, attribute_unit(attribute_of(scope, f"{part.collection}.pt").unit))
     known = scope.collection(part.collection)
-    hint = f"it has {', '.join(known.member_names)}" if known is not None else scope.hint(at.value)
+    if known is not None:
+        hint = f"it has {', '.join(known.member_names)}"
+    else:
+        hint = f"mt(Muon[0], {part.collection}) and deltaPhi(Muon[0], {part.collection}) need pt and phi only"
     raise fail(at, f"{part.collection} has no {member!r}", hint, name=at.value)
 
 
@@ -137,7 +143,8 @@ def _objects(collection: Collection | None) -> Over | None:
 
 def _typed(at: Node, node: Node, attribute: Attribute, over: Over | None = None) -> Typed:
     span = RANGES.get(attribute.type, FULL)
-    return typed(at, node, unit=attribute_unit(attribute.unit), over=over, span=span)
+    part = typed(at, node, unit=attribute_unit(attribute.unit), over=over, span=span)
+    return replace(part, signed=True) if SIGNED in attribute.description else part
 
 
 def _column(at: Node, a: Attribute) -> Typed:

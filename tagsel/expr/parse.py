@@ -16,7 +16,7 @@ Ops of a syntax tree (`pos` and `length` are places in the text):
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -69,49 +69,8 @@ def parse(text: str) -> Node:
     return tree
 
 
-def expand(node: Node, named: Callable[[str], str]) -> Node:
-    """The tree with every `@name` replaced by the cut that `named(name)` gives, `@names` in those too.
-
-    The nodes of a named cut take the place of its `@name`, so that a caret points into the text at hand.
-    """
-    return _expand(node, named, ())
-
-
-def _expand(node: Node, named: Callable[[str], str], inside: tuple[str, ...]) -> Node:
-    def replace(n: Node, args: Sequence[Node]) -> Node:
-        if n.op == "reference":
-            return _move(_expand(_named_tree(n, named, inside), named, (*inside, n.value)), n)
-        return n if all(a is b for a, b in zip(n.args, args, strict=True)) else _rebuilt(n, args)
-
-    return fold(node, replace)
-
-
-def _named_tree(node: Node, named: Callable[[str], str], inside: tuple[str, ...]) -> Node:
-    if node.value in inside:
-        circle = " → ".join(f"@{n}" for n in (*inside, node.value))
-        raise CutError(f"named cuts run in a circle: {circle}", position=node.pos, length=node.length)
-    text = named(node.value)
-    try:
-        return parse(text)
-    except CutError as error:
-        message = f"the named cut @{node.value} cannot be read: {error.message}"
-        raise CutError(
-            message, position=node.pos, length=node.length, hint=error.hint, name=node.value, text=text
-        ) from None
-
-
-def _move(node: Node, place: Node) -> Node:
-    """The tree with every node at the place of one."""
-    return fold(node, lambda n, args: Node(n.op, tuple(args), n.value, pos=place.pos, length=place.length))
-
-
-def _rebuilt(node: Node, args: Sequence[Node]) -> Node:
-    """The node with other args; a nested `and` or `or` is flattened, as parse does."""
-    flat = _flat(node.op, args) if node.op in ("and", "or") else tuple(args)
-    return Node(node.op, flat, node.value, pos=node.pos, length=node.length)
-
-
-def _flat(op: str, args: Sequence[Node]) -> tuple[Node, ...]:
+def flat(op: str, args: Sequence[Node]) -> tuple[Node, ...]:
+    """The args, with those of nested `op` nodes (`and` in `and`) in their place."""
     return tuple(part for arg in args for part in (arg.args if arg.op == op else (arg,)))
 
 
@@ -226,10 +185,10 @@ class _Builder:
     """One method per rule of the grammar: from its parts, tokens included, to a node."""
 
     def disjunction(self, parts: list[Any]) -> Node:
-        return _node("or", _flat("or", _nodes(parts)), None, parts)
+        return _node("or", flat("or", _nodes(parts)), None, parts)
 
     def conjunction(self, parts: list[Any]) -> Node:
-        return _node("and", _flat("and", _nodes(parts)), None, parts)
+        return _node("and", flat("and", _nodes(parts)), None, parts)
 
     def invert(self, parts: list[Any]) -> Node:
         return _node("not", _nodes(parts), None, parts)
@@ -245,8 +204,10 @@ class _Builder:
 
     def unary(self, parts: list[Any]) -> Node:
         mark, arg = parts
-        if mark == "+":
+        if mark == "+" and arg.op not in CONDITIONS:
             return _node(arg.op, arg.args, arg.value, parts)
+        if mark == "+":
+            raise _refuse("a condition has no sign", mark)
         return _node("neg" if mark == "-" else "bit_not", (arg,), None, parts)
 
     def comparison(self, parts: list[Any]) -> Node:

@@ -5,21 +5,26 @@ Invariant: `parse(canonical(tree)) == tree`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from tagsel.expr.nodes import Node
-from tagsel.expr.walk import fold
 
-Written = tuple[str, int]
-"""A piece of text and how tightly it binds."""
+Part = str | tuple[Node, int]
+"""A piece of text, or a node and how tightly it must bind where it stands."""
 
 OR, AND, BIT_OR, BIT_XOR, BIT_AND, COMPARE, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(1, 13)
 
-INFIX = {
+_INFIX = {
     "bit_or": ("|", BIT_OR), "bit_xor": ("^", BIT_XOR), "bit_and": ("&", BIT_AND),
     "shl": ("<<", SHIFT), "shr": (">>", SHIFT), "add": ("+", SUM), "sub": ("-", SUM),
     "mul": ("*", PRODUCT), "div": ("/", PRODUCT), "mod": ("%", PRODUCT),
 }  # fmt: skip
+
+_LEVELS = {
+    "or": OR, "and": AND, "chain": COMPARE, "member": COMPARE, "outsider": COMPARE, "binding": COMPARE,
+    "not": UNARY, "neg": UNARY, "bit_not": UNARY, "pow": POWER,
+} | {op: level for op, (_, level) in _INFIX.items()}  # fmt: skip
+"""How tightly each op binds; what is not here is an atom."""
 
 
 def canonical(tree: Node) -> str:
@@ -29,77 +34,96 @@ def canonical(tree: Node) -> str:
     >>> canonical(parse("(nMuon>=2) and not (HLT_mu10 or MET_pt > 1e2GeV)"))
     'nMuon >= 2 && !(HLT_mu10 || MET_pt > 100.0 GeV)'
     """
-    return fold(tree, _write)[0]
+    return write(tree)[0]
 
 
-def _write(node: Node, args: Sequence[Written]) -> Written:
-    if node.op in INFIX:
-        mark, level = INFIX[node.op]
-        return f"{_inside(args[0], level)} {mark} {_inside(args[1], level + 1)}", level
-    return _WRITERS[node.op](node, args)
+def write(tree: Node) -> tuple[str, Node]:
+    """The canonical text, and the tree with its places in that text; parentheses belong to what they enclose."""
+    pieces: list[str] = []
+    done: list[Node] = []
+    at = 0
+    todo: list[tuple[Node, int] | Part] = [(tree, OR)]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, str):
+            pieces.append(part)
+            at += len(part)
+        elif part[1] >= 0:
+            node, least = part
+            inner = [*_parts(node)]
+            if _LEVELS.get(node.op, ATOM) < least:
+                inner = ["(", *inner, ")"]
+            todo.append((node, -1 - at))
+            todo.extend(reversed(inner))
+        else:
+            node, start = part[0], -1 - part[1]
+            count = len(node.args)
+            args = tuple(done[len(done) - count :])
+            del done[len(done) - count :]
+            done.append(Node(node.op, args, node.value, pos=start, length=at - start))
+    return "".join(pieces), done[0]
 
 
-def _inside(written: Written, least: int) -> str:
-    """The text, in parentheses where it binds less tightly than its place asks."""
-    text, level = written
-    return text if level >= least else f"({text})"
+def _parts(node: Node) -> Iterable[Part]:
+    if node.op in _INFIX:
+        mark, level = _INFIX[node.op]
+        return (node.args[0], level), f" {mark} ", (node.args[1], level + 1)
+    return _WRITERS[node.op](node)
 
 
-def _joined(mark: str, level: int) -> Callable[[Node, Sequence[Written]], Written]:
-    return lambda node, args: (mark.join(_inside(a, level + 1) for a in args), level)
+def _joined(items: Iterable[Part], mark: str) -> list[Part]:
+    parts: list[Part] = []
+    for item in items:
+        parts += (mark, item) if parts else (item,)
+    return parts
 
 
-def _prefix(mark: str) -> Callable[[Node, Sequence[Written]], Written]:
-    return lambda node, args: (mark + _inside(args[0], UNARY), UNARY)
+def _chain(node: Node) -> list[Part]:
+    parts: list[Part] = [(node.args[0], SHIFT)]
+    for mark, arg in zip(node.value, node.args[1:], strict=True):
+        parts += (f" {mark} ", (arg, SHIFT))
+    return parts
 
 
-def _power(node: Node, args: Sequence[Written]) -> Written:
-    return f"{_inside(args[0], ATOM)} ** {_inside(args[1], UNARY)}", POWER
+def _membership(word: str) -> Callable[[Node], Iterable[Part]]:
+    return lambda node: [
+        (node.args[0], SHIFT), f" {word} (", *_joined([(a, SHIFT) for a in node.args[1:]], ", "), ")"
+    ]  # fmt: skip
 
 
-def _chain(node: Node, args: Sequence[Written]) -> Written:
-    first, *rest = (_inside(a, SHIFT) for a in args)
-    pairs = (f" {mark} {text}" for mark, text in zip(node.value, rest, strict=True))
-    return first + "".join(pairs), COMPARE
+def _call(node: Node) -> list[Part]:
+    return [f"{node.value}(", *_joined([(a, OR) for a in node.args], ", "), ")"]
 
 
-def _membership(word: str) -> Callable[[Node, Sequence[Written]], Written]:
-    def write(node: Node, args: Sequence[Written]) -> Written:
-        first, *rest = (_inside(a, SHIFT) for a in args)
-        return f"{first} {word} ({', '.join(rest)})", COMPARE
-
-    return write
-
-
-def _quantifier(node: Node, args: Sequence[Written]) -> Written:
+def _quantifier(node: Node) -> list[Part]:
     function, groups = node.value
     heads = ", ".join(f"{', '.join(names)} in {collection}" for names, collection in groups)
-    return f"{function}({heads}: {args[0][0]})", ATOM
+    return [f"{function}({heads}: ", (node.args[0], OR), ")"]
 
 
-def _string(node: Node, args: Sequence[Written]) -> Written:
+def _string(node: Node) -> list[Part]:
     quote = "'" if '"' in node.value else '"'
-    return f"{quote}{node.value}{quote}", ATOM
+    return [f"{quote}{node.value}{quote}"]
 
 
-_WRITERS: Mapping[str, Callable[[Node, Sequence[Written]], Written]] = {
-    "or": _joined(" || ", OR),
-    "and": _joined(" && ", AND),
-    "not": _prefix("!"),
-    "neg": _prefix("-"),
-    "bit_not": _prefix("~"),
-    "pow": _power,
+_WRITERS: Mapping[str, Callable[[Node], Iterable[Part]]] = {
+    "or": lambda node: _joined([(a, OR + 1) for a in node.args], " || "),
+    "and": lambda node: _joined([(a, AND + 1) for a in node.args], " && "),
+    "not": lambda node: ("!", (node.args[0], UNARY)),
+    "neg": lambda node: ("-", (node.args[0], UNARY)),
+    "bit_not": lambda node: ("~", (node.args[0], UNARY)),
+    "pow": lambda node: ((node.args[0], ATOM), " ** ", (node.args[1], UNARY)),
     "chain": _chain,
     "member": _membership("in"),
     "outsider": _membership("not in"),
     "quantifier": _quantifier,
-    "call": lambda node, args: (f"{node.value}({', '.join(text for text, _ in args)})", ATOM),
-    "index": lambda node, args: (f"{args[0][0]}[{node.value}]", ATOM),
-    "name": lambda node, args: (node.value, ATOM),
-    "reference": lambda node, args: (f"@{node.value}", ATOM),
+    "call": _call,
+    "index": lambda node: ((node.args[0], ATOM), f"[{node.value}]"),
+    "name": lambda node: (node.value,),
+    "variable": lambda node: (".".join(filter(None, (node.value[0], node.value[2]))),),
+    "reference": lambda node: (f"@{node.value}",),
     "string": _string,
-    "boolean": lambda node, args: ("true" if node.value else "false", ATOM),
-    "number": lambda node, args: (node.value.text(), ATOM),
-    "variable": lambda node, args: (".".join(filter(None, (node.value[0], node.value[2]))), ATOM),
-    "binding": lambda node, args: (f"{args[0][0]} in {node.value}", COMPARE),
+    "boolean": lambda node: ("true" if node.value else "false",),
+    "number": lambda node: (node.value.text(),),
+    "binding": lambda node: ((node.args[0], SHIFT), f" in {node.value}"),
 }

@@ -37,7 +37,7 @@ KINDS = {
 
 WORDS = {
     "bool": "true or false", "int": "a whole number", "f32": "a number", "f64": "a number", "word": "a 64-bit word",
-    "str": "a text", "literal": "a number", "object": "an object", "condition": "a condition",
+    "str": "a text", "literal": "a number",
 }  # fmt: skip
 """Kinds in words."""
 
@@ -57,7 +57,8 @@ class Typed:
     """A bound piece of a cut.
 
     `at` is its syntax node. `kind` is the node's, "condition" for a boolean op, "literal" for a number whose type is
-    still open (`exact` holds it), "object" for `Muon[0]`, `Muon` or `MET` (`index` -1: not indexed).
+    still open (`exact` holds it), "object" for `Muon[0]`, `Muon` or `MET` (`index` -1: not indexed). `signed`: a
+    momentum that is stored with the sign of the charge.
     """
 
     at: Node
@@ -70,6 +71,7 @@ class Typed:
     integer: bool = False
     collection: str = ""
     index: int = -1
+    signed: bool = False
 
 
 def fail(at: Node, message: str, hint: str = "", **fields: Any) -> CutError:
@@ -118,7 +120,8 @@ def _two_objects(at: Node, a: Over, b: Over) -> CutError:
         return fail(at, f"members of {a.collection} have {a.slots} and {b.slots} slots", "index them: x[0]")
     if a.collection == b.collection and not (a.variable and b.variable):
         variable = a.variable or b.variable
-        return fail(at, f"{a.collection} is a list beside its object {variable}", f"{variable}.pt, or {a.collection}.pt[0]")
+        hint = f"{variable}.pt, or {a.collection}.pt[0]"
+        return fail(at, f"{a.collection} is a list beside its object {variable}", hint)
     return fail(
         at,
         f"{a.variable or a.collection} and {b.variable or b.collection}: combinations of several objects are not "
@@ -152,7 +155,9 @@ def settled(part: Typed) -> Typed:
         return constant(part, "int" if part.integer else "f64")
     if part.kind == "condition":
         raise fail(
-            part.at, "a condition stands where a number is needed", "join conditions with && and ||; count(…) counts objects"
+            part.at,
+            "a condition stands where a number is needed",
+            "join conditions with && and ||; count(…) counts objects",
         )
     if part.kind == "object":
         name = part.collection if part.index < 0 else f"{part.collection}[{part.index}]"
@@ -205,7 +210,8 @@ def alike(at: Node, a: Typed, b: Typed) -> tuple[Typed, Typed]:
     if a.unit is None or b.unit is None:
         for part, other in ((a, b), (b, a)):
             if part.unit is not None and part.kind == "literal" and other.unit is None and other.kind != "literal":
-                raise fail(part.at, f"{_words(other)} has no unit, the number has: {part.unit.symbol}", "a bare number")
+                message = f"{_words(other)} has no unit, the number has: {part.unit.symbol}"
+                raise fail(part.at, message, "a bare number")
         return a, b
     if not a.unit.same(b.unit):
         raise fail(at, f"{a.unit.describe()} against {b.unit.describe()}", "bring both to one unit")
@@ -230,6 +236,5 @@ def as_condition(part: Typed) -> Typed:
         raise fail(part.at, f"{part.collection} is an object, not a condition", f"count({part.collection}) >= 1")
     fix = {"literal": "true, or false", "word": "bit(word, n), or (word & mask) != 0", "str": 'name == "…"'}
     subject = part.at.value if part.at.op == "name" else "…"
-    raise fail(
-        part.at, f"{WORDS[part.kind]} stands where a condition is needed", fix.get(part.kind, f"compare it: {subject} > 0")
-    )
+    hint = fix.get(part.kind, f"compare it: {subject} > 0")
+    raise fail(part.at, f"{WORDS[part.kind]} stands where a condition is needed", hint)

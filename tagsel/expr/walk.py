@@ -54,14 +54,15 @@ def fold(node: Node, combine: Callable[[Node, Sequence[T]], T]) -> T:
     >>> fold(Node("and", (Node("const"), Node("const"))), lambda node, below: 1 + sum(below))
     3
     """
-    waiting: list[tuple[Node, list[T]]] = [(node, [])]
-    while True:
-        top, results = waiting[-1]
-        if len(results) < len(top.args):
-            waiting.append((top.args[len(results)], []))
-            continue
-        waiting.pop()
-        result = combine(top, results)
-        if not waiting:
-            return result
-        waiting[-1][1].append(result)
+    order, stack = [], [node]
+    while stack:
+        top = stack.pop()
+        order.append(top)
+        stack.extend(top.args)
+    done: list[T] = []
+    for n in reversed(order):  # right to left and parents first, reversed: left to right and arguments first
+        below = len(done) - len(n.args)
+        results = done[below:]
+        del done[below:]
+        done.append(combine(n, results))
+    return done[0]
