@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from tagsel.errors import EventListError, did_you_mean
 from tagsel.events.identity import (
+    Groups,
     check_lumis,
     data_digest,
     identity_groups,
-    set_rows,
     simulation_digest,
 )
 from tagsel.events.ledger import Ledger
@@ -134,8 +134,8 @@ class EventList:
         rises = (guid[1:] > guid[:-1]) | ((guid[1:] == guid[:-1]) & (entry[1:] > entry[:-1]))
         if bool(rises.all()):  # as a selection gives them: strictly in order, so no ties either
             return self
-        order, _ = identity_groups([guid, entry], ties)
-        return self._rows(order, self.ledger, self.provenance)
+        groups = identity_groups([guid, entry], ties)
+        return self._rows(groups.order, self.ledger, self.provenance)
 
     def _rows(self, rows: Array, ledger: Ledger | None, provenance: Mapping[str, object]) -> EventList:
         """The given rows, in the given order."""
@@ -239,21 +239,20 @@ class EventList:
 
     def _combine(self, other: EventList, name: str, rule: Rule) -> EventList:
         """Identities for which `rule(in self, in other)` is true, each once, by the row that knows most."""
-        both = self._join(other)
-        rows = set_rows(both._identity(), both._preference(), len(self), rule)
+        both, groups = self._join(other)
+        rows = groups.order[groups.starts[rule(*groups.sides(len(self)))]]
         return both._rows(rows, None, self._derived(name, self, other))._ordered()
 
     def overlap(self, other: EventList) -> Overlap:
         """The sizes that the algebra of two lists would have, without building a list."""
-        both = self._join(other)
-        in_both, left_only, either = (
-            set_rows(both._identity(), [], len(self), rule).size
-            for rule in (np.logical_and, np.greater, np.logical_or)
-        )
-        return Overlap(left_only, in_both, either - in_both - left_only)
+        left, right = self._join(other)[1].sides(len(self))
+        return Overlap(int((left & ~right).sum()), int((left & right).sum()), int((right & ~left).sum()))
 
-    def _join(self, other: EventList) -> EventList:
-        """The rows of this list, then those of `other`; EventListError for data with simulation."""
+    def _join(self, other: EventList) -> tuple[EventList, Groups]:
+        """The rows of this list, then those of `other`, and their identities.
+
+        EventListError for data with simulation, and for data that disagree on luminosity blocks.
+        """
         if (self.sample is None) != (other.sample is None):
             raise EventListError(
                 "one list is data, the other simulation: their identities cannot be compared",
@@ -273,9 +272,10 @@ class EventList:
             {stage: left.join(right) for stage, (left, right) in pairs.items()},
             self.sample.join(other.sample) if self.sample is not None and other.sample is not None else None,
         )
+        groups = identity_groups(both._identity(), both._preference())
         if both.sample is None:
-            check_lumis(both.run, both.lumi, both.event)
-        return both
+            check_lumis(groups, both.run, both.lumi, both.event)
+        return both, groups
 
     def _identity(self) -> list[npt.NDArray[np.integer]]:
         """The columns that make two events the same, major first."""

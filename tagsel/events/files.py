@@ -6,23 +6,32 @@ Invariant: an error names the file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from tagsel.aside import aside
 from tagsel.errors import EventListError, did_you_mean
 from tagsel.events.assemble import KNOWN, from_columns
 from tagsel.events.eventlist import EventList
 from tagsel.events.forms import WRITERS, parse_json, parse_text
-from tagsel.events.parquet import read_parquet
+from tagsel.events.parquet import from_stream, read_parquet
 
 PARQUET = "parquet"
 
 
-def read_events(path: Path | str) -> EventList:
+class ArrowStream(Protocol):
+    """What polars, pyarrow, DuckDB and others hand out as a table."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+def read_events(path: Path | str | ArrowStream) -> EventList:
     """The event list in a file: `.events` or other Parquet, JSON, or any of the text forms, by its content.
 
+    A table of another library (anything with an Arrow stream) is taken too, by its columns' names.
     EventListError, naming the file (and the line), for one that is missing, damaged or holds anything else.
     """
+    if not isinstance(path, Path | str):
+        return from_columns(from_stream(path, KNOWN), None)
     try:
         with Path(path).open("rb") as file:
             magic = file.read(4)

@@ -8,7 +8,8 @@ that come in.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -80,10 +81,24 @@ def simulation_digest(sample: Names, run: Ints, lumi: Ints, event: Ints, aod: Re
     return state.hexdigest()
 
 
-def identity_groups(columns: Sequence[Ints], preference: Sequence[Ints]) -> tuple[Longs, Longs]:
-    """Rows ordered by identity, the preferred first in each: (order, starts of the identities in it).
+class Groups(NamedTuple):
+    """Rows in identity order: `order` (n,), and where in it each identity starts, `starts` (n_identities,).
+    """
 
-    `columns` are the identity, `preference` decides among the rows of one identity (lowest first).
+    order: Longs
+    starts: Longs
+
+    def sides(self, left: int) -> tuple[Mask, Mask]:
+        """For each identity, whether it has rows below `left` (the left list's) and rows from there on."""
+        from_left = self.order < left
+        if not self.starts.size:
+            return from_left, from_left
+        return np.logical_or.reduceat(from_left, self.starts), np.logical_or.reduceat(~from_left, self.starts)
+
+
+def identity_groups(columns: Sequence[Ints], preference: Sequence[Ints] = ()) -> Groups:
+    """Rows by identity (`columns`); the rows of one identity by `preference`, lowest first, then as they
+    came.
     """
     key = pack(columns)
     order = np.lexsort(columns[::-1]) if key is None else np.argsort(key, kind="stable")
@@ -93,46 +108,26 @@ def identity_groups(columns: Sequence[Ints], preference: Sequence[Ints]) -> tupl
         ordered = column[order]
         fresh[1:] |= ordered[1:] != ordered[:-1]
     starts = np.flatnonzero(fresh)
-    if starts.size < order.size:  # only rows that share an identity need the preference looked at
+    if preference and starts.size < order.size:  # only rows that share an identity need it looked at
         group = np.cumsum(fresh)
         shared = np.flatnonzero(np.bincount(group)[group] > 1)
         rows = order[shared]
-        ranked = np.lexsort((*(p[rows] for p in preference[::-1]), group[shared]))
-        order[shared] = rows[ranked]
-    return order, starts
+        ranked = order_of([group[shared], *(p[rows] for p in preference)])
+        if ranked is not None:
+            order[shared] = rows[ranked]
+    return Groups(order, starts)
 
 
-def set_rows(
-    columns: Sequence[Ints],
-    preference: Sequence[Ints],
-    left: int,
-    rule: Callable[[Mask, Mask], Mask],
-) -> Longs:
-    """Rows of two joined lists (the first `left` are the left one's) that `rule(in left, in right)` takes.
-
-    Each identity appears once, by its preferred row.
-    """
-    order, starts = identity_groups(columns, preference)
-    if not order.size:
-        return order
-    from_left = order < left
-    in_left = np.logical_or.reduceat(from_left, starts)
-    in_right = np.logical_or.reduceat(~from_left, starts)
-    return order[starts[rule(in_left, in_right)]]
-
-
-def check_lumis(run: Ints, lumi: Ints, event: Ints) -> None:
+def check_lumis(groups: Groups, run: Ints, lumi: Ints, event: Ints) -> None:
     """EventListError where one (run, event) of data is in two known luminosity blocks."""
-    known = np.flatnonzero(lumi != UNKNOWN)
-    order, starts = identity_groups([run[known], event[known]], [lumi[known]])
-    if starts.size == order.size:
+    if groups.starts.size == groups.order.size:
         return
-    rows = known[order]
-    low = np.minimum.reduceat(lumi[rows], starts)
-    high = np.maximum.reduceat(lumi[rows], starts)
-    clash = np.flatnonzero(low != high)
+    blocks = lumi[groups.order]
+    high = np.maximum.reduceat(blocks, groups.starts)
+    low = np.minimum.reduceat(np.where(blocks == UNKNOWN, np.iinfo(blocks.dtype).max, blocks), groups.starts)
+    clash = np.flatnonzero(low < high)
     if clash.size:
-        first = rows[starts[clash[0]]]
+        first = groups.order[groups.starts[clash[0]]]
         raise EventListError(
             f"run {run[first]}, event {event[first]} is in luminosity block {low[clash[0]]} and in "
             f"{high[clash[0]]} ({clash.size} such events)",

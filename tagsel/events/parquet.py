@@ -146,6 +146,15 @@ def from_table(table: pa.Table, names: Sequence[str], where: str) -> Columns:
     return columns
 
 
+def from_stream(stream: object, known: Collection[str]) -> Columns:
+    """The `known` columns of anything with an Arrow stream."""
+    import pyarrow as pa
+
+    table = pa.table(stream)
+    names = [name for name in table.column_names if name in known]
+    return from_table(table.select(names), names, "table")
+
+
 def _is_text(kind: pa.DataType) -> bool:
     import pyarrow as pa
 

@@ -27,18 +27,14 @@ GUIDS = ("0000000A-AAAA-BBBB-CCCC-000000000001", "0000000B-AAAA-BBBB-CCCC-000000
 TEXT_FORMS = sorted(FORMS)
 
 rows = st.lists(
-    st.tuples(
-        st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1), st.integers(0, 1)
-    ),
+    st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1), st.integers(0, 1)),
     unique_by=lambda row: (row[0], row[2]),
     max_size=8,
 )
 
 
 def made(values: list[tuple[int, int, int, int]], **more: object) -> EventList:
-    run, lumi, event, file = (
-        np.array(c, np.int64) for c in (zip(*values, strict=True) if values else ((),) * 4)
-    )
+    run, lumi, event, file = (np.array(c, np.int64) for c in (zip(*values, strict=True) if values else ((),) * 4))
     return EventList.from_arrays(run, lumi, event, file, GUIDS, np.arange(len(values)), **more)  # type: ignore[arg-type]
 
 
@@ -52,9 +48,7 @@ def sample() -> EventList:
 
 
 def simulated() -> EventList:
-    return EventList.from_arrays(
-        [1, 1], [1, 1], [5, 5], [0, 0], GUIDS[:1], [0, 1], simulation=True, sample="mc.zmumu"
-    )
+    return EventList.from_arrays([1, 1], [1, 1], [5, 5], [0, 0], GUIDS[:1], [0, 1], simulation=True, sample="mc.zmumu")
 
 
 # -- the .events file
@@ -89,9 +83,7 @@ def test_feature_101_the_same_list_has_the_same_bytes(tmp_path: Path) -> None:
     for name, order in (("a", values), ("b", ordered)):
         run, lumi, event, file = (np.array(c, np.int64) for c in zip(*order, strict=True))
         entry = run * 500 + event
-        EventList.from_arrays(run, lumi, event, file, GUIDS, entry, provenance={"cut": "true"}).save(
-            tmp_path / name
-        )
+        EventList.from_arrays(run, lumi, event, file, GUIDS, entry, provenance={"cut": "true"}).save(tmp_path / name)
     script = "import sys; from tagsel.events import read_events; read_events(sys.argv[1]).save(sys.argv[2])"
     subprocess.run([sys.executable, "-c", script, tmp_path / "a", tmp_path / "c"], check=True)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
@@ -179,9 +171,7 @@ def test_feature_46_text_is_read_back(values: list[tuple[int, int, int, int]], f
     back = parse_text(held.getvalue().encode())
     assert back == events
     kept = FORMS[form].fields
-    assert {tuple(getattr(e, f) for f in kept) for e in back} == {
-        tuple(getattr(e, f) for f in kept) for e in events
-    }
+    assert {tuple(getattr(e, f) for f in kept) for e in back} == {tuple(getattr(e, f) for f in kept) for e in events}
     assert [line.split(FORMS[form].separator)[0] for line in held.getvalue().splitlines()] == [
         str(e.run) for e in events
     ], "no header, the list's order"
@@ -332,6 +322,15 @@ def test_feature_97_arrow_without_a_copy() -> None:
         assert data is not None
         assert data.address == array.ctypes.data
     assert table["guid"].to_pylist() == [e.guid for e in events]
+
+
+def test_feature_46_tables_of_other_libraries() -> None:
+    events = sample()
+    assert list(read_events(pl.DataFrame(events))) == list(events)
+    assert list(read_events(pa.table(events).slice(1))) == list(events)[1:]
+    assert [e.event for e in read_events(pl.DataFrame({"runNumber": [1], "eventNumber": [5], "pt": [0.5]}))] == [5]
+    with pytest.raises(EventListError, match="no column run"):
+        read_events(pl.DataFrame({"event": [5]}))
 
 
 def test_feature_97_polars_and_duckdb_read_it() -> None:

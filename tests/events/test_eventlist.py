@@ -31,9 +31,7 @@ def data_list(pairs: list[tuple[int, int]], known: bool = True) -> EventList:
         return EventList.from_arrays(np.array(run, int), np.array(lumi, int), np.array(event, int))
     codes = [(r + e) % 4 for r, e in pairs]
     entries = [e % 1000 for _, e in pairs]
-    return EventList.from_arrays(
-        np.array(run, int), np.array(lumi, int), np.array(event, int), codes, GUIDS, entries
-    )
+    return EventList.from_arrays(np.array(run, int), np.array(lumi, int), np.array(event, int), codes, GUIDS, entries)
 
 
 def simulated(rows: list[Row], sample: str = "mc.zmumu") -> EventList:
@@ -50,9 +48,7 @@ def ids(events: EventList) -> set[tuple[int, int]]:
 
 
 @given(st.lists(identities, unique=True), st.randoms(use_true_random=False))
-def test_feature_48_one_order_however_the_events_come(
-    pairs: list[tuple[int, int]], rng: random.Random
-) -> None:
+def test_feature_48_one_order_however_the_events_come(pairs: list[tuple[int, int]], rng: random.Random) -> None:
     shuffled = rng.sample(pairs, len(pairs))
     a, b = data_list(pairs), data_list(shuffled)
     assert list(a) == list(b)
@@ -92,9 +88,7 @@ def test_a_list_does_not_change() -> None:
 
 def test_stages_beside_the_aod() -> None:
     raw = Reference.of([1, 0], GUIDS[:2], [4, 9])
-    events = EventList.from_arrays(
-        [7, 7], [1, 1], [10, 11], [0, 0], GUIDS[:1], [1, 0], references={"raw": raw}
-    )
+    events = EventList.from_arrays([7, 7], [1, 1], [10, 11], [0, 0], GUIDS[:1], [1, 0], references={"raw": raw})
     assert [(g, e.tolist()) for g, e in events.files("raw")] == [(GUIDS[0], [9]), (GUIDS[1], [4])]
     assert events.stage("raw").entry.tolist() == [9, 4], "ordered with the list"
     with pytest.raises(EventListError, match="no references to stage 'esd'"):
@@ -168,9 +162,7 @@ def test_what_is_known_of_an_event_is_kept(pairs: list[tuple[int, int]]) -> None
 def test_an_event_in_two_streams_is_one_event() -> None:
     minbias = EventList.from_arrays([7], [1], [10], [0], [GUIDS[2]], [5])
     muon = EventList.from_arrays([7], [1], [10], [0], [GUIDS[1]], [8])
-    assert list(minbias | muon) == list(muon & minbias) == [(7, 1, 10, GUIDS[1], 8)], (
-        "the first by (GUID, entry)"
-    )
+    assert list(minbias | muon) == list(muon & minbias) == [(7, 1, 10, GUIDS[1], 8)], "the first by (GUID, entry)"
     assert len(minbias - muon) == len(minbias ^ muon) == 0
 
 
@@ -243,9 +235,7 @@ def test_fault_25_feature_72_no_events_everywhere() -> None:
 
 def test_feature_44_digest_of_data_by_hand() -> None:
     """The test vector of docs/event-lists.md: title, then 12 bytes an event, ordered by (run, event)."""
-    events = EventList.from_arrays(
-        [315267, 315267, 7], [93, 93, 1], [197818706, 5, BIG], [0, 0, 1], GUIDS, [3, 1, 2]
-    )
+    events = EventList.from_arrays([315267, 315267, 7], [93, 93, 1], [197818706, 5, BIG], [0, 0, 1], GUIDS, [3, 1, 2])
     rows = [(7, BIG), (315267, 5), (315267, 197818706)]
     content = b"tagsel.events.1 data\n" + b"".join(struct.pack("<iq", *row) for row in rows)
     assert events.digest == hashlib.sha256(content).hexdigest()

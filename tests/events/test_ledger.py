@@ -24,9 +24,7 @@ def test_ledgers_add_up(left: list[int], right: list[int]) -> None:
 def test_a_selection_ledger_that_does_not_close() -> None:
     ledger = Ledger(accepted=17, rejected=20, masked=2, duplicate=1)  # 17 + 20 + 2 + 1 = 40
     ledger.check(40)
-    with pytest.raises(
-        EventListError, match="does not close: 41 rows in the dataset, 40 accounted for"
-    ) as caught:
+    with pytest.raises(EventListError, match="does not close: 41 rows in the dataset, 40 accounted for") as caught:
         ledger.check(41)
     assert caught.value.fields["ledger"] == {
         "accepted": 17, "rejected": 20, "masked": 2, "duplicate": 1, "unreadable": 0
