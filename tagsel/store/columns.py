@@ -8,6 +8,7 @@ caller unverified, unless the file was written by another program without CRCs.
 
 from __future__ import annotations
 
+import resource
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -37,7 +38,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """The NumPy type in which values of an attribute type are handed out; words of bits are unsigned."""
 
-_OPEN_MAPS = 128  # each map holds a file descriptor
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+_OPEN_MAPS = min(max(_FILES // 3, 16), 4096) if _FILES > 0 else 4096  # each map holds a file descriptor
 Identity = tuple[
     str, int, int, int
 ]

@@ -67,6 +67,8 @@ def create(folder: Path, schema: Schema) -> State:
             raise StoreError(
                 f"there is a dataset in {folder} already", hint="open it, or choose another folder"
             )
+        for number in log.manifests(folder):  # of a dataset that was here before
+            _forget(folder, number)
         commits = log.commits_folder(folder)
         columns = disk.write_document(commits, schema.to_json())
         record = {"format": log.FORMAT, "op": "create", "schema": columns, "nonce": uuid.uuid4().hex}
@@ -182,5 +184,9 @@ def _prune(folder: Path, newest: int) -> None:
     keep = pins.read(folder)
     for number in log.manifests(folder):
         if number <= newest - _KEPT and number not in keep:
-            log.manifest_path(folder, number).unlink(missing_ok=True)
-            duplicates_path(folder, number).unlink(missing_ok=True)
+            _forget(folder, number)
+
+
+def _forget(folder: Path, number: int) -> None:
+    log.manifest_path(folder, number).unlink(missing_ok=True)
+    duplicates_path(folder, number).unlink(missing_ok=True)

@@ -12,7 +12,8 @@ the marks that a look at all rows at once gives.
 from __future__ import annotations
 
 import contextlib
-import io
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ _MIX = np.uint64(
     0x9E37_79B9_7F4A_7C15
 )  # spreads runs over 64 bits; where hashes are equal the keys are compared
 _AT_ONCE = 4_000_000  # keys looked at together: bounds the memory
+_MAGIC = b"TAGSELD1"
+_HEAD = struct.Struct("<8sI4x")
 NONE = np.zeros(0, np.int64)
 
 
@@ -88,20 +91,22 @@ class Marks:
 
 
 def load(path: Path) -> Array | None:
-    """The marks in a file; None when it is absent or unreadable."""
+    """The marks in a file; None when it is absent or damaged."""
     try:
-        rows: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        data = path.read_bytes()
+    except OSError:
         return None
-    return rows if rows.dtype == np.int64 and rows.ndim == 1 else None
+    body = data[_HEAD.size :]
+    if len(data) < _HEAD.size or _HEAD.unpack_from(data) != (_MAGIC, zlib.crc32(body)) or len(body) % 8:
+        return None
+    return np.frombuffer(body, "<i8")
 
 
 def save(path: Path, rows: Array) -> None:
     """Keep marks; a disk that cannot take them is no error, since they can be made again."""
-    buffer = io.BytesIO()
-    np.save(buffer, rows)
+    body = rows.astype("<i8").tobytes()
     with contextlib.suppress(OSError):
-        disk.write_file(path, buffer.getvalue())
+        disk.write_file(path, _HEAD.pack(_MAGIC, zlib.crc32(body)) + body)
 
 
 def extend(marked: Array, old: Sequence[Rows], new: Sequence[Rows]) -> Array:

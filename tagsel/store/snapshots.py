@@ -18,6 +18,7 @@ from tagsel.store.duplicates import Marks
 from tagsel.store.layout import Source
 from tagsel.store.log import State, commits_folder
 from tagsel.store.parts import Part
+from tagsel.store.zones import Kind
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,15 @@ class Snapshot:
         """Its parts in order."""
         marks = Marks(duplicates_path(self.folder, self.number))
         types = {a.column: (a.type, a.is_list) for a in self.schema}
-        kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        known: dict[str, tuple[dict[str, Kind], frozenset[str]]] = {}
         made, row = [], 0
         for p in self.state.parts:
-            if p.columns not in kinds:
-                kinds[p.columns] = {c: types[c] for c in self._document(p.columns)}
-            of = kinds[p.columns]
-            part = Part(
-                p.name, self.folder / p.name, p.rows, p.bytes, p.groups, frozenset(of), row, of, marks
-            )
-            made.append(part)
+            if p.columns not in known:
+                listed = self._document(p.columns)
+                known[p.columns] = {c: types[c] for c in listed}, frozenset(listed)
+            kinds, columns = known[p.columns]
+            path = self.folder / p.name
+            made.append(Part(p.name, path, p.rows, p.bytes, p.groups, columns, row, kinds, marks))
             row += p.rows
         marks.parts = tuple(made)
         return marks.parts
@@ -104,4 +104,4 @@ class Snapshot:
 
 def duplicates_path(folder: Path, number: int) -> Path:
     """Where the duplicate marks of a snapshot lie."""
-    return folder / "_tagsel" / f"duplicates-{number}.npy"
+    return folder / "_tagsel" / f"duplicates-{number}.rows"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -46,7 +47,7 @@ class Zone:
     """Bounds of a column, one value a row group; of a list, over all its values together.
 
     `min` and `max` are in the column's type (booleans: uint8 0 or 1; words of bits: unsigned) and leave NaN
-    out; where `n - nan_count` is 0 there is no value and they mean nothing. `nan_count` is -1 where
+    out; where `values - nan_count` is 0 there is no value and they mean nothing. `nan_count` is -1 where
     unknown. `ored` and `anded` are the union and intersection of words of bits (None for other types). `n`
     counts values, int64.
     """
@@ -54,7 +55,7 @@ class Zone:
     min: Array
     max: Array
     nan_count: Array
-    n: Array
+    values: Array
     ored: Array | None = None
     anded: Array | None = None
 
@@ -65,7 +66,7 @@ def sidecar_path(part: Path) -> Path:
 
 
 class Sidecar:
-    """One part's sidecar, read piece by piece; `data` holds all of it where the file could not be written."""
+    """One part's sidecar, read piece by piece; `data` is all of it where the file could not be written."""
 
     def __init__(self, path: Path, groups: int, data: bytes | None = None) -> None:
         self.path = path
@@ -85,9 +86,11 @@ class Sidecar:
         if self._data is not None:
             data = self._data[offset : offset + size]
         else:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(offset)
-                data = file.read(size)
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                data = os.pread(descriptor, size, offset)
+            finally:
+                os.close(descriptor)
         if len(data) != size:
             raise ValueError("the sidecar is too short")
         return data

@@ -163,7 +163,7 @@ def bounds_oracle(values: list) -> tuple[int, list]:
 
 
 @given(tables())
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_fault_06_any_values_read_back_and_zones_are_their_bounds(
     maker: ModuleType, tmp_path_factory: pytest.TempPathFactory, drawn: tuple
 ) -> None:
