@@ -59,6 +59,9 @@ class Failure:
     path: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Ingested:
@@ -137,7 +140,7 @@ def ingest(
         written = [w for w in written if w.path not in {f.path for f in failed_here}]
     if table is None:
         _sweep(folder)
-        reasons = "; ".join(f"{f.path}: {f.reason}" for f in failed)
+        reasons = "; ".join(f.reason if f.path in f.reason else str(f) for f in failed)
         raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
     snapshot = table.snapshot()
     register(catalog, dataset, snapshot, facts, site=site, pointed=pointed)

@@ -70,10 +70,13 @@ class Scalar:
 
     def make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         values = chunk.arrays[self.column]
         if self.attribute.type == "string":
-            return [strings(values)]
+            texts = strings(values)
+            # GUIDs compare equal however a file spells them.
+            return [pc.utf8_upper(texts) if self.attribute.role == "reference" else texts]
         place = chunk.place(self.column)
         if self.attribute.role == "id":
             fitted = fit_id(values, self.attribute.name, self.attribute.type, place)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tagsel.errors import IngestError, did_you_mean
 from tagsel.ingest.columns import Columns
 from tagsel.ingest.makers import Chunk, Maker, Pointer, RowNumber, Same, Scalar
-from tagsel.schema import IDS, NO_MENU, Menu, Schema, SourceSchema, base_attributes, reference_attributes
+from tagsel.schema import IDS, NO_MENU, STAGES, Menu, Schema, SourceSchema, base_attributes, reference_attributes
 from tagsel.store import arrow_schema
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _id_hint(name: str, columns: Columns) -> str:
 
 def _references(source: SourceSchema, columns: Columns, guid: str, own: bool) -> list[Maker]:
     makers: list[Maker] = []
-    for stage in dict.fromkeys(("aod", *source.references)):
+    for stage in STAGES:
         file, entry = reference_attributes(stage)
         token = columns.first(source.references.get(stage, ()))
         stored = columns.first([file.name]), columns.first([entry.name])

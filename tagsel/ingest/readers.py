@@ -95,6 +95,12 @@ class ParquetReader:
                 yield Chunk(self.path, start, batch.num_rows, arrays)
                 start += batch.num_rows
 
+    def arrays(self, columns: Sequence[str], start: int, stop: int) -> dict[str, Any]:
+        """Rows [start, stop) of columns, read from the file's beginning; nothing where it has no rows."""
+        for chunk in self.chunks(columns, stop):
+            return {c: values[start:stop] for c, values in chunk.arrays.items()}
+        return {c: () for c in columns}
+
     def _values(self, column: pa.Array, name: str, start: int) -> Any:
         """NumPy for numbers, awkward for lists, Arrow for strings; nulls are refused."""
         import awkward as ak

@@ -5,12 +5,13 @@ Invariant: a TagSource is plain data, may be pickled, and holds no open file; `b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagsel.errors import AccessError, IngestError
+from tagsel.ingest.makers import Maker
 from tagsel.ingest.plan import Plan
 from tagsel.ingest.readers import Reader
 from tagsel.schema import Menu, Schema
@@ -30,6 +31,18 @@ class AodFile:
     lfn: str = ""
     entries: int = -1
     bytes: int = -1
+
+
+def files_of(head: Iterable[Maker], reader: Reader, own: AodFile | None = None) -> tuple[AodFile, ...]:
+    """The AOD files that a file's references name, in order of first use; more than the GUID is known of `own`."""
+    guids: dict[str, None] = {}
+    for maker in head:
+        names = [a.name for a in maker.attributes]
+        if "aod_guid" in names and maker.columns:
+            for chunk in reader.chunks(maker.columns, BATCH_ROWS):
+                guids |= dict.fromkeys(maker.make(chunk)[names.index("aod_guid")].unique().to_pylist())
+    known = {own.guid: own} if own else {}
+    return tuple(known.get(g) or AodFile(g) for g in guids if g)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ def load_source_schema(name_or_path: str | Path) -> SourceSchema:
     ('luminosityBlock',)
     """
     text, where = _text_of(str(name_or_path))
+    return parse_source_schema(text, where)
+
+
+def parse_source_schema(text: str, where: str) -> SourceSchema:
+    """The source schema that a TOML text writes; `where` names the text in errors, as for `load_source_schema`."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
