@@ -47,7 +47,9 @@ def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -
     count = len(named["event"])
     guid = named.get("guid", Names.same("", count))
     told = header or {}
-    ledger = told.get("ledger")
+    provenance = told.get("provenance") or {}
+    if not isinstance(provenance, Mapping):
+        raise EventListError(f"provenance is {str(provenance)[:60]}, a table was expected")
     made = EventList.from_arrays(
         named["run"],
         named.get("lumi", np.full(count, UNKNOWN)),
@@ -58,14 +60,26 @@ def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -
         simulation=told.get("kind") == "simulation" or "sample" in named,
         sample=named.get("sample", ""),
         references={stage: _reference(named, stage) for stage in STAGES if f"{stage}_guid" in named},
-        ledger=None if ledger is None else Ledger.from_json(ledger),
-        provenance=told.get("provenance"),
+        ledger=_ledger(told.get("ledger")),
+        provenance=provenance,
     )
-    if header is not None and made.digest != told.get("digest"):
+    if told.get("digest", made.digest) != made.digest:
         raise EventListError(
-            f"not the events that were written: digest {made.digest[:12]}…, expected {told.get('digest')}"
+            f"not the events that were written: digest {made.digest[:12]}…, expected {told['digest']}"
         )
     return made
+
+
+def _ledger(document: Any) -> Ledger | None:
+    """The ledger of a header; EventListError for one that is no table of whole numbers."""
+    if document is None:
+        return None
+    if not isinstance(document, Mapping) or not all(type(n) is int for n in document.values()):
+        raise EventListError(f"ledger is {str(document)[:60]}, whole numbers by name were expected")
+    try:
+        return Ledger.from_json(document)
+    except TypeError as error:
+        raise EventListError(f"ledger has other counts than it should: {', '.join(document)}") from error
 
 
 def _canonical(name: str) -> str:

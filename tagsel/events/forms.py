@@ -67,7 +67,10 @@ def to_json(events: EventList) -> str:
     """The list as one JSON document: kind, digest, ledger, provenance and a record for each event."""
     columns = {n: c.strings() if isinstance(c, Names) else c.tolist() for n, c in events.columns().items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    head = json.dumps({"format": "tagsel.events", **events.header()}, sort_keys=True, allow_nan=False)
+    try:
+        head = json.dumps({"format": "tagsel.events", **events.header()}, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise EventListError(f"provenance that JSON cannot hold: {error}") from error
     body = ",\n".join(json.dumps(row) for row in rows)
     return f'{head[:-1]}, "list": [\n{body}\n]}}\n' if rows else f'{head[:-1]}, "list": []}}\n'
 
@@ -157,10 +160,12 @@ def _check_lumi(rows: Mapping[tuple[int, int, int, str], int]) -> None:
 
 
 def parse_json(content: bytes) -> EventList:
-    """The list that `to_json` wrote, its digest verified; EventListError names the record that is wrong."""
+    """The list that `to_json` wrote, its digest (if told) verified; EventListError names a wrong record."""
     try:
         document = json.loads(content)
         rows = document["list"]
+        if not isinstance(rows, list):
+            raise TypeError("list is no list")
         columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else _EMPTY)}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EventListError(f"no event list in JSON: {type(error).__name__} {error}") from error

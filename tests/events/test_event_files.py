@@ -155,8 +155,9 @@ def test_feature_46_parquet_of_other_programs(tmp_path: Path) -> None:
 
 def test_provenance_that_json_cannot_hold(tmp_path: Path) -> None:
     for bad in (float("nan"), {1, 2}):
-        with pytest.raises(EventListError, match="provenance that JSON cannot hold"):
-            made([(1, 1, 1, 0)], provenance={"x": bad}).save(tmp_path / "a.events")
+        for form in ("parquet", "json"):
+            with pytest.raises(EventListError, match="provenance that JSON cannot hold"):
+                write_events(made([(1, 1, 1, 0)], provenance={"x": bad}), tmp_path / "a.events", form)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -185,8 +186,13 @@ def test_feature_46_json_is_read_back(values: list[tuple[int, int, int, int]]) -
     assert (back.digest, back.provenance) == (events.digest, events.provenance)
 
 
+def test_json_written_by_hand() -> None:
+    events = parse_json(b'{"list": [{"event": 11, "run": 7}, {"run": 7, "event": 10}]}')
+    assert [(e.run, e.lumi, e.event) for e in events] == [(7, -1, 10), (7, -1, 11)]
+
+
 def test_json_holds_all_that_the_list_does() -> None:
-    for events in (sample(), simulated()):
+    for events in (sample(), simulated(), simulated()[:0]):
         document = json.loads(to_json(events))
         assert document["digest"] == events.digest
         assert len(document["list"]) == len(events)
@@ -261,6 +267,12 @@ def test_fault_24_a_bad_line_is_named(tmp_path: Path, text: bytes, line: int, me
         (b'{"list": [{"run": 1, "event": 2}, {"run": 1}]}', "no event list in JSON: KeyError 'event'"),
         (b'{"list": [{"run": 1, "event": 9223372036854775808}]}', "record 0: event is 9223372036854775808"),
         (b'{"list": [{"run": 1, "event": 2}], "digest": "00"}', "expected 00"),
+        (b'{"list": [], "ledger": {"accepted": 0, "lost": 1}}', "ledger has other counts"),
+        (b'{"list": [], "ledger": [1]}', r"ledger is \[1\]"),
+        (b'{"list": [], "provenance": "mine"}', "provenance is mine"),
+        (b'{"list": [5]}', "no event list in JSON: TypeError"),
+        (b'{"list": {}}', "no event list in JSON: TypeError list is no list"),
+        (b"[]", "is no event"),
         (b'{"list":' * 100_000, "no event list in JSON: RecursionError"),
     ],
 )
@@ -268,6 +280,17 @@ def test_json_that_is_no_list(tmp_path: Path, text: bytes, message: str) -> None
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(EventListError, match=message):
         read_events(tmp_path / "a.json")
+
+
+@given(st.one_of(st.binary(max_size=60), st.text('0123456789:# \n-{}[]",AF', max_size=60).map(str.encode)))
+def test_fault_24_any_bytes_are_a_list_or_an_error(content: bytes) -> None:
+    for parse in (parse_text, parse_json):
+        try:
+            events = parse(content)
+        except EventListError as error:
+            assert error.message
+        else:
+            assert isinstance(events, EventList)
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:

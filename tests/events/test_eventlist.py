@@ -159,7 +159,7 @@ def test_what_is_known_of_an_event_is_kept(pairs: list[tuple[int, int]]) -> None
         assert list(got) == list(full)
 
 
-def test_an_event_in_two_streams_is_one_event() -> None:
+def test_feature_47_an_event_in_two_streams_is_one_event() -> None:
     minbias = EventList.from_arrays([7], [1], [10], [0], [GUIDS[2]], [5])
     muon = EventList.from_arrays([7], [1], [10], [0], [GUIDS[1]], [8])
     assert list(minbias | muon) == list(muon & minbias) == [(7, 1, 10, GUIDS[1], 8)], "the first by (GUID, entry)"

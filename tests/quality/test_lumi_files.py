@@ -133,6 +133,22 @@ def test_missing_file_and_unknown_form(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.text('0123456789{}[]": ,-', max_size=60).map(lambda t: ("{" + t).encode()),
+        st.text('0123456789<>/=" &;', max_size=60).map(lambda t: XML.format(t).encode()),
+    )
+)
+def test_fault_22_any_bytes_are_a_set_or_an_error(content: bytes) -> None:
+    try:
+        found = parse_lumi(content)
+    except QualityError as error:
+        assert error.message
+    else:
+        assert isinstance(found, LumiSet)
+
+
 @pytest.mark.real
 def test_published_atlas_lists(real: Callable[[str], Path]) -> None:
     """Answer 8 of the published files."""
