@@ -21,7 +21,8 @@ from tagsel.rootio import EVENT_TREES, ColumnType, EventTree, RootFile
 from tagsel.schema import IDS, STAGES, SourceSchema, parse_source_schema
 
 ID_NAMES = {
-    "run": ("run", "RunNumber", "runNumber", "run_number", "Run", "irun", "EventInfoAuxDyn.runNumber", "EventInfoAux.runNumber"),
+    "run": ("run", "RunNumber", "runNumber", "run_number", "Run", "irun", "EventInfoAuxDyn.runNumber",
+            "EventInfoAux.runNumber"),
     "lumi": ("lumi", "luminosityBlock", "LumiBlockN", "lumiBlock", "lumi_block", "ls", "lumiSection", "LumiBlock",
              "EventInfoAuxDyn.lumiBlock", "EventInfoAux.lumiBlock"),
     "event": ("event", "EventNumber", "eventNumber", "event_number", "Event", "evt", "ievt",
@@ -47,9 +48,9 @@ def derive_source_schema(path: Path | str) -> str:
         raise IngestError(error.message, hint=error.hint, **error.fields) from error
 
 
-def drafted_schema(columns: Columns, format: str) -> SourceSchema:
+def drafted_schema(columns: Columns, kind: str) -> SourceSchema:
     """The source schema that `draft` writes, for a file that no standard one is made for."""
-    return parse_source_schema(draft(columns, format), f"schema drafted from {columns.path}")
+    return parse_source_schema(draft(columns, kind), f"schema drafted from {columns.path}")
 
 
 def is_parquet(path: Path) -> bool:
@@ -74,7 +75,7 @@ def _likely_tree(root: RootFile) -> EventTree:
     return max(trees, key=lambda t: t.entries)
 
 
-def draft(columns: Columns, format: str, tree: str = "") -> str:
+def draft(columns: Columns, kind: str, tree: str = "") -> str:
     """The TOML text of a draft."""
     ids = {name: columns.first(ID_NAMES[name]) for name in IDS}
     families = _families(columns)
@@ -84,7 +85,7 @@ def draft(columns: Columns, format: str, tree: str = "") -> str:
     bits = [row for row in _BITS if any(_is_bit(columns, c, row[1]) for c in columns.scalars())]
     taken |= {c for _, globs in bits for c in columns.scalars() if _is_bit(columns, c, globs)}
     lines = [f"# Drafted from {columns.path.name}: check units, roles and names.", f"name = {_text(columns.path.stem)}"]
-    lines += [f"format = {_text(format)}", *([f"tree = {_text(tree)}"] if tree else []), "", "attributes = ["]
+    lines += [f"format = {_text(kind)}", *([f"tree = {_text(tree)}"] if tree else []), "", "attributes = ["]
     lines += [_attribute(columns, c) for c in columns.scalars() if c not in taken]
     lines += ["]", "", "[ids]", *(_id(columns, name, column) for name, column in ids.items())]
     for role, globs in bits:

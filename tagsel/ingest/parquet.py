@@ -1,8 +1,8 @@
 """Parquet as TAGs: the columns of any source schema, or whatever columns a file has beside its ids.
 
-A file's metadata may carry, as JSON, the trigger menus of its column `menu` (`tagsel.menus`: menu id → `Menu.to_json()`)
-and its processed luminosity blocks (`tagsel.processed`: [[run, block], …]). Invariant: the id of a menu is that of its
-content.
+A file's metadata may carry, as JSON, the trigger menus of its column `menu` (`tagsel.menus`: menu id →
+`Menu.to_json()`) and its processed luminosity blocks (`tagsel.processed`: [[run, block], …]). Invariant:
+the id of a menu is that of its content.
 """
 
 from __future__ import annotations

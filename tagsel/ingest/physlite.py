@@ -67,7 +67,12 @@ def _tag_alone(path: Path, events: EventTree) -> TagSource:
 
 
 def _makers(
-    file: RootFile, events: EventTree, columns: Columns, tag: EventTree | None, source: SourceSchema, menus: dict[int, Menu]
+    file: RootFile,
+    events: EventTree,
+    columns: Columns,
+    tag: EventTree | None,
+    source: SourceSchema,
+    menus: dict[int, Menu],
 ) -> tuple[tuple[Maker, ...], Reader]:
     base = {a.name: a for a in base_attributes(source)}
     triggers, menu = trigger_makers(columns, menus, base["menu"])

@@ -95,7 +95,9 @@ def _references(source: SourceSchema, columns: Columns, guid: str, own: bool) ->
 
 
 def says_simulation(source: SourceSchema, columns: Columns, first_rows: FirstRows) -> bool:
-    """Whether a file holds simulated events: bit 0 of a flag in its first row, else a column that only simulation has."""
+    """Whether a file holds simulated events: bit 0 of a flag in its first row, else a column that only
+    simulation has.
+    """
     flag = columns.first(source.simulation_flag)
     if flag is not None:
         values = first_rows.arrays([flag], 0, 1)[flag]

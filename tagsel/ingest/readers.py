@@ -99,7 +99,7 @@ class ParquetReader:
         """Rows [start, stop) of columns, read from the file's beginning; nothing where it has no rows."""
         for chunk in self.chunks(columns, stop):
             return {c: values[start:stop] for c, values in chunk.arrays.items()}
-        return {c: () for c in columns}
+        return dict.fromkeys(columns, ())
 
     def _values(self, column: pa.Array, name: str, start: int) -> Any:
         """NumPy for numbers, awkward for lists, Arrow for strings; nulls are refused."""

@@ -85,10 +85,17 @@ def trigger_makers(columns: Columns, menus: Mapping[int, Menu], menu: Attribute)
     makers: list[Maker] = []
     for prefix, name, text in _WORDS:
         column = columns.first([name], is_list=True)
-        last = [int(w.rpartition("_")[2]) for m in menus.values() for w, _ in m.bits.values() if w.startswith(f"{prefix}_")]
-        if column is not None and last:
-            words = [Attribute(f"{prefix}_{i}", "bits32", role="trigger", description=text.format(i)) for i in range(max(last) + 1)]
-            makers.append(Words(tuple(words), column))
+        if column is not None:
+            makers += _words(prefix, column, text, menus)
     if not makers or smk is None:
         return [], Same(menu, NO_MENU)
     return makers, MenuOfKey(menu, smk, tuple((key, m.id) for key, m in menus.items()))
+
+
+def _words(prefix: str, column: str, text: str, menus: Mapping[int, Menu]) -> list[Maker]:
+    """The maker of as many words as the longest menu names, or none where no menu names any."""
+    places = [word.rpartition("_") for m in menus.values() for word, _ in m.bits.values()]
+    count = 1 + max((int(number) for words, _, number in places if words == prefix), default=-1)
+    names = [(f"{prefix}_{i}", text.format(i)) for i in range(count)]
+    words = tuple(Attribute(name, "bits32", role="trigger", description=about) for name, about in names)
+    return [Words(words, column)] if words else []

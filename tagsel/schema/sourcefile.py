@@ -24,8 +24,8 @@ _MEMBER = {**_VALUE, "branch": list, "aliases": list, "signed": bool}
 _KEYS: dict[str, dict[str, type]] = {
     "": {
         "name": str, "format": str, "description": str, "tree": str, "recognise": list, "simulation": list,
-        "simulation_flag": list, "ignore": list, "rest": bool, "ids": dict, "references": dict, "units": dict, "attributes": Sequence, "patterns": Sequence,
-        "bits": Sequence, "collections": Sequence, "slots": Sequence,
+        "simulation_flag": list, "ignore": list, "rest": bool, "ids": dict, "references": dict, "units": dict,
+        "attributes": Sequence, "patterns": Sequence, "bits": Sequence, "collections": Sequence, "slots": Sequence,
     },
     "attributes": {**_MEMBER, "name": str, "unknown": int},
     "patterns": {"match": list, "exclude": list, "role": str, "hot": bool},
@@ -101,9 +101,8 @@ def _checked(table: Any, kind: str, where: str) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
-            raise SchemaError(
-                f"{where}: unknown key {key!r}", hint=did_you_mean(key, known) or f"one of {', '.join(known)}", field=key
-            )
+            hint = did_you_mean(key, known) or f"one of {', '.join(known)}"
+            raise SchemaError(f"{where}: unknown key {key!r}", hint=hint, field=key)
         wanted = known[key]
         if wanted is list:
             value = list(_names(value, f"{where}: {key}"))
@@ -132,9 +131,8 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
 
 def _one_of(value: str, known: Sequence[str], where: str) -> None:
     if value not in known:
-        raise SchemaError(
-            f"{where}: unknown {value!r}", hint=did_you_mean(value, known) or f"one of {', '.join(known)}", value=value
-        )
+        hint = did_you_mean(value, known) or f"one of {', '.join(known)}"
+        raise SchemaError(f"{where}: unknown {value!r}", hint=hint, value=value)
 
 
 def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:
