@@ -299,9 +299,9 @@ class EventList:
         for parent in parents:
             known = dict(parent.provenance)
             earlier = known.pop("lists", {})
-            assert isinstance(earlier, dict)
             ledger = {} if parent.ledger is None else {"ledger": parent.ledger.to_json()}
-            lists |= earlier | {parent.digest: {**known, **ledger, "events": len(parent)}}
+            lists |= earlier if isinstance(earlier, dict) else {}
+            lists |= {parent.digest: {**known, **ledger, "events": len(parent)}}
         return {"operation": operation, "parents": [p.digest for p in parents], "lists": lists}
 
     # -- forms
