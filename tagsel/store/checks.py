@@ -60,9 +60,7 @@ def fresh(state: State, parts: Iterable[NewPart], sources: Iterable[Source]) -> 
     guids = set(state.guids)
     for part in parts:
         if part.name in held:
-            raise StoreError(
-                f"part {part.name} is in the dataset already (snapshot {state.number})", part=part.name
-            )
+            raise StoreError(f"part {part.name} is in the dataset already (snapshot {state.number})", part=part.name)
         held.add(part.name)
     for source in (*(s for p in parts for s in p.sources), *sources):
         if source.guid in guids:
@@ -86,9 +84,7 @@ def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRec
                              path=str(path), column=wanted.name)  # fmt: skip
     missing = [c for c in kinds_of(schema) if c not in fields]
     if set(fields) - set(kinds_of(schema)) or (missing and not evolve) or set(IDS) & set(missing):
-        raise StoreError(
-            f"the columns of {path} are not those of its schema", path=str(path), missing=missing
-        )
+        raise StoreError(f"the columns of {path} are not those of its schema", path=str(path), missing=missing)
     if meta.num_rows != part.rows:
         raise StoreError(f"{path} holds {meta.num_rows} rows, not {part.rows}", path=str(path))
     groups = tuple(meta.row_group(g).num_rows for g in range(meta.num_row_groups))

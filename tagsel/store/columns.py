@@ -40,9 +40,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 _OPEN_MAPS = min(max(_FILES // 3, 16), 4096) if _FILES > 0 else 4096  # each map holds a file descriptor
-Identity = tuple[
-    str, int, int, int
-]
+Identity = tuple[str, int, int, int]
 
 _verified: dict[tuple[Identity, str], int] = {}  # row groups, one bit each, whose CRC was found right
 
@@ -89,7 +87,7 @@ def _check_footer(path: Path) -> None:
         )
 
 
-@lru_cache(maxsize=_OPEN_MAPS)
+@lru_cache(maxsize=32)  # a parsed footer takes megabytes
 def metadata(part: Identity) -> Any:
     """The parsed footer (pyarrow's FileMetaData) of a part, its hash compared with the name first."""
     import pyarrow as pa

@@ -64,9 +64,7 @@ def create(folder: Path, schema: Schema) -> State:
             (folder / "_tagsel" / name).mkdir(parents=True, exist_ok=True)
     with disk.locked(folder / "_tagsel"), disk.saying("create a dataset in", folder):
         if (folder / "_delta_log").exists() and log.newest_version(folder) >= 0:
-            raise StoreError(
-                f"there is a dataset in {folder} already", hint="open it, or choose another folder"
-            )
+            raise StoreError(f"there is a dataset in {folder} already", hint="open it, or choose another folder")
         for number in log.manifests(folder):  # of a dataset that was here before
             _forget(folder, number)
         commits = log.commits_folder(folder)
@@ -75,9 +73,7 @@ def create(folder: Path, schema: Schema) -> State:
         properties = CommitProperties(custom_metadata={log.MARK: disk.write_document(commits, record)})
         step("store.commit")
         try:
-            DeltaTable.create(
-                str(folder), nullable(schema), configuration=_CONFIGURATION, commit_properties=properties
-            )
+            DeltaTable.create(str(folder), nullable(schema), configuration=_CONFIGURATION, commit_properties=properties)
         except DeltaError as error:
             raise StoreError(f"cannot create a dataset in {folder}: {error}", path=str(folder)) from error
         _sync_entry(folder, 0)

@@ -94,9 +94,7 @@ def read_document(folder: Path, name: str) -> object:
     with saying("read", path):
         data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != name:
-        raise StoreError(
-            f"{path} is damaged: its content is not the one that its name states", path=str(path)
-        )
+        raise StoreError(f"{path} is damaged: its content is not the one that its name states", path=str(path))
     document: object = json.loads(data)
     return document
 

@@ -25,9 +25,7 @@ from tagsel.store import disk
 from tagsel.store.columns import Array
 from tagsel.store.zones import Zone
 
-_MIX = np.uint64(
-    0x9E37_79B9_7F4A_7C15
-)  # spreads runs over 64 bits; where hashes are equal the keys are compared
+_MIX = np.uint64(0x9E37_79B9_7F4A_7C15)  # spreads runs over 64 bits; where hashes are equal the keys are compared
 _AT_ONCE = 4_000_000  # keys looked at together: bounds the memory
 _MAGIC = b"TAGSELD1"
 _HEAD = struct.Struct("<8sI4x")
@@ -115,12 +113,13 @@ def extend(marked: Array, old: Sequence[Rows], new: Sequence[Rows]) -> Array:
     if not len(hashes):
         return marked
     shared = [hashes[1:][hashes[1:] == hashes[:-1]]]
-    for part, group in _near(old, new):
+    near = list(_near(old, new))
+    for part, group in near:
         mixed = _hash(part.read(group, ("run", "event")))
         at = np.searchsorted(hashes, mixed)
         shared.append(mixed[hashes[np.minimum(at, len(hashes) - 1)] == mixed])
     keys = np.unique(np.concatenate(shared))
-    groups = [*_near(old, new), *((p, g) for p in new for g in range(len(p.groups)))]
+    groups = [*near, *((p, g) for p in new for g in range(len(p.groups)))]
     for start in range(0, len(keys), _AT_ONCE):
         suspects = _suspects(groups, keys[start : start + _AT_ONCE])
         kept = np.setdiff1d(marked, suspects["row"], assume_unique=True)
@@ -143,9 +142,7 @@ def _keys(parts: Sequence[Rows]) -> Array:
 def _near(old: Sequence[Rows], new: Sequence[Rows]) -> Iterator[tuple[Rows, int]]:
     """Row groups of `old` whose ranges of run and of event both meet those of `new`."""
     spans = [p.zones(("run", "event")) for p in new]
-    ranges = {
-        c: (min(s[c].min.min() for s in spans), max(s[c].max.max() for s in spans)) for c in ("run", "event")
-    }
+    ranges = {c: (min(s[c].min.min() for s in spans), max(s[c].max.max() for s in spans)) for c in ("run", "event")}
     for part in old:
         zones = part.zones(("run", "event"))
         meets = np.ones(len(part.groups), np.bool_)

@@ -151,9 +151,7 @@ def _compact(state: State, name: str, record: Mapping[str, Any]) -> State:
     for names, packed in record["bins"]:
         at = next((i for i, p in enumerate(parts) if p.name == names[0]), -1)
         if at < 0 or [p.name for p in parts[at : at + len(names)]] != names:
-            raise StoreError(
-                f"commit record {name} packs parts that are not side by side in snapshot {state.number}"
-            )
+            raise StoreError(f"commit record {name} packs parts that are not side by side in snapshot {state.number}")
         parts[at : at + len(names)] = State.from_json({**_BLANK, "parts": [packed]}).parts
     return replace(state, parts=tuple(parts))
 
@@ -190,9 +188,7 @@ def write_manifest(folder: Path, state: State) -> None:
     """Remember a state; a disk that cannot take it is no error, since the log says it all."""
     body = json.dumps(asdict(state), separators=(",", ":")).encode()
     with contextlib.suppress(OSError):
-        disk.write_file(
-            manifest_path(folder, state.number), _head(hashlib.sha256(body).hexdigest()) + body + b"}"
-        )
+        disk.write_file(manifest_path(folder, state.number), _head(hashlib.sha256(body).hexdigest()) + body + b"}")
 
 
 def _head(check: str) -> bytes:
@@ -225,9 +221,7 @@ def latest(folder: Path) -> State:
 
 def at(folder: Path, number: int) -> State:
     """The state of snapshot `number`, which must exist; from the nearest manifest at or before it."""
-    start = next(
-        (s for n in reversed(manifests(folder)) if n <= number and (s := read_manifest(folder, n))), None
-    )
+    start = next((s for n in reversed(manifests(folder)) if n <= number and (s := read_manifest(folder, n))), None)
     if start and start.number == number:
         return start
     return next(s for s in states(folder, start) if s.number == number)

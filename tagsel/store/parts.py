@@ -57,12 +57,7 @@ class Part:
             return np.array(names, object)[codes]
         block = self._zones.block(column)
         where = chunk(block, group)
-        if (
-            where.kind == DECODE
-            and not kind[1]
-            and DTYPES[kind[0]].kind in "iu"
-            and block[0, group] == block[1, group]
-        ):
+        if where.kind == DECODE and not kind[1] and DTYPES[kind[0]].kind in "iu" and block[0, group] == block[1, group]:
             values = np.full(self.groups[group], block[0, group]).astype(DTYPES[kind[0]])
             values.flags.writeable = False
             return values  # one value in the whole row group (a menu): no need to decompress it

@@ -99,9 +99,7 @@ class Table:
                 "menus": [disk.write_document(commits, d) for d in documents],
                 "parts": [asdict(r) for r in records],
                 "sources": checks.placed(parts, sources),
-                "guids": sorted(
-                    {s.guid for s in (*(s for p in parts for s in p.sources), *sources) if s.guid}
-                ),
+                "guids": sorted({s.guid for s in (*(s for p in parts for s in p.sources), *sources) if s.guid}),
             }
             return Change(record, merged, records)
 
@@ -139,9 +137,7 @@ class Table:
             gone = {n for names in plan.bins for n in names}
             removed = tuple(p for p in state.parts if p.name in gone)
             if len(removed) != len(gone):
-                raise StoreError(
-                    "the dataset changed while it was compacted: parts are gone", hint="compact again"
-                )
+                raise StoreError("the dataset changed while it was compacted: parts are gone", hint="compact again")
             bins = [[list(names), asdict(r)] for names, r in zip(plan.bins, records, strict=True)]
             return Change({"op": "compact", "bins": bins}, snapshot.schema, records, removed)
 

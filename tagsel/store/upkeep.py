@@ -30,6 +30,7 @@ LARGE = 8_000_000
 """Packed parts have at most as many rows."""
 
 _PART = re.compile(r"[0-9a-f]{32}-\d+\.parquet")
+_DOCUMENT = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,7 @@ def pack(snapshot: Snapshot, names: Sequence[str]) -> tuple[NewPart, Schema]:
     schema = Schema(tuple(a for a in snapshot.schema if a.column in parts[0].columns))
     packed = write_part(snapshot.folder, schema, _batches(parts, schema))
     if packed is None or packed.rows != sum(p.rows for p in parts):
-        raise StoreError(
-            f"packing {len(parts)} parts of {snapshot.folder} lost rows: the new part is not used"
-        )
+        raise StoreError(f"packing {len(parts)} parts of {snapshot.folder} lost rows: the new part is not used")
     return packed, schema
 
 
@@ -94,10 +93,7 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
     found = [
         path
         for path in folder.glob("*.parquet")
-        if _PART.fullmatch(path.name)
-        and path.name not in keep
-        and old(path)
-        and old(left.get(path.name, path))
+        if _PART.fullmatch(path.name) and path.name not in keep and old(path) and old(left.get(path.name, path))
     ]
     gone = {p.stem for p in found}
     parts = {p.stem for p in folder.glob("*.parquet")} - gone
@@ -105,7 +101,23 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
     for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones"))):
         found += [p for p in place.glob(f"{disk.TEMPORARY}*") if old(p)]
     found += [p for p in (folder / "_delta_log").glob("*.tmp") if old(p)]
+    found += [p for p in _unnamed(folder) if old(p)]
     return sorted(found)
+
+
+def _unnamed(folder: Path) -> list[Path]:
+    """Commit records, and documents beside them, that no entry of the log leads to: of commits that did not land."""
+    commits = log.commits_folder(folder)
+    named: set[str] = set()
+    try:
+        for version in range(log.newest_version(folder) + 1):
+            record = log.record_of(folder, version)
+            if record is not None:
+                text = (commits / f"{record}.json").read_text()
+                named |= {record, *_DOCUMENT.findall(text)}
+    except (StoreError, OSError):  # old log entries are gone: nothing can be said
+        return []
+    return [p for p in commits.glob("*.json") if p.stem not in named]
 
 
 def _left(folder: Path) -> dict[str, Path]:

@@ -242,28 +242,22 @@ def _bounds(values: Array, dtype: np.dtype[Any]) -> Array:
     return fields
 
 
-def _lumi_table(
-    part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str, Kind]
-) -> list[tuple[Array, Array]]:
+def _lumi_table(part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str, Kind]) -> list[tuple[Array, Array]]:
     """Per row group: the distinct run << 32 | lumi, sorted, and their events."""
     table = []
     for group in range(blocks["run"].shape[1]):
         run, lumi = (
-            read_values(part, group, c, chunk(blocks[c], group), kinds[c]).astype(np.int64)
-            for c in ("run", "lumi")
+            read_values(part, group, c, chunk(blocks[c], group), kinds[c]).astype(np.int64) for c in ("run", "lumi")
         )
         table.append(np.unique(run << 32 | lumi, return_counts=True))
     return table
 
 
-def _encode(
-    blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]]
-) -> bytes:
+def _encode(blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]]) -> bytes:
     names = sorted(blocks, key=_hash)
     raw = [blocks[c].tobytes() for c in names]
     rows = [
-        (_hash(c), zlib.crc32(r), _TYPES.index(kinds[c][0]), kinds[c][1], 0)
-        for c, r in zip(names, raw, strict=True)
+        (_hash(c), zlib.crc32(r), _TYPES.index(kinds[c][0]), kinds[c][1], 0) for c, r in zip(names, raw, strict=True)
     ]
     directory = np.array(rows, _ENTRY).tobytes()
     keys = np.concatenate([k for k, _ in lumis]) if lumis else np.zeros(0, np.int64)

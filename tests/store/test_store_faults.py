@@ -50,6 +50,7 @@ def test_fault_13_feature_10_killed_in_an_append(
     maker: ModuleType, table: Table, program: Program, step: str, rows: int, orphaned: bool
 ) -> None:
     """Before the Delta commit the old snapshot stands and gc finds what was left; after it the new one does."""
+    documents = len(list(log.commits_folder(table.folder).iterdir()))
     done = program("append", table.folder, 500, 10, TAGSEL_KILL_AT=step)
     assert done.returncode == -signal.SIGKILL, done.stderr
     again = Table.open(table.folder)
@@ -58,6 +59,8 @@ def test_fault_13_feature_10_killed_in_an_append(
     assert all_events(again, 1) == list(range(300))
     assert bool(again.gc(dry_run=False, grace_s=0)) == orphaned
     assert not again.gc(dry_run=True, grace_s=0)
+    records = len(list(log.commits_folder(table.folder).iterdir()))
+    assert records == documents + (not orphaned)  # a commit that did not land leaves no record, either
     whole(again)
     again.append([maker.part(table.folder, 10, first_event=900)], maker.SCHEMA, {})
     assert all_events(again)[rows:] == list(range(900, 910))
