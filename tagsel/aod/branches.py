@@ -25,9 +25,7 @@ def split_patterns(branches: str | Sequence[str]) -> list[str]:
     parts = [branches] if isinstance(branches, str) else list(branches)
     patterns = [p.strip() for part in parts for p in part.split(",") if p.strip()]
     if not patterns:
-        raise AccessError(
-            "no branches were asked for", hint='patterns such as "Muon_*,MET_*", or "*" for all'
-        )
+        raise AccessError("no branches were asked for", hint='patterns such as "Muon_*,MET_*", or "*" for all')
     return patterns
 
 
@@ -57,16 +55,10 @@ def _matches(tree: EventTree, names: dict[str, str], pattern: str) -> set[str]:
     matching = {n for n, c in names.items() if fnmatchcase(n, pattern) or fnmatchcase(c, pattern)}
     readable = {n for n in matching if _readable(tree.typename(names[n]))}
     if not readable:
-        why = (
-            f"matches only columns that cannot be read: {sorted(matching)[0]}"
-            if matching
-            else "matches no branch"
-        )
+        why = f"matches only columns that cannot be read: {sorted(matching)[0]}" if matching else "matches no branch"
         bare = pattern.strip("*?")
         near = [n for n in names if bare and bare.lower() in n.lower()]
-        hint = did_you_mean(pattern, names) or (
-            f"did you mean {near[0]}?" if near else "the tree's own names, or *"
-        )
+        hint = did_you_mean(pattern, names) or (f"did you mean {near[0]}?" if near else "the tree's own names, or *")
         raise AccessError(
             f"{tree.path}: {pattern!r} {why} of tree {tree.name}",
             hint=hint,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.aod.wanted import Wanted
-from tagsel.rootio import EventTree
+from tagsel.rootio import EventTree, plain_name
 
 _PHYSLITE, _OLDER = "EventInfoAuxDyn", "EventInfoAux"
 
@@ -44,6 +44,11 @@ def id_columns(tree: EventTree, ids: Mapping[str, Sequence[str]]) -> dict[str, s
                 found[name] = column
                 break
     return found
+
+
+def id_names(tree: EventTree, columns: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """id → (plain name, NumPy type) of the id columns that a tree has: what a slimmed copy keeps."""
+    return {name: (plain_name(c), str(tree.column_type(c))) for name, c in columns.items()}
 
 
 def mismatch(wanted: Wanted, found: Any, columns: Mapping[str, str]) -> str:

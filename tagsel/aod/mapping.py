@@ -142,11 +142,7 @@ class EventMap:
         if not self.files:
             return "nothing to read: no event has an address"
         touched = f"touches {len(self.files):,} of {max(self.files_total, len(self.files)):,} files"
-        size = (
-            f", about {_size(self.bytes_touched_estimate)} of {_size(self.bytes_total)}"
-            if self.bytes_total
-            else ""
-        )
+        size = f", about {_size(self.bytes_touched_estimate)} of {_size(self.bytes_total)}" if self.bytes_total else ""
         share = f" ({self.share:.0%})"
         if self.worth_it:
             return f"{touched}{size}{share}: worth it against a full scan"
@@ -218,9 +214,7 @@ def map_events(
     )
 
 
-def _mapped(
-    guid: str, record: KnownFile | None, copies: Sequence[KnownReplica], rows: Ints, entry: Ints
-) -> MappedFile:
+def _mapped(guid: str, record: KnownFile | None, copies: Sequence[KnownReplica], rows: Ints, entry: Ints) -> MappedFile:
     sites = tuple(sorted({c.site for c in copies}))
     names = [record.pfn] if record else []
     return MappedFile(

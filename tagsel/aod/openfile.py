@@ -58,9 +58,7 @@ class OpenFile:
         if wanted.file_entries >= 0 and self.tree.entries != wanted.file_entries:
             self._refuse(f"it has {self.tree.entries:,} entries, the catalog says {wanted.file_entries:,}")
         if len(wanted) and int(wanted.entries.max()) >= self.tree.entries:
-            self._refuse(
-                f"it has {self.tree.entries:,} entries, the list asks for entry {wanted.entries.max()}"
-            )
+            self._refuse(f"it has {self.tree.entries:,} entries, the list asks for entry {wanted.entries.max()}")
         if self.ids and len(wanted):
             differs = mismatch(wanted, self.tree.arrays_of(list(self.ids.values()), wanted.entries), self.ids)
             if differs:

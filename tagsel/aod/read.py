@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.aod.branches import resolve
+from tagsel.aod.ids import id_names
 from tagsel.aod.mapping import USUAL, EventMap, Layout
 from tagsel.aod.openfile import OpenFile, id_fields, read_entries
 from tagsel.aod.report import FileProblem, ReadReport
 from tagsel.aod.wanted import Wanted, wanted_of
 from tagsel.errors import AccessError
 from tagsel.events import DeliveryLedger, EventList
-from tagsel.rootio import RootFile, plain_name
+from tagsel.rootio import RootFile
 
 BATCH = 10_000
 """Events read at once by default."""
@@ -55,7 +56,7 @@ class Reading:
         self.branches = branches
         self.batch = max(1, batch)
         self.columns: dict[str, str] = {}  # of the first good file: plain name -> column
-        self.id_names: dict[str, str] = {}  # of the first good file: run, lumi, event -> plain name
+        self.id_names: dict[str, tuple[str, str]] = {}  # of the first good file: id -> (name, type)
         self.tree_name = ""
         self._unmapped = unmapped
         self._layout = layout
@@ -83,30 +84,26 @@ class Reading:
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Batch]:
-        count = sum(len(w) for w in self.wanted)
-        file_of = np.empty(count, np.int64)
-        place = np.empty(count, np.int64)
+        # Positions that no file has (events without an address) stay -1.
+        count = max((int(w.rows.max()) + 1 for w in self.wanted if len(w)), default=0)
+        file_of, place = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
         for i, w in enumerate(self.wanted):
             file_of[w.rows], place[w.rows] = i, np.arange(len(w))
         try:
             for start in range(0, count, self.batch):
-                made = self._batch(
-                    start, file_of[start : start + self.batch], place[start : start + self.batch]
-                )
+                made = self._batch(start, file_of[start : start + self.batch], place[start : start + self.batch])
                 if made is not None:
                     self._delivered += len(made.rows)
                     yield made
         finally:
             self._close()
 
-    def _batch(
-        self, start: int, file_of: npt.NDArray[np.int64], place: npt.NDArray[np.int64]
-    ) -> Batch | None:
+    def _batch(self, start: int, file_of: npt.NDArray[np.int64], place: npt.NDArray[np.int64]) -> Batch | None:
         """The readable events among positions start, start + 1, … ; None where there is none."""
         import awkward as ak
 
         rows, parts = [], []
-        for i in dict.fromkeys(file_of.tolist()):
+        for i in dict.fromkeys(file_of[file_of >= 0].tolist()):
             mine = np.flatnonzero(file_of == i)
             part = self._part(i, self.wanted[i].take(place[mine]))
             if part is None:
@@ -166,7 +163,7 @@ class Reading:
             columns = opened.columns(self.branches)
             if not self.tree_name:
                 self.columns, self.tree_name = columns, opened.tree.name
-                self.id_names = {k: plain_name(c) for k, c in opened.ids.items()}
+                self.id_names = id_names(opened.tree, opened.ids)
             if columns.keys() != self.columns.keys():
                 odd = sorted(columns.keys() ^ self.columns.keys())
                 has = "has" if odd[0] in columns else "lacks"
@@ -195,9 +192,7 @@ class Reading:
             self._open = None
 
 
-def reading(
-    event_map: EventMap, events: EventList, branches: str | Sequence[str], batch: int = BATCH
-) -> Reading:
+def reading(event_map: EventMap, events: EventList, branches: str | Sequence[str], batch: int = BATCH) -> Reading:
     """A reading of the events of a list, by its map."""
     return Reading(
         wanted_of(event_map, events),
@@ -208,9 +203,7 @@ def reading(
     )
 
 
-def iterate(
-    event_map: EventMap, events: EventList, branches: str | Sequence[str], batch: int = BATCH
-) -> Iterator[Any]:
+def iterate(event_map: EventMap, events: EventList, branches: str | Sequence[str], batch: int = BATCH) -> Iterator[Any]:
     """The AOD branches of just these events as awkward arrays of at most `batch` events, in the list's order.
 
     Each has the fields run, lumi, event and then the branches. AccessError, after the batches that could be

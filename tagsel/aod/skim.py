@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tagsel.aod.ids import id_columns
+from tagsel.aod.ids import id_columns, id_names
 from tagsel.aod.mapping import EventMap
 from tagsel.aod.read import Batch, Reading, forecast, reading, template
 from tagsel.aod.report import ReadReport
@@ -28,8 +28,8 @@ from tagsel.rootio import RootFile, plain_name
 BATCH = 20_000
 """Events written at once: a basket of the output."""
 
-USUAL_IDS = {"run": "run", "lumi": "luminosityBlock", "event": "event"}
-"""Names of the ids in an output whose input has none that can be read."""
+USUAL_IDS = {"run": ("run", "int32"), "lumi": ("luminosityBlock", "int32"), "event": ("event", "int64")}
+"""Names and types of the ids in an output whose input has none that can be read."""
 
 TREES = {"EventData": "CollectionTree"}
 """An RNTuple's name → that of the TTree written; others keep theirs. "Events" where no input is known."""
@@ -66,7 +66,7 @@ class _Shape:
     """What the output is made of: its tree, the ids' names, the collections of lists, empty events."""
 
     tree: str
-    ids: Mapping[str, str]
+    ids: Mapping[str, tuple[str, str]]
     collections: Mapping[str, str]
     like: Any
 
@@ -126,9 +126,7 @@ def _plan(event_map: EventMap, events: EventList, out: Path, branches: str | Seq
     return SkimReport(str(out), report.ledger.delivered, names, 0, events.digest, report, dry_run=True)
 
 
-def _shape(
-    source: Reading, event_map: EventMap, branches: str | Sequence[str], first: Batch | None
-) -> _Shape:
+def _shape(source: Reading, event_map: EventMap, branches: str | Sequence[str], first: Batch | None) -> _Shape:
     """The output's shape, from the first batch, or from the example file where there is no event."""
     columns: list[str] = []
     tree, ids = source.tree_name or "Events", source.id_names
@@ -138,17 +136,17 @@ def _shape(
             columns = [plain_name(c) for c in example.columns()]
             if first is None:
                 tree = example.name
-                ids = {name: plain_name(c) for name, c in id_columns(example, event_map.layout.ids).items()}
+                ids = id_names(example, id_columns(example, event_map.layout.ids))
     ids = {**USUAL_IDS, **ids}
     like = _named(first.events[:0] if first else template(event_map.example, branches, event_map.layout), ids)
     return _Shape(TREES.get(tree, tree), ids, collections_of(like.fields, columns), like)
 
 
-def _named(events: Any, ids: Mapping[str, str]) -> Any:
-    """The events with their ids under the input's own names, each once, before the branches."""
+def _named(events: Any, ids: Mapping[str, tuple[str, str]]) -> Any:
+    """The events with their ids under the input's own names and types, each once, before the branches."""
     import awkward as ak
 
-    named = {ids[name]: events[name] for name in ("run", "lumi", "event")}
+    named = {column: ak.values_astype(events[name], kind) for name, (column, kind) in ids.items()}
     rest = {f: events[f] for f in events.fields if f not in ("run", "lumi", "event", *named)}
     return ak.zip({**named, **rest}, depth_limit=1)
 
@@ -176,13 +174,13 @@ def _check(path: Path, out: Path, shape: _Shape, made: Fingerprint, events: Even
     ids: dict[str, list[Any]] = {name: [] for name in shape.ids}
     for part in read_back(path, fields, BATCH, shape.tree):
         found.add(part)
-        for name, column in shape.ids.items():
+        for name, (column, _) in shape.ids.items():
             ids[name].append(np.asarray(part[column]).astype(np.int64))
     if found.rows != len(rows):
         raise AccessError(f"{out}: {len(rows)} events were written and {found.rows} read back", path=str(out))
     for name, parts in ids.items():
         if parts and not np.array_equal(np.concatenate(parts), getattr(events, name)[rows]):
-            raise AccessError(f"{out}: the column {shape.ids[name]} is not the list's {name}", path=str(out))
+            raise AccessError(f"{out}: the column {shape.ids[name][0]} is not the list's {name}", path=str(out))
     wrong = [b for b, digest in found.digests().items() if made.digests().get(b, digest) != digest]
     if wrong:
         raise AccessError(f"{out}: branch {wrong[0]} read back differs from what was written", path=str(out))

@@ -54,11 +54,7 @@ def _parts(array: Any) -> Iterator[bytes]:
         yield "\0".join(array.to_list()).encode() + b"\0"
         return
     values = np.asarray(ak.to_numpy(array))
-    kind = (
-        "<i8"
-        if values.dtype.kind in "bi" or (values.dtype.kind == "u" and values.dtype.itemsize < 8)
-        else None
-    )
+    kind = "<i8" if values.dtype.kind in "bi" or (values.dtype.kind == "u" and values.dtype.itemsize < 8) else None
     yield values.astype(kind or values.dtype.newbyteorder("<")).tobytes()
 
 

@@ -1,7 +1,7 @@
 """What is wanted of each file: entries, and the ids that the list says they have.
 
 This is all that a reader needs, so a job's piece is made of it and its worker opens neither catalog nor list.
-Invariant: the `rows` of all files together are the positions 0 … n-1 of what is asked, each once.
+Invariant: no two rows of all files together are the same position of what is asked.
 """
 
 from __future__ import annotations

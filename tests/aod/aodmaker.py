@@ -92,9 +92,7 @@ def write_file(path: Path, first: int, count: int, seed: int = 0, extra: Mapping
         tree = file.mktree("Events", types)
         for start in range(0, count, BASKET):
             tree.extend({name: column[start : start + BASKET] for name, column in columns.items()})
-    return list(
-        zip(range(count), run.tolist(), lumi.tolist(), event.tolist(), met.tolist(), pt.tolist(), strict=True)
-    )
+    return list(zip(range(count), run.tolist(), lumi.tolist(), event.tolist(), met.tolist(), pt.tolist(), strict=True))
 
 
 def make(folder: Path, counts: Sequence[int] = (50, 30, 40), seed: int = 1) -> Sample:
@@ -108,5 +106,3 @@ def make(folder: Path, counts: Sequence[int] = (50, 30, 40), seed: int = 1) -> S
         files.append(File(guid_of(path), f"aod/{path.name}", str(path), count, path.stat().st_size))
         first += count
     return Sample(files, rows)
-
-
