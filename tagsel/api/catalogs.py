@@ -193,20 +193,20 @@ def _one(dataset: str) -> DatasetSpec:
 
 def pin(workspace: Workspace, events: EventList) -> None:
     """Pin every snapshot that a list's provenance names, for the list's digest."""
-    for text in _snapshots(events.provenance):
+    for text in snapshots_of(events.provenance):
         spec = parse_dataset_spec(text)[0]
         folder = workspace.folder / DATA / spec.pattern
         if spec.snapshot is not None and (folder / "_delta_log").is_dir():
             Table.open(folder).pin(spec.snapshot, f"event list {events.digest[:16]}")
 
 
-def _snapshots(provenance: Mapping[str, object]) -> list[str]:
+def snapshots_of(provenance: Mapping[str, object]) -> list[str]:
     """`name@snapshot` of all datasets in a list's provenance, those of the lists it was made from too."""
     found = provenance.get("datasets", [])
     names = [str(d) for d in found] if isinstance(found, list) else []
     lists = provenance.get("lists", {})
     for inner in lists.values() if isinstance(lists, Mapping) else ():
-        names += _snapshots(inner) if isinstance(inner, Mapping) else []
+        names += snapshots_of(inner) if isinstance(inner, Mapping) else []
     return list(dict.fromkeys(names))
 
 
@@ -215,7 +215,7 @@ def map_list(workspace: Workspace, events: EventList, stage: str) -> EventMap:
     from tagsel.aod import map_events
 
     catalog = workspace.catalog
-    names = {parse_dataset_spec(d)[0].pattern for d in _snapshots(events.provenance)}
+    names = {parse_dataset_spec(d)[0].pattern for d in snapshots_of(events.provenance)}
     of_datasets = [f for n in sorted(names & set(catalog.names())) for f in catalog.files(n)]
     touched = [g for g in events.stage(stage).guid.values if g]
     known = {f.guid: f for f in (*of_datasets, *catalog.files(guids=touched)) if f.kind == stage.upper()}

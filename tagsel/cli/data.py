@@ -92,7 +92,7 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
     for path in done.already:
         render.note(f"{path}: already in {dataset}, nothing to do")
     for failure in done.failed:
-        render.note(f"{failure.path}: not ingested: {failure.reason}")
+        render.note(f"not ingested: {failure.reason if failure.path in failure.reason else str(failure)}")
     what = "simulation" if done.simulation else "data"
     print(f"{dataset}@{done.snapshot}: {done.events:,} events of {what} from {len(done.landed)} new files "
           f"({', '.join(done.formats) or 'nothing new'})")  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import common, csv_option, dry_run_option, workspace_of
+from tagsel.cli.options import SuggestingGroup, common, csv_option, dry_run_option, workspace_of
 
 LOSSES = 3
 
@@ -86,4 +88,143 @@ def _patterns(text: str) -> list[str]:
     return [p.strip() for p in text.split(",") if p.strip()]
 
 
-COMMANDS = (map_, skim)
+@click.command()
+@click.argument("path", metavar="EVENTS")
+@click.option("--run", "script", required=True, metavar="JOB.PY", help="A script that defines process(events).")
+@click.option("--events-per-job", type=click.IntRange(min=1), help="Split into pieces of about this many events.")
+@click.option(
+    "--by",
+    type=click.Choice(["events", "file", "site", "lumi"]),
+    default="events",
+    show_default=True,
+    help="What a piece may not cut: nothing, a file, a site, a luminosity block.",
+)
+@click.option("--min-events", type=click.IntRange(min=1), help="Merge smaller remainders into their neighbour.")
+@click.option("--output", default="", metavar="NAME", help="Name of the dataset that the output becomes.")
+@dry_run_option
+@common
+@click.pass_context
+def submit(context: click.Context, /, path: str, script: str, dry_run: bool, workspace: str | None, as_json: bool,
+           **options: Any) -> int:  # fmt: skip
+    """Run JOB.PY over the events of a list: split, run on local processes, merge, register the output as a dataset.
+
+    \b
+    Example:
+      tagsel submit dimuon.events --run job.py --events-per-job 10
+      tagsel submit dimuon.events --run job.py --by lumi --dry-run
+
+    JOB.PY defines process(events) on an awkward array; it returns a record of numbers, a hist histogram, or events.
+    """
+    home = workspace_of(context, workspace)
+    job = home.submit(path, script, dry_run=dry_run, **options)
+    if dry_run:
+        render.document(job) if as_json else _show_plan(job)
+        return 0
+    if not as_json:
+        render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces")
+    return _finish(job, as_json)
+
+
+def _show_plan(plan: dict[str, Any]) -> None:
+    rows = [(p["number"], p["events"], len(p["files"]), p["site"]) for p in plan["pieces"]]
+    render.table(("piece", "events", "files", "site"), rows)
+    read = plan["read"]
+    render.note(f"{plan['events']:,} events in {len(rows):,} pieces by {plan['by']}; "
+                f"{read['bytes_read']:,} of {read['bytes_total']:,} B would be read; nothing was done")  # fmt: skip
+
+
+def _finish(job: Any, as_json: bool) -> int:
+    """Wait for a job and say what it came to: 0 when all is delivered, 3 when events are lost, 2 when pieces failed."""
+    status = job.status()
+    with render.progress(f"job {job.id}", status.pieces, "pieces") as advance:
+        seen = 0
+
+        def note(now: Any) -> None:
+            nonlocal seen
+            if advance is not None:
+                advance(now.done - seen)
+                seen = now.done
+
+        status = job.wait(note if advance is not None else None)
+    ledger = job.ledger
+    code = LOSSES if ledger.unreadable or ledger.failed else 0
+    if as_json:
+        render.document(job.to_json())
+        return code
+    _show(job)
+    if status.state == "done":
+        render.suggest(f"tagsel datasets show {job.output}")
+    elif status.state == "failed":
+        render.suggest(f"tagsel jobs show {job.id}")
+    return code
+
+
+def _show(job: Any) -> None:
+    known = job.to_json()
+    where = f", output {known['output']} ({known['kind']})" if known["output"] else ""
+    print(f"job {known['id']}: {known['state']}, {known['done']} of {known['pieces']} pieces done{where}")
+    if known["ledger"]:
+        render.note(render.ledger(known["ledger"]))
+    for problem in known["problems"]:
+        render.note(f"unreadable: {problem['pfn'] or problem['guid']}: {problem['reason']}")
+    for failed in known["errors"]:
+        render.note(f"piece {failed['piece']} ({failed['events']:,} events): {failed['error']}")
+    if known["kind"] in ("numbers", "hist"):
+        value = job.result().value
+        print(value if known["kind"] == "hist" else "\n".join(f"{k} = {v}" for k, v in value.items()))
+
+
+@click.group(cls=SuggestingGroup)
+def jobs() -> None:
+    """Jobs: list all, show one, resubmit what is missing, kill one.
+
+    \b
+    Example:
+      tagsel jobs list
+      tagsel jobs resubmit 1
+    """
+
+
+@jobs.command("list")
+@csv_option
+@common
+@click.pass_context
+def jobs_list(context: click.Context, /, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+    """List the jobs of the workspace.
+
+    \b
+    Example:
+      tagsel jobs list
+    """
+    found = [j.status() for j in workspace_of(context, workspace).jobs()]
+    if as_json:
+        render.document({"jobs": [s.to_json() for s in found]})
+        return
+    rows = [(s.id, s.state, s.pieces, s.done, s.failed, s.events, s.name) for s in found]
+    render.table(("job", "state", "pieces", "done", "failed", "events", "name"), rows, as_csv=as_csv)
+
+
+def _one(name: str, said: str) -> click.Command:
+    @click.argument("job")
+    @common
+    @click.pass_context
+    def command(context: click.Context, /, job: str, workspace: str | None, as_json: bool) -> int:
+        chosen = workspace_of(context, workspace).jobs(name, job)
+        if name == "resubmit":
+            return _finish(chosen, as_json)
+        render.document(chosen.to_json()) if as_json else _show(chosen)
+        return 0
+
+    command.__doc__ = f"{said}\n\n\b\nExample:\n  tagsel jobs {name} 1"
+    return click.command(name)(command)
+
+
+for _name, _said in {
+    "show": "Show a job: its pieces, ledger, output and errors.",
+    "resubmit": "Run again the pieces that have no good output, and nothing else.",
+    "kill": "End a job; outputs of finished pieces stay.",
+}.items():
+    jobs.add_command(_one(_name, _said))
+
+
+COMMANDS = (map_, skim, submit, jobs)

@@ -59,7 +59,8 @@ def base_attributes(source: SourceSchema) -> list[Attribute]:
     attributes = []
     for name, kind in (("run", "int32"), ("lumi", "int32"), ("event", "int64")):
         names = source.ids.get(name, ())
-        aliases = () if isinstance(names, int) else tuple(n for n in names if n != name)
+        known = () if isinstance(names, int) else names
+        aliases = tuple(dict.fromkeys(a for n in known for a in (n, n.rpartition(".")[2]) if a != name))
         attributes.append(Attribute(name, kind, role="id", description=_ID_TEXTS[name], aliases=aliases))
     for stage in [s for s in STAGES if s == "aod" or s in source.references]:
         attributes += reference_attributes(stage)

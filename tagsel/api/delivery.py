@@ -1,0 +1,221 @@
+"""Jobs of a workspace: submit, wait, and register the merged output as a dataset with its parents and its cut.
+
+Invariant: a job that is done is registered once, whoever waits for it; what a crash left unregistered is
+registered by the next `jobs show` or `jobs resubmit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagsel.api.inputs import DATA
+from tagsel.catalog import FileRecord, PutDataset, PutFiles, PutJob, check_dataset_name
+from tagsel.errors import CatalogError, JobError, did_you_mean
+from tagsel.events import DeliveryLedger, EventList
+from tagsel.faults import step
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+    from tagsel.jobs import Job, JobResult, JobStatus
+
+JOBS = "jobs"
+"""The folder of a workspace that holds its jobs."""
+
+TYPES = {"events": "EVENTS", "hist": "HIST", "numbers": "NUMBERS", "none": "NUMBERS"}
+"""The type of the dataset that a job's result becomes, by its kind."""
+
+
+class WorkspaceJob:
+    """A job of a workspace. `wait()` for its end; then `ledger`, `result()`, and `output`, its dataset's name."""
+
+    def __init__(self, workspace: Workspace, job: Job) -> None:
+        self._workspace = workspace
+        self._job = job
+
+    @property
+    def id(self) -> str:
+        """The job's number, as text."""
+        return self._job.id
+
+    def wait(self, progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
+        """Wait for the end; the output of a job that is done is registered then. Ctrl-C ends the job."""
+        status = self._job.wait(progress) if progress is not None else self._job.wait()
+        self._settle(status)
+        return status
+
+    def status(self) -> JobStatus:
+        """The job now."""
+        return self._job.status()
+
+    @property
+    def ledger(self) -> DeliveryLedger:
+        """accepted = delivered + unreadable + failed."""
+        return self._job.ledger
+
+    @property
+    def problems(self) -> list[dict[str, object]]:
+        """Files whose events could not be read."""
+        return self._job.problems
+
+    @property
+    def pieces(self) -> list[Any]:
+        """The state of every piece."""
+        return self._job.pieces
+
+    def result(self) -> JobResult:
+        """The merged result: a record of numbers, a histogram, or events; JobError names failed pieces."""
+        return self._job.result()
+
+    @property
+    def output(self) -> str:
+        """Name of the dataset that the output became; JobError where there is none yet."""
+        result = self._job.result()
+        return self._job.folder.spec["name"] or f"{JOBS}.{self.id}.{TYPES[result.kind]}"
+
+    def resubmit(self) -> None:
+        """Run again what has no good output, and nothing else."""
+        self._job.resubmit(_executor(self._workspace))
+
+    def kill(self) -> None:
+        """End the job; outputs of finished pieces stay."""
+        self._job.kill()
+        self._settle(self._job.status())
+
+    def to_json(self) -> dict[str, object]:
+        """All that is known of the job."""
+        status = self.status()
+        done = status.state == "done"
+        return {
+            **status.to_json(),
+            "ledger": None if status.state == "running" else self.ledger.to_json(),
+            "output": self.output if done else None,
+            "kind": self.result().kind if done else None,
+            "problems": self.problems,
+            "errors": [{"piece": p.number, "events": p.events, "error": p.error} for p in self.pieces if p.error],
+        }
+
+    def _settle(self, status: JobStatus) -> None:
+        """Register what the job came to, once."""
+        catalog = self._workspace.catalog
+        done = status.state == "done"
+        known = {j.job: j for j in catalog.jobs()}
+        if done and self.output not in catalog.names():
+            step("jobs.register")
+            register(self._workspace, self._job, self.output)
+        output = self.output if done else ""
+        change = PutJob(
+            self.id, ",".join(_datasets(self._job)), status.state, status.pieces, status.done, status.failed,
+            status.events, output, str(self._job.folder.path),
+        )  # fmt: skip
+        old = known.get(self.id)
+        if old is None or (old.state, old.output, old.done) != (change.state, change.output, change.done):
+            catalog.record(change)
+
+    def __repr__(self) -> str:
+        return repr(self._job)
+
+
+def _executor(workspace: Workspace) -> Any:
+    from tagsel.jobs import LocalExecutor
+
+    return LocalExecutor(workspace.setting("processes") or None)
+
+
+def _provenance(job: Job) -> Mapping[str, Any]:
+    found = job.folder.spec["provenance"]["provenance"]
+    return found if isinstance(found, Mapping) else {}
+
+
+def _datasets(job: Job) -> list[str]:
+    """`name@snapshot` of the datasets that the job's list came from."""
+    from tagsel.api.catalogs import snapshots_of
+
+    return snapshots_of(_provenance(job))
+
+
+def register(workspace: Workspace, job: Job, name: str) -> None:
+    """Make the merged output a dataset: events are ingested and can be selected from; others are files of one."""
+    result = job.result()
+    history = _provenance(job)
+    facts = {
+        "type": TYPES[result.kind],
+        "parents": tuple(_datasets(job)),
+        "cut": str(history.get("cut", "")),
+        "lumi": ",".join(map(str, history.get("lumi", ()))),
+        "state": "output",
+    }
+    meta = {"job": job.id, "list": job.folder.spec["list"], "selected": result.ledger.accepted}
+    meta |= {"delivered": result.ledger.delivered, "unreadable": result.ledger.unreadable}
+    if result.kind == "events":
+        from tagsel.ingest.load import ingest
+
+        ingest(
+            [result.path], name, workspace.folder / DATA / name, workspace.catalog,
+            {**facts, "meta": meta}, schema="",
+        )  # fmt: skip
+        return
+    file = FileRecord(
+        _guid_of(job), result.path.name, str(result.path), TYPES[result.kind], -1, result.path.stat().st_size
+    )
+    workspace.catalog.record(PutDataset(name, **facts, meta=meta, files=1), PutFiles(name, [file]))
+
+
+def _guid_of(job: Job) -> str:
+    """A GUID for a result that has none of its own: of the job's list and script, so that it never changes."""
+    import uuid
+
+    spec = job.folder.spec
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{spec['list']} {spec['script']} {job.id}")).upper()
+
+
+def submit(
+    workspace: Workspace, events: EventList, run: Path, *, dry_run: bool, output: str, by: str = "events",
+    events_per_job: int | None = None, min_events: int | None = None,
+) -> Any:  # fmt: skip
+    """Split, run, merge, register; with `dry_run` the plan as a record, and nothing is done.
+
+    JobError for the script and the split, before anything runs; CatalogError for an output that exists.
+    """
+    from tagsel.jobs import dry_run as planned
+    from tagsel.jobs import plan_job
+    from tagsel.jobs import submit as start
+
+    if output:
+        check_dataset_name(output)
+        if output in workspace.catalog.names():
+            raise CatalogError(f"there is a dataset {output} already", hint="give --output another name")
+    if by == "events" and events_per_job is None and len(events):
+        by = "file"
+    event_map = workspace.map(events)
+    split: dict[str, Any] = {"by": by, "events_per_job": events_per_job, "min_events": min_events}
+    if dry_run:
+        return planned(events, event_map, plan_job(events, event_map, run, **split))
+    workspace.pin_list(events)
+    job = start(workspace.folder / JOBS, events, event_map, run, executor=_executor(workspace), name=output, **split)
+    return WorkspaceJob(workspace, job)
+
+
+def jobs(workspace: Workspace, operation: str, job: str) -> Any:
+    """`list` all jobs, `show` one, `resubmit` what is missing of one, `kill` one."""
+    from tagsel.jobs import list_jobs
+
+    found = {j.id: WorkspaceJob(workspace, j) for j in list_jobs(workspace.folder / JOBS)}
+    if operation == "list":
+        return list(found.values())
+    number = job.zfill(4) if job.isdigit() else job
+    if number not in found:
+        hint = did_you_mean(number, found) or "tagsel jobs list"
+        raise JobError(f"no job {job!r}", hint=hint, job=job)
+    actions: Mapping[str, Callable[[WorkspaceJob], Any]] = {
+        "show": lambda j: j, "resubmit": WorkspaceJob.resubmit, "kill": WorkspaceJob.kill,
+    }  # fmt: skip
+    if operation not in actions:
+        raise JobError(f"{operation!r} is nothing that can be done with a job", hint=f"list, {', '.join(actions)}")
+    chosen = found[number]
+    actions[operation](chosen)
+    status = chosen.status()
+    if status.state == "done":
+        chosen._settle(status)
+    return chosen

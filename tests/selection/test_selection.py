@@ -1,0 +1,317 @@
+"""Selections against brute force on plain arrays: counts, ledgers, digests, cutflows, duplicates, masks, zones."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import GUIDS, MENU, OTHER_MENU, build, rows, workspace
+
+from tagsel.api import Workspace
+from tagsel.errors import CutError, SchemaError, StoreError
+from tagsel.quality import LumiSet
+from tagsel.selection import Query, count, select
+
+CUTS = {
+    "MET_pt > 30": lambda r, i: r["MET_pt"][i] > np.float32(30),
+    "nMuon >= 2": lambda r, i: r["nMuon"][i] >= 2,
+    "count(Muon.pt > 15 GeV) >= 1": lambda r, i: sum(p > np.float32(15) for p in r["Muon_pt"][i]) >= 1,
+    "HLT_mu20": lambda r, i: bool(r["trigger_0"][i] >> 3 & 1),
+    "run == 8 || lumi in (1, 2)": lambda r, i: r["run"][i] == 8 or r["lumi"][i] in (1, 2),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Workspace:
+    return workspace(tmp_path)
+
+
+def passing(parts: list[dict[str, Any]], *cuts: str) -> set[tuple[int, int]]:
+    """(run, event) that pass all cuts, by a plain loop."""
+    return {
+        (int(r["run"][i]), int(r["event"][i]))
+        for r in parts
+        for i in range(len(r["run"]))
+        if all(CUTS[c](r, i) for c in cuts)
+    }
+
+
+def ids(events: Any) -> set[tuple[int, int]]:
+    return {(e.run, e.event) for e in events}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_selection_is_what_a_plain_loop_finds(home: Workspace, cut: str) -> None:
+    parts = [rows(200, 1), rows(150, 2)]
+    build(home, "a.TAG", *parts)
+    expected = passing(parts, cut)
+    counted = home.count("a.TAG", cut)
+    events = home.select("a.TAG", cut)
+    assert 0 < len(expected) < 350
+    assert counted.accepted == len(expected) == len(events)
+    assert ids(events) == expected
+    assert counted.ledger.to_json() == {
+        "accepted": len(expected), "rejected": 350 - len(expected), "masked": 0, "duplicate": 0, "unreadable": 0,
+    }  # fmt: skip
+
+
+def test_feature_101_103_the_digest_does_not_depend_on_threads_zones_or_order(tmp_path: Path) -> None:
+    parts = [rows(100, seed) for seed in range(1, 6)]
+    found = []
+    for k, order in enumerate([parts, parts[::-1]]):
+        home = Workspace.init(tmp_path / f"W{k}")
+        build(home, "a.TAG", *order)
+        for threads, zones in itertools.product((1, 2, 5), (True, False)):
+            query = home.query("a.TAG", ["MET_pt > 30 && nMuon >= 1"], threads=threads)
+            events, counted = select(query, zones=zones)
+            found.append((events.digest, counted.accepted, [tuple(e) for e in events]))
+    assert len({digest for digest, *_ in found}) == 1
+    assert all(f == found[0] for f in found)
+
+
+def test_feature_101_the_selection_hash_names_cut_snapshot_and_masks(home: Workspace) -> None:
+    build(home, "a.TAG", rows(50))
+    base = home.count("a.TAG", "MET_pt > 30").selection
+    assert home.count("a.TAG", " MET_pt>30 GeV ").selection == base  # the same bound cut
+    assert home.count("a.TAG", "MET_pt > 31").selection != base
+    assert home.count("a.TAG", "MET_pt > 30", lumi=LumiSet.from_ranges([(8, 1, 2)])).selection != base
+    build(home, "a.TAG", rows(50, 9))
+    assert home.count("a.TAG", "MET_pt > 30").selection != base
+    assert home.count("a.TAG@1", "MET_pt > 30").selection == base  # row 102: as of a snapshot
+
+
+def test_feature_33_a_good_run_list_masks_and_the_ledger_closes(home: Workspace) -> None:
+    parts = [rows(300, 1), rows(300, 2)]
+    build(home, "a.TAG", *parts)
+    good = LumiSet.from_ranges([(7, 1, 3), (9, 2, 2)])
+    inside = [
+        (r, i) for r in parts for i in range(300)
+        if (r["run"][i] == 7 and r["lumi"][i] <= 3) or (r["run"][i] == 9 and r["lumi"][i] == 2)
+    ]  # fmt: skip
+    expected = sum(CUTS["nMuon >= 2"](r, i) for r, i in inside)
+    ledger = home.count("a.TAG", "nMuon >= 2", lumi=good).ledger
+    assert (ledger.accepted, ledger.masked, ledger.rejected) == (expected, 600 - len(inside), len(inside) - expected)
+    assert ledger.read == 600
+
+
+def test_a_block_that_zones_skip_is_still_masked_exactly(home: Workspace) -> None:
+    """Row group verdict NONE: the small table (run, lumi) counts the masked rows, nothing else is read."""
+    parts = [rows(100, 1, MET_pt=np.full(100, 5, np.float32))]
+    build(home, "a.TAG", *parts)
+    good = LumiSet.from_ranges([(8, 1, 5)])
+    counted = home.count("a.TAG", "MET_pt > 10", lumi=good)
+    masked = int((parts[0]["run"] != 8).sum())
+    assert counted.ledger.to_json() == {
+        "accepted": 0, "rejected": 100 - masked, "masked": masked, "duplicate": 0, "unreadable": 0,
+    }  # fmt: skip
+    work = counted.work.to_json()
+    assert work["row_groups"] == {"none": 1, "some": 0, "all": 0}
+
+
+def test_no_run_in_common_is_a_warning_and_zero_accepted(home: Workspace) -> None:
+    build(home, "a.TAG", rows(40))
+    counted = home.count("a.TAG", "true", lumi=LumiSet.from_ranges([(100, 1, 5)]))
+    assert counted.accepted == 0
+    assert counted.ledger.masked == 40
+    assert any("no run in common" in w for w in counted.warnings)
+
+
+def test_feature_47_an_event_in_two_streams_is_accepted_once(home: Workspace) -> None:
+    first = rows(100, 1)
+    shared = {k: v[:30] for k, v in first.items()}
+    second = rows(70, 2)
+    both = {
+        k: (list(v) + list(second[k])) if k == "Muon_pt" else np.concatenate([v, second[k]]) for k, v in shared.items()
+    }
+    build(home, "x.A.TAG", first)
+    build(home, "x.B.TAG", both)
+    counted = home.count("x.A.TAG,x.B.TAG", "true")
+    assert counted.ledger.to_json() == {
+        "accepted": 170, "rejected": 0, "masked": 0, "duplicate": 30, "unreadable": 0,
+    }  # fmt: skip
+    assert home.count("x.*", "true", duplicates="all").accepted == 200
+    with pytest.raises(StoreError, match="30 one of another dataset"):
+        home.count("x.*", "true", duplicates="error")
+    cut = "MET_pt > 30 && nMuon >= 1"
+    forward, backward = home.select("x.A.TAG,x.B.TAG", cut), home.select("x.B.TAG,x.A.TAG", cut)
+    assert forward.digest == backward.digest
+    assert [tuple(e) for e in forward] == [tuple(e) for e in backward]
+
+
+def test_fault_09_duplicates_within_a_dataset_count_once_by_guid_and_entry(home: Workspace) -> None:
+    once = rows(10, 1)
+    again = {**rows(3, 1), "aod_guid": np.array([GUIDS[9]] * 3, object)}
+    for k in ("run", "lumi", "event"):
+        again[k] = once[k][:3]
+    build(home, "a.TAG", again, once)  # the copy arrives first, but its GUID comes last
+    counted = home.count("a.TAG", "true")
+    assert (counted.ledger.accepted, counted.ledger.duplicate) == (10, 3)
+    assert GUIDS[9] not in home.select("a.TAG", "true").guids
+
+
+def test_feature_54_simulation_takes_all_rows_that_repeat_an_id(home: Workspace) -> None:
+    a, b = rows(20, 1), {**rows(20, 1), "aod_guid": np.array([GUIDS[5]] * 20, object)}
+    build(home, "mc.TAG", a, b, simulation=True)
+    assert home.count("mc.TAG", "true").accepted == 40
+    picked = home.pick("mc.TAG", [f"{a['run'][0]}:{a['event'][0]}"])
+    assert len(picked.events) == 2 and not picked.misses
+    assert home.select("mc.TAG", "true").simulation
+
+
+def test_data_and_simulation_do_not_mix(home: Workspace) -> None:
+    build(home, "a.TAG", rows(5))
+    build(home, "mc.TAG", rows(5), simulation=True)
+    with pytest.raises(SchemaError, match="data and simulation"):
+        home.count("a.TAG,mc.TAG", "true")
+
+
+def test_feature_39_a_chain_by_name_in_two_menus_and_where_a_menu_lacks_it(home: Workspace) -> None:
+    menus = np.where(np.arange(100) < 60, MENU.id, OTHER_MENU.id)
+    columns = rows(100, 4, menu=menus)
+    build(home, "a.TAG", columns)
+    word = columns["trigger_0"]
+    mu10 = np.where(np.arange(100) < 60, word & 1, word >> 5 & 1).astype(bool)
+    mu20 = (word >> 3 & 1).astype(bool) & (np.arange(100) < 60)
+    assert home.count("a.TAG", "HLT_mu10").accepted == int(mu10.sum())
+    counted = home.count("a.TAG", "HLT_mu20")
+    assert counted.accepted == int(mu20.sum())
+    assert counted.triggers_absent["HLT_mu20"]["events"] == 40
+    assert counted.triggers_absent["HLT_mu20"]["runs"] == sorted({int(r) for r in columns["run"][60:]})
+    assert home.count("a.TAG", "present(HLT_mu20)").accepted == 60
+    assert home.count("a.TAG", "present(HLT_mu20) && !HLT_mu20").accepted == 60 - int(mu20.sum())  # row 42
+    with pytest.raises(CutError, match="HLT_mu99"):
+        home.count("a.TAG", "HLT_mu99")
+
+
+def test_feature_25_26_27_cutflow_is_brute_force_with_weights(home: Workspace) -> None:
+    parts = [rows(120, 1), rows(80, 2)]
+    build(home, "a.TAG", *parts)
+    cuts = ["MET_pt > 30", "nMuon >= 2", "HLT_mu20"]
+    flow = home.cutflow("a.TAG", *cuts, weight="weight")
+    everything = [(r, i) for r in parts for i in range(len(r["run"]))]
+
+    def expected(*names: str) -> tuple[int, float, float]:
+        w = [float(r["weight"][i]) for r, i in everything if all(CUTS[n](r, i) for n in names)]
+        return len(w), math.fsum(w), math.fsum(x * x for x in w)
+
+    for k, cut in enumerate(cuts):
+        step = flow[cut]
+        for way, names in {
+            "alone": [cut], "sequential": cuts[: k + 1], "all_but": cuts[:k] + cuts[k + 1 :],
+        }.items():  # fmt: skip
+            got = getattr(step, way)
+            n, sumw, sumw2 = expected(*names)
+            assert got.n == n
+            assert got.sumw == pytest.approx(sumw, rel=1e-14)
+            assert got.sumw2 == pytest.approx(sumw2, rel=1e-14)
+    assert (flow + flow)["nMuon >= 2"].alone.n == 2 * flow["nMuon >= 2"].alone.n
+    assert flow.ledger.accepted == flow[2].sequential.n == home.count("a.TAG", *cuts).accepted
+
+
+def test_feature_32_top_n_is_exact_and_streams(home: Workspace) -> None:
+    parts = [rows(90, s) for s in (1, 2, 3)]
+    build(home, "a.TAG", *parts)
+    everything = [
+        (-float(r["MET_pt"][i]), int(r["run"][i]), int(r["event"][i]))
+        for r in parts for i in range(90) if CUTS["nMuon >= 2"](r, i)
+    ]  # fmt: skip
+    best = {(run, event) for _, run, event in sorted(everything)[:7]}
+    for threads in (1, 3):
+        events, counted = home.select_counted("a.TAG", "nMuon >= 2", top=(7, "MET_pt"), threads=threads)
+        assert ids(events) == best
+        assert counted.ledger.accepted == 7 and counted.ledger.read == 270
+    assert len(home.select("a.TAG", "nMuon >= 2", top=(0, "MET_pt"))) == 0
+    assert len(home.select("a.TAG", "nMuon >= 2", top=(10_000, "event"))) == len(everything)
+
+
+def test_feature_72_nothing_accepted_is_a_normal_answer(home: Workspace, tmp_path: Path) -> None:
+    build(home, "a.TAG", rows(20))
+    events = home.select("a.TAG", "false")
+    events.save(tmp_path / "none.events")
+    again = home.read_events(tmp_path / "none.events")
+    assert len(events) == len(again) == 0
+    assert again.digest == hashlib.sha256(b"").hexdigest() or again.digest == events.digest
+    assert home.cutflow("a.TAG", "false", "true")[1].sequential.n == 0
+    assert home.map(again).files == ()
+
+
+def test_fault_04_an_empty_dataset_answers(home: Workspace) -> None:
+    build(home, "a.TAG")
+    assert home.count("a.TAG", "nMuon >= 2").ledger.read == 0
+    assert len(home.select("a.TAG", "nMuon >= 2")) == 0
+    assert home.cutflow("a.TAG", "nMuon >= 2")[0].alone.n == 0
+
+
+def test_fault_02_a_damaged_part_stops_or_is_counted(home: Workspace) -> None:
+    table = build(home, "a.TAG", rows(30, 1), rows(50, 2))
+    part = table.snapshot().parts[1]
+    content = bytearray(part.path.read_bytes())
+    value = part.read(0, ["MET_pt"])["MET_pt"].tobytes()
+    content[content.find(value) + 5] ^= 4
+    del part
+    path = table.snapshot().parts[1].path
+    path.chmod(0o644)
+    path.write_bytes(bytes(content))
+    with pytest.raises(StoreError, match="MET_pt"):
+        home.count("a.TAG", "MET_pt > 1")
+    counted = home.count("a.TAG", "MET_pt > 1", allow_losses=True)
+    assert counted.ledger.unreadable == 50
+    assert counted.ledger.read == 80
+    assert len(counted.losses) == 1 and path.name in counted.losses[0]
+
+
+def test_why_agrees_with_the_selection_for_every_event(home: Workspace) -> None:
+    parts = [rows(25, 1), rows(25, 2)]
+    build(home, "a.TAG", *parts)
+    cuts = ["MET_pt > 30", "count(Muon.pt > 15 GeV) >= 1"]
+    good = LumiSet.from_ranges([(7, 1, 9), (8, 1, 3)])
+    accepted = ids(home.select("a.TAG", *cuts, lumi=good))
+    for r in parts:
+        for i in range(25):
+            run, event = int(r["run"][i]), int(r["event"][i])
+            answer = home.why("a.TAG", (run, event), *cuts, lumi=good)
+            assert (answer.verdict == "accepted") == ((run, event) in accepted)
+            verdicts = [c.passed for c in answer.rows[0].cuts]
+            assert verdicts == [CUTS[c](r, i) for c in cuts]
+            assert dict(answer.rows[0].cuts[0].values)["MET_pt"] == pytest.approx(float(r["MET_pt"][i]))
+    assert home.why("a.TAG", (7, 999_999), *cuts).verdict == "not in dataset"
+
+
+def test_feature_51_52_every_id_is_found_or_listed(home: Workspace) -> None:
+    parts = [rows(60, 1), rows(60, 2)]
+    build(home, "a.TAG", *parts)
+    wanted = [(int(r["run"][i]), int(r["lumi"][i]), int(r["event"][i])) for r in parts for i in range(0, 60, 7)]
+    absent = [(7, 1, 10**12), (8, 3, 5)]
+    wrong_lumi = (wanted[0][0], wanted[0][1] + 1, wanted[0][2])
+    texts = [f"{r}:{lumi}:{e}" for r, lumi, e in (*wanted, *absent)]
+    picked = home.pick("a.TAG", texts)
+    assert {(e.run, e.lumi, e.event) for e in picked.events} == set(wanted)
+    assert set(picked.misses) == set(absent)
+    assert home.pick("a.TAG", ["{}:{}:{}".format(*wrong_lumi)]).misses == (wrong_lumi,)
+    by_run_event = home.pick("a.TAG", [f"{r}:{e}" for r, _, e in wanted])
+    assert by_run_event.events.digest == picked.events.digest
+
+
+def test_overflow_names_the_event(home: Workspace) -> None:
+    columns = rows(5, 1, event=np.array([1, 2, 2**62, 4, 5], np.int64))
+    build(home, "a.TAG", columns)
+    with pytest.raises(CutError, match=f"{columns['run'][2]}:{2**62}"):
+        home.count("a.TAG", "event * 4 > 7")
+    assert home.count("a.TAG", "event == 4611686018427387904").accepted == 1
+
+
+def test_queries_are_values(home: Workspace) -> None:
+    build(home, "a.TAG", rows(10))
+    lazy = home["a.TAG"].where("nMuon >= 1").where(met="MET_pt > 20 GeV")
+    assert int(lazy.count()) == home.count("a.TAG", "nMuon >= 1", "MET_pt > 20").accepted
+    assert lazy.events().digest == home.select("a.TAG", "nMuon >= 1", "MET_pt > 20").digest
+    assert lazy.cutflow()["met"].cut == "MET_pt > 20 GeV"
+    assert isinstance(home.query("a.TAG", ["true"]), Query)
+    assert count(home.query("a.TAG", ["true"])).accepted == 10
+    head = lazy.head(2, ["run", "event", "Muon.pt", "MET_pt"])
+    assert head.fields == ["run", "event", "Muon.pt", "MET_pt"]
