@@ -44,7 +44,8 @@ class CutFunction:
     `fewest`, `most`: how many arguments (objects, for objects). `argument`: angle, same (unit as the first), any.
     `result`: the unit: "" none, rad, same, root, or the unit of the first `pt`. `kernel`: its name in
     `tagsel.kernels`, where the NumPy and the numba function are one text. `sql`: DuckDB, by position. `version`
-    changes when its values do.
+    changes when its values do. Where terms nearly cancel (a mass), SQL on another machine's libm would be off by far
+    more than the last bits, and its cell stays empty.
     """
 
     name: str
@@ -125,17 +126,20 @@ _ROWS = (
         kernel="rapidity",
     ),
     CutFunction(
-        "px", "object", "px(a)", "Momentum along x, pt cos φ.", 1, 1, ("pt", "phi"), result="pt", kernel="px"
+        "px", "object", "px(a)", "Momentum along x, pt cos φ.", 1, 1, ("pt", "phi"), result="pt", kernel="px",
+        sql="{0} * cos({1})",
     ),
     CutFunction(
-        "py", "object", "py(a)", "Momentum along y, pt sin φ.", 1, 1, ("pt", "phi"), result="pt", kernel="py"
+        "py", "object", "py(a)", "Momentum along y, pt sin φ.", 1, 1, ("pt", "phi"), result="pt", kernel="py",
+        sql="{0} * sin({1})",
     ),
     CutFunction(
-        "pz", "object", "pz(a)", "Momentum along the beam, pt sinh η.", 1, 1, ("pt", "eta"), result="pt", kernel="pz"
+        "pz", "object", "pz(a)", "Momentum along the beam, pt sinh η.", 1, 1, ("pt", "eta"), result="pt", kernel="pz",
+        sql="{0} * sinh({1})",
     ),
     CutFunction(
         "energy", "object", "energy(a)", "Energy √(p² + m²).", 1, 1, ("pt", "eta", "mass"), result="pt",
-        kernel="energy",
+        kernel="energy", sql="sqrt({0} * {0} + pow({0} * sinh({1}), 2) + {2} * {2})",
     ),
     CutFunction(
         "deltaR", "object", "deltaR(a, b)", "Distance √(Δη² + Δφ²) of two objects.", 2, 2, ("eta", "phi"),

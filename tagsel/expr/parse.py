@@ -228,7 +228,7 @@ class _Builder:
         return _node(op, _nodes(parts), None, parts)
 
     def binding(self, parts: list[Any]) -> Node:
-        return _node("binding", parts[:1], str(parts[2]), parts)
+        return _node("binding", parts[:1], _checked_name(parts[2]), parts)
 
     def index(self, parts: list[Any]) -> Node:
         inner = parts[2]
