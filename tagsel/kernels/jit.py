@@ -25,12 +25,12 @@ from tagsel.kernels import doubled, elementary, integers, physics
 _PACKAGE = __name__.rpartition(".")[0]
 
 
-def jit(function: Callable[..., Any]) -> Any:
-    """Compile with the options that all our kernels share: no GIL, IEEE arithmetic, no cache of numba's."""
+def jit(function: Callable[..., Any], **more: bool) -> Any:
+    """Compile with the options all our kernels share (no GIL, IEEE arithmetic, no cache of numba's) and `more`."""
     import numba
 
     options = {"nogil": True, "fastmath": False, "error_model": "numpy", "boundscheck": False, "cache": False}
-    return numba.njit(**options)(function)
+    return numba.njit(**options, **more)(function)
 
 
 def _select(condition: Any, yes: Any, no: Any) -> Any:

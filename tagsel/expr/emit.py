@@ -1,0 +1,322 @@
+"""What each op of a bound tree is in the source of a kernel: one table from op to statements.
+
+A row's verdict is worked out statement by statement: one local a node; `and` and `or` as chains of ifs, so that
+a term that is not reached is not computed; aggregates as inner loops; a missing value as a second local of type
+bool, which exists only where a value can be missing. Invariant: a row gets the verdict, and the error, that the
+interpreter gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tagsel.expr.functions import cell
+from tagsel.expr.nodes import Aggregate, LumiTable, Node
+from tagsel.expr.source import CASTS, ZEROS, Code, Source
+from tagsel.expr.walk import trampoline
+
+FEW = 8
+"""Longer lists of constants are looked up in a sorted table."""
+
+Value = tuple[str, str]
+"""(expression, when it is missing: "" never, "True" always, or a local)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node stands: of the event, or of object `index` of an aggregate."""
+
+    index: str = ""
+    over: Aggregate | None = None
+
+
+def emit(node: Node, types: Mapping[str, str]) -> Source:
+    """The kernel of a bound boolean tree; `types` are those of the columns that there are ("f4"), others are absent."""
+    code = Code(types)
+    return code.finish(trampoline(_emit(node, Place(), code)))
+
+
+def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
+    """Statements for a node; a verdict is an expression, a value a Value. Yields the nodes below it."""
+    if node.op in ("and", "or"):
+        result = yield _chain(node, place, code)
+        return result
+    if node.op == "aggregate":
+        result = yield _aggregate(node, place, code)
+        return result
+    args = []
+    for arg in node.args:
+        args.append((yield _emit(arg, place, code)))
+    return OPS[node.op](code, node, place, *args)
+
+
+def _chain(node: Node, place: Place, code: Code) -> Generator[Any, Any, str]:
+    """`and`, `or`: a term is computed only while it can change the verdict."""
+    verdict = code.let((yield _emit(node.args[0], place, code)))
+    for arg in node.args[1:]:
+        with code.block(f"if {verdict}" if node.op == "and" else f"if not {verdict}"):
+            code.line(f"{verdict} = {yield _emit(arg, place, code)}")
+    return verdict
+
+
+def _aggregate(node: Node, place: Place, code: Code) -> Generator[Any, Any, Value]:
+    """A loop over the objects of the event; it ends early only where no object's error can be lost by it."""
+    over, body = node.value, node.args[0]
+    if over.counter not in code.types:
+        return ZEROS[node.kind], "True"
+    begin, step, missing = REDUCE[over.function]
+    size = code.counter(over.counter)
+    result = code.let(begin(node))
+    found = code.let("False") if missing else ""
+    index = code.new("j")
+    with code.block(f"for {index} in range({f'min({size}, int64({over.slots}))' if over.slots else size})"):
+        value = yield _emit(body, Place(index, over), code)
+        step(code, node, result, found, value)
+        if over.function in ("any", "all") and not body.raises:
+            with code.block(f"if {result}" if over.function == "any" else f"if not {result}"):
+                code.line("break")
+    if not found:
+        return result, ""
+    return result, code.let(f"not {found}")
+
+
+def _unless(missing: str) -> str:
+    return f"not {missing}" if missing else "True"
+
+
+def _sum_step(code: Code, node: Node, result: str, found: str, value: Value) -> None:
+    if value[1] == "True":
+        return
+    with code.block(f"if {_unless(value[1])}"):
+        if node.kind == "int" and node.raises:
+            code.line(f"{result}, w{result} = exact_add({result}, {value[0]})")
+            with code.block(f"if w{result}"):
+                code.line("return i")
+        else:
+            code.line(f"{result} += {value[0]}")
+
+
+def _extreme_step(sign: str) -> Callable[[Code, Node, str, str, Value], None]:
+    def step(code: Code, node: Node, result: str, found: str, value: Value) -> None:
+        v, missing = value
+        if missing == "True":
+            return
+        better = f"{v} == {v} and (not {found} or {v} {sign} {result})"
+        with code.block(f"if {better}" if not missing else f"if not {missing} and {better}"):
+            code.line(f"{result} = {v}")
+            code.line(f"{found} = True")
+
+    return step
+
+
+def _count_step(code: Code, node: Node, result: str, found: str, value: Any) -> None:
+    code.line(f"{result} += int64({value})")
+
+
+REDUCE: Mapping[str, tuple[Callable[[Node], str], Callable[..., None], bool]] = {
+    "count": (lambda node: "int64(0)", _count_step, False),
+    "any": (lambda node: "False", lambda code, node, r, f, v: code.line(f"{r} = {r} or {v}"), False),
+    "all": (lambda node: "True", lambda code, node, r, f, v: code.line(f"{r} = {r} and {v}"), False),
+    "sum": (lambda node: ZEROS[node.kind], _sum_step, False),
+    "min": (lambda node: ZEROS[node.kind], _extreme_step("<"), True),
+    "max": (lambda node: ZEROS[node.kind], _extreme_step(">"), True),
+}
+"""Every aggregate: (where it begins, what an object does, whether it is missing of nothing)."""
+
+
+# values
+
+
+def _either(code: Code, *missing: str) -> str:
+    """When one of several is missing."""
+    some = list(dict.fromkeys(m for m in missing if m))
+    if "True" in some:
+        return "True"
+    return code.let(" or ".join(some)) if len(some) > 1 else "".join(some)
+
+
+def _guarded(code: Code, kind: str, missing: str, expression: str) -> Value:
+    """An expression that may be computed only where it is not missing."""
+    value = code.let(ZEROS[kind])
+    with code.block(f"if not {missing}"):
+        code.line(f"{value} = {expression}")
+    return value, missing
+
+
+def _const(code: Code, node: Node, place: Place) -> Value:
+    return code.constant(node.value, node.kind), ""
+
+
+def _column(code: Code, node: Node, place: Place) -> Value:
+    if node.value not in code.types:
+        return ZEROS[node.kind], "True"
+    return code.let(code.column(node.value, "i", node.kind)), ""
+
+
+def _slot(code: Code, node: Node, place: Place) -> Value:
+    column, counter, k = node.value
+    if column not in code.types or counter not in code.types:
+        return ZEROS[node.kind], "True"
+    missing = code.let(f"{code.counter(counter)} <= {k}")
+    return code.let(code.column(column, "i", node.kind)), missing
+
+
+def _element(code: Code, node: Node, place: Place) -> Value:
+    column, counter, k = node.value
+    if column not in code.types or counter not in code.types:
+        return ZEROS[node.kind], "True"
+    missing = code.let(f"{code.counter(counter)} <= {k}")
+    index = f"{code.start(counter, column)} + {k}"
+    return _guarded(code, node.kind, missing, code.column(column, index, node.kind))
+
+
+def _member(code: Code, node: Node, place: Place) -> Value:
+    assert place.over is not None  # bind puts members inside aggregates only
+    if isinstance(node.value, str):
+        if node.value not in code.types:
+            return ZEROS[node.kind], "True"
+        start = code.start(place.over.counter, node.value)
+        return code.let(code.column(node.value, f"{start} + {place.index}", node.kind)), ""
+    there = [(k, name) for k, name in enumerate(node.value) if name in code.types]
+    value, missing = code.let(ZEROS[node.kind]), code.let("True")
+    for k, name in there:
+        with code.block(f"if {place.index} == {k}"):
+            code.line(f"{value} = {code.column(name, 'i', node.kind)}")
+            code.line(f"{missing} = False")
+    return value, "" if len(there) == len(node.value) else missing if there else "True"
+
+
+def _trigger(code: Code, node: Node, place: Place) -> Value:
+    bits = [b for b in node.value.bits if b[1] in code.types]
+    if node.value.menu not in code.types or not bits:
+        return "False", "True"
+    menu = code.let(code.column(node.value.menu, "i", "int"))
+    value, missing = code.let("False"), code.let("True")
+    for menu_id, column, bit in bits:
+        with code.block(f"if {menu} == {code.constant(menu_id, 'int')}"):
+            shifted = f"{code.column(column, 'i', 'word')} >> {code.constant(bit, 'int')}"
+            code.line(f"{value} = (({shifted}) & 1) == 1")
+            code.line(f"{missing} = False")
+    return value, missing
+
+
+def _plain(template: str) -> Callable[..., Value]:
+    """An op that always has an answer: a template over its arguments."""
+
+    def op(code: Code, node: Node, place: Place, *args: Value) -> Value:
+        return code.let(template.format(*(a[0] for a in args))), _either(code, *(a[1] for a in args))
+
+    return op
+
+
+def _exact(name: str, otherwise: str = "") -> Callable[..., Value]:
+    """An op on integers that may have no answer; `otherwise` is the template for floats."""
+
+    def op(code: Code, node: Node, place: Place, *args: Value) -> Value:
+        if otherwise and (node.kind != "int" or not node.raises):
+            return _plain(otherwise)(code, node, place, *args)
+        missing = _either(code, *(a[1] for a in args))
+        value = code.let(ZEROS["int"])
+        code.line(f"{value}, w{value} = {_named(name, node)}({', '.join(a[0] for a in args)})")
+        if node.raises and missing != "True":
+            with code.block(f"if w{value} and not {missing}" if missing else f"if w{value}"):
+                code.line("return i")
+        return value, missing
+
+    return op
+
+
+def _named(name: str, node: Node) -> str:
+    return f"exact_{name}".replace("shift_", "shift_word_" if node.kind == "word" else "shift_")
+
+
+def _cast(code: Code, node: Node, place: Place, a: Value) -> Value:
+    return code.let(CASTS[node.kind].format(a[0])), a[1]
+
+
+def _call(code: Code, node: Node, place: Place, *args: Value) -> Value:
+    name = cell(node.value, "kernel", "kernels")
+    missing = _either(code, *(a[1] for a in args))
+    expression = f"call_{name}({', '.join(a[0] for a in args)})"
+    if missing == "True":
+        return ZEROS[node.kind], missing
+    return _guarded(code, node.kind, missing, expression) if missing else (code.let(expression), "")
+
+
+def _pick(code: Code, node: Node, place: Place, a: Value, b: Value) -> Value:
+    sign = "<" if node.value == "min2" else ">"
+    template = f"{{1}} if ({{1}} {sign} {{0}} or {{0}} != {{0}}) else {{0}}"
+    return _plain(template)(code, node, place, a, b)
+
+
+# verdicts
+
+
+def _atom(code: Code, expression: str, *missing: str) -> str:
+    """A verdict that is false where something is missing."""
+    gone = _either(code, *missing)
+    if gone == "True":
+        return "False"
+    return code.let(f"not {gone} and {expression}" if gone else expression)
+
+
+def _cmp(code: Code, node: Node, place: Place, a: Value, b: Value) -> str:
+    return _atom(code, f"{a[0]} {node.value} {b[0]}", a[1], b[1])
+
+
+def _in(code: Code, node: Node, place: Place, a: Value) -> str:
+    kind = node.args[0].kind
+    if len(node.value) <= FEW:
+        equal = " or ".join(f"{a[0]} == {code.constant(value, kind)}" for value in node.value)
+        return _atom(code, f"({equal})", a[1])
+    floats = kind in ("f32", "f64")
+    values = np.unique(np.array(node.value, np.float64 if floats else np.int64))
+    table, size = code.table(values), code.constant(values.size, "int")
+    return _atom(code, f"contains_{'f8' if floats else 'i8'}({table}, {size}, {a[0]})", a[1])
+
+
+def _in_lumi(code: Code, node: Node, place: Place, run: Value, lumi: Value) -> str:
+    ranges: LumiTable = node.value
+    tables = ", ".join(code.table(part.astype(np.int64)) for part in (ranges.run, ranges.first, ranges.last))
+    size = code.constant(len(ranges.run), "int")
+    return _atom(code, f"within({tables}, {size}, {run[0]}, {lumi[0]})", run[1], lumi[1])
+
+
+TESTS = {"isnan": "{0} != {0}", "isinf": "abs({0}) == INF", "isfinite": "abs({0}) < INF"}
+
+OPS: Mapping[str, Callable[..., Any]] = {
+    "const": _const,
+    "column": _column,
+    "element": _element,
+    "slot": _slot,
+    "member": _member,
+    "trigger": _trigger,
+    "cast": _cast,
+    "neg": _exact("negative", "-{0}"),
+    "abs": _exact("absolute", "abs({0})"),
+    "add": _exact("add", "{0} + {1}"),
+    "sub": _exact("subtract", "{0} - {1}"),
+    "mul": _exact("multiply", "{0} * {1}"),
+    "mod": _exact("modulo"),
+    "div": _plain("{0} / {1}"),
+    "bit_and": _plain("{0} & {1}"),
+    "bit_or": _plain("{0} | {1}"),
+    "bit_xor": _plain("{0} ^ {1}"),
+    "bit_not": _plain("~{0}"),
+    "shl": _exact("shift_left"),
+    "shr": _exact("shift_right"),
+    "call": _call,
+    "pick": _pick,
+    "not": lambda code, node, place, a: code.let(f"not {a}"),
+    "cmp": _cmp,
+    "in": _in,
+    "in_lumi": _in_lumi,
+    "truth": lambda code, node, place, a: _atom(code, a[0], a[1]),
+    "test": lambda code, node, place, a: _atom(code, TESTS[node.value].format(a[0]), a[1]),
+    "present": lambda code, node, place, a: code.let(f"not {a[1]}" if a[1] else "True"),
+}
+"""Every op but `and`, `or` and `aggregate`."""
