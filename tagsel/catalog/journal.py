@@ -1,8 +1,9 @@
 """The journal: JSON lines, one a recorded set of changes; the truth of the catalog and its audit.
 
 A line is `{"v": 1, "seq": n, "who": …, "when": …, "what": [changes], "crc": "…"}`, `crc` the CRC-32 of the
-line's bytes before `,"crc"`. Lines are ordered by `seq`, which grows by one; the clock is kept for people
-and never compared.
+line's bytes before `,"crc"`, continued from that of the line before. So the checksum at a position vouches
+for all lines before it: a journal that was put back from a copy and went another way is noticed. Lines are
+ordered by `seq`, which grows by one; the clock is kept for people and never compared.
 
 Invariant: a line is in the journal whole, ending in a newline, or not at all. What follows the last newline
 is an append that was cut off before it was acknowledged: readers pass over it, and the next who holds the
@@ -29,15 +30,19 @@ from tagsel.faults import step
 FORMAT = 1
 """Version of the line format that is written; older ones are read, newer ones refused."""
 
+_LINE_END = len(b'01234567"}\n')
+_CRC = slice(-_LINE_END, -3)
+
 log = logging.getLogger("tagsel")
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place between two lines: how many lines lie before it, as `seq`, and how many bytes."""
+    """A place between two lines: how many lines lie before it, how many bytes, and the checksum of all of them."""
 
     seq: int = 0
     offset: int = 0
+    crc: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Entry:
             yield from change.ops(Stamp(self.stamp.seq, self.stamp.when, self.stamp.who, part))
 
 
-def write_line(stamp: Stamp, changes: Sequence[Change]) -> bytes:
-    """The bytes of a line, newline included; CatalogError where a change holds what JSON cannot say."""
+def write_line(after: Position, stamp: Stamp, changes: Sequence[Change]) -> bytes:
+    """The bytes of the line after a position, newline included; CatalogError where a change holds what JSON cannot say."""
     document: dict[str, Any] = {"v": FORMAT, "seq": stamp.seq, "who": stamp.who, "when": stamp.when}
     try:
         document["what"] = [encode(change) for change in changes]
@@ -63,7 +68,7 @@ def write_line(stamp: Stamp, changes: Sequence[Change]) -> bytes:
         body = text[:-1].encode()  # refuses half characters, such as undecodable file names have
     except (TypeError, ValueError) as error:
         raise CatalogError(f"a change cannot be written to the journal: {error}") from error
-    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body, after.crc))
 
 
 def read_line(line: bytes, path: Path, after: Position) -> Entry:
@@ -71,7 +76,7 @@ def read_line(line: bytes, path: Path, after: Position) -> Entry:
     number = after.seq + 1
     body, mark, crc = line.rstrip(b"\n").rpartition(b',"crc":')
     try:
-        if not mark or crc != b'"%08x"}' % zlib.crc32(body):
+        if not mark or crc != b'"%08x"}' % zlib.crc32(body, after.crc):
             raise CatalogError("its checksum does not fit")
         document: dict[str, Any] = json.loads(body + b"}")
         if document["v"] > FORMAT:
@@ -88,25 +93,34 @@ def read_line(line: bytes, path: Path, after: Position) -> Entry:
             path=str(path),
             line=number,
         ) from error
-    return Entry(stamp, changes, Position(number, after.offset + len(line)))
+    return Entry(stamp, changes, _after(line, after))
+
+
+def _after(line: bytes, before: Position) -> Position:
+    return Position(before.seq + 1, before.offset + len(line), int(line[_CRC], 16))
+
+
+def holds(path: Path, position: Position) -> bool:
+    """Whether `position` is one of this journal: no shorter, and with the same checksum there."""
+    if not position.offset:
+        return True
+    try:
+        with path.open("rb") as stream:
+            stream.seek(position.offset - _LINE_END)
+            return stream.read(_LINE_END)[_CRC] == b"%08x" % position.crc
+    except (OSError, ValueError):
+        return False
 
 
 def read(path: Path, after: Position = Position()) -> Iterator[Entry]:
     """Entries after a position, in order; a last line that is not whole is passed over.
 
-    Raises CatalogError when the journal is shorter than `after`, or a whole line is damaged.
+    The caller makes sure that the journal `holds` that position. Raises CatalogError where a whole line is
+    damaged.
     """
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
-        if after.offset:
-            raise CatalogError(
-                f"{path}: the journal is gone", hint="restore it from a backup", path=str(path)
-            ) from None
+    if not path.exists():
         return
-    with stream:
-        if os.fstat(stream.fileno()).st_size < after.offset:
-            raise CatalogError(f"{path}: the journal is shorter than it was", path=str(path))
+    with path.open("rb") as stream:
         stream.seek(after.offset)
         for line in stream:
             if not line.endswith(b"\n"):  # being written just now, or cut off: `trim` says so
@@ -122,7 +136,7 @@ def append(path: Path, after: Position, stamp: Stamp, changes: Sequence[Change])
     On any error nothing of the line stays, and CatalogError names the file. A new journal's folder is
     fsynced too.
     """
-    line = write_line(stamp, changes)
+    line = write_line(after, stamp, changes)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -140,7 +154,7 @@ def append(path: Path, after: Position, stamp: Stamp, changes: Sequence[Change])
         ) from error
     finally:
         os.close(descriptor)
-    return Entry(stamp, tuple(changes), Position(stamp.seq, after.offset + len(line)))
+    return Entry(stamp, tuple(changes), _after(line, after))
 
 
 def _write_and_sync(descriptor: int, line: bytes, offset: int) -> None:

@@ -105,8 +105,6 @@ def _find(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> l
     keys = [n for n in names if n.lower() not in COLUMNS]
     wide = wide_select(connection, keys)
     columns = ", ".join(f'"{c}"' for c in COLUMNS)
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
     with time_limit(connection, SECONDS):
         found = fetch_rows(connection, f"SELECT {columns} FROM ({wide}) WHERE (\n{where}\n) ORDER BY name")
     state = Rows(LIGHT)

@@ -2,8 +2,8 @@
 -- The DuckDB view of the catalog's journal. tables.py says the same to Python; a test compares the two.
 -- No primary keys: rows are replaced by key in bulk, inside one transaction, by view.py.
 
-CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT);
-INSERT INTO view_state VALUES (2, 0, 0);
+CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT, crc BIGINT);
+INSERT INTO view_state VALUES (2, 0, 0, 0);
 
 CREATE TABLE datasets (name VARCHAR, type VARCHAR, version VARCHAR, stream VARCHAR, year BIGINT, run_min BIGINT,
     run_max BIGINT, events BIGINT, files BIGINT, bytes BIGINT, snapshot BIGINT, simulation BOOLEAN, sample VARCHAR,

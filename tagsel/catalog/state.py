@@ -34,6 +34,7 @@ class State:
     def __init__(self, folder: Path) -> None:
         self.journal = folder / "catalog.journal"
         self.checkpoint = folder / "catalog.json"
+        self._view = folder / "catalog.duckdb"
         self.rows = Rows(LIGHT)
         self.end = Position()
 
@@ -42,19 +43,18 @@ class State:
 
         Raises CatalogError where the journal is damaged, or gone while its view is there.
         """
-        size = self.journal.stat().st_size if self.journal.exists() else 0
-        if size < self.end.offset:  # a line that could not be made safe was taken back
+        if not self.journal.exists() and (self._view.exists() or self.checkpoint.exists()):
+            raise CatalogError(
+                f"{self.journal}: the journal is gone",
+                hint="restore it from a backup",
+                path=str(self.journal),
+            )
+        if not journal.holds(self.journal, self.end):  # a line that could not be made safe was taken back
             self.forget()
-        if not self.end.offset and size:
-            self._load(size)
-        if size > self.end.offset:
-            try:
-                self._read_on()
-            except CatalogError:
-                if not self.checkpoint.exists():
-                    raise
-                self.forget()
-                self._read_on()
+        if not self.end.offset:
+            self._load()
+        for entry in journal.read(self.journal, self.end):
+            self.take(entry)
         return self.rows
 
     def take(self, entry: Entry) -> None:
@@ -66,20 +66,15 @@ class State:
         """Start from nothing at the next refresh."""
         self.rows, self.end = Rows(LIGHT), Position()
 
-    def _read_on(self) -> None:
-        for entry in journal.read(self.journal, self.end):
-            self.take(entry)
-
     def save(self) -> None:
         """Write a checkpoint if the journal has grown enough; the caller holds the turnstile alone."""
         with suppress(OSError):  # a cache: without it the journal is replayed
             old = self.checkpoint.stat().st_size if self.checkpoint.exists() else 0
             if self.end.offset - self._saved_offset() <= max(_TAIL, old):
                 return
-            body = _pack(self.rows)
-            header = {"v": FORMAT, "seq": self.end.seq, "bytes": self.end.offset, "crc": zlib.crc32(body)}
+            whole = _pack(self.rows, self.end)
             with tempfile.NamedTemporaryFile(dir=self.checkpoint.parent, delete=False) as stream:
-                stream.write(json.dumps(header).encode() + b"\n" + body)
+                stream.write(whole)
             Path(stream.name).replace(self.checkpoint)
 
     def _saved_offset(self) -> int:
@@ -89,34 +84,38 @@ class State:
         except (OSError, ValueError, KeyError, TypeError):
             return 0
 
-    def _load(self, size: int) -> None:
-        """Start from the checkpoint if it is whole and lies within the journal."""
+    def _load(self) -> None:
+        """Start from the checkpoint if it is whole and one of this journal."""
         try:
-            head, _, body = self.checkpoint.read_bytes().partition(b"\n")
-            header = json.loads(head)
-            if header["v"] != FORMAT or header["crc"] != zlib.crc32(body) or header["bytes"] > size:
-                return
-            self.rows, self.end = _unpack(body), Position(int(header["seq"]), int(header["bytes"]))
+            rows, end = _unpack(self.checkpoint.read_bytes())
+            if journal.holds(self.journal, end):
+                self.rows, self.end = rows, end
         except (OSError, ValueError, KeyError, TypeError):
             return
 
 
-def _pack(state: Rows) -> bytes:
-    """The light tables as JSON: rows as lists of values, in the order of the table's columns."""
+def _pack(state: Rows, end: Position) -> bytes:
+    """Header, tables (rows as lists of values, in the order of the table's columns) and checksum, a line each."""
     tables = {t: [[row[c] for c in TABLES[t].columns] for row in state.all(t)] for t in sorted(LIGHT)}
-    return json.dumps(tables, separators=(",", ":")).encode()
+    header = {"v": FORMAT, "seq": end.seq, "bytes": end.offset, "crc": end.crc}
+    whole = "\n".join(json.dumps(part, separators=(",", ":")) for part in (header, tables)).encode()
+    return b"%s\n%08x" % (whole, zlib.crc32(whole))
 
 
-def _unpack(body: bytes) -> Rows:
-    """The rows that `_pack` packed, put in place at once: `fold` would take three times as long."""
-    state = Rows(LIGHT)
-    for name, packed in json.loads(body).items():
+def _unpack(packed: bytes) -> tuple[Rows, Position]:
+    """What `_pack` packed; ValueError where it is damaged. Rows are put in place at once: `fold` takes longer."""
+    whole, _, crc = packed.rpartition(b"\n")
+    head, _, body = whole.partition(b"\n")
+    if crc != b"%08x" % zlib.crc32(whole) or json.loads(head)["v"] != FORMAT:
+        raise ValueError("damaged, or of another version")
+    header, state = json.loads(head), Rows(LIGHT)
+    for name, rows in json.loads(body).items():
         columns, table = tuple(TABLES[name].columns), state.rows[name]
         places = [columns.index(column) for column in TABLES[name].key]
-        for values in packed:
+        for values in rows:
             key = tuple([values[place] for place in places])
             table.setdefault(key[0], {})[key] = dict(zip(columns, values, strict=True))
-    return state
+    return state, Position(header["seq"], header["bytes"], header["crc"])
 
 
 def dataset_record(state: Rows, name: str) -> DatasetRecord:

@@ -96,6 +96,7 @@ class View:
                 path.unlink(missing_ok=True)
             with closing(self._connect(fresh)) as connection:
                 end = self._replay(connection)
+                connection.execute("CHECKPOINT")  # here a full disk is an error; while closing it is not
             for path in (self.path, _wal(self.path)):
                 path.unlink(missing_ok=True)
             fresh.rename(self.path)
@@ -118,7 +119,7 @@ class View:
         with closing(connection):
             try:
                 known = viewsql.version(connection) == viewsql.VERSION
-                current = known and viewsql.position(connection).offset == self.journal.stat().st_size
+                current = known and self._is_end(viewsql.position(connection))
             except duckdb.Error as error:
                 self._say_damaged(error)
                 raise _Unfit(damaged=True) from error
@@ -137,10 +138,15 @@ class View:
             self._replay(connection)
             return ask(connection)
 
+    def _is_end(self, position: Position) -> bool:
+        return position.offset == self.journal.stat().st_size and journal.holds(self.journal, position)
+
     def _apply_rest(self) -> None:
         with closing(self._connect(self.path)) as connection:
             viewsql.migrate(connection)
             start = viewsql.position(connection)
+            if not journal.holds(self.journal, start):
+                raise CatalogError("it goes another way than the journal")
             rest, end = _fold(self.journal, start)
             if end != start:
                 viewsql.apply(connection, rest, end)
@@ -156,13 +162,15 @@ class View:
         import duckdb
 
         config: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
-        if path is not None and not read_only:
+        if read_only:  # one set for all: connections of one process to one file share their settings
+            config |= {"enable_external_access": False, "lock_configuration": True}
+        elif path is not None:
             config["storage_compatibility_version"] = STORAGE
         return duckdb.connect(":memory:" if path is None else str(path), read_only=read_only, config=config)
 
     def _say_damaged(self, error: Exception) -> None:
         first = str(error).splitlines()[0][:200]
-        log.warning("%s cannot be read, it is made again from the journal: %s", self.path, first)
+        log.warning("%s does not serve, it is made again from the journal: %s", self.path, first)
 
 
 def _fold(path: Path, start: Position) -> tuple[Rows, Position]:
@@ -181,5 +189,10 @@ def _is_damage(error: Exception) -> bool:
     """Whether DuckDB says that a file's content is broken, rather than the question; a bad block is a bare `Error`."""
     import duckdb
 
-    kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException, duckdb.InternalException)
+    kinds = (
+        duckdb.IOException,
+        duckdb.SerializationException,
+        duckdb.FatalException,
+        duckdb.InternalException,
+    )
     return isinstance(error, kinds) or type(error) is duckdb.Error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def create(connection: DuckDBPyConnection) -> None:
     connection.execute(script("schema.sql"))
 
 
+@cache
 def script(name: str) -> str:
     """The text of an SQL file of this package."""
     return resources.files("tagsel.catalog").joinpath(name).read_text(encoding="utf-8")
@@ -38,7 +40,7 @@ def script(name: str) -> str:
 
 def position(connection: DuckDBPyConnection) -> Position:
     """How far in the journal the view is."""
-    return Position(*fetch_one(connection, "SELECT seq, bytes FROM view_state"))
+    return Position(*fetch_one(connection, "SELECT seq, bytes, crc FROM view_state"))
 
 
 def version(connection: DuckDBPyConnection) -> int:
@@ -65,7 +67,7 @@ def apply(connection: DuckDBPyConnection, delta: Rows, end: Position) -> None:
     for table in TABLES:
         _replace(connection, table, delta)
     step("catalog.apply")
-    connection.execute("UPDATE view_state SET seq = ?, bytes = ?", [end.seq, end.offset])
+    connection.execute("UPDATE view_state SET seq = ?, bytes = ?, crc = ?", [end.seq, end.offset, end.crc])
     connection.execute("COMMIT")
 
 

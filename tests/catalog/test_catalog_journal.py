@@ -36,9 +36,18 @@ from tagsel.errors import CatalogError
 
 GUID = "00D1B2C3-0000-4000-8000-00000000ABCD"
 EXAMPLES: list[Change] = [
-    PutDataset("a.TAG", type="TAG", year=2018, meta={"k": 1, "f": 0.5, "t": "ü'\"\n", "b": True}, parents=("b@3", "c")),
+    PutDataset(
+        "a.TAG",
+        type="TAG",
+        year=2018,
+        meta={"k": 1, "f": 0.5, "t": "ü'\"\n", "b": True},
+        parents=("b@3", "c"),
+    ),
     SetMeta("a.TAG", {"k": None, "x": "y"}),
-    PutFiles("a.TAG", [FileRecord(GUID.lower(), "x.root", entries=7), FileRecord(GUID, kind="RAW", simulation=True)]),
+    PutFiles(
+        "a.TAG",
+        [FileRecord(GUID.lower(), "x.root", entries=7), FileRecord(GUID, kind="RAW", simulation=True)],
+    ),
     PutSite("CERN", "/data", {"tier": 0}),
     PutReplicas("CERN", [(GUID, "x.root")]),
     DropReplicas("CERN", [(GUID, "x.root")]),
@@ -58,25 +67,33 @@ def test_every_kind_of_change_reads_back_as_it_was_written() -> None:
         assert decode(json.loads(json.dumps(encode(change)))) == change
 
 
-@given(st.integers(1, 10**9), st.text(max_size=20), st.dictionaries(st.text("abc", min_size=1), st.integers()))
+@given(
+    st.integers(1, 10**9), st.text(max_size=20), st.dictionaries(st.text("abc", min_size=1), st.integers())
+)
 def test_a_line_reads_back(seq: int, who: str, meta: dict[str, Any]) -> None:
     change = PutDataset("d", meta=meta)
+    before = Position(seq - 1, 10, 99)
     try:
-        line = write_line(Stamp(seq, "2026-01-01T00:00:00+00:00", who), [change, *EXAMPLES])
+        line = write_line(before, Stamp(seq, "2026-01-01T00:00:00+00:00", who), [change, *EXAMPLES])
     except CatalogError:
         assert any(0xD800 <= ord(c) < 0xE000 for c in who)
         return
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
-    entry = read_line(line, Path("journal"), Position(seq - 1, 10))
+    entry = read_line(line, Path("journal"), before)
     assert entry.changes == (change, *EXAMPLES)
-    assert (entry.stamp.seq, entry.stamp.who, entry.end) == (seq, who, Position(seq, 10 + len(line)))
+    assert (entry.stamp.seq, entry.stamp.who, entry.end.seq, entry.end.offset) == (
+        seq,
+        who,
+        seq,
+        10 + len(line),
+    )
 
 
 @settings(max_examples=300)
 @given(st.data())
 def test_a_flipped_bit_anywhere_in_a_line_is_found(data: st.DataObject) -> None:
-    line = write_line(Stamp(1, "2026-01-01T00:00:00+00:00", "me"), EXAMPLES)
+    line = write_line(Position(), Stamp(1, "2026-01-01T00:00:00+00:00", "me"), EXAMPLES)
     at = data.draw(st.integers(0, len(line) - 2))
     damaged = bytearray(line)
     damaged[at] ^= 1 << data.draw(st.integers(0, 7))
@@ -132,9 +149,9 @@ def test_a_line_that_is_missing_repeated_or_of_a_newer_format_is_an_error(tmp_pa
     _, whole = _three(tmp_path)
     one, two, three = whole.splitlines(keepends=True)
     journal = tmp_path / "catalog.journal"
-    for lines in (one + three, one + two + two + three, two + three):
+    for lines, number in ((one + three, 2), (one + two + two + three, 3), (two + three, 1)):
         journal.write_bytes(lines)
-        with pytest.raises(CatalogError, match="its number is"):
+        with pytest.raises(CatalogError, match=f"line {number} is damaged"):
             Catalog(tmp_path).names()
     body = one.partition(b',"crc"')[0].replace(b'"v":1', b'"v":2')
     journal.write_bytes(b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
@@ -142,10 +159,37 @@ def test_a_line_that_is_missing_repeated_or_of_a_newer_format_is_an_error(tmp_pa
         Catalog(tmp_path).names()
 
 
+def test_fault_17_a_view_ahead_of_a_journal_that_was_put_back_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Same length, same number of lines, another past: the view's own position must not fit by accident."""
+    catalog, whole = _three(tmp_path)
+    two = whole[: whole.rindex(b"\n", 0, -1) + 1]
+    (tmp_path / "catalog.journal").write_bytes(two)
+    other = Catalog(tmp_path)
+    other.record(PutDataset("d.TAG"))
+    assert (tmp_path / "catalog.journal").stat().st_size == len(whole)
+    assert "another way than the journal" in caplog.text
+    for asking in (catalog, other, Catalog(tmp_path)):
+        assert asking.names() == [d.name for d in asking.datasets("true")] == ["a.TAG", "b.TAG", "d.TAG"]
+    for name in ("catalog.journal", "catalog.lock"):
+        (tmp_path / name).unlink()
+    for asking in (catalog, other, Catalog(tmp_path)):
+        with pytest.raises(CatalogError, match="the journal is gone"):
+            asking.names()
+        with pytest.raises(CatalogError, match="the journal is gone"):
+            asking.record(PutDataset("x"))
+
+
 def test_a_journal_whose_lines_lack_later_fields_is_replayed(tmp_path: Path) -> None:
     """What a first version would have written: no `lumi`, no `sample`, files with a GUID alone."""
-    what = [{"do": "PutDataset", "name": "old.TAG", "type": "TAG"}, {"do": "PutFiles", "dataset": "old.TAG", "files": [{"guid": GUID}]}]
-    body = json.dumps({"v": 1, "seq": 1, "who": "me", "when": "2026-01-01T00:00:00+00:00", "what": what})[:-1].encode()
+    what = [
+        {"do": "PutDataset", "name": "old.TAG", "type": "TAG"},
+        {"do": "PutFiles", "dataset": "old.TAG", "files": [{"guid": GUID}]},
+    ]
+    body = json.dumps({"v": 1, "seq": 1, "who": "me", "when": "2026-01-01T00:00:00+00:00", "what": what})[
+        :-1
+    ].encode()
     (tmp_path / "catalog.journal").write_bytes(b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
     catalog = Catalog(tmp_path)
     assert catalog.dataset("old.TAG").lumi == ""
@@ -153,9 +197,10 @@ def test_a_journal_whose_lines_lack_later_fields_is_replayed(tmp_path: Path) -> 
 
 
 def test_fault_18_order_is_by_number_never_by_time(tmp_path: Path) -> None:
-    lines = b""
+    lines, end = b"", Position()
     for seq, (when, year) in enumerate([("2026-06-01", 2001), ("2025-01-01", 2002), ("1970-01-01", 2003)], 1):
-        lines += write_line(Stamp(seq, when, "me"), [PutDataset("a.TAG", year=year)])
+        line = write_line(end, Stamp(seq, when, "me"), [PutDataset("a.TAG", year=year)])
+        lines, end = lines + line, read_line(line, Path("journal"), end).end
     (tmp_path / "catalog.journal").write_bytes(lines)
     catalog = Catalog(tmp_path)
     assert catalog.dataset("a.TAG").year == 2003

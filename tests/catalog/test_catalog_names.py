@@ -32,11 +32,15 @@ from tagsel.errors import CatalogError
         ("data1[78].x", [DatasetSpec("data1[78].x")]),
     ],
 )
-def test_feature_15_a_dataset_is_asked_for_by_name_snapshot_glob_or_several(text: str, wanted: list[DatasetSpec]) -> None:
+def test_feature_15_a_dataset_is_asked_for_by_name_snapshot_glob_or_several(
+    text: str, wanted: list[DatasetSpec]
+) -> None:
     assert parse_dataset_spec(text) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "a,,b", "a b", "a@", "a@x", "a@-1", "../a", "a/b", ".a", "-a", "a@1@2", "a;b", "ä"])
+@pytest.mark.parametrize(
+    "text", ["", "a,,b", "a b", "a@", "a@x", "a@-1", "../a", "a/b", ".a", "-a", "a@1@2", "a;b", "ä"]
+)
 def test_what_names_no_dataset_is_refused(text: str) -> None:
     with pytest.raises(CatalogError):
         parse_dataset_spec(text)

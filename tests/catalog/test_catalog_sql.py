@@ -27,10 +27,18 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 def _made(folder: Path) -> Catalog:
     made = Catalog(folder)
     made.record(
-        PutDataset("data09.Egamma.TAG", type="TAG", year=2009, version="1.2.3", meta={"trigger": 2, "weight": 1}),
-        PutDataset("data09.Muons.TAG", type="TAG", year=2009, version="1.2.4", meta={"trigger": 3, "weight": 0.5}),
-        PutDataset("data10.Muons.TAG", type="TAG", year=2010, version="2.0.0", meta={"trigger": 2, "mixed": "x"}),
-        PutDataset("data09.Muons.AOD", type="AOD", year=2009, version="1.2.3", meta={"Good": True, "mixed": 2}),
+        PutDataset(
+            "data09.Egamma.TAG", type="TAG", year=2009, version="1.2.3", meta={"trigger": 2, "weight": 1}
+        ),
+        PutDataset(
+            "data09.Muons.TAG", type="TAG", year=2009, version="1.2.4", meta={"trigger": 3, "weight": 0.5}
+        ),
+        PutDataset(
+            "data10.Muons.TAG", type="TAG", year=2010, version="2.0.0", meta={"trigger": 2, "mixed": "x"}
+        ),
+        PutDataset(
+            "data09.Muons.AOD", type="AOD", year=2009, version="1.2.3", meta={"Good": True, "mixed": 2}
+        ),
     )
     return made
 
@@ -46,7 +54,10 @@ def _made(folder: Path) -> Catalog:
         ("WEIGHT = 1", ["data09.Egamma.TAG"]),
         ("good", ["data09.Muons.AOD"]),
         ("mixed = 'x' or mixed = '2'", ["data09.Muons.AOD", "data10.Muons.TAG"]),
-        ("year in (2010, 2011) or (name like '%Egamma%' and not simulation)", ["data09.Egamma.TAG", "data10.Muons.TAG"]),
+        (
+            "year in (2010, 2011) or (name like '%Egamma%' and not simulation)",
+            ["data09.Egamma.TAG", "data10.Muons.TAG"],
+        ),
         ("year = 1999 -- none", []),
     ],
 )
@@ -83,7 +94,15 @@ def test_feature_18_keys_are_set_and_removed_and_never_shadow_a_column(catalog: 
     catalog.record(SetMeta("data09.Muons.AOD", {"trigger": 2, "Good": None}))
     assert [d.name for d in catalog.datasets("trigger = 2 and type = 'AOD'")] == ["data09.Muons.AOD"]
     assert catalog.dataset("data09.Muons.AOD").meta == {"mixed": 2, "trigger": 2}
-    for meta in ({"year": 1}, {"Year": 1}, {"a b": 1}, {"x": float("nan")}, {"x": 1 << 63}, {"Trigger": 1}, {"x": "\0"}):
+    for meta in (
+        {"year": 1},
+        {"Year": 1},
+        {"a b": 1},
+        {"x": float("nan")},
+        {"x": 1 << 63},
+        {"Trigger": 1},
+        {"x": "\0"},
+    ):
         with pytest.raises(CatalogError):
             catalog.record(SetMeta("data09.Muons.AOD", meta))
 
@@ -99,7 +118,11 @@ def test_feature_20_sql_reads_catalog_and_tags_together(asked: Catalog, tmp_path
         tables,
     )
     assert answer.to_pylist() == [{"run": 1, "n": 1, "stream": None}, {"run": 2, "n": 1, "stream": "A"}]
-    assert asked.sql('SELECT extra FROM "DATA09.muons.tag"', tables).column(0).to_pylist() == [None, None, 1.5]
+    assert asked.sql('SELECT extra FROM "DATA09.muons.tag"', tables).column(0).to_pylist() == [
+        None,
+        None,
+        1.5,
+    ]
     query = "WITH d AS (FROM datasets) SELECT name, trigger FROM d WHERE weight < 1 UNION ALL SELECT 'x', 7"
     assert asked.sql(query).to_pylist() == [
         {"name": "data09.Muons.TAG", "trigger": 3},
@@ -145,7 +168,9 @@ def test_feature_19_totals_per_run_and_where_the_files_are(catalog: Catalog) -> 
      "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))", "PREPARE p AS SELECT 1", "VACUUM",
      "SELECT " + "(" * 2000 + "1" + ")" * 2000],
 )  # fmt: skip
-def test_fault_35_anything_but_one_reading_select_is_refused(asked: Catalog, tmp_path: Path, query: str) -> None:
+def test_fault_35_anything_but_one_reading_select_is_refused(
+    asked: Catalog, tmp_path: Path, query: str
+) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "given.parquet")
     before = sorted(p.name for p in tmp_path.iterdir())
     with pytest.raises(CatalogError):
@@ -184,7 +209,10 @@ def test_fault_35_the_connection_alone_holds_without_the_parser(tmp_path: Path) 
 
 def test_fault_35_time_memory_and_answer_are_bounded(asked: Catalog) -> None:
     with pytest.raises(CatalogError, match=r"stopped after 0.2 s"):
-        asked.sql("SELECT count(*) FROM range(1000000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 1", seconds=0.2)
+        asked.sql(
+            "SELECT count(*) FROM range(1000000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 1",
+            seconds=0.2,
+        )
     with pytest.raises(CatalogError, match="the SQL failed: Out of Memory"):
         asked.sql("SELECT range, range::VARCHAR FROM range(100000000) ORDER BY 2", memory="100MB")
     with pytest.raises(CatalogError, match="the answer is larger than 10,000,000 bytes"):
