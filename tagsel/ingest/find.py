@@ -17,7 +17,7 @@ from tagsel.ingest.physlite import open_physlite
 from tagsel.ingest.pool import open_pool, tag_tree
 from tagsel.ingest.readers import open_parquet, parquet_types, tree_types
 from tagsel.ingest.source import TagSource
-from tagsel.rootio import RootFile
+from tagsel.rootio import EVENT_TREES, RootFile
 from tagsel.schema import STANDARD, SourceSchema, load_source_schema
 
 Opener = Callable[[Path, SourceSchema], TagSource]
@@ -85,24 +85,18 @@ _TELLING = ("atlas_tag_2011", "nanoaod", "physlite", "pool")
 
 
 def _root_schema(path: Path, wanted: str | None) -> SourceSchema:
+    if wanted in ("nanoaod", "physlite"):
+        return load_source_schema(wanted)
     with RootFile(path) as file:
-        tag = tag_tree(file)
-        if wanted == "pool" or (wanted is None and tag is not None and not _has_events(file)):
-            columns = Columns(path, tree_types(tag) if tag is not None else {})
-            return _recognised(columns, ("atlas_tag_2011", "pool")) or load_source_schema("pool")
-        if wanted in ("nanoaod", "physlite"):
-            return load_source_schema(wanted)
-        events = file.events()
-        columns = Columns(path, tree_types(events))
-        if events.name in ("EventData", "CollectionTree"):
+        names = file.trees()
+        if wanted == "pool" or (wanted is None and not set(names) & set(EVENT_TREES)):
+            tag = tag_tree(file)
+            if tag is not None:
+                return _recognised(Columns(path, tree_types(tag)), ("atlas_tag_2011", "pool")) or load_source_schema("pool")
+        if "Events" not in names and wanted is None and set(names) & set(EVENT_TREES):
             return load_source_schema("physlite")
-        return _recognised(columns, ("nanoaod", "atlas_tag_2011")) or _drafted(columns, events.name)
-
-
-def _drafted(columns: Columns, tree: str) -> SourceSchema:
-    source = load_source_schema("nanoaod")
-    return source if tree == "Events" else drafted_schema(columns, "tree")
-
-
-def _has_events(file: RootFile) -> bool:
-    return any(file.tree(name) is not None for name in ("EventData", "CollectionTree", "Events"))
+        events = file.events()
+        # A tree Events without NanoAOD's ids is told so by its schema; any other tree is drafted from what it has.
+        if wanted is None:
+            return load_source_schema("nanoaod")
+        return drafted_schema(Columns(path, tree_types(events)), "tree")

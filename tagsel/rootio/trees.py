@@ -53,11 +53,11 @@ class EventTree(ABC):
 
     def columns(self) -> list[str]:
         """Names of all columns, in the file's order, readable or not."""
-        return list(self._typenames)
+        return list(self._columns)
 
     @abstractmethod
-    def _list_columns(self) -> dict[str, str]:
-        """C++ types of all columns by name, in the file's order."""
+    def _list_columns(self) -> dict[str, str | None]:
+        """All columns in the file's order, with their C++ types where these are known at once."""
 
     @abstractmethod
     def block_offsets(self, column: str) -> Ints:
@@ -72,7 +72,7 @@ class EventTree(ABC):
         """Entries [start, stop) as an awkward array."""
 
     @cached_property
-    def _typenames(self) -> dict[str, str]:
+    def _columns(self) -> dict[str, str | None]:
         with unreadable(self.path, f"the columns of tree {self.name}"):
             return self._list_columns()
 
@@ -85,12 +85,15 @@ class EventTree(ABC):
 
     def find(self, name: str) -> str | None:
         """The column called `name`, or the one whose plain name is `name`; None where there is none."""
-        return name if name in self._typenames else self._by_plain_name.get(name)
+        return name if name in self._columns else self._by_plain_name.get(name)
 
     def typename(self, column: str) -> str:
         """The C++ type of a column; AccessError with the nearest names where there is none."""
-        self._known(column)
-        return self._typenames[column]
+        known = self._columns[self._known(column)]
+        if known is None:
+            with unreadable(self.path, f"the type of column {column} of tree {self.name}"):
+                known = self._columns[column] = str(self._tree[column].typename)
+        return known
 
     def column_type(self, column: str) -> ColumnType | None:
         """What a column holds, or None where that is no scalar and no flat list."""
@@ -161,7 +164,7 @@ class EventTree(ABC):
         return ak.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
     def _known(self, column: str) -> str:
-        if column not in self._typenames:
+        if column not in self._columns:
             raise AccessError(
                 f"{self.path}: tree {self.name} has no column {column!r}",
                 hint=did_you_mean(column, self.columns()), path=str(self.path), column=column,
@@ -186,8 +189,9 @@ def _plain(array: Any) -> Any:
 class TreeOfBaskets(EventTree):
     """A TTree: each branch has baskets of its own."""
 
-    def _list_columns(self) -> dict[str, str]:
-        return {str(k): str(v) for k, v in self._tree.typenames().items()}
+    def _list_columns(self) -> dict[str, str | None]:
+        # A type costs 0.2 ms to find out, and a tree of metadata has thousands of branches.
+        return dict.fromkeys(self._tree.keys())
 
     def block_offsets(self, column: str) -> Ints:
         return np.asarray(self._branch(column).entry_offsets, dtype=np.int64)
@@ -224,10 +228,10 @@ class TreeOfClusters(EventTree):
             if number not in parents:
                 field._fields = []
 
-    def _list_columns(self) -> dict[str, str]:
+    def _list_columns(self) -> dict[str, str | None]:
         # For the same reason the types are not asked of uproot.
         names: dict[int, str] = {}
-        types: dict[str, str] = {}
+        types: dict[str, str | None] = {}
         for number, field in enumerate(self._tree.field_records):
             name, parent = str(field.field_name), int(field.parent_field_id)
             if parent != number and parent not in names:
