@@ -7,8 +7,9 @@ exists only where no piece is missing, and its delivery ledger closes.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,25 @@ NOTE = "tagsel"
 class JobResult:
     """The merged result: `kind` is numbers, hist, events or none; `path` the file of it, Parquet for events.
 
-    `value`: a record of numbers and histograms, a histogram, an awkward array of events, or {} for none.
+    `events` is the number of events in it where it is of events.
     """
 
     kind: str
     path: Path
     ledger: DeliveryLedger
-    value: Any = None
     events: int = 0
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def value(self) -> Any:
+        """A record of numbers and histograms, a histogram, an awkward array of events, or {} for none; read
+        now."""
+        if self.kind != "events":
+            return decode(self.document["value"])
+        import awkward as ak
+        import pyarrow.parquet as pq
+
+        return ak.from_arrow(pq.read_table(self.path, page_checksum_verification=True))
 
 
 def ledger_of(folder: JobFolder, states: list[PieceState]) -> DeliveryLedger:
@@ -111,9 +123,5 @@ def read_result(folder: JobFolder) -> JobResult:
             f"job {folder.path.name} has no result yet", hint=f"tagsel jobs show {folder.path.name}"
         ) from error
     ledger = DeliveryLedger.from_json(document["ledger"])
-    if document["kind"] == "events":
-        import awkward as ak
-
-        path = folder.path / str(document["file"])
-        return JobResult("events", path, ledger, ak.from_parquet(path), int(document["events"]))
-    return JobResult(document["kind"], folder.result, ledger, decode(document["value"]))
+    path = folder.path / str(document.get("file", folder.result.name))
+    return JobResult(document["kind"], path, ledger, int(document.get("events", 0)), document)

@@ -1,30 +1,66 @@
-"""Fixtures of the tests of jobs: the maker of small AOD files, and a sample of three of them."""
+"""Fixtures of the tests of jobs: the maker of small AOD files, a sample, and an executor in this process."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tagsel.jobs import Ended, Job, Task, submit
+from tagsel.jobs.worker import main
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("aodmaker", Path(__file__).parent.parent / "aod" / "aodmaker.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    import sys
 
-    sys.modules["aodmaker"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+class InlineExecutor:
+    """Runs each task here, when its end is asked for; `seen` are all tasks that came."""
+
+    name = "inline"
+
+    def __init__(self) -> None:
+        self.seen: list[Task] = []
+        self._waiting: deque[Task] = deque()
+        self._killed = False
+
+    def submit(self, task: Task) -> None:
+        self.seen.append(task)
+        self._waiting.append(task)
+
+    def ended(self) -> Ended:
+        task = self._waiting.popleft()
+        if self._killed:
+            return Ended(task, None, "killed before it ran")
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            try:
+                code = main([*task.command[4:]])
+            except Exception:
+                traceback.print_exc()
+                code = 1
+        task.stderr.write_text(printed.getvalue())
+        return Ended(task, code, f"exit code {code}" if code else "")
+
+    def kill(self) -> None:
+        self._killed = True
 
 
 @pytest.fixture(scope="session")
 def maker() -> ModuleType:
     """The module aodmaker."""
-    return _load()
+    path = Path(__file__).parent.parent / "aod" / "aodmaker.py"
+    spec = importlib.util.spec_from_file_location("aodmaker", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["aodmaker"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +73,35 @@ def sample(maker: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def own(maker: ModuleType, tmp_path: Path) -> Any:
     """Three files of this test alone, to be damaged."""
     return maker.make(tmp_path)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a script; `body` is its text."""
+
+    def write(body: str, name: str = "job.py") -> Path:
+        path = tmp_path / name
+        path.write_text(body)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def inline() -> InlineExecutor:
+    """An executor in this process."""
+    return InlineExecutor()
+
+
+@pytest.fixture
+def run(sample: Any, tmp_path: Path, script: Callable[[str], Path], inline: InlineExecutor) -> Callable[..., Job]:
+    """Submit a script's text on rows of the sample (all by default), here, and wait."""
+
+    def do(body: str, rows: Any = range(120), of: Any = None, **more: Any) -> Job:
+        source = of or sample
+        events = source.events(rows)
+        job = submit(tmp_path / "jobs", events, source.map(events), script(body), executor=inline, **more)
+        job.wait()
+        return job
+
+    return do
