@@ -23,6 +23,7 @@ OK, FAULT, USER, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 
 @click.group(
     cls=SuggestingGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Nothing needs configuring. -w/--workspace or TAGSEL_WORKSPACE names a workspace other than this folder.",
 )
 @click.version_option(__version__, prog_name="tagsel")
@@ -59,6 +60,10 @@ def run(arguments: Sequence[str]) -> int:
         return leave.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted: nothing was left behind", INTERRUPTED, as_json)
+    except SystemExit as leave:  # click's own answer to a reader that went away
+        if isinstance(leave.__context__, BrokenPipeError):
+            return _quiet_pipe()
+        raise
     except BrokenPipeError:
         return _quiet_pipe()
     except click.ClickException as error:

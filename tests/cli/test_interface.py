@@ -1,0 +1,330 @@
+"""The rules of the command line, a test each: help, pipes, JSON, exit codes, names that nearly exist, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select as poll
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from builders import build, rows
+
+from tagsel.api import Workspace
+from tagsel.cli.main import cli, run
+
+TAGSEL = [sys.executable, "-m", "tagsel"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with two datasets of 100 events each."""
+    ws = Workspace.init(tmp_path_factory.mktemp("cli") / "W")
+    build(ws, "data18.A.TAG", rows(100, 1), type="TAG", year=2018)
+    build(ws, "data18.B.TAG", rows(100, 2), type="TAG", year=2018)
+    return ws.folder
+
+
+def tagsel(*arguments: str, home: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program as a user would, both streams captured."""
+    environment = {k: v for k, v in os.environ.items() if k != "TAGSEL_WORKSPACE"}
+    if home is not None:
+        environment["TAGSEL_WORKSPACE"] = str(home)
+    environment |= options.pop("environment", {})
+    return subprocess.run([*TAGSEL, *arguments], capture_output=True, text=True, env=environment, **options)
+
+
+def verbs(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every verb that can be typed, groups too."""
+    yield path
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from verbs(inner, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(verbs()), ids=" ".join)
+def test_help_of_every_verb_begins_with_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--help", "-h"):
+        assert run([*path, flag]) == 0
+        text = capsys.readouterr().out
+        assert text.index("Example:") < text.index("Options:")
+        assert "\x1b" not in text
+
+
+def test_rule_3_help_works_with_an_unreadable_home(tmp_path: Path) -> None:
+    done = tagsel("count", "--help", environment={"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}, cwd="/")
+    assert done.returncode == 0 and "Example:" in done.stdout and not done.stderr
+
+
+COMMANDS = [
+    ("count", "data18.A.TAG", "nMuon >= 2"),
+    ("cutflow", "data18.A.TAG", "nMuon >= 2", "MET_pt > 30"),
+    ("select", "data18.A.TAG", "nMuon >= 2"),
+    ("select", "data18.A.TAG", "nMuon >= 2", "--explain"),
+    ("why", "data18.A.TAG", "7:1000", "nMuon >= 2"),
+    ("pick", "data18.A.TAG", "7:1000", "7:99"),
+    ("datasets",),
+    ("datasets", "type = 'TAG' and year = 2018"),
+    ("datasets", "--sql", "select name, events from datasets order by name"),
+    ("datasets", "show", "data18.A.TAG"),
+    ("schema", "show", "data18.A.TAG"),
+    ("queries",),
+    ("config", "show"),
+    ("jobs", "list"),
+    ("compact", "data18.A.TAG", "--dry-run"),
+    ("gc", "data18.A.TAG", "--dry-run"),
+    ("catalog", "rebuild"),
+    ("completion", "bash"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c)[:40])
+def test_rule_1_no_escape_byte_in_a_pipe(home: Path, command: tuple[str, ...]) -> None:
+    done = tagsel(*command, home=home, environment={"FORCE_COLOR": "1"})
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert not set("│┃━─").intersection(done.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c)[:40])
+def test_rule_2_json_is_one_document_and_nothing_else(
+    home: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
+    assert run([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert isinstance(document, dict)
+
+
+def test_rule_2_the_contract_of_count_select_and_cutflow(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
+    run(["select", "data18.A.TAG", "nMuon >= 2", "-o", str(tmp_path / "a.events"), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert {"accepted", "read", "ledger", "digest", "selection"} <= set(document)
+    assert set(document["ledger"]) == {"accepted", "rejected", "masked", "duplicate", "unreadable"}
+    assert len(document["digest"]) == len(document["selection"]) == 64
+    run(["cutflow", "data18.A.TAG", "nMuon >= 2", "--json"])
+    (cut,) = json.loads(capsys.readouterr().out)["cuts"]
+    assert {"cut", "alone", "sequential", "all_but"} <= set(cut)
+    assert set(cut["alone"]) == {"n", "sumw", "sumw2"}
+    run(["map", str(tmp_path / "a.events"), "--json"])
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert {"guid", "lfn", "entries", "sites"} <= set(files[0])
+
+
+def test_names_are_one_a_line(home: Path) -> None:
+    assert tagsel("datasets", home=home).stdout == "data18.A.TAG\ndata18.B.TAG\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("cuont", "data18.A.TAG"), "did you mean count"),
+        (("datasets", "shwo", "x", "y"), ""),
+        (("count", "data18.A.TGA", "true"), "did you mean data18.A.TAG"),
+        (("count", "data18.A.TAG", "nMoun >= 2"), "did you mean nMuon"),
+        (("count", "data18.A.TAG", "HLT_mu11"), "HLT_mu10"),
+        (("count", "data18.A.TAG", "true", "--lumy", "x"), "--lumi"),
+        (("count", "data18.A.TAG", "@nothing"), "no named cut @nothing"),
+        (("count", "data18.A.TAG@7", "true"), "no snapshot 7"),
+        (("schema", "show", "data18.A.TAG", "Moun*"), "did you mean"),
+        (("map", "missing.events"), "missing.events"),
+        (("jobs", "show", "12"), "no job"),
+    ],
+    ids=lambda v: " ".join(v)[:40] if isinstance(v, tuple) else "",
+)
+def test_rule_4_names_that_nearly_exist_and_exit_code_2(home: Path, command: tuple[str, ...], said: str) -> None:
+    done = tagsel(*command, home=home)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+    as_json = tagsel(*command, "--json", home=home)
+    assert as_json.returncode == 2
+    assert said in json.loads(as_json.stdout)["error"]["message"]
+
+
+def test_a_cut_error_has_the_cut_and_a_caret(home: Path) -> None:
+    done = tagsel("count", "data18.A.TAG", "nMuon >= 2 && MET_pt > 10 mm", home=home)
+    lines = done.stderr.splitlines()
+    cut = next(k for k, line in enumerate(lines) if "MET_pt > 10 mm" in line)
+    assert "^" in lines[cut + 1]
+    assert done.returncode == 2
+
+
+def test_rule_5_our_own_fault_is_exit_code_1_without_a_traceback(home: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    def broken(*_: object, **__: object) -> None:
+        raise AssertionError("broken on purpose")
+
+    monkeypatch.setattr("tagsel.selection.count", broken)
+    monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
+    assert run(["count", "data18.A.TAG", "true"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(AssertionError):
+        run(["count", "data18.A.TAG", "true", "--debug"])
+
+
+def test_rule_5_sigpipe_is_quiet(home: Path) -> None:
+    environment = {**os.environ, "TAGSEL_WORKSPACE": str(home)}
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m tagsel schema show data18.A.TAG --csv 2>/dev/null | head -1; "
+         "echo ${PIPESTATUS[0]}"],
+        capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert done.stdout.startswith("name,type")
+    assert done.stdout.endswith("0\n")
+    assert not done.stderr
+
+
+def test_rule_6_flag_over_environment_over_file_over_default(home: Path, tmp_path: Path) -> None:
+    ws = Workspace.init(tmp_path / "W").folder
+
+    def origin(*flags: str, **environment: str) -> tuple[str, str]:
+        done = tagsel("config", "show", "--json", *flags, home=ws, environment=environment)
+        found = {s["name"]: s for s in json.loads(done.stdout)["settings"]}
+        return found["threads"]["value"], found["threads"]["origin"]
+
+    assert origin() == (0, "default")
+    (ws / "tagsel.toml").write_text("format = 1\n[settings]\nthreads = 3\n", encoding="utf-8")
+    assert origin()[0] == 3 and "tagsel.toml" in origin()[1]
+    assert origin(TAGSEL_THREADS="5") == (5, "environment (TAGSEL_THREADS)")
+    assert tagsel("config", "show", home=ws, environment={"TAGSEL_THREADS": "many"}).returncode == 2
+    (ws / "tagsel.toml").write_text("format = 1\n[settings]\nthread = 3\n", encoding="utf-8")
+    assert "did you mean threads" in tagsel("config", "show", home=ws).stderr
+
+
+def test_rule_7_destructive_verbs_need_yes_where_nobody_can_answer(tmp_path: Path) -> None:
+    ws = Workspace.init(tmp_path / "W")
+    build(ws, "a.TAG", rows(5, 1))
+    orphan = ws.folder / "data" / "a.TAG" / ".tmp-left-behind.parquet"
+    orphan.write_bytes(b"half")
+    refused = tagsel("gc", "a.TAG", "--grace", "0", home=ws.folder, stdin=subprocess.DEVNULL)
+    assert refused.returncode == 2 and "--yes" in refused.stderr
+    assert orphan.exists() and str(orphan) in refused.stdout
+    assert tagsel("gc", "a.TAG", "--grace", "0", "--dry-run", home=ws.folder).returncode == 0
+    assert orphan.exists()
+    assert tagsel("gc", "a.TAG", "--grace", "0", "--yes", home=ws.folder).returncode == 0
+    assert not orphan.exists()
+    assert tagsel("count", "a.TAG", "true", home=ws.folder).stdout == "5\n"
+
+
+def test_rule_8_9_a_terminal_gets_a_table_and_no_color_is_honoured(home: Path) -> None:
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TAGSEL_WORKSPACE": str(home), "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen([*TAGSEL, "datasets"], stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    seen = b""
+    while poll.select([master], [], [], 30)[0]:
+        try:
+            block = os.read(master, 4096)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    assert process.wait() == 0
+    os.close(master)
+    assert b"events" in seen and b"data18.A.TAG" in seen
+    assert b"\x1b[3" not in seen  # no colour
+
+
+def test_rule_10_completion_names_datasets_and_attributes_without_reading_data(home: Path) -> None:
+    def complete(words: str, position: int) -> list[str]:
+        done = tagsel(
+            home=home,
+            environment={"_TAGSEL_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(position)},
+        )
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert complete("tagsel cou", 1) == ["count"]
+    assert complete("tagsel count data18", 2) == ["data18.A.TAG", "data18.B.TAG"]
+    assert complete("tagsel count data18.A.TAG MET", 3) == ["MET_pt"]
+    assert "--lumi" in complete("tagsel count data18.A.TAG true --", 4)
+    assert tagsel("completion", "zsh").stdout.startswith("#compdef tagsel")
+
+
+def test_ctrl_c_leaves_nothing_and_exits_130(home: Path, tmp_path: Path) -> None:
+    """The program stops itself in the middle of writing the list, as Ctrl-C there would."""
+    code = (
+        "import os, signal, sys\n"
+        "import tagsel.events.parquet as parquet\n"
+        "real = parquet.aside\n"
+        "from contextlib import contextmanager\n"
+        "@contextmanager\n"
+        "def aside(path):\n"
+        "    with real(path) as temporary:\n"
+        "        temporary.write_bytes(b'half')\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        yield temporary\n"
+        "parquet.aside = aside\n"
+        "from tagsel.cli.main import run\n"
+        f"sys.exit(run(['select', 'data18.A.TAG', 'true', '-o', {str(tmp_path / 'a.events')!r}]))\n"
+    )
+    environment = {**os.environ, "TAGSEL_WORKSPACE": str(home)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 130, done.stderr
+    assert "interrupted" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is not None
+
+
+def test_init_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", str(tmp_path / "new" / "W")]) == 0
+    assert "is a workspace now" in capsys.readouterr().out
+    assert run(["init", str(tmp_path / "new" / "W")]) == 0
+    assert "already" in capsys.readouterr().out
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
+    assert run(["init", str(tmp_path / "other")]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert run(["count", "x", "true", "-w", str(tmp_path / "other")]) == 2
+    assert "is no workspace" in capsys.readouterr().err
+
+
+def test_events_forms_and_algebra_round_trip(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
+    a, b = str(tmp_path / "a.events"), str(tmp_path / "b.events")
+    run(["select", "data18.A.TAG", "nMuon >= 2", "-o", a])
+    run(["select", "data18.A.TAG", "MET_pt > 30", "-o", b])
+    capsys.readouterr()
+    digest = Workspace(home).read_events(a).digest
+    for form in ("run:lumi:event", "run event", "run event guid", "json", "parquet"):
+        out, back = tmp_path / "list.txt", tmp_path / "back.events"
+        assert run(["events", "export", a, "--format", form, "-o", str(out)]) == 0
+        assert run(["events", "import", str(out), "-o", str(back)]) == 0
+        assert Workspace(home).read_events(back).digest == digest, form
+    capsys.readouterr()
+    sizes = {}
+    for verb in ("union", "intersect", "minus", "xor"):
+        assert run(["events", verb, a, b, "--json"]) == 0
+        sizes[verb] = json.loads(capsys.readouterr().out)["events"]
+    ws = Workspace(home)
+    left = {(e.run, e.event) for e in ws.read_events(a)}
+    right = {(e.run, e.event) for e in ws.read_events(b)}
+    assert sizes == {
+        "union": len(left | right), "intersect": len(left & right), "minus": len(left - right), "xor": len(left ^ right),
+    }  # fmt: skip
+
+
+def test_fault_24_a_bad_line_is_an_error_with_its_number(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("7:1:1000\n# fine\n\n7:1:oops\n")
+    done = tagsel("pick", "data18.A.TAG", "-f", str(tmp_path / "ids.txt"), home=home)
+    assert done.returncode == 2 and "line 4" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a;touch x", "$(touch x)", "../up", "a b", "`id`", "-rf", "a\nb"])
+def test_fault_29_shell_metacharacters_in_names_are_refused_or_inert(home: Path, name: str, tmp_path: Path) -> None:
+    done = tagsel("count", "--", name, "true", home=home, cwd=tmp_path)
+    assert done.returncode == 2
+    assert list(tmp_path.iterdir()) == []
