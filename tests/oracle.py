@@ -63,15 +63,9 @@ def evaluate(node: Node, row: Row, index: int | None) -> Any:
     if op == "aggregate":
         return aggregate(node, row)
     if op == "and":
-        for arg in node.args:
-            if not evaluate(arg, row, index):
-                return False
-        return True
+        return all(evaluate(arg, row, index) for arg in node.args)
     if op == "or":
-        for arg in node.args:
-            if evaluate(arg, row, index):
-                return True
-        return False
+        return any(evaluate(arg, row, index) for arg in node.args)
     if op == "not":
         return not evaluate(node.args[0], row, index)
     args = [evaluate(arg, row, index) for arg in node.args]

@@ -333,10 +333,14 @@ def _not(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return Verdict((2 - args[0].verdict).astype(np.int8), args[0].raises)
 
 
+def _arithmetic(rule: Callable[..., Range]) -> Callable[[Node, Zones, Sequence[Any]], Range]:
+    return lambda node, known, args: rule(node, *args)
+
+
 RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
     "const": _const, "column": _column, "element": _indexed, "slot": _indexed, "member": _member,
     "trigger": _trigger, "aggregate": _aggregate,
-    **{op: (lambda node, known, args, rule=rule: rule(node, *args)) for op, rule in ARITHMETIC.items()},
+    **{op: _arithmetic(rule) for op, rule in ARITHMETIC.items()},
     "and": _chain, "or": _chain, "not": _not, "cmp": _cmp, "in": _in, "truth": _truth, "test": _test,
     "present": _present, "in_lumi": _in_lumi,
 }  # fmt: skip

@@ -64,14 +64,17 @@ class Range:
 
     def union(self, other: Range) -> Range:
         """What is in one or the other."""
+        none_here, none_there = self.all_missing, other.all_missing
+        low = np.where(none_there, self.low, np.minimum(self.low, other.low))
+        high = np.where(none_there, self.high, np.maximum(self.high, other.high))
         return Range(
-            np.where(self.all_missing, other.low, np.where(other.all_missing, self.low, np.minimum(self.low, other.low))),
-            np.where(self.all_missing, other.high, np.where(other.all_missing, self.high, np.maximum(self.high, other.high))),
+            np.where(none_here, other.low, low),
+            np.where(none_here, other.high, high),
             self.nan | other.nan,
             self.missing | other.missing,
             self.all_missing & other.all_missing,
             self.raises | other.raises,
-        )  # fmt: skip
+        )
 
 
 def unknown(groups: int, kind: str, *, maybe_missing: bool = True) -> Range:
@@ -184,12 +187,12 @@ def _div(node: Node, a: Range, b: Range) -> Range:
 
 def _holds(a: Range, value: float) -> Bools:
     """Whether `value` may be among the values."""
-    return (a.low <= value) & (value <= a.high)
+    return np.asarray((a.low <= value) & (value <= a.high), np.bool_)
 
 
 def _infinite(a: Range) -> Bools:
     """Whether ±inf may be among the values."""
-    return (a.low == -np.inf) | (a.high == np.inf)
+    return np.asarray((a.low == -np.inf) | (a.high == np.inf), np.bool_)
 
 
 def _crossed(made: Range, *args: Range) -> Range:

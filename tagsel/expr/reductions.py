@@ -25,6 +25,7 @@ def _verdicts(reduce: Callable[..., Any]) -> Callable[[Node, Space, Any], Checke
 
 
 def _sum(node: Node, space: Space, body: Value) -> Checked:
+    assert space.counts is not None  # an aggregate's space is of objects
     data = np.broadcast_to(body[0], space.size)
     if node.kind == "int":
         total, wrong = segments.total_of_integers(data, space.counts, body[1])

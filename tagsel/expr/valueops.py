@@ -146,7 +146,9 @@ def _element(node: Node, space: Space) -> Value:
 def _member(node: Node, space: Space) -> Value:
     if isinstance(node.value, str):
         array = space.column(node.value)
-        return space.nothing(node.kind) if array is None else (array, None)
+        if array is None or not space.size:  # without its counter a list has no objects
+            return space.nothing(node.kind)
+        return array, None
     assert space.counts is not None  # bind puts members inside aggregates only
     columns = [space.column(name) for name in node.value]
     there = [c for c in columns if c is not None]
