@@ -75,7 +75,7 @@ def _part(bound: Bound, syntax: Node, node: Node) -> Bound:
     text = canonical(syntax)
     offset = bound.text.index(text, syntax.pos)
     moved = fold(node, lambda n, args: replace(n, args=tuple(args), pos=n.pos - offset))
-    return _finished(text, moved, (), "", syntax)
+    return _finished(text, replace(moved, pos=0, length=len(text)), (), "", syntax)
 
 
 def _bound(cut: str | Node, scope: Scope, ask: Callable[[Typed], Typed]) -> Bound:

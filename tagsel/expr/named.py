@@ -43,13 +43,21 @@ class _Expansion:
 
         def replace(n: Node, args: Sequence[Node]) -> Node:
             if n.op == "reference":
-                return self.opened(n, inside)
+                return self.placed(n, inside)
             return n if all(a is b for a, b in zip(n.args, args, strict=True)) else _rebuilt(n, args)
 
         return fold(node, replace)
 
+    def placed(self, reference: Node, inside: tuple[str, ...]) -> Node:
+        """What a reference stands for, errors in it and nodes of it at its place."""
+        try:
+            tree = self.opened(reference, inside)
+        except CutError as error:
+            raise _at(reference, error.message, error.hint) from None
+        return fold(tree, lambda n, args: _placed(n, args, reference))
+
     def opened(self, reference: Node, inside: tuple[str, ...]) -> Node:
-        """What a reference stands for, at its place."""
+        """What a reference stands for."""
         name, names = reference.value, (*inside, reference.value)
         if name in inside:
             raise _at(reference, f"named cuts run in a circle: {' → '.join(f'@{n}' for n in names)}")
@@ -60,7 +68,7 @@ class _Expansion:
         self.brought += sum(1 for _ in walk(self.done[name]))
         if self.brought > MAX_EXPANDED:
             raise _at(reference, f"named cuts bring in more than {MAX_EXPANDED:,} nodes")
-        return fold(self.done[name], lambda n, args: _placed(n, args, reference))
+        return self.done[name]
 
     def read(self, reference: Node) -> Node:
         """The syntax tree of a named cut."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+from tagsel.errors import did_you_mean
 from tagsel.expr.nodes import Node
 from tagsel.expr.scope import Scope
 from tagsel.expr.typed import FULL, KINDS, RANGES, Over, Typed, fail, make, typed
@@ -78,7 +79,7 @@ def variable(scope: Scope, at: Node) -> Typed:
     symbol, collection, member = at.value
     found = scope.collection(collection)
     if found is None:
-        hint = scope.hint(collection)
+        hint = did_you_mean(collection, scope.schema.collections)
         raise fail(at, f"no collection is called {collection!r}", hint, name=collection)
     if not member:
         part = Typed(at, at, "object", collection=collection, over=_objects(found))

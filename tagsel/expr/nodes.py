@@ -25,7 +25,8 @@ value ops (may be *missing*)
 
 boolean ops (never missing: an atom with a missing operand is false)
     and or    two or more args, left to right          not
-    cmp       value: < <= > >= == !=; two args of one kind: int, f32, f64, word, bool, str (the last three == and != only)
+    cmp       value: < <= > >= == !=; two args of one kind: int, f32, f64, word, bool, str (the last three == and
+              != only)
     in        value: tuple of constants of the argument's kind
     truth     arg: a value op of kind bool: false where missing
     test      value: isnan | isinf | isfinite; arg f32 or f64

@@ -281,7 +281,8 @@ def trees(draw: st.DrawFn, depth: int = 4) -> Node:
             st.sampled_from([
                 Node("name", value="x"), Node("name", value="Muon.pt"), Node("number", value=Literal(2, True)),
                 Node("number", value=Literal(Decimal("0.125"), False, "GeV")), Node("boolean", value=True),
-                Node("string", value="a b"), Node("reference", value="z"), Node("index", (Node("name", value="m.pt"),), 1),
+                Node("string", value="a b"), Node("reference", value="z"), Node("index",
+                (Node("name", value="m.pt"),), 1),
             ])
         )  # fmt: skip
     below = trees(depth=depth - 1)
