@@ -396,7 +396,7 @@ def test_published_events_through_a_job(real: Any, maker: ModuleType, tmp_path: 
         "    return {'all': len(e), 'opposite': ak.sum(two.Muon_charge[:, 0] != two.Muon_charge[:, 1])}\n"
     )
     found = maker.Sample(known, []).map(events)
-    job = submit(tmp_path / "jobs", events, found, script(body), executor=inline, events_per_job=10)
+    job = submit(tmp_path / "jobs", events, found, script(body), executor=inline, events_per_job=25)
     job.wait()
     assert job.result().value == {"all": 40, "opposite": 22}
     assert ak.num(ids, axis=0) == 40
