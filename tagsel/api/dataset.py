@@ -111,7 +111,9 @@ class Dataset:
         known = {a.name: a for i in self.inputs for a in i.snapshot.schema}
         chosen = [a for n, a in known.items() if fnmatch.fnmatchcase(n, pattern)]
         if not chosen and known:
-            raise SchemaError(f"no attribute of {self.name} matches {pattern!r}", hint=did_you_mean(pattern.strip("*?"), known))
+            raise SchemaError(
+                f"no attribute of {self.name} matches {pattern!r}", hint=did_you_mean(pattern.strip("*?"), known)
+            )
         return attribute_table(chosen)
 
     def triggers(self, pattern: str = "*") -> list[str]:

@@ -139,7 +139,7 @@ def register(workspace: Workspace, job: Job, name: str) -> None:
     """Make the merged output a dataset: events are ingested and can be selected from; others are files of one."""
     result = job.result()
     history = _provenance(job)
-    facts = {
+    facts: dict[str, Any] = {
         "type": TYPES[result.kind],
         "parents": tuple(_datasets(job)),
         "cut": str(history.get("cut", "")),

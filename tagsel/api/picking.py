@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from tagsel import selection
+from tagsel.api.lists import Events
 from tagsel.errors import EventListError
 from tagsel.events import EventList, Names
+from tagsel.selection import Picked, Query
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
 
 _ID = re.compile(
     r"(?P<run>\d{1,10}):(?:(?P<lumi>\d{1,10}):)?(?P<event>\d{1,20})"
@@ -33,3 +42,36 @@ def wanted(ids: Sequence[str]) -> EventList:
     return EventList.from_arrays(
         [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], guids.codes, guids.values or ("",)
     )
+
+
+def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
+    """Every id: those with a GUID from their file, the others among the TAGs; misses in the order asked."""
+    known = asked.references["aod"].guid.known()
+    among_tags, in_files = asked[~known], asked[known]
+    picked = selection.pick(query, among_tags)
+    if not len(in_files):
+        return Picked(Events.of(picked.events, workspace), picked.misses, picked.asked)
+    found, misses = _in_files(workspace, in_files, simulation=query.simulation)
+    both = picked.events | found if len(picked.events) and len(found) else found if len(found) else picked.events
+    return Picked(Events.of(both, workspace), (*picked.misses, *misses), len(asked))
+
+
+def _in_files(
+    workspace: Workspace, asked: EventList, *, simulation: bool
+) -> tuple[EventList, list[tuple[int, int, int]]]:
+    """The ids found in the files that their GUIDs name, and those that are not there."""
+    from tagsel.aod.lookup import find_entries
+
+    entry, lumi = np.full(len(asked), -1, np.int64), asked.lumi.astype(np.int64)
+    paths = {f.guid: f.pfn for f in workspace.catalog.files(guids=list(asked.guids)) if f.kind == "AOD" and f.pfn}
+    for code, guid in enumerate(asked.guids):
+        rows = np.flatnonzero(asked.guid_codes == code)
+        if guid in paths:
+            entry[rows], lumi[rows] = find_entries(paths[guid], guid, asked[rows])
+    hit = entry >= 0
+    misses = [(e.run, e.lumi, e.event) for e, there in zip(asked, hit.tolist(), strict=True) if not there]
+    found = EventList.from_arrays(
+        asked.run[hit], lumi[hit], asked.event[hit], asked.guid_codes[hit], asked.guids or ("",), entry[hit],
+        simulation=simulation, provenance={"operation": "pick", "files": [g for g in asked.guids if g in paths]},
+    )  # fmt: skip
+    return found, misses

@@ -26,7 +26,6 @@ from tagsel.store import Table as StoreTable
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
     from tagsel.ingest.load import Ingested
-    from tagsel.jobs import Job, JobPlan
 
 CutLike = str | Cut | tuple[str, str]
 LumiLike = str | Path | LumiSet
@@ -207,11 +206,9 @@ class Workspace:
 
     def pick(self, datasets: str, ids: Sequence[str] | EventList, **options: Any) -> Picked:
         """Events by identity: `run:event` or `run:lumi:event` texts, or a list; every miss is listed."""
-        from tagsel.api.picking import wanted
+        from tagsel.api.picking import pick, wanted
 
-        query = self.query(datasets, [], **options)
-        picked = selection.pick(query, ids if isinstance(ids, EventList) else wanted(ids))
-        return Picked(Events.of(picked.events, self), picked.misses, picked.asked)
+        return pick(self, self.query(datasets, [], **options), ids if isinstance(ids, EventList) else wanted(ids))
 
     def why(self, datasets: str, event: str | tuple[int, int], *cuts: CutLike, **options: Any) -> Why:
         """Why one event is in the answer or not: each cut's verdict with the values that it saw."""
@@ -270,8 +267,11 @@ class Workspace:
         dry_run: bool = False,
         output: str = "",
         **options: Any,
-    ) -> Job | JobPlan:
-        """Run `process(events)` of a script over the events of a list: split, run, merge, register the output."""
+    ) -> Any:
+        """Run `process(events)` of a script over the events of a list: split, run, merge, register the output.
+
+        A `WorkspaceJob`; with `dry_run` the plan as a record, and nothing is done.
+        """
         from tagsel.api import delivery
 
         return delivery.submit(self, self._list(events), Path(run), dry_run=dry_run, output=output, **options)

@@ -169,3 +169,16 @@ def test_answer_9_the_published_event_list(tagsel: Tagsel, real: Real) -> None:
     good = read_lumi(real("Cert_314472-325175_13TeV_Legacy2018_Collisions18_JSON.txt"))
     assert len(events) == 15
     assert int(good.contains(events.run, events.lumi).sum()) == 15
+
+
+def test_feature_53_a_guid_skips_the_look_up(tagsel: Tagsel, home: Path, tmp_path: Path) -> None:
+    from tagsel import Workspace
+
+    ws = Workspace(home)
+    by_tag = ws.pick("data18.DoubleMuon.TAG", ["315267:197818706", "315267:197762836"]).events
+    guid = by_tag.guids[0]
+    mixed = [f"315267:197818706:{guid}", "315267:197762836", f"315267:5:{guid}", "315267:6"]
+    document = tagsel("pick", "data18.DoubleMuon.TAG", *mixed, "-o", str(tmp_path / "p.events"))
+    assert document["digest"] == by_tag.digest
+    assert [m["event"] for m in document["misses"]] == [6, 5]
+    assert [tuple(e) for e in ws.read_events(tmp_path / "p.events")] == [tuple(e) for e in by_tag]
