@@ -67,9 +67,7 @@ class Catalog:
             return
         with turnstile.exclusive(self.folder):
             state = self._state.refresh()
-            stamp = Stamp(
-                self._state.end.seq + 1, datetime.now(UTC).isoformat(timespec="milliseconds"), _who()
-            )
+            stamp = Stamp(self._state.end.seq + 1, datetime.now(UTC).isoformat(timespec="milliseconds"), _who())
             try:
                 self._rehearse(changes, state, stamp)
                 entry = journal.append(self._state.journal, self._state.end, stamp, changes)
@@ -138,9 +136,7 @@ class Catalog:
         for spec in parse_dataset_spec(text):
             for name in self._expand(spec):
                 if wanted.setdefault(name, spec.snapshot) != spec.snapshot:
-                    raise CatalogError(
-                        f"{name} is asked for with two snapshots in {text!r:.200}", dataset=name
-                    )
+                    raise CatalogError(f"{name} is asked for with two snapshots in {text!r:.200}", dataset=name)
         return [(self.dataset(name), snapshot) for name, snapshot in wanted.items()]
 
     def _expand(self, spec: DatasetSpec) -> list[str]:
@@ -151,9 +147,7 @@ class Catalog:
 
     def _unknown(self, name: str) -> CatalogError:
         known = list(self._state.rows.rows["datasets"])
-        hint = did_you_mean(name, known) or (
-            "`tagsel datasets` lists them" if known else "`tagsel ingest` makes one"
-        )
+        hint = did_you_mean(name, known) or ("`tagsel datasets` lists them" if known else "`tagsel ingest` makes one")
         return CatalogError(f"no dataset {name!r}", hint=hint, dataset=name)
 
     def parents(self, name: str) -> Lineage:
@@ -276,16 +270,12 @@ class Catalog:
         parsed = sandbox.parse(query)
         given = dict(tables or {})
         taken = {name.lower() for name in given}
-        wanted = [
-            t for t in sandbox.CATALOG_TABLES if t in {n.lower() for n in parsed.tables} and t not in taken
-        ]
+        wanted = [t for t in sandbox.CATALOG_TABLES if t in {n.lower() for n in parsed.tables} and t not in taken]
         if wanted:
             given |= self._view.read(lambda connection: metaquery.copies(connection, wanted))
         return sandbox.run(parsed, given, memory=memory, seconds=seconds)
 
-    def _rows(
-        self, table: str, asked: Mapping[str, Sequence[str] | None], order: str
-    ) -> list[dict[str, Any]]:
+    def _rows(self, table: str, asked: Mapping[str, Sequence[str] | None], order: str) -> list[dict[str, Any]]:
         terms = {column: list(values) for column, values in asked.items() if values is not None}
         condition = " AND ".join(f'"{c}" IN (SELECT unnest(CAST(? AS VARCHAR[])))' for c in terms) or "true"
         query = f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}"

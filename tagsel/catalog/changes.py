@@ -76,9 +76,7 @@ def _check_meta(meta: Mapping[str, Value | None]) -> None:
     for key, value in meta.items():
         check_key(key, TABLES["datasets"].columns)
         if folded.setdefault(key.lower(), key) != key:
-            raise CatalogError(
-                f"keys {folded[key.lower()]!r} and {key!r} differ in letter case only", key=key
-            )
+            raise CatalogError(f"keys {folded[key.lower()]!r} and {key!r} differ in letter case only", key=key)
         if value is not None:
             write_value(value)
 
@@ -110,9 +108,7 @@ class PutDataset(DatasetFacts, Change):
             yield _put_meta(self.name, key, value)
         for position, parent in enumerate(self.parents):
             name, snapshot = parse_reference(parent)
-            yield Put(
-                "parents", {"dataset": self.name, "position": position, "parent": name, "snapshot": snapshot}
-            )
+            yield Put("parents", {"dataset": self.name, "position": position, "parent": name, "snapshot": snapshot})
 
 
 @dataclass(frozen=True)
@@ -146,9 +142,7 @@ class DropDataset(Change):
         pins = state.of("pins", self.name)
         if pins:
             reasons = "; ".join(f"@{p['snapshot']}: {p['reason']}" for p in pins[:5])
-            raise CatalogError(
-                f"dataset {self.name} is pinned ({reasons})", hint="unpin it first", dataset=self.name
-            )
+            raise CatalogError(f"dataset {self.name} is pinned ({reasons})", hint="unpin it first", dataset=self.name)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """Clear all that the dataset owns."""
@@ -267,9 +261,7 @@ class PutRuns(Change):
         """The dataset's rows of runs anew."""
         yield Clear("runs", self.dataset)
         for run, lumi_blocks, events in self.runs:
-            yield Put(
-                "runs", {"dataset": self.dataset, "run": run, "lumi_blocks": lumi_blocks, "events": events}
-            )
+            yield Put("runs", {"dataset": self.dataset, "run": run, "lumi_blocks": lumi_blocks, "events": events})
 
 
 @dataclass(frozen=True)

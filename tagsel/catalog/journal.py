@@ -60,7 +60,7 @@ class Entry:
 
 
 def write_line(after: Position, stamp: Stamp, changes: Sequence[Change]) -> bytes:
-    """The bytes of the line after a position, newline included; CatalogError where a change holds what JSON cannot say."""
+    """The bytes of the line after a position, with its newline; CatalogError for what JSON cannot say."""
     document: dict[str, Any] = {"v": FORMAT, "seq": stamp.seq, "who": stamp.who, "when": stamp.when}
     try:
         document["what"] = [encode(change) for change in changes]

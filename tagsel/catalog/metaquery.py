@@ -10,7 +10,8 @@ checked to be one and no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tagsel.catalog.records import DatasetRecord
@@ -35,10 +36,7 @@ SECONDS = 10.0
 def names_in(where: str) -> list[str]:
     """The columns and keys that the expression `where` names; CatalogError where it is no plain expression."""
     parsed = parse(f"SELECT 1 WHERE\n{where}\n")  # no parentheses: none of the text's own may close them
-    template = parse("SELECT 1 WHERE true").tree
-    if {k: v for k, v in parsed.tree.items() if k != "where_clause"} != {
-        k: v for k, v in template.items() if k != "where_clause"
-    }:
+    if {k: v for k, v in parsed.tree.items() if k != "where_clause"} != _bare():
         raise CatalogError(f"{where!r:.200} is no condition", hint=_EXAMPLE, where=where)
     names: dict[str, None] = {}
     for node in walk(parsed.tree["where_clause"]):
@@ -56,12 +54,20 @@ def names_in(where: str) -> list[str]:
 _EXAMPLE = "for example type = 'TAG' and year = 2009"
 
 
-def wide_select(connection: DuckDBPyConnection, keys: Iterable[str] | None = None) -> str:
+@cache
+def _bare() -> dict[str, object]:
+    """What a SELECT is made of that has a condition and nothing else, without the condition."""
+    return {k: v for k, v in parse("SELECT 1 WHERE true").tree.items() if k != "where_clause"}
+
+
+def wide_select(connection: DuckDBPyConnection, keys: Collection[str] | None = None) -> str:
     """A SELECT of all datasets with the free `keys` as columns; None takes all keys.
 
     A key's type is that of its values: BOOLEAN, BIGINT, DOUBLE, or VARCHAR where they are mixed. Letter
     case of keys is ignored. Raises CatalogError for a key that no dataset has.
     """
+    if keys is not None and not keys:
+        return "SELECT * FROM datasets"
     found = fetch_rows(
         connection, "SELECT lower(key) AS key, list(DISTINCT kind) AS kinds FROM meta GROUP BY 1 ORDER BY 1"
     )
@@ -77,9 +83,9 @@ def wide_select(connection: DuckDBPyConnection, keys: Iterable[str] | None = Non
             )
     if not wanted:
         return "SELECT * FROM datasets"
+    types = {k: SQL_TYPES.get(kinds[k], "VARCHAR") for k in wanted}
     picked = ", ".join(
-        f"any_value(TRY_CAST(value AS {SQL_TYPES.get(kinds[k], 'VARCHAR')})) FILTER (WHERE lower(key) = '{k}') AS \"{k}\""
-        for k in wanted
+        f"any_value(TRY_CAST(value AS {types[k]})) FILTER (WHERE lower(key) = '{k}') AS \"{k}\"" for k in wanted
     )
     listed = ", ".join(f"'{k}'" for k in wanted)
     pivot = f"SELECT dataset AS _dataset, {picked} FROM meta WHERE lower(key) IN ({listed}) GROUP BY dataset"

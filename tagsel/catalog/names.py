@@ -118,9 +118,7 @@ def derive_facts(name: str) -> NameFacts:
     digits = match.group(1)
     last = len(parts) - 1 if kind else len(parts)
     between = [p for p in parts[where + 1 : last] if not p.isdigit()]
-    return NameFacts(
-        kind, int(digits) if len(digits) == 4 else 2000 + int(digits), between[0] if between else ""
-    )
+    return NameFacts(kind, int(digits) if len(digits) == 4 else 2000 + int(digits), between[0] if between else "")
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:

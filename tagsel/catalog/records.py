@@ -26,9 +26,7 @@ def canonical_guid(text: str) -> str:
     """
     guid = text.strip().strip("{}").upper()
     if not _GUID.fullmatch(guid):
-        raise CatalogError(
-            f"{text[:80]!r} is no GUID", hint="8-4-4-4-12 hexadecimal digits joined by '-'", guid=text
-        )
+        raise CatalogError(f"{text[:80]!r} is no GUID", hint="8-4-4-4-12 hexadecimal digits joined by '-'", guid=text)
     return guid
 
 

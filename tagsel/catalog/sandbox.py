@@ -67,10 +67,11 @@ def parse(query: str) -> Parsed:
             raise CatalogError(f"the SQL cannot be read: {first_line(error)}", sql=query) from error
     if kinds != ["SELECT"]:
         said = ", ".join(kinds) or "nothing"
-        raise CatalogError(
-            f"one SELECT is allowed, this is {said}", hint="only reading is possible", sql=query
-        )
-    document = json.loads(text)
+        raise CatalogError(f"one SELECT is allowed, this is {said}", hint="only reading is possible", sql=query)
+    try:
+        document = json.loads(text)
+    except RecursionError as error:
+        raise CatalogError("the SQL is nested too deeply", hint="at most about 100 levels", sql=query) from error
     if document["error"]:
         raise CatalogError(f"one SELECT is allowed: {document.get('error_message', '')}", sql=query)
     tree = document["statements"][0]["node"]
@@ -96,9 +97,7 @@ def _tables(tree: Any, query: str) -> set[str]:
     for node in walk(tree):
         kind = str(node.get("type", ""))
         if kind.endswith("_NODE") and kind not in _QUERY_NODES:
-            raise CatalogError(
-                f"one SELECT is allowed, this is {kind}", hint="only reading is possible", sql=query
-            )
+            raise CatalogError(f"one SELECT is allowed, this is {kind}", hint="only reading is possible", sql=query)
         if kind == "TABLE_FUNCTION":
             _check_function(str(node["function"].get("function_name", "")), query)
         elif kind == "BASE_TABLE":

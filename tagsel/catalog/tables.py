@@ -104,9 +104,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "replicas": Table(_columns("guid VARCHAR, site VARCHAR, pfn VARCHAR"), ("guid", "site", "pfn")),
     "bookkeeping": Table(_columns("dataset VARCHAR, guid VARCHAR, record VARCHAR"), ("dataset", "guid")),
-    "runs": Table(
-        _columns("dataset VARCHAR, run BIGINT, lumi_blocks BIGINT, events BIGINT"), ("dataset", "run")
-    ),
+    "runs": Table(_columns("dataset VARCHAR, run BIGINT, lumi_blocks BIGINT, events BIGINT"), ("dataset", "run")),
     "queries": Table(
         _columns(
             "seq BIGINT, part BIGINT, verb VARCHAR, dataset VARCHAR, snapshot BIGINT, text VARCHAR, read BIGINT,"
@@ -154,8 +152,8 @@ class Rows:
     As a delta it remembers owners cleared (they come first) and keeps a removed row as None.
 
     >>> rows = Rows(delta=True)
-    >>> rows.fold([Put("meta", {"dataset": "d", "key": "k", "kind": "int", "value": "1"}), Clear("meta",
-    "d")])
+    >>> row = {"dataset": "d", "key": "k", "kind": "int", "value": "1"}
+    >>> rows.fold([Put("meta", row), Clear("meta", "d")])
     >>> rows.cleared["meta"], rows.rows["meta"]
     ({'d'}, {})
     """

@@ -71,9 +71,7 @@ def _opened(path: Path, mode: int) -> Iterator[int | None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         if mode == fcntl.LOCK_EX:
-            raise AccessError(
-                f"cannot write to the catalog: {path}: {error.strerror}", path=str(path)
-            ) from error
+            raise AccessError(f"cannot write to the catalog: {path}: {error.strerror}", path=str(path)) from error
         if path.exists():
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -110,9 +108,7 @@ def _sign(descriptor: int, mode: int) -> None:
     }
     try:
         os.pwrite(descriptor, json.dumps(holder).encode().ljust(_HOLDER_BYTES - 1) + b"\n", 0)
-    except (
-        OSError
-    ):  # a reader of a catalog that it may not write, or a full disk: the lock is held all the same
+    except OSError:  # a reader of a catalog that it may not write, or a full disk: the lock is held all the same
         return
 
 

@@ -82,9 +82,7 @@ def _replace(connection: DuckDBPyConnection, name: str, delta: Rows) -> None:
         connection.execute(f"INSERT INTO {name} {_unnested(table.columns)}", [batch])
 
 
-def _delete(
-    connection: DuckDBPyConnection, name: str, columns: dict[str, str], keys: list[dict[str, Any]]
-) -> None:
+def _delete(connection: DuckDBPyConnection, name: str, columns: dict[str, str], keys: list[dict[str, Any]]) -> None:
     same = " AND ".join(f'{name}."{c}" = gone."{c}"' for c in columns)
     for batch in _batches(keys):
         connection.execute(f"DELETE FROM {name} USING ({_unnested(columns)}) AS gone WHERE {same}", [batch])
@@ -107,9 +105,7 @@ def fetch_one(connection: DuckDBPyConnection, query: str, values: Sequence[Any] 
     return tuple(row)
 
 
-def fetch_rows(
-    connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()
-) -> list[dict[str, Any]]:
+def fetch_rows(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """The rows of `query`, each a dictionary by column."""
     cursor = connection.execute(query, list(values))
     names = [column[0] for column in cursor.description]

@@ -67,9 +67,7 @@ def test_every_kind_of_change_reads_back_as_it_was_written() -> None:
         assert decode(json.loads(json.dumps(encode(change)))) == change
 
 
-@given(
-    st.integers(1, 10**9), st.text(max_size=20), st.dictionaries(st.text("abc", min_size=1), st.integers())
-)
+@given(st.integers(1, 10**9), st.text(max_size=20), st.dictionaries(st.text("abc", min_size=1), st.integers()))
 def test_a_line_reads_back(seq: int, who: str, meta: dict[str, Any]) -> None:
     change = PutDataset("d", meta=meta)
     before = Position(seq - 1, 10, 99)
@@ -187,9 +185,7 @@ def test_a_journal_whose_lines_lack_later_fields_is_replayed(tmp_path: Path) -> 
         {"do": "PutDataset", "name": "old.TAG", "type": "TAG"},
         {"do": "PutFiles", "dataset": "old.TAG", "files": [{"guid": GUID}]},
     ]
-    body = json.dumps({"v": 1, "seq": 1, "who": "me", "when": "2026-01-01T00:00:00+00:00", "what": what})[
-        :-1
-    ].encode()
+    body = json.dumps({"v": 1, "seq": 1, "who": "me", "when": "2026-01-01T00:00:00+00:00", "what": what})[:-1].encode()
     (tmp_path / "catalog.journal").write_bytes(b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
     catalog = Catalog(tmp_path)
     assert catalog.dataset("old.TAG").lumi == ""

@@ -33,14 +33,16 @@ from tagsel.errors import CatalogError
 
 NAMES = st.sampled_from(["a.TAG", "b.TAG", "c.AOD"])
 GUIDS = st.sampled_from([f"0000000{i}-0000-4000-8000-00000000000A" for i in range(3)])
-META = st.dictionaries(st.sampled_from(["k", "Trigger", "_x"]), st.one_of(st.integers(-5, 5), st.booleans(), st.text(max_size=3).filter(lambda t: "\0" not in t and t.isprintable())), max_size=2)  # fmt: skip
+VALUES = st.one_of(st.integers(-5, 5), st.floats(-1, 1), st.booleans(), st.text(max_size=3).filter(str.isprintable))
+META = st.dictionaries(st.sampled_from(["k", "Trigger", "_x"]), VALUES, max_size=2)
+FILES = st.builds(FileRecord, GUIDS, kind=st.sampled_from(["AOD", "RAW"]), entries=st.integers(-1, 3))
 PAIRS = st.lists(st.tuples(GUIDS, st.sampled_from(["x", "y"])), max_size=2)
 CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(PutDataset, NAMES, year=st.none() | st.integers(2009, 2011), meta=META, events=st.integers(0, 9),
               parents=st.lists(st.sampled_from(["a.TAG@1", "b.TAG", "gone@2"]), max_size=2)),
     st.builds(SetMeta, NAMES, META | st.dictionaries(st.sampled_from(["k", "_x"]), st.none())),
     st.builds(DropDataset, NAMES),
-    st.builds(PutFiles, NAMES, st.lists(st.builds(FileRecord, GUIDS, kind=st.sampled_from(["AOD", "RAW"]), entries=st.integers(-1, 3)), max_size=3)),
+    st.builds(PutFiles, NAMES, st.lists(FILES, max_size=3)),
     st.builds(PutRuns, NAMES, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 3)), max_size=2)),
     st.builds(PutSite, st.sampled_from(["S", "T"]), st.sampled_from(["", "/p"])),
     st.builds(PutReplicas, st.sampled_from(["S", "T"]), PAIRS),
@@ -93,9 +95,7 @@ class Oracle:
             if change.site not in self.sites:
                 raise KeyError(change.site)
             triples = {(g, change.site, p) for g, p in change.replicas}
-            self.replicas = (
-                self.replicas - triples if isinstance(change, DropReplicas) else self.replicas | triples
-            )
+            self.replicas = self.replicas - triples if isinstance(change, DropReplicas) else self.replicas | triples
         elif isinstance(change, Pin):
             self.datasets[change.dataset]
             pin = {(change.dataset, change.snapshot, change.reason)}
@@ -162,11 +162,17 @@ def _copy(oracle: Oracle) -> Oracle:
     return copy.deepcopy(oracle)
 
 
+KEYS = st.sampled_from("kl")
 OPS = st.one_of(
-    st.builds(lambda d, k, v: Put("meta", {"dataset": d, "key": k, "kind": "int", "value": v}), NAMES, st.sampled_from("kl"), st.sampled_from("12")),
-    st.builds(lambda d, k: Remove("meta", (d, k)), NAMES, st.sampled_from("kl")),
+    st.builds(
+        lambda d, k, v: Put("meta", {"dataset": d, "key": k, "kind": "int", "value": v}),
+        NAMES,
+        KEYS,
+        st.sampled_from("12"),
+    ),
+    st.builds(lambda d, k: Remove("meta", (d, k)), NAMES, KEYS),
     st.builds(lambda d: Clear("meta", d), NAMES),
-)  # fmt: skip
+)
 
 
 @given(st.lists(OPS, max_size=12), st.lists(OPS, max_size=12))
@@ -175,9 +181,7 @@ def test_a_delta_applied_to_a_state_is_the_state_folded_on(first: list[Any], sec
     whole.fold([*first, *second])
     state.fold(first)
     delta.fold(second)
-    kept = {
-        TABLES["meta"].key_of(r): r for r in state.all("meta") if r["dataset"] not in delta.cleared["meta"]
-    }
+    kept = {TABLES["meta"].key_of(r): r for r in state.all("meta") if r["dataset"] not in delta.cleared["meta"]}
     for owned in delta.rows["meta"].values():
         for key, row in owned.items():
             kept.pop(key, None)
@@ -194,8 +198,8 @@ def test_the_sql_files_and_the_tables_in_python_say_the_same() -> None:
         connection.execute(script("schema.sql"))
         said = fetch_rows(
             connection,
-            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal "
-            "AND table_name NOT IN ('view_state', 'locations') ORDER BY table_oid, column_index",
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' "
+            "AND NOT internal AND table_name NOT IN ('view_state', 'locations') ORDER BY table_oid, column_index",
         )
         version = connection.execute("SELECT version FROM view_state").fetchall()
     assert version == [(VERSION,)]
@@ -239,9 +243,7 @@ def test_feature_16_provenance_up_and_down(tmp_path: Path) -> None:
         PutDataset("out.EVENTS", cut="nMuon >= 2", lumi="grl.xml", parents=("one.TAG@4", "two.TAG@1")),
         PutDataset("loop.TAG", parents=("loop.TAG@1",)),
     )
-    up = [
-        (depth, node.name, node.snapshot, node.known) for depth, node in catalog.parents("out.EVENTS").walk()
-    ]
+    up = [(depth, node.name, node.snapshot, node.known) for depth, node in catalog.parents("out.EVENTS").walk()]
     assert up == [
         (0, "out.EVENTS", None, True),
         (1, "one.TAG", 4, True),
@@ -265,9 +267,7 @@ def test_feature_73_an_output_is_a_dataset_with_parents_cut_lumi_and_counts(tmp_
     catalog = Catalog(tmp_path)
     catalog.record(
         PutDataset("in.TAG", snapshot=3),
-        PutDataset(
-            "out.TAG", state="output", cut="nMuon >= 2", lumi="sha256:12", events=33, parents=("in.TAG@3",)
-        ),
+        PutDataset("out.TAG", state="output", cut="nMuon >= 2", lumi="sha256:12", events=33, parents=("in.TAG@3",)),
     )
     out = Catalog(tmp_path).dataset("out.TAG")
     assert (out.cut, out.lumi, out.events, out.parents) == ("nMuon >= 2", "sha256:12", 33, ("in.TAG@3",))

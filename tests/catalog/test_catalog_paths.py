@@ -81,9 +81,7 @@ def test_feature_60_stale_copies_are_found_by_site(tmp_path: Path) -> None:
         PutFiles("d.TAG", [FileRecord(g, lfn=f"{n}.root") for g, n in zip(guids, "abcd", strict=True)]),
         PutSite("CERN", str(store)),
         PutSite("BNL", "root://bnl/"),
-        PutReplicas(
-            "CERN", [(guids[0], "a.root"), (guids[1], "b.root"), (guids[2], str(tmp_path / "c.root"))]
-        ),
+        PutReplicas("CERN", [(guids[0], "a.root"), (guids[1], "b.root"), (guids[2], str(tmp_path / "c.root"))]),
         PutReplicas("BNL", [(guids[0], "root://bnl//a.root"), (guids[3], "d.root")]),
     )
     assert [r.guid for r in catalog.stale("CERN")] == [guids[1], guids[2]]
