@@ -8,6 +8,7 @@ caller unverified, unless the file was written by another program without CRCs.
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import zlib
 from functools import lru_cache
@@ -100,15 +101,33 @@ def metadata(part: Identity) -> Any:
         raise StoreError(f"the footer of {part[0]} cannot be read: {error}", path=part[0]) from error
 
 
+def content_is_right(part: Identity) -> bool:
+    """Whether all bytes before the footer are those whose SHA-256 it states; True where it states none."""
+    stated = (metadata(part).metadata or {}).get(b"tagsel.content")
+    data = mapped(part)
+    end = len(data) - int.from_bytes(data[-8:-4].tobytes(), "little") - 8
+    return stated is None or hashlib.sha256(data[:end].data).hexdigest().encode() == stated
+
+
+def crc_of(part: Identity, chunk: Chunk) -> int:
+    """CRC-32 of the bytes that a chunk's CRC covers."""
+    return zlib.crc32(mapped(part)[chunk.body : chunk.body + chunk.size].data)
+
+
+def verify(part: Identity, group: int, column: str, chunk: Chunk) -> None:
+    """Compare a chunk's bytes with its CRC, the first time in this process. StoreError: they differ."""
+    seen = _verified.get((part, column), 0)
+    if seen >> group & 1:
+        return
+    if crc_of(part, chunk) != chunk.crc:
+        raise damaged(part, group, column, "its CRC does not match")
+    _verified[part, column] = seen | 1 << group
+
+
 def map_chunk(part: Identity, group: int, column: str, chunk: Chunk, dtype: np.dtype[Any]) -> Array:
     """The values of a mappable chunk: a read-only view of the mapped file (booleans are unpacked: a copy)."""
+    verify(part, group, column, chunk)
     data = mapped(part)
-    seen = _verified.get((part, column), 0)
-    if not seen >> group & 1:
-        body = data[chunk.body : chunk.body + chunk.size]
-        if len(body) != chunk.size or (chunk.crc >= 0 and zlib.crc32(body.data) != chunk.crc):
-            raise damaged(part, group, column, "its CRC does not match")
-        _verified[part, column] = seen | 1 << group
     if chunk.kind == BITS:
         packed = data[chunk.start : chunk.start + chunk.size].view(np.ndarray)
         return np.unpackbits(packed, count=chunk.values, bitorder="little").view(np.bool_)
@@ -127,7 +146,7 @@ def damaged(part: Identity, group: int, column: str, why: str) -> StoreError:
 
 
 def decode_arrow(part: Identity, group: int, column: str, dictionary: bool = False) -> pa.Array:
-    """One column of one row group as one Arrow array without nulls, CRCs verified by the reader."""
+    """One column of one row group as one Arrow array without nulls; `verify` it first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -137,7 +137,7 @@ def write_part(
             sink.close()
             aside.unlink(missing_ok=True)
             raise
-    zones.build(identity(folder / name), kinds_of(schema))
+    zones.build(identity(folder / name), kinds_of(schema), written=True)
     return NewPart(name, rows, sink.position, sources)
 
 

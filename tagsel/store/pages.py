@@ -8,26 +8,26 @@ nulls.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 DECODE, FIXED, LIST, BITS = 0, 1, 2, 3
 """How a chunk is read: by a Parquet reader; as numbers; as the tail of a list's page; as bits."""
 
 _WIDTH = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
 _PLAIN = 0
-_DATA_PAGE = 0
+_DATA_PAGE_HEADER = 5  # there in data pages of version 1 only
 _STRUCT, _I32_LIKE, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET = 12, (4, 5, 6), 1, 2, 3, 7, 8, 9, 10
 
 
 class Chunk(NamedTuple):
-    """One column of one row group: `kind`, its values at `start`, and the page body that the CRC covers."""
+    """One column of one row group: `kind`, its values at `start`, and the bytes that the CRC covers."""
 
     kind: int = DECODE
     start: int = 0  # offset of the first value in the file
     values: int = 0  # how many (of a list: elements)
-    body: int = 0  # offset of the page's body
-    size: int = 0  # bytes of the page's body
-    crc: int = -1  # -1: the file has none
+    body: int = 0  # offset of what the CRC covers: the page's body; of a chunk to decode, all of it
+    size: int = 0  # bytes of that
+    crc: int = -1  # CRC-32; -1: not known yet
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -79,41 +79,39 @@ def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
         fields[number], at = _value(data, at, byte & 0x0F)
 
 
-def locate(file: Any, meta: Any, max_definition: int, max_repetition: int) -> Chunk:
-    """Where a column chunk's values lie in the open binary `file`; `meta` is pyarrow's ColumnChunkMetaData.
+def locate(file: BinaryIO, meta: Any, max_definition: int, max_repetition: int) -> Chunk:
+    """Where a column chunk's values lie in the open `file`; `meta` is pyarrow's ColumnChunkMetaData.
 
-    A chunk that cannot be mapped (compressed, dictionary, several pages, nulls) is `Chunk(DECODE)`.
+    A chunk that cannot be mapped (compressed, dictionary, several pages, nulls) has the kind DECODE, and all its bytes
+    as its body. Errors: ValueError, TypeError, IndexError, KeyError for a page header without sense.
     """
-    physical = meta.physical_type
+    physical, first = meta.physical_type, meta.data_page_offset
+    if meta.has_dictionary_page:
+        first = min(first, meta.dictionary_page_offset)
+    whole = Chunk(DECODE, values=meta.num_values, body=first, size=meta.total_compressed_size)
     if meta.compression != "UNCOMPRESSED" or meta.has_dictionary_page or physical not in (*_WIDTH, "BOOLEAN"):
-        return Chunk()
+        return whole
     is_list = max_repetition == 1
     if max_definition != max_repetition or max_repetition > 1 or (is_list and physical == "BOOLEAN"):
-        return Chunk()  # optional: rows may be null; lists of lists and of booleans: decoded
-    file.seek(meta.data_page_offset)
-    raw = file.read(min(meta.total_compressed_size, 512))
-    try:
-        header, length = _struct(raw, 0)
-        page = header[5]
-        whole = length + header[3] == meta.total_compressed_size and header[2] == header[3]
-        plain = header[1] == _DATA_PAGE and page[2] == _PLAIN and page[1] == meta.num_values
-    except (IndexError, KeyError, ValueError):
-        return Chunk()
-    if not (whole and plain):
-        return Chunk()
+        return whole  # optional: rows may be null; lists of lists and of booleans: decoded
+    file.seek(first)
+    header, length = _struct(file.read(min(whole.size, 512)), 0)
+    page, size = header.get(_DATA_PAGE_HEADER), header[3]
+    if page is None or length + size != whole.size or page[1] != meta.num_values or page[2] != _PLAIN:
+        return whole
     crc = header[4] & 0xFFFF_FFFF if 4 in header else -1
-    body, size = meta.data_page_offset + length, header[3]
+    body = first + length
     if physical == "BOOLEAN":
-        return Chunk(BITS, body, meta.num_values, body, size, crc) if size == (page[1] + 7) // 8 else Chunk()
+        return Chunk(BITS, body, meta.num_values, body, size, crc) if size == (page[1] + 7) // 8 else whole
     skipped = _levels(file, body, size) if is_list else 0
     width = _WIDTH[physical]
     if skipped < 0 or (size - skipped) % width or (not is_list and size != page[1] * width):
-        return Chunk()
+        return whole
     kind = LIST if is_list else FIXED
     return Chunk(kind, body + skipped, (size - skipped) // width, body, size, crc)
 
 
-def _levels(file: Any, body: int, size: int) -> int:
+def _levels(file: BinaryIO, body: int, size: int) -> int:
     """Bytes of the repetition and definition levels at the start of a list's page, each after its length."""
     at = 0
     for _ in range(2):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from tagsel.store.columns import DTYPES, Array
 from tagsel.store.duplicates import Marks
 from tagsel.store.pages import DECODE
 from tagsel.store.zones import Kind, Zone, Zones, chunk, read_values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,16 @@ class Part:
 
     def read_codes(self, group: int, column: str) -> tuple[Array, list[str]]:
         """A string column of a row group as codes, (rows,) int32, into the list of strings beside it."""
-        array = cols.decode_arrow(cols.identity(self.path, self.bytes), group, column, dictionary=True)
+        array = self.arrow(group, column, dictionary=True)
         encoded = array if hasattr(array, "dictionary") else array.dictionary_encode()
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
         return codes, encoded.dictionary.to_pylist()
+
+    def arrow(self, group: int, column: str, dictionary: bool = False) -> pa.Array:
+        """A column of a row group as an Arrow array in the file's own type (lists as lists)."""
+        identity = cols.identity(self.path, self.bytes)
+        cols.verify(identity, group, column, chunk(self._zones.block(column), group))
+        return cols.decode_arrow(identity, group, column, dictionary)
 
     def zones(self, columns: Iterable[str]) -> dict[str, Zone]:
         """Bounds by row group of those columns that the part has; strings have none and are left out."""

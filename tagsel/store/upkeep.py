@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tagsel.errors import StoreError
 from tagsel.schema import Schema
-from tagsel.store import columns, disk, log, pins
+from tagsel.store import disk, log, pins
 from tagsel.store.layout import NewPart, write_part
 from tagsel.store.parts import Part
 from tagsel.store.snapshots import Snapshot
@@ -73,9 +73,8 @@ def _batches(parts: Sequence[Part], schema: Schema) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     for part in parts:
-        identity = columns.identity(part.path, part.bytes)
         for group in range(len(part.groups)):
-            arrays = [columns.decode_arrow(identity, group, a.column) for a in schema]
+            arrays = [part.arrow(group, a.column) for a in schema]
             yield pa.RecordBatch.from_arrays(arrays, names=[a.column for a in schema])
 
 

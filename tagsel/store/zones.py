@@ -22,10 +22,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from tagsel.errors import StoreError
 from tagsel.store import columns as cols
 from tagsel.store import disk, pages
 from tagsel.store.columns import DTYPES, Array, Identity
@@ -182,30 +183,27 @@ def zone(block: Array, kind: Kind) -> Zone:
     return Zone(low, high, block[4], block[5])
 
 
-def build(part: Identity, kinds: Mapping[str, Kind]) -> bytes:
-    """Make the sidecar of a part by reading all its columns; written beside it where that is possible."""
+def build(part: Identity, kinds: Mapping[str, Kind], *, written: bool = False) -> bytes:
+    """Make the sidecar of a part by reading all its columns; written beside it where that is possible.
+
+    The part's bytes are first compared with the SHA-256 in its footer, unless they were just `written`: page headers
+    have no CRC, and a sidecar made from a damaged one would mislead for ever. StoreError: the part is damaged.
+    """
     path = Path(part[0])
+    right = written or cols.content_is_right(part)
     meta = cols.metadata(part)
     groups = meta.num_row_groups
     leaf = {meta.schema.column(i).path.partition(".")[0]: i for i in range(meta.num_columns)}
     blocks: dict[str, Array] = {c: np.zeros((len(FIELDS), groups), "<i8") for c in kinds}
     with disk.saying("read", path), path.open("rb") as file:
         for group in range(groups):
-            row_group = meta.row_group(group)
             for column, kind in kinds.items():
-                described = meta.schema.column(leaf[column])
-                where = pages.locate(
-                    file,
-                    row_group.column(leaf[column]),
-                    described.max_definition_level,
-                    described.max_repetition_level,
-                )
-                blocks[column][6:, group] = where
-                if kind[0] != "string":
-                    values = read_values(part, group, column, where, kind)
-                    blocks[column][:6, group] = _bounds(values, DTYPES[kind[0]])
-                else:
-                    blocks[column][5, group] = row_group.column(leaf[column]).num_values
+                try:
+                    blocks[column][:, group] = _examined(part, file, group, leaf[column], column, kind)
+                except (TypeError, ValueError, IndexError, KeyError) as error:  # from a senseless page header
+                    raise cols.damaged(part, group, column, str(error)) from error
+    if not right:
+        raise StoreError(f"part {path} is damaged: its content is not the one that its footer states", path=str(path))
     data = _encode(blocks, kinds, _lumi_table(part, blocks, kinds))
     with contextlib.suppress(OSError):  # a cache: a read-only or full disk is no error here
         target = sidecar_path(path)
@@ -214,10 +212,26 @@ def build(part: Identity, kinds: Mapping[str, Kind]) -> bytes:
     return data
 
 
+def _examined(part: Identity, file: BinaryIO, group: int, leaf: int, column: str, kind: Kind) -> list[int]:
+    """The fields of one column, the file's `leaf`-th, in one row group."""
+    row_group, described = cols.metadata(part).row_group(group), cols.metadata(part).schema.column(leaf)
+    meta = row_group.column(leaf)
+    where = pages.locate(file, meta, described.max_definition_level, described.max_repetition_level)
+    if where.crc < 0:
+        where = where._replace(crc=cols.crc_of(part, where))
+    if kind[0] == "string":
+        return [0, 0, 0, 0, 0, meta.num_values, *where]
+    values = read_values(part, group, column, where, kind)
+    if not kind[1] and len(values) != row_group.num_rows:
+        raise cols.damaged(part, group, column, f"{len(values)} values for {row_group.num_rows} rows")
+    return [*_bounds(values, DTYPES[kind[0]]).tolist(), *where]
+
+
 def read_values(part: Identity, group: int, column: str, where: Chunk, kind: Kind) -> Array:
     """The values of one column of one row group, mapped or decoded."""
     dtype = DTYPES[kind[0]]
     if where.kind == DECODE:
+        cols.verify(part, group, column, where)
         return cols.decode(part, group, column, dtype, kind[1])
     return cols.map_chunk(part, group, column, where, dtype)
 

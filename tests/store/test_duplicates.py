@@ -73,7 +73,7 @@ commits = st.lists(st.lists(st.lists(row, max_size=6), min_size=1, max_size=2), 
 
 
 @given(commits, st.sampled_from([2, 100]), st.sampled_from([1, 4_000_000]))
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 def test_feature_47_fault_09_marks_are_those_of_the_oracle(
     maker: ModuleType, tmp_path_factory: pytest.TempPathFactory, drawn: list, size: int, at_once: int
 ) -> None:

@@ -314,17 +314,19 @@ def test_fault_02_a_flipped_bit_in_a_page_is_found_and_named(maker: ModuleType, 
 
 
 def test_fault_02_no_flip_anywhere_gives_another_answer(maker: ModuleType, table: Table) -> None:
-    """400 random flips over the whole file, its sidecar gone or not: an error or the right values, never others."""
+    """400 random flips in the whole file, with its sidecar and without: an error or the right values, never others."""
     part = table.snapshot().parts[0]
-    data, names = part.path.read_bytes(), list(part.kinds)
+    data, names, sidecar = part.path.read_bytes(), list(part.kinds), zones.sidecar_path(part.path)
+    zoned = sidecar.read_bytes()
     right = {c: v.tolist() for c, v in maker.columns(300).items()}
     rng = np.random.default_rng(3)
     found = 0
     for k in range(400):
         flipped(part.path, int(rng.integers(len(data))), int(rng.integers(8)))
+        sidecar.write_bytes(zoned)
         if k % 2:
-            zones.sidecar_path(part.path).unlink(missing_ok=True)
-            forget()
+            sidecar.unlink()
+        forget()
         for column in names:
             try:
                 read = part.read(0, [column])[column].tolist()
@@ -334,7 +336,7 @@ def test_fault_02_no_flip_anywhere_gives_another_answer(maker: ModuleType, table
             assert repr(read) == repr(right[column]), (k, column)
         part.path.write_bytes(data)
         os.utime(part.path, ns=(k, k))
-    assert found > 300
+    assert found > 300  # a flip in the header of a mapped page harms nothing where the sidecar is
 
 
 def test_fault_03_a_flipped_bit_in_the_footer_is_found_before_it_is_parsed(table: Table) -> None:

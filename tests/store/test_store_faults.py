@@ -305,3 +305,38 @@ def test_a_cold_process_plans_and_reads_hot_columns_with_numpy_alone(table: Tabl
         "300 None 17 1",
         "[]",
     ]
+
+
+@pytest.mark.parametrize("seam", ["_fsync", "write_all"])
+def test_fault_11_12_an_error_at_any_write_or_fsync_leaves_the_old_snapshot_or_the_new(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seam: str
+) -> None:
+    """The k-th call fails, for every k that writing a part and committing it makes; then it is tried again."""
+    original = getattr(disk, seam)
+    table = Table.create(tmp_path / "ds", maker.SCHEMA)
+    committed, k, failed = 0, 0, 0
+    while failed < k or k == 0:
+        calls = []
+
+        def failing(*given: object, calls: list[int] = calls, last: int = k) -> None:
+            calls.append(1)
+            if len(calls) == last + 1:
+                raise OSError(errno.EIO, "Input/output error")
+            original(*given)
+
+        monkeypatch.setattr(disk, seam, failing)
+        try:
+            acknowledged = table.append([maker.part(table.folder, 10, first_event=100 * k)], maker.SCHEMA, {})
+        except StoreError as error:
+            acknowledged = None
+            assert "Input/output error" in error.message
+        monkeypatch.setattr(disk, seam, original)
+        rows = Table.open(table.folder).snapshot().rows
+        assert rows in ((committed + 10,) if acknowledged else (committed, committed + 10))
+        assert acknowledged is None or acknowledged.rows == rows
+        whole(table)
+        committed, k = rows, k + 1
+        failed = k if len(calls) < k else failed  # all calls of one append were made to fail once
+    assert not list(table.folder.rglob(".tmp-*"))
+    assert k > 5
+    assert all_events(table) == [e for e in all_events(table) if e % 100 < 10]
