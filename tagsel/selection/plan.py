@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tagsel.expr.bounds import ALL, NONE, SOME, bounds
+from tagsel.expr.lower import fits
 from tagsel.selection.query import BoundInput, atoms
 from tagsel.store import Part
 
 KERNEL_FROM = 60_000_000
 """Rows x atoms above which compiling a kernel pays: numba's import and compile cost about a second (PERFORMANCE)."""
-
-KERNEL_ATOMS = 64
-"""Longer cuts are interpreted: compile time grows faster than linearly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +72,5 @@ def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True
     if tier == "auto":
         terms = max((atoms(b.cut.node) for b in inputs), default=0)
         work = terms * sum(u.rows for u in units if u.verdict == SOME)
-        tier = "kernel" if work >= KERNEL_FROM and terms <= KERNEL_ATOMS else "interpreter"
+        tier = "kernel" if work >= KERNEL_FROM and all(fits(b.cut.node) for b in inputs) else "interpreter"
     return Plan(tuple(units), tier, tuple(touched))

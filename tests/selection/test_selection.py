@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,35 @@ def test_feature_101_103_the_digest_does_not_depend_on_threads_zones_or_order(tm
             found.append((events.digest, counted.accepted, [tuple(e) for e in events]))
     assert len({digest for digest, *_ in found}) == 1
     assert all(f == found[0] for f in found)
+
+
+def test_both_tiers_give_the_same_list(home: Workspace) -> None:
+    build(home, "a.TAG", rows(300, 1), rows(200, 2), rows(100, 3))
+    cut = " && ".join(f"({c})" for c in list(CUTS)[:3]) + " || HLT_mu20 && run == 8"
+    query = home.query("a.TAG", [cut], lumi=LumiSet.from_ranges([(7, 1, 3), (8, 1, 9)]))
+    interpreted, compiled = (select(replace(query, tier=tier)) for tier in ("interpreter", "kernel"))
+    assert compiled[1].work.plan.tier == "kernel"
+    assert [tuple(e) for e in interpreted[0]] == [tuple(e) for e in compiled[0]]
+    assert interpreted[1].ledger == compiled[1].ledger
+    assert len(interpreted[0]) > 0
+
+
+def test_feature_86_throughput_is_stated(home: Workspace) -> None:
+    build(home, "a.TAG", rows(300, 1))
+    work = home.count("a.TAG", "MET_pt > 30").work
+    stated = work.to_json()
+    assert stated["row_groups"] == {"none": 0, "some": 1, "all": 0}
+    assert stated["bytes"] == 300 * 4  # one float32 column
+    assert stated["events_per_s"] == round(300 / work.seconds)
+
+
+def test_feature_09_rows_that_zones_skip_are_not_read(home: Workspace) -> None:
+    low, high = (rows(200, k, MET_pt=np.full(200, met, np.float32)) for k, met in ((1, 5), (2, 50)))
+    build(home, "a.TAG", low, high)
+    counted = home.count("a.TAG", "MET_pt > 20")
+    assert counted.accepted == 200
+    assert counted.work.to_json()["row_groups"] == {"none": 1, "some": 0, "all": 1}
+    assert counted.work.bytes == 0  # NONE and ALL read no column
 
 
 def test_feature_101_the_selection_hash_names_cut_snapshot_and_masks(home: Workspace) -> None:
