@@ -248,7 +248,7 @@ def _size(count: int) -> str:
     """Bytes for people.
 
     >>> _size(1_234_567)
-    '1.2 MB'
+    '1.23 MB'
     """
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):

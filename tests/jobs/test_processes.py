@@ -158,7 +158,7 @@ def test_a_worker_that_takes_too_long_is_killed(start: Callable[..., Job]) -> No
 def test_a_job_is_killed_from_elsewhere(start: Callable[..., Job], tmp_path: Path) -> None:
     pipe = tmp_path / "started"
     os.mkfifo(pipe)
-    body = f"import threading\n\ndef process(events):\n    open({str(pipe)!r}, 'w').close()\n    threading.Event().wait()\n"
+    body = WAIT.format(pipe=str(pipe))
     job = start(body, range(20), executor=LocalExecutor(1), events_per_job=5)
     pipe.open().close()  # waits until the worker is at work
     load(job.folder.path).kill()
@@ -172,7 +172,7 @@ def test_a_job_is_killed_from_elsewhere(start: Callable[..., Job], tmp_path: Pat
 def test_ctrl_c_kills_the_workers(start: Callable[..., Job], tmp_path: Path) -> None:
     pipe = tmp_path / "started"
     os.mkfifo(pipe)
-    body = f"import threading\n\ndef process(events):\n    open({str(pipe)!r}, 'w').close()\n    threading.Event().wait()\n"
+    body = WAIT.format(pipe=str(pipe))
     job = start(body, range(5))
 
     def press() -> None:
