@@ -10,7 +10,6 @@ Invariant: `refresh` gives the fold of the journal's whole lines, whether there 
 from __future__ import annotations
 
 import json
-import tempfile
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -73,9 +72,9 @@ class State:
             if self.end.offset - self._saved_offset() <= max(_TAIL, old):
                 return
             whole = _pack(self.rows, self.end)
-            with tempfile.NamedTemporaryFile(dir=self.checkpoint.parent, delete=False) as stream:
-                stream.write(whole)
-            Path(stream.name).replace(self.checkpoint)
+            fresh = self.checkpoint.with_suffix(".json.new")
+            fresh.write_bytes(whole)
+            fresh.replace(self.checkpoint)
 
     def _saved_offset(self) -> int:
         try:
