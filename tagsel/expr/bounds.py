@@ -82,7 +82,8 @@ def bounds(
     `absent`: columns that the part lacks, missing in every row. A column in neither is unknown.
     """
     known = Zones(zones, absent, groups)
-    result = fold(node, lambda part, args: RULES[part.op](part, known, args))
+    with np.errstate(all="ignore"):
+        result = fold(node, lambda part, args: RULES[part.op](part, known, args))
     assert isinstance(result, Verdict)
     return np.where(result.raises, np.int8(SOME), result.verdict)
 
@@ -149,8 +150,8 @@ def _trigger(node: Node, known: Zones, args: Sequence[Any]) -> Range:
         only = within & (menu.low == menu.high) & ~menu.missing
         made = made.gone(only & word.all_missing)
         never = only & (word.low >= 0) & (word.high < 2**bit)
-        always = only & (word.low == word.high) & (word.low >> bit & 1 == 1) & ~word.missing
-        made = made.narrowed(never, 0, 0).narrowed(always, 1, 1).surely(always)
+        always = only & (word.low == word.high) & (word.low >> bit & 1 == 1)
+        made = made.narrowed(never, 0, 0).narrowed(always, 1, 1).surely(only & ~word.missing)
     return made.gone(~here)
 
 
@@ -184,17 +185,16 @@ def _all(node: Node, n: Range, body: Verdict) -> Range:
 def _sum(node: Node, n: Range, body: Range) -> Range:
     """Between n times the ends; wider by the rounding of n additions."""
     fewest = np.where(body.missing, 0, n.low)
-    with np.errstate(all="ignore"):
-        if node.kind == "int":
-            return _int_sum(fewest, n.high, body)
-        low = np.where(body.low < 0, n.high * body.low, fewest * body.low)
-        high = np.where(body.high > 0, n.high * body.high, fewest * body.high)
-        slack = 1e-15 * np.maximum(n.high, 1).astype(np.float64)  # > 4 n 2^-53
-        low, high = low - abs(low) * slack, high + abs(high) * slack
-        none = n.high <= 0
-        nan = body.nan | ~(np.isfinite(low) | np.isfinite(high)) | (body.low == -np.inf) & (body.high == np.inf)
-        low = np.where(np.isnan(low), -np.inf, low)
-        high = np.where(np.isnan(high), np.inf, high)
+    if node.kind == "int":
+        return _int_sum(fewest, n.high, body)
+    low = np.where(body.low < 0, n.high * body.low, fewest * body.low)
+    high = np.where(body.high > 0, n.high * body.high, fewest * body.high)
+    slack = 1e-15 * np.maximum(n.high, 1).astype(np.float64)  # > 4 n 2^-53
+    low, high = low - abs(low) * slack, high + abs(high) * slack
+    none = n.high <= 0
+    nan = body.nan | ~(np.isfinite(low) | np.isfinite(high)) | (body.low == -np.inf) & (body.high == np.inf)
+    low = np.where(np.isnan(low), -np.inf, low)
+    high = np.where(np.isnan(high), np.inf, high)
     made = unknown(len(low), "f64", maybe_missing=False)
     made = Range(np.minimum(low, high), np.maximum(low, high), nan, made.missing, made.all_missing, made.raises)
     return made.narrowed(none, 0, 0).without_nan(none)

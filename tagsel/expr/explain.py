@@ -15,6 +15,8 @@ from tagsel.errors import CutError
 from tagsel.expr.bind import Bound
 from tagsel.expr.interpret import interpret, interpret_value
 from tagsel.expr.nodes import Block, Node, walk
+from tagsel.expr.parse import parse
+from tagsel.expr.text import canonical
 
 MISSING = "missing"
 """What stands for the value of something that is not there."""
@@ -81,8 +83,8 @@ def _atoms(node: Node) -> Iterator[Node]:
 
 
 def _text(bound: Bound, node: Node) -> str:
-    """The place of a node in the cut's canonical text."""
-    return bound.text[node.pos : node.pos + node.length]
+    """A node's own canonical text."""
+    return canonical(parse(bound.text[node.pos : node.pos + node.length]))
 
 
 def _values(bound: Bound, atom: Node, one: Block) -> tuple[tuple[str, Any], ...]:

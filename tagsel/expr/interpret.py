@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tagsel.errors import CutError
 from tagsel.expr.nodes import Block, Node
 from tagsel.expr.reductions import REDUCTIONS
-from tagsel.expr.valueops import OPS, Mask, Space, Value, either
+from tagsel.expr.valueops import OPS, Mask, Space, Value, call, either
 from tagsel.expr.walk import trampoline
 
 
@@ -108,6 +108,8 @@ def _evaluate(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generat
     args = []
     for arg in node.args:
         args.append((yield _evaluate(arg, space, alive, errors)))
+    if node.op == "call":
+        return call(node, space, alive, args)
     result = OPS[node.op](node, space, *args)
     if isinstance(result, tuple) and len(result) == 3:
         data, missing, bad = result

@@ -40,7 +40,7 @@ def to_sql(node: Node, words: Collection[str] = ()) -> str:
 
     >>> n, two = Node("column", value="n", kind="int"), Node("const", value=2, kind="int")
     >>> to_sql(Node("cmp", (n, two), ">=", "bool"))
-    'coalesce("n" >= 2, false)'
+    'coalesce(("n")::BIGINT >= 2, false)'
     """
     terms = sum(1 for part in walk(node) if part.op in BOOLEAN_OPS - {"and", "or", "not"})
     if terms > MOST_TERMS:
@@ -242,12 +242,10 @@ def _cmp(node: Node, a: str, b: str) -> str:
     """A comparison, IEEE's for NaN: of one with itself, and above everything, in DuckDB."""
     text = f"{a} {'<>' if node.value == '!=' else '=' if node.value == '==' else node.value} {b}"
     if node.args[0].kind in ("f32", "f64"):
-        left, right = (
-            "" if part.op == "const" else f"isnan({text})" for part, text in zip(node.args, (a, b), strict=True)
-        )
+        left, right = ("" if p.op == "const" else f"isnan({t})" for p, t in zip(node.args, (a, b), strict=True))
         guard = right if node.value in ("<", "<=") else left
         if guard and node.value == "!=":
-            text = f"{text} OR {guard}"
+            text = f"{text} OR {guard} AND {b} IS NOT NULL"  # NULL OR true is true
         elif guard:
             text = f"{text} AND NOT {guard}"
     return f"coalesce({text}, false)"
@@ -255,7 +253,7 @@ def _cmp(node: Node, a: str, b: str) -> str:
 
 def _in(node: Node, a: str) -> str:
     values = ", ".join(literal(v, node.args[0].kind) for v in node.value)
-    return f"coalesce({a} IN ({values}), false)"
+    return f"coalesce({a} IN ({values}), false)" if values else "false"
 
 
 def _in_lumi(node: Node, run: str, lumi: str) -> str:

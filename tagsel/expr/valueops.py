@@ -9,7 +9,7 @@ answer (overflow, `% 0`) give a third item: where.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,7 +191,7 @@ def _whole(data: Any) -> Any:
     return np.asarray(data).astype(np.int64, copy=False)
 
 
-def _missing(args: tuple[Value, ...]) -> Mask:
+def _missing(args: Sequence[Value]) -> Mask:
     """Missing where an operand is."""
     missing: Mask = None
     for _, gone in args:
@@ -231,8 +231,17 @@ def _bits(function: Callable[..., Any]) -> Callable[..., Value]:
     return op
 
 
-def _call(node: Node, space: Space, *args: Value) -> Value:
-    return numpy_function(node.value)(*(data for data, _ in args)), _missing(args)
+def call(node: Node, space: Space, alive: Mask, args: Sequence[Value]) -> Value:
+    """A function of the language, worked out only where it is asked for and nothing is missing: it is dear."""
+    function, missing = numpy_function(node.value), _missing(args)
+    data = [part for part, _ in args]
+    wanted = alive if missing is None else ~missing if alive is None else alive & ~missing
+    if wanted is None or all(np.ndim(part) == 0 for part in data):
+        return function(*data), missing
+    at = np.flatnonzero(np.broadcast_to(wanted, space.size))
+    values = np.zeros(space.size)
+    values[at] = function(*(part[at] if np.ndim(part) else part for part in data))
+    return values, missing
 
 
 def _pick(node: Node, space: Space, a: Value, b: Value) -> Value:
@@ -315,7 +324,6 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "bit_not": _bits(np.invert),
     "shl": _exact("shift_left", "shift_word_left"),
     "shr": _exact("shift_right", "shift_word_right"),
-    "call": _call,
     "pick": _pick,
     "not": lambda node, space, a: ~a,
     "cmp": _cmp,
@@ -325,4 +333,4 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "test": lambda node, space, a: present(TESTS[node.value](a[0]), a[1]),
     "present": lambda node, space, a: np.bool_(True) if a[1] is None else ~a[1],
 }
-"""Every op but `and`, `or` and `aggregate`, which the interpreter walks itself."""
+"""Every op but `call`, which must know the rows in question, and `and`, `or`, `aggregate`, which are walked."""
