@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "data" / "sample" / "files"
 REAL_DATA = Path(os.environ.get("TAGSEL_REAL_DATA", ROOT.parent / "shared" / "data"))
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -39,6 +40,20 @@ def real(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture(scope="session")
+def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with both streams of the sample, as the tour of the README makes it. Read it; do not change it."""
+    from tagsel.api import Workspace
+
+    home = Workspace.init(tmp_path_factory.mktemp("sample") / "W")
+    for stream, trigger in (("physics_MinBias", 1), ("physics_Muon", 2)):
+        home.ingest(
+            *sorted(SAMPLE.glob(f"*.{stream}.TAG.*.parquet")), dataset=f"data09_900GeV.{stream}.TAG", site="HOME",
+            aod=[SAMPLE / "PoolFileCatalog.xml"], version="1.0.0", meta={"trigger": trigger}, processes=1,
+        )  # fmt: skip
+    return home.folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Named cuts and named metadata queries: those that come with tagsel, and a workspace's own beside them.
 
-A named cut is a table of a TOML file in `queries/`; a named metadata query is an SQL file there, whose first
-comment lines describe it. A workspace's `queries/` folder comes first. Invariant: a name has one meaning in one place.
+A named cut is a table of a TOML file in `queries/`. A named metadata query is an SQL file there, whose first comment
+lines describe it: one SELECT, or a condition on datasets. A workspace's `queries/` folder comes first. Invariant: a name has one meaning in one place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Named:
     """A named cut or metadata query: its text, what it is for, and where it stands."""
 
     name: str
-    kind: str  # cut | sql
+    kind: str  # cut | sql (a SELECT) | condition (on datasets)
     text: str
     description: str
     path: str
@@ -60,7 +60,8 @@ def _sql(folder: Path) -> Iterator[Named]:
         comments = [line[2:].strip() for line in text.splitlines() if line.startswith("--")]
         body = "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip()
         said = [c for c in comments if not c.startswith("expected")]
-        yield Named(path.stem, "sql", body.rstrip(";"), " ".join(said), str(path))
+        kind = "sql" if body[:7].upper().split()[:1] in (["SELECT"], ["WITH"], ["FROM"]) else "condition"
+        yield Named(path.stem, kind, body.rstrip(";"), " ".join(said), str(path))
 
 
 def cut_text(name: str, workspace: Path | None = None) -> str:
@@ -72,13 +73,25 @@ def cut_text(name: str, workspace: Path | None = None) -> str:
     return known[name].text
 
 
-def sql_text(text: str, workspace: Path | None = None) -> str:
-    """`text` itself, or the named metadata query where it is `@name`."""
+def sql_text(text: str, workspace: Path | None = None, kind: str = "sql") -> str:
+    """`text` itself, or the named metadata query (`sql` or `condition`) where it is `@name`."""
     if not text.startswith("@"):
         return text
-    known = {n: q for n, q in named(workspace).items() if q.kind == "sql"}
+    found = metadata_query(text, workspace)
+    if found.kind != kind:
+        hint = f"tagsel datasets @{found.name}" if kind == "sql" else f"tagsel datasets --sql @{found.name}"
+        raise TagselError(f"@{found.name} is a {_KINDS[found.kind]}, not a {_KINDS[kind]}", hint=hint)
+    return found.text
+
+
+_KINDS = {"sql": "SELECT", "condition": "condition on datasets"}
+
+
+def metadata_query(text: str, workspace: Path | None = None) -> Named:
+    """The metadata query `@name`; TagselError with the nearest names where there is none."""
+    known = {n: q for n, q in named(workspace).items() if q.kind in _KINDS}
     name = text[1:].strip()
     if name not in known:
         hint = did_you_mean(name, known) or "tagsel queries lists the named queries"
         raise TagselError(f"no named metadata query @{name}", hint=hint)
-    return known[name].text
+    return known[name]

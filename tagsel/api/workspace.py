@@ -120,7 +120,7 @@ class Workspace:
 
     def datasets(self, where: str = "") -> Table:
         """The datasets that a metadata query selects: `"type = 'TAG' and year = 2018"`, any free key too."""
-        records = self.catalog.datasets(named.sql_text(where, self.folder))
+        records = self.catalog.datasets(named.sql_text(where, self.folder, "condition"))
         columns = ("name", "type", "version", "stream", "year", "events", "snapshot", "runs")
         return Table(columns, tuple(_row(r) for r in records))
 

@@ -141,13 +141,18 @@ def datasets() -> None:
 @click.pass_context
 def datasets_list(context: click.Context, /, where: str, sql: str | None, as_csv: bool, workspace: str | None,
                   as_json: bool) -> None:  # fmt: skip
-    """List the datasets that WHERE selects: an SQL condition over their columns and any free key.
+    """List the datasets that WHERE selects: an SQL condition over their columns and any free key, or @name.
 
     \b
     Example:
       tagsel datasets "type = 'TAG' and year = 2009 and trigger = 2 and version = '1.0.0'"
+      tagsel datasets @trigger_2_of_2009
     """
+    from tagsel.api.named import metadata_query
+
     home = workspace_of(context, workspace)
+    if not sql and where.startswith("@") and metadata_query(where, home.folder).kind == "sql":
+        sql = where
     if sql:
         found = home.sql(sql)
         if as_json:

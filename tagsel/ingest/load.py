@@ -332,7 +332,7 @@ def register(
                 aod["bytes"],
                 simulation=simulation,
             )
-    files |= {("AOD", f.guid): f for f in pointed}
+    files |= {("AOD", f.guid): f for f in pointed if ("AOD", f.guid) in files}  # a file catalog may name any others
     changes: list[Change] = [
         PutDataset(dataset, **record),
         PutFiles(dataset, list(files.values())),
