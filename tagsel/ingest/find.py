@@ -92,7 +92,9 @@ def _root_schema(path: Path, wanted: str | None) -> SourceSchema:
         if wanted == "pool" or (wanted is None and not set(names) & set(EVENT_TREES)):
             tag = tag_tree(file)
             if tag is not None:
-                return _recognised(Columns(path, tree_types(tag)), ("atlas_tag_2011", "pool")) or load_source_schema("pool")
+                return _recognised(Columns(path, tree_types(tag)), ("atlas_tag_2011", "pool")) or load_source_schema(
+                    "pool"
+                )
         if "Events" not in names and wanted is None and set(names) & set(EVENT_TREES):
             return load_source_schema("physlite")
         events = file.events()

@@ -268,10 +268,16 @@ class Words:
         import awkward as ak
         import pyarrow as pa
 
+        values = chunk.arrays[self.column]
+        counts = ak.to_numpy(ak.num(values, axis=1))
+        flat = ak.to_numpy(ak.flatten(values, axis=1)).astype(np.uint32)
+        rows = np.repeat(np.arange(chunk.rows), counts)
+        places = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
         # Words beyond those of the menus hold bits without a name.
-        padded = ak.fill_none(ak.pad_none(chunk.arrays[self.column], len(self.words), axis=1, clip=True), 0)
-        matrix = ak.to_numpy(padded).astype(np.uint32).view(np.int32)
-        return [pa.array(np.ascontiguousarray(matrix[:, i])) for i in range(len(self.words))]
+        named = places < len(self.words)
+        matrix = np.zeros((len(self.words), chunk.rows), dtype=np.uint32)
+        matrix[places[named], rows[named]] = flat[named]
+        return [pa.array(word.view(np.int32)) for word in matrix]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def open_physlite(path: Path, source: SourceSchema) -> TagSource:
             path=path, format=source.format, guid=file.guid, lfn=path.name, entries=events.entries,
             plan=Plan(makers, {m.id: m for m in menus.values()}, source.name), reader=reader,
             bookkeeping=bookkeeping.of_physlite(file.tree("MetaData")), aod=(own_aod(file),),
-            is_simulation=says_simulation(source, columns, events),
+            is_simulation=says_simulation(source, columns, events) or (tag is not None and _tag_says(tag)),
         )  # fmt: skip
 
 
@@ -64,6 +64,10 @@ def _names(source: SourceSchema, name: str) -> tuple[str, ...]:
 def _tag_alone(path: Path, events: EventTree) -> TagSource:
     warning = f"{path}: the ids of {events.name} cannot be read (EventInfo is not split): the TAG alone is ingested"
     return replace(open_pool(path, load_source_schema("pool")), warnings=(warning,))
+
+
+def _tag_says(tag: EventTree) -> bool:
+    return says_simulation(load_source_schema("pool"), Columns(tag.path, tree_types(tag)), tag)
 
 
 def _makers(

@@ -105,24 +105,35 @@ class ParquetReader:
         """NumPy for numbers, awkward for lists, Arrow for strings; nulls are refused."""
         import awkward as ak
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         if isinstance(column.type, pa.DictionaryType):
             column = column.dictionary_decode()
         is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-        if column.null_count or (is_list and column.flatten().null_count):
-            holes = column.is_null() if column.null_count else pc.list_value_length(column)
-            row = start + (holes.index(True).as_py() if column.null_count else 0)
+        hole = _first_hole(column, is_list)
+        if hole is not None:
             raise IngestError(
-                f"{self.path}: {name} has no value in row {row}",
+                f"{self.path}: {name} has no value in row {start + hole}",
                 hint="leave the column out: a column that a file lacks is missing for all its rows",
-                path=str(self.path), column=name, row=row,
+                path=str(self.path), column=name, row=start + hole,
             )  # fmt: skip
         if is_list:
             return ak.from_arrow(column)
         if parquet_type(column.type) == ColumnType("string"):
             return column
         return column.to_numpy(zero_copy_only=False)
+
+
+def _first_hole(column: pa.Array, is_list: bool) -> int | None:
+    """The first row that is null or, of lists, holds a null; None where every value is there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.null_count:
+        return int(pc.index(column.is_null(), pa.scalar(True)).as_py())
+    if is_list and column.flatten().null_count:
+        item = pc.index(column.flatten().is_null(), pa.scalar(True)).as_py()
+        return int(pc.list_parent_indices(column)[item].as_py())
+    return None
 
 
 def open_parquet(path: Path) -> Any:
