@@ -143,7 +143,8 @@ WORDS = [
     ("w == 1.5", "not a pattern"),
     ("w == 0x10000000000000000", "not a pattern"), ("w == j", "no word"), ("(w & j) == 1", "no word"),
     ("-w == 1", "bit operators"),
-    ("bit(w, 64)", "bits 0 to 63"), ("bit(b, 32)", "bits 0 to 31"), ("bit(i, 31)", "bits 0 to 30"), ("bit(w, i)", "number"),
+    ("bit(w, 64)", "bits 0 to 63"), ("bit(b, 32)", "bits 0 to 31"), ("bit(i, 31)", "bits 0 to 30"),
+    ("bit(w, i)", "number"),
     ("w << 64 == 1", "0 to 63"), ("i << j > 1", "0 to 63"), ("(d & 1) == 1", "words and whole numbers"),
     ("(i & 1.5) == 1", "words and whole numbers"), ("abs(w) == 1", "bit operators"), ("sqrt(w) > 1", "bit operators"),
 ]  # fmt: skip
