@@ -3,9 +3,10 @@ the event."""
 
 from tagsel.jobs.executors import Ended, Executor, LocalExecutor, Task
 from tagsel.jobs.folder import PieceState
-from tagsel.jobs.job import Job, JobStatus, Plan, dry_run, list_jobs, load, plan_job, submit
+from tagsel.jobs.job import Job, JobStatus, list_jobs, load, submit
 from tagsel.jobs.merge import JobResult
 from tagsel.jobs.piece import Piece
+from tagsel.jobs.plan import Plan, clean, dry_run, plan_job
 from tagsel.jobs.split import WAYS, split
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PieceState",
     "Plan",
     "Task",
+    "clean",
     "dry_run",
     "list_jobs",
     "load",

@@ -6,52 +6,26 @@ unreadable or failed. A job is its folder: `load` gives the same job in any proc
 
 from __future__ import annotations
 
-import contextlib
-import json
-import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from tagsel.aod import EventMap, forecast, template
+from tagsel.aod import EventMap
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger, EventList
 from tagsel.jobs.executors import Executor, LocalExecutor
-from tagsel.jobs.folder import VERSION, JobFolder, PieceState, piece_states
+from tagsel.jobs.folder import JobFolder, PieceState, piece_states
 from tagsel.jobs.merge import JobResult, ledger_of, read_result
-from tagsel.jobs.piece import Piece, Recipe, write_piece
+from tagsel.jobs.plan import plan_job, write_folder
 from tagsel.jobs.runner import run
-from tagsel.jobs.script import check_script
-from tagsel.jobs.split import split
 
 LOOK_S = 0.5
 """How often a waiting process looks at a job, in seconds."""
 
 KILL_S = 30.0
 """How long killing a job may take, in seconds."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a job would do: its pieces, and the recipe of all of them."""
-
-    pieces: tuple[Piece, ...]
-    recipe: Recipe
-    events: int
-    unmapped: int
-    by: str
-
-    def to_json(self) -> dict[str, object]:
-        """The plan for people and programs."""
-        return {
-            "by": self.by, "events": self.events, "unmapped": self.unmapped,
-            "branches": list(self.recipe.branches), "batch": self.recipe.batch, "script": self.recipe.sha256,
-            "pieces": [p.to_json() for p in self.pieces],
-        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +49,6 @@ class JobStatus:
         return asdict(self)
 
 
-def plan_job(
-    events: EventList,
-    event_map: EventMap,
-    script: Path | str,
-    *,
-    by: str = "events",
-    events_per_job: int | None = None,
-    min_events: int | None = None,
-) -> Plan:
-    """Check everything and split, without running anything.
-
-    JobError for the script (missing, not compiling, no `process`) and the split; AccessError for a branch
-    pattern that the files do not have, looked up in the first local one.
-    """
-    text, branches, batch = check_script(Path(script))
-    if event_map.example:
-        template(event_map.example, branches, event_map.layout)
-    recipe = Recipe(text, branches, batch, event_map.layout, event_map.example)
-    pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events)
-    return Plan(pieces, recipe, len(events), len(event_map.unmapped), by)
-
-
-def dry_run(events: EventList, event_map: EventMap, plan: Plan) -> dict[str, object]:
-    """The plan with the bytes that it would read, measured on the files, and the losses to expect."""
-    return {**plan.to_json(), "read": forecast(event_map, events, plan.recipe.branches).to_json()}
-
-
 def submit(
     jobs: Path,
     events: EventList,
@@ -119,52 +66,9 @@ def submit(
     Errors as `plan_job`: nothing is left behind then.
     """
     plan = plan_job(events, event_map, script, by=by, events_per_job=events_per_job, min_events=min_events)
-    job = Job(JobFolder(_write_folder(Path(jobs), plan, events, name)))
+    job = Job(JobFolder(write_folder(Path(jobs), plan, events, name)))
     job.start(executor)
     return job
-
-
-def _write_folder(jobs: Path, plan: Plan, events: EventList, name: str) -> Path:
-    """The folder of a new job, complete before it gets its name: the next free number."""
-    jobs.mkdir(parents=True, exist_ok=True)
-    building = jobs / f".new-{secrets.token_hex(4)}"
-    try:
-        for part in ("pieces", "outputs", "logs"):
-            (building / part).mkdir(parents=True)
-        folder = JobFolder(building)
-        pieces = [{**p.to_json(), "digest": write_piece(folder.piece(p.number), p, plan.recipe)} for p in plan.pieces]
-        (building / "job.py").write_text(plan.recipe.script, "utf-8")
-        events.save(building / "list.events")
-        spec = {
-            **plan.to_json(),
-            "version": VERSION,
-            "name": name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "list": events.digest,
-            "provenance": {
-                "list": events.digest,
-                "ledger": None if events.ledger is None else events.ledger.to_json(),
-                "provenance": dict(events.provenance),
-            },
-            "pieces": pieces,
-        }
-        (building / "job.json").write_text(json.dumps(spec, indent=1, sort_keys=True) + "\n", "utf-8")
-        return _named(building, jobs)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _named(building: Path, jobs: Path) -> Path:
-    """Rename to the next free number; two submitters at once get two numbers."""
-    number = max((int(p.name) for p in jobs.iterdir() if p.name.isdigit()), default=0)
-    while True:
-        number += 1
-        target = jobs / f"{number:04d}"
-        with contextlib.suppress(OSError):
-            building.rename(target)  # fails where the name is taken: a job's folder is never empty
-            return target
-        if not target.exists():
-            raise JobError(f"cannot create {target}", path=str(target))
 
 
 class Job:

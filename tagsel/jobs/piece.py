@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from tagsel.aod import Layout, Wanted
-from tagsel.aside import aside
 from tagsel.errors import JobError
 
 VERSION = 1
@@ -64,7 +63,10 @@ class Piece:
 
 
 def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
-    """Write the piece's file, aside and renamed; its digest (SHA-256 of the bytes, hex) is returned."""
+    """Write the piece's file; its digest (SHA-256 of the bytes, hex) is returned.
+
+    It is not synced one by one: a job's folder is synced whole before it gets its name.
+    """
     header = {
         "version": VERSION,
         "number": piece.number,
@@ -81,8 +83,7 @@ def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
     columns = {c: np.concatenate([getattr(f, c) for f in piece.files] or [np.empty(0, np.int64)]) for c in _COLUMNS}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, header=text, **columns)
-    with aside(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    path.write_bytes(buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 

@@ -59,12 +59,14 @@ def main(arguments: list[str]) -> int:
 
 @contextmanager
 def _alive(stem: Path) -> Iterator[None]:
-    """Hold the lock that says that this attempt lives."""
-    with stem.with_name(f"{stem.name}.run").open("w") as lock:
+    """Hold the lock that says that this attempt lives; its file stays behind only where the worker was killed."""
+    path = stem.with_name(f"{stem.name}.run")
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(identity())
         lock.flush()
         yield
+        path.unlink(missing_ok=True)
 
 
 def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Result]:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from tagsel.events import DeliveryLedger
-from tagsel.jobs import Job, JobStatus, LocalExecutor, Task, load, submit
+from tagsel.jobs import Job, JobStatus, LocalExecutor, Task, clean, list_jobs, load, submit
 from tagsel.jobs.executors import signal_name
+from tagsel.jobs.folder import JobFolder
 
 COUNT = """
 branches = ["MET_pt"]
@@ -122,6 +123,19 @@ def test_fault_13_31_a_submitter_killed_in_the_merge(tmp_path: Path) -> None:
     assert job.wait().state == "done"
     assert job.result().value == {"n": 30}
     assert [p.attempts for p in job.pieces] == [1, 1]  # nothing was run again
+
+
+def test_fault_13_a_submitter_killed_before_the_job_has_its_name(tmp_path: Path) -> None:
+    done = submitter(tmp_path, TAGSEL_KILL_AT="jobs.submit")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    jobs = tmp_path / "jobs"
+    assert list_jobs(jobs) == []
+    left = clean(jobs, dry_run=True)
+    assert [p.parent for p in left] == [jobs]
+    with JobFolder(left[0]).locked():  # somebody is at it
+        assert clean(jobs) == []
+    assert clean(jobs) == left
+    assert list(jobs.iterdir()) == []
 
 
 def test_feature_69_a_submitter_killed_while_workers_run(tmp_path: Path) -> None:
