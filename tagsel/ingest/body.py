@@ -30,6 +30,7 @@ def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -
     read = {c for m in used for c in m.columns}
     makers: list[Maker] = []
     packed, menu = _packed(source, columns)
+    read |= {c for m in packed for c in m.columns}
     for maker in (*packed, *_scalars(source, columns, read), *_collections(source, columns)):
         names = {a.column for a in maker.attributes}
         if not names & taken:

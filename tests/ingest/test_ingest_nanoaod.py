@@ -20,7 +20,7 @@ from tagsel.schema import parse_source_schema
 Real = Callable[[str], Path]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def opened(path: Path) -> tuple[TagSource, pa.Table]:
     source = open_source(path)
     return source, pa.Table.from_batches(list(source.batches()))
@@ -256,3 +256,22 @@ def test_trees_of_cms_framework_files_do_not_make_it_physlite(tmp_path: Path) ->
         for name in ("MetaData", "ParameterSets"):
             file.mktree(name, {"x": "int32"}).extend({"x": np.array([1], dtype=np.int32)})
     assert open_source(path).format == "nanoaod"
+
+
+def test_a_trigger_called_after_met_is_a_bit_not_a_met(tmp_path: Path) -> None:
+    write_nano(tmp_path / "n.root", HLT_PFMET_120=np.array([True, False, True]))
+    source = open_source(tmp_path / "n.root")
+    assert "HLT_PFMET_120" in next(iter(source.menus.values())).bits
+    assert "HLT_PFMET_120" not in source.schema
+
+
+@pytest.mark.real
+def test_real_feature_07_versions_agree_on_types_and_units(real: Real) -> None:
+    names = ("nano_dimuon.root", "nano_dy.root", "nano_tt_v12.root", "nanoAOD_2015_CMS_Open_Data_ttbar.root")
+    schemas = [open_source(real(n)).schema for n in names]
+    union = schemas[0]
+    for schema in schemas[1:]:
+        union = union.union(schema)  # raises where one name has two types or units
+    assert len(union) > max(len(s) for s in schemas)
+    assert "PuppiMET_pt" in union
+    assert "bunchCrossing" not in schemas[0]

@@ -122,3 +122,17 @@ def test_a_schema_file_is_read_by_its_path(tmp_path: Path) -> None:
 def test_first_matching_glob_gives_the_unit() -> None:
     schema = parse_source_schema(IDS + '[units]\n"*.pt" = "GeV"\n"*" = "mm"\n', "mine.toml")
     assert (schema.unit_of("Muon.pt"), schema.unit_of("Muon.x")) == ("GeV", "mm")
+
+
+def test_the_schema_on_the_documentation_page_is_valid() -> None:
+    page = Path(__file__).parents[2] / "docs" / "schemas.md"
+    text = page.read_text("utf-8").split("```toml\n")[1].split("```")[0]
+    schema = parse_source_schema(text, "docs/schemas.md")
+    assert [a.name for a in schema.attributes] == [
+        "met",
+        "weight",
+        "status",
+        "bcid",
+        *(f"LooseMuonPt{k}" for k in (1, 2, 3, 4)),
+    ]
+    assert schema.ids == {"run": ("RunNumber",), "lumi": 0, "event": ("EventNumber", "evt")}
