@@ -181,7 +181,7 @@ def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
 
 def sql(workspace: Workspace, query: str) -> Any:
     """One SELECT over the catalog and the datasets."""
-    return workspace.catalog.sql(query, tables(workspace.folder, workspace.catalog))
+    return workspace.catalog.sql(query, tables(workspace.folder, workspace.catalog, query))
 
 
 def _one(dataset: str) -> DatasetSpec:

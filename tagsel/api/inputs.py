@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tagsel.catalog import Catalog, DatasetRecord, parse_dataset_spec
 from tagsel.catalog.names import matching
+from tagsel.catalog.sandbox import parse
 from tagsel.errors import CatalogError, did_you_mean
 from tagsel.selection import Input
 from tagsel.store import Table
@@ -63,12 +64,9 @@ def _input(folder: Path, record: DatasetRecord, number: int | None) -> Input:
     return Input(record.name, snapshot, record.simulation, record.sample or record.name, float(priority))
 
 
-def tables(folder: Path, catalog: Catalog) -> dict[str, Sequence[Path]]:
-    """The parts of every dataset's latest snapshot, by name: what `datasets --sql` may read."""
-    found: dict[str, Sequence[Path]] = {}
-    for name in catalog.names():
-        if (folder / DATA / name / "_delta_log").is_dir():
-            parts = Table.open(folder / DATA / name).snapshot().parts
-            if parts:
-                found[name] = [part.path for part in parts]
-    return found
+def tables(folder: Path, catalog: Catalog, query: str) -> dict[str, Sequence[Path]]:
+    """The parts of the latest snapshots of just the datasets that an SQL query names."""
+    asked = parse(query).tables
+    chosen = [n for n in catalog.names() if n.lower() in asked and (folder / DATA / n / "_delta_log").is_dir()]
+    snapshots = {name: Table.open(folder / DATA / name).snapshot() for name in chosen}
+    return {name: [part.path for part in s.parts] for name, s in snapshots.items() if s.parts}

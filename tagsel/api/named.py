@@ -1,7 +1,9 @@
 """Named cuts and named metadata queries: those that come with tagsel, and a workspace's own beside them.
 
 A named cut is a table of a TOML file in `queries/`. A named metadata query is an SQL file there, whose first comment
-lines describe it: one SELECT, or a condition on datasets. A workspace's `queries/` folder comes first. Invariant: a name has one meaning in one place.
+lines describe it: one SELECT, or a condition on datasets. A workspace's `queries/` folder comes first.
+
+Invariant: a name has one meaning in one place.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tagsel.catalog import (
     PutSite,
 )
 from tagsel.catalog.changes import Change
-from tagsel.errors import IngestError, TagselError
+from tagsel.errors import IngestError, StoreError, TagselError
 from tagsel.ingest.find import open_source
 from tagsel.rootio import RootFile, read_pool_file_catalog
 from tagsel.schema import Menu, Schema
@@ -138,11 +138,11 @@ def ingest(
         table, failed_here = _commit(written, table, folder, evolve, dataset)
         failed += failed_here
         written = [w for w in written if w.path not in {f.path for f in failed_here}]
-    if table is None:
+    if failed and not written and not already:
         _sweep(folder)
         reasons = "; ".join(f.reason if f.path in f.reason else str(f) for f in failed)
         raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
-    snapshot = table.snapshot()
+    snapshot = Table.open(folder).snapshot()
     register(catalog, dataset, snapshot, facts, site=site, pointed=pointed)
     return Ingested(
         dataset, snapshot.number, snapshot.rows, snapshot.bytes,
@@ -243,7 +243,10 @@ def _commit(
         fitting.append(w)
     if not fitting:
         return table, failed
-    table = table or Table.create(folder, merged)
+    if table is None:
+        table = _created(folder, merged)
+        if table is None:  # another ingest was first: its attributes are the dataset's now
+            return _commit(fitting, Table.open(folder), folder, evolve, dataset)
     menus = {i: m for w in fitting for i, m in w.menus.items()}
     parts = [w.part for w in fitting if w.part is not None]
     empty = [w.source for w in fitting if w.part is None]
@@ -251,8 +254,20 @@ def _commit(
     return table, failed
 
 
+def _created(folder: Path, schema: Schema) -> Table | None:
+    """A new dataset; None where another process made it meanwhile."""
+    try:
+        return Table.create(folder, schema)
+    except StoreError:
+        if (folder / "_delta_log").is_dir():
+            return None
+        raise
+
+
 def _sweep(folder: Path) -> None:
-    """Remove the folder of a dataset that never came to be."""
+    """Remove the folder of a dataset that never came to be; one that is a dataset is not touched."""
+    if (folder / "_delta_log").is_dir():
+        return
     for path in folder.glob("*"):
         if path.is_file():
             path.unlink()
