@@ -190,9 +190,8 @@ def stated(name: str) -> list[list[Any]]:
 
 def counted_places() -> list[list[Any]]:
     """Files that the rows point to and that the file catalog has a path for, and the TAG files."""
-    with_path = {
-        f.get("ID") for f in ElementTree.parse(FILES / "PoolFileCatalog.xml").getroot() if f.find("physical/pfn") is not None
-    }  # fmt: skip
+    catalog = ElementTree.parse(FILES / "PoolFileCatalog.xml").getroot()
+    with_path = {f.get("ID") for f in catalog if f.find("physical/pfn") is not None}
     rows: list[list[Any]] = []
     for stream in STREAMS:
         paths = sorted(FILES.glob(f"*.{stream}.TAG.*.parquet"))

@@ -20,6 +20,9 @@ from tagsel.errors import TagselError
 
 OK, FAULT, USER, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 
+COMPLETING = "_TAGSEL_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
 
 @click.group(
     cls=SuggestingGroup,
@@ -60,10 +63,10 @@ def run(arguments: Sequence[str]) -> int:
         return leave.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted: nothing was left behind", INTERRUPTED, as_json)
-    except SystemExit as leave:  # click's own answer to a reader that went away
-        if isinstance(leave.__context__, BrokenPipeError):
-            return _quiet_pipe()
-        raise
+    except SystemExit:  # click leaves so after completing a word, and where the reader of a pipe went away
+        if COMPLETING in os.environ:
+            raise
+        return _quiet_pipe()
     except BrokenPipeError:
         return _quiet_pipe()
     except click.ClickException as error:
