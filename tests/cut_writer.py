@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import strategies as st
 from tag_schema import SCHEMA
 
 from tagsel.expr.functions import FUNCTIONS
-
-Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 WHOLE = ("0", "1", "2", "3", "7", "-1", "25", "9007199254740993", "2147483648", "0x1f")
 DECIMAL = ("0.1", "2.5", "25.0", "-2.5", "1.5", "1e10", "0.0", "100.25")
@@ -41,12 +39,12 @@ GEOMETRY = ("mass", "mt", "pt", "px", "py", "pz", "energy", "deltaR", "deltaEta"
 class Writer:
     """Writes one cut; `over` is the collection whose aggregate we are in, "" outside of any."""
 
-    def __init__(self, draw: Draw) -> None:
-        self.draw = draw
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
 
     def of(self, *options: Any) -> Any:
-        """One of the options, drawn."""
-        return self.draw(st.sampled_from(options))
+        """One of the options."""
+        return self.random.choice(options)
 
     def leaf(self, pool: Mapping[str, tuple[str, ...]], over: str) -> str:
         """A name; inside an aggregate mostly one of its objects'."""
@@ -59,7 +57,7 @@ class Writer:
             return self.atom(2, over)
         if form == "not":
             return self.of("!({})", "not ({})").format(self.condition(depth - 1, over))
-        count = self.draw(st.integers(2, 3))
+        count = self.of(2, 3)
         word = {"and": self.of("&&", "and"), "or": self.of("||", "or")}[form]
         return "(" + f" {word} ".join(self.condition(depth - 1, over) for _ in range(count)) + ")"
 
@@ -86,10 +84,10 @@ class Writer:
 
     def among(self, depth: int, over: str) -> str:
         word = self.of("in", "not in")
-        if self.draw(st.booleans()):
-            values = self.draw(st.lists(st.sampled_from(WHOLE), min_size=1, max_size=8))
+        if self.of(True, False):
+            values = self.random.choices(WHOLE, k=self.random.randint(1, 8))
             return f"{self.integer(depth - 1, over)} {word} ({', '.join(values)})"
-        if self.draw(st.booleans()):
+        if self.of(True, False):
             return f"""name {word} ("a", "it's")"""
         return f"{self.leaf(FLOATS, over)} {word} ({self.of(*DECIMAL)}, {self.of(*DECIMAL)})"
 
@@ -103,7 +101,7 @@ class Writer:
         return str(form).format(subject, self.of("0", "1", "5", "31"), self.of("1", "8", "0xff", "0x80000000"), mark)
 
     def fact(self, depth: int, over: str) -> str:
-        form = self.of("truth", "present", "test", "lumi", "text", "constant", "bool", "trigger")
+        form = self.of("truth", "present", "test", "test", "lumi", "text", "constant", "bool", "trigger")
         if form == "present":
             kind = self.of(ENERGIES, FLOATS, INTEGERS, TRUTHS)
             return f"present({self.of(self.leaf(kind, over), self.energy(depth - 1, over))})"
@@ -121,7 +119,7 @@ class Writer:
         """any, all, or a count compared."""
         collection = self.of(*AGGREGATES)
         body = self.body(depth - 1, collection)
-        if self.draw(st.booleans()):
+        if self.of(True, False):
             return f"{self.of('any', 'all')}({body})"
         return f"count({self.of(body, collection)}) {self.of(*COMPARISONS)} {self.of('0', '1', '2', 'nMuon')}"
 
@@ -130,7 +128,7 @@ class Writer:
         anchor = f"{self.energy(0, collection, own=True)} {self.of('>', '<=', '!=')} {self.of(*ENERGY)}"
         text = f"{anchor} {self.of('&&', '||')} {self.condition(min(depth, 1), collection)}"
         text = self.of(anchor, text)
-        if self.draw(st.booleans()):
+        if self.of(True, False):
             return str(text)
         return f"o in {collection}: " + _by_variable(text, collection, "o")
 

@@ -1,7 +1,7 @@
 """Hypothesis strategies: tables with everything that hurts, and cuts as text in the language.
 
-All are on the one schema of `tag_schema`. Tables come from a seed that hypothesis draws (so a failing one is
-printed, and shrinks in rows).
+All are on the one schema of `tag_schema`. Tables and cuts come from seeds that hypothesis draws. (Drawn choice by
+choice, half of the cuts of a run were the same: hypothesis varies what it has. A case is one seed for this reason.)
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cut_writer import Draw, Writer
+from cut_writer import Writer
 from hypothesis import strategies as st
 from tag_schema import LUMI, MENUS, SCHEMA, lumi
 
 from tagsel.expr.nodes import Block
 from tagsel.schema import Attribute
 
-__all__ = ["DTYPES", "LUMI", "MENUS", "NUMBERS", "SCHEMA", "Table", "cuts", "lumi", "make_table", "tables"]
+__all__ = ["DTYPES", "LUMI", "MENUS", "NUMBERS", "SCHEMA", "Case", "Table", "cases", "cuts", "lumi", "make_case"]
+__all__ += ["make_table", "tables", "write_cut"]
 
 NUMBERS: Mapping[str, tuple[Any, ...]] = {
     "bool": (False, True),
@@ -118,7 +119,35 @@ def tables(most: int = 14) -> st.SearchStrategy[Table]:
     return st.builds(make_table, st.integers(0, most), st.integers(0, 2**32 - 1))
 
 
-@st.composite
-def cuts(draw: Draw, depth: int = 3) -> str:
+def write_cut(seed: int, depth: int) -> str:
+    """The cut of a seed: a condition of at most 3^depth atoms."""
+    return Writer(seed).condition(depth)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cut, and the tables to try it on."""
+
+    cut: str
+    tables: tuple[Table, ...]
+
+    def __repr__(self) -> str:
+        return f"{self.cut!r} on {[(t.rows, t.seed) for t in self.tables]}"
+
+
+def make_case(seed: int) -> Case:
+    """The case of a seed: a cut, and ten tables of 0 to 14 rows."""
+    rng = np.random.default_rng(seed)
+    rows, seeds = rng.integers(0, 14, 10, endpoint=True), rng.integers(0, 2**32, 10)
+    cut = write_cut(int(rng.integers(2**63)), int(rng.integers(0, 3, endpoint=True)))
+    return Case(cut, tuple(make_table(int(r), int(s)) for r, s in zip(rows, seeds, strict=True)))
+
+
+def cases() -> st.SearchStrategy[Case]:
+    """Cuts with their tables."""
+    return st.builds(make_case, st.integers(0, 2**63))
+
+
+def cuts(depth: int = 3) -> st.SearchStrategy[str]:
     """The text of a cut on `SCHEMA`."""
-    return Writer(draw).condition(depth)
+    return st.builds(write_cut, st.integers(0, 2**63), st.integers(0, depth))
