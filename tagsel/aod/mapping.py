@@ -129,7 +129,7 @@ class EventMap:
         files."""
         if self.bytes_total > 0:
             return min(1.0, self.bytes_touched_estimate / self.bytes_total)
-        return min(1.0, len(self.files) / self.files_total) if self.files_total else 0.0
+        return len(self.files) / max(self.files_total, len(self.files)) if self.files else 0.0
 
     @property
     def worth_it(self) -> bool:
@@ -142,6 +142,8 @@ class EventMap:
         if not self.files:
             return "nothing to read: no event has an address"
         touched = f"touches {len(self.files):,} of {max(self.files_total, len(self.files)):,} files"
+        if len(self.unknown_files) == len(self.files):
+            return f"{touched}, none of which a catalog knows: nothing can be said of a full scan"
         size = f", about {_size(self.bytes_touched_estimate)} of {_size(self.bytes_total)}" if self.bytes_total else ""
         share = f" ({self.share:.0%})"
         if self.worth_it:
