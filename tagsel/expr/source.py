@@ -79,10 +79,13 @@ class Code:
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """Statements under `head:`."""
+        """Statements under `head:`; there may be none."""
         self.line(f"{head}:")
+        before = len(self.lines)
         self.indent += 1
         yield
+        if len(self.lines) == before:
+            self.line("pass")
         self.indent -= 1
 
     def column(self, name: str, index: str, kind: str) -> str:
