@@ -3,7 +3,7 @@ entries."""
 
 from tagsel.aod.mapping import EventMap, KnownFile, KnownReplica, Layout, MappedFile, map_events
 from tagsel.aod.read import Batch, Reading, arrays, forecast, iterate, reading, template
-from tagsel.aod.report import FileProblem, ReadReport
+from tagsel.aod.report import FileProblem, ReadReport, provenance_of
 from tagsel.aod.skim import SkimReport, skim
 from tagsel.aod.verify import read_note
 from tagsel.aod.wanted import Wanted, wanted_of
@@ -24,6 +24,7 @@ __all__ = [
     "forecast",
     "iterate",
     "map_events",
+    "provenance_of",
     "read_note",
     "reading",
     "skim",

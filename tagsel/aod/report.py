@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from tagsel.events import DeliveryLedger
+from tagsel.events import DeliveryLedger, EventList
+
+
+def provenance_of(events: EventList) -> dict[str, object]:
+    """What an output says of the list that it was made from: digest, kind, ledger, cut and all that it knows."""
+    return {
+        "list": events.digest,
+        "events": len(events),
+        "simulation": events.simulation,
+        "samples": [] if events.sample is None else list(events.sample.values),
+        "ledger": None if events.ledger is None else events.ledger.to_json(),
+        "provenance": dict(events.provenance),
+    }
 
 
 @dataclass(frozen=True, slots=True)

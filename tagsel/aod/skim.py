@@ -17,7 +17,7 @@ import numpy as np
 from tagsel.aod.ids import id_columns, id_names
 from tagsel.aod.mapping import EventMap
 from tagsel.aod.read import Batch, Reading, forecast, reading, template
-from tagsel.aod.report import ReadReport
+from tagsel.aod.report import ReadReport, provenance_of
 from tagsel.aod.verify import Fingerprint, read_back
 from tagsel.aod.write import ParquetWriter, RootWriter, Writer, collections_of
 from tagsel.aside import aside
@@ -104,7 +104,7 @@ def skim(
     made = Fingerprint()
     delivered: list[Any] = []
     with aside(out) as temporary:
-        writer = _writer(temporary, suffix, shape, _note(events, source))
+        writer = _writer(temporary, suffix, shape, provenance_of(events))
         with writer:
             for batch in chain([first] if first else [], batches):
                 named = _named(batch.events, shape.ids)
@@ -149,16 +149,6 @@ def _named(events: Any, ids: Mapping[str, tuple[str, str]]) -> Any:
     named = {column: ak.values_astype(events[name], kind) for name, (column, kind) in ids.items()}
     rest = {f: events[f] for f in events.fields if f not in ("run", "lumi", "event", *named)}
     return ak.zip({**named, **rest}, depth_limit=1)
-
-
-def _note(events: EventList, source: Reading) -> dict[str, object]:
-    """The provenance that travels in the output."""
-    return {
-        "list": events.digest,
-        "events": len(events),
-        "ledger": None if events.ledger is None else events.ledger.to_json(),
-        "provenance": dict(events.provenance),
-    }
 
 
 def _writer(path: Path, suffix: str, shape: _Shape, note: Mapping[str, object]) -> Writer:

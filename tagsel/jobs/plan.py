@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tagsel.aod import EventMap, forecast, template
+from tagsel.aod import EventMap, forecast, provenance_of, template
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.faults import step
@@ -104,11 +104,7 @@ def _spec(events: EventList, name: str) -> dict[str, object]:
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "list": events.digest,
-        "provenance": {
-            "list": events.digest,
-            "ledger": None if events.ledger is None else events.ledger.to_json(),
-            "provenance": dict(events.provenance),
-        },
+        "provenance": provenance_of(events),
     }
 
 

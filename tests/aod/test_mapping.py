@@ -98,7 +98,7 @@ def test_fault_25_a_list_of_no_events(maker: ModuleType, sample: Any) -> None:
     assert found.verdict == "nothing to read: no event has an address"
 
 
-def test_the_path_is_a_replica_that_exists(maker: ModuleType, sample: Any) -> None:
+def test_feature_60_the_path_is_a_replica_that_exists(maker: ModuleType, sample: Any) -> None:
     f = sample.files[0]
     moved = maker.File(f.guid, f.lfn, "/nowhere/x.root", f.entries, f.bytes)
     copies = {f.guid: [maker.Replica("FAR", "root://far//x.root"), maker.Replica("HERE", f"file://{f.pfn}")]}

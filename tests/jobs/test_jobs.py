@@ -122,7 +122,9 @@ def test_feature_66_a_users_error_is_named_and_not_tried_again(
         job.result()
 
 
-def test_a_failed_piece_leaves_the_others_done(run: Callable[..., Job], sample: Any, inline: Any) -> None:
+def test_feature_70_a_failed_piece_is_named_with_its_events_and_run_again_alone(
+    run: Callable[..., Job], sample: Any, inline: Any
+) -> None:
     bad = sample.events(range(40)).event.tolist()[25]
     body = f"def process(e):\n    assert {bad} not in e.event.to_list(), 'cursed'\n    return {{'n': len(e)}}\n"
     job = run(body, range(40), events_per_job=10)
@@ -320,6 +322,7 @@ def test_the_list_and_its_provenance_are_kept(sample: Any, tmp_path: Path, scrip
     note = json.loads(pq.read_schema(job.output).metadata[b"tagsel"])
     assert note["provenance"] == {"cut": "MET_pt > 30"}
     assert (note["list"], note["ledger"]["rejected"]) == (events.digest, 118)
+    assert (note["simulation"], note["samples"], note["job"]) == (False, [], "0001")
 
 
 def test_nothing_is_left_of_a_job_that_cannot_be_submitted(sample: Any, tmp_path: Path, script: Any) -> None:

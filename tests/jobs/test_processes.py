@@ -62,9 +62,9 @@ def start(sample: Any, tmp_path: Path, script: Callable[..., Path]) -> Callable[
     return do
 
 
-def submitter(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def submitter(folder: Path, body: str = COUNT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Submit a job from a process of its own, with numbered steps at which to die."""
-    (folder / "job.py").write_text(COUNT)
+    (folder / "job.py").write_text(body)
     maker = Path(__file__).parent.parent / "aod" / "aodmaker.py"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", SUBMITTER, str(maker), str(folder)],
@@ -72,7 +72,7 @@ def submitter(folder: Path, **environment: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-def test_a_job_on_local_processes(start: Callable[..., Job]) -> None:
+def test_feature_64_a_job_on_local_processes(start: Callable[..., Job]) -> None:
     seen: list[JobStatus] = []
     job = start("import sys\n" + COUNT + "    \nprint('hello', file=sys.stderr)\n", events_per_job=10)
     status = job.wait(seen.append)
@@ -112,8 +112,10 @@ def test_fault_13_workers_killed_while_writing_leave_nothing_half_done(
     assert job.result().value == {"n": 10}
 
 
-def test_fault_13_31_a_submitter_killed_in_the_merge(tmp_path: Path) -> None:
-    done = submitter(tmp_path, TAGSEL_KILL_AT="jobs.merge")
+@pytest.mark.parametrize("passage", [1, 2])  # the merged events, then the result that names them
+def test_fault_13_31_a_submitter_killed_in_the_merge(tmp_path: Path, passage: int) -> None:
+    body = "branches = ['MET_pt']\n\ndef process(events):\n    return events\n"
+    done = submitter(tmp_path, body, TAGSEL_KILL_AT=f"jobs.merge:{passage}")
     assert done.returncode == -signal.SIGKILL, done.stderr
     job = load(tmp_path / "jobs" / "0001")
     assert job.status().state == "interrupted"
@@ -121,7 +123,7 @@ def test_fault_13_31_a_submitter_killed_in_the_merge(tmp_path: Path) -> None:
     assert not job.folder.result.exists()
     job.resubmit()
     assert job.wait().state == "done"
-    assert job.result().value == {"n": 30}
+    assert job.result().events == len(set(job.result().value.event.to_list())) == 30
     assert [p.attempts for p in job.pieces] == [1, 1]  # nothing was run again
 
 
