@@ -75,7 +75,7 @@ class _Errors:
         first = int(np.broadcast_to(bad, space.size).argmax()) if space.size else -1
         if first < 0:
             return
-        row = first if space.owner is None else int(space.owner[first])
+        row = first if space.counts is None else int(space.owner()[first])
         if self.row < 0 or row < self.row:
             self.row, self.node = row, node
 
@@ -137,14 +137,14 @@ def _chain(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[
 def _aggregate(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
     """An aggregate: its body for every object, then reduced by event.
 
-    Inside the body of another one (`outer.owner` is set) it is the event's, reached where an object reaches it.
+    Inside the body of another one (`outer` is of objects) it is the event's, reached where an object reaches it.
     """
     rows = outer.block.rows
-    if outer.owner is not None:
-        reached = outer.owner if alive is None else outer.owner[np.broadcast_to(alive, outer.size)]
+    if outer.counts is not None:
+        reached = outer.owner() if alive is None else outer.owner()[np.broadcast_to(alive, outer.size)]
         alive = np.bincount(reached, minlength=rows) > 0
     inner, no_counter = outer.objects(node.value)
-    body_alive = None if alive is None else np.broadcast_to(alive, rows)[inner.owner]
+    body_alive = None if alive is None else np.broadcast_to(alive, rows)[inner.owner()]
     body = yield _evaluate(node.args[0], inner, body_alive, errors)
     data, missing, bad = REDUCTIONS[node.value.function](node, inner, body)
     if bad is not None:

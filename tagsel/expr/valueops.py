@@ -30,25 +30,31 @@ Checked = tuple[Any, Mask, Any]
 class Space:
     """Where values live: the events of a block, or the objects of one collection.
 
-    For objects, `owner` is each object's event, `(size,) int64`, and `counts` the objects of each event. `memo`
-    remembers, for one run over one block, where lists begin and which objects there are.
+    For objects, `counts` are the objects of each event, `(rows,) int64`. `memo` remembers, for one run over one
+    block, where lists begin and which objects there are.
     """
 
     block: Block
     size: int
     memo: dict[Any, Any]
-    owner: npt.NDArray[np.int64] | None = None
     counts: npt.NDArray[np.int64] | None = None
+    over: tuple[str, int] = ("", 0)
+
+    def owner(self) -> npt.NDArray[np.int64]:
+        """The event of each object, `(size,) int64`; worked out when it is first asked for."""
+        key = "owner", self.over
+        if key not in self.memo:
+            self.memo[key] = np.repeat(np.arange(self.block.rows), self.counts)
+        found: npt.NDArray[np.int64] = self.memo[key]
+        return found
 
     def spread(self, value: Value) -> Value:
         """An event's value, repeated for each of its objects."""
-        if self.owner is None:
-            return value
         data, missing = value
-        return (
-            data[self.owner] if np.ndim(data) else data,
-            None if missing is None else missing[self.owner],
-        )
+        if self.counts is None or (missing is None and np.ndim(data) == 0):
+            return value
+        owner = self.owner()
+        return (data[owner] if np.ndim(data) else data), (None if missing is None else missing[owner])
 
     def column(self, name: str) -> Any:
         """A column's array, 64-bit words as their signed pattern; None when the block lacks it."""
@@ -75,8 +81,7 @@ class Space:
             missing = None if counter is not None else np.ones(rows, np.bool_)
             stored = np.zeros(rows, np.int64) if counter is None else counter.astype(np.int64)
             counts = np.clip(stored, 0, over.slots or None)
-            owner = np.repeat(np.arange(rows), counts)
-            self.memo[key] = Space(self.block, len(owner), self.memo, owner, counts), missing
+            self.memo[key] = Space(self.block, int(counts.sum()), self.memo, counts, key), missing
         found: tuple[Space, Mask] = self.memo[key]
         return found
 
