@@ -80,7 +80,8 @@ def draft(columns: Columns, kind: str, tree: str = "") -> str:
     ids = {name: columns.first(ID_NAMES[name]) for name in IDS}
     families = _families(columns)
     known = [f"{stage}_{part}" for stage in STAGES for part in ("guid", "entry")] + ["menu"]
-    known += [f"n{family.name(columns)}" for family in families]
+    # A list's length is no attribute of its own, be it a collection's or, as uproot writes it, the branch's.
+    known += [f"n{family.name(columns)}" for family in families] + [f"n{columns.name(c)}" for c in columns.lists()]
     taken = {*ids.values(), *(columns.first([name]) for name in known)}
     bits = [row for row in _BITS if any(_is_bit(columns, c, row[1]) for c in columns.scalars())]
     taken |= {c for _, globs in bits for c in columns.scalars() if _is_bit(columns, c, globs)}

@@ -14,11 +14,6 @@ from tagsel.rootio import RootFile
 from tagsel.schema import SourceSchema
 
 
-def open_nanoaod(path: Path, source: SourceSchema) -> TagSource:
-    """A NanoAOD file as TAGs: what it has of the schema, trigger and flag bits packed."""
-    return open_tree(path, source)
-
-
 def open_tree(path: Path, source: SourceSchema) -> TagSource:
     """Any tree of a ROOT file as TAGs, by a source schema; raises IngestError where an id is not there."""
     with RootFile(path) as file:

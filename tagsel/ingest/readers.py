@@ -7,6 +7,7 @@ another process.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -88,7 +89,7 @@ class ParquetReader:
     path: Path
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
-        with open_parquet(self.path) as file:
+        with open_parquet(self.path) as file, _damage(self.path):
             start = 0
             for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
                 arrays = {n: self._values(batch.column(n), n, start) for n in batch.schema.names}
@@ -138,11 +139,18 @@ def _first_hole(column: pa.Array, is_list: bool) -> int | None:
 
 def open_parquet(path: Path) -> Any:
     """The Parquet file, page checksums verified; IngestError where it cannot be read."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _damage(path):
         return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise IngestError(f"{path}: cannot be read as Parquet: {first}", path=str(path)) from error

@@ -149,6 +149,32 @@ def test_fault_01_truncated_parquet_is_refused(tmp_path: Path) -> None:
             open_source(path)
 
 
+def test_fault_02_a_flipped_bit_in_a_page_with_a_checksum_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(ids(1000)), path, write_page_checksum=True, compression="none", use_dictionary=False)
+    place = pq.ParquetFile(path).metadata.row_group(0).column(2).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[place + 1000] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(IngestError, match=r"a\.parquet: cannot be read as Parquet: .*CRC"):
+        list(open_source(path).batches())
+
+
+def test_fault_26_a_damaged_basket_is_named_by_file_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.root"
+    columns = {n: np.arange(1000, dtype=np.int64) for n in ("run", "luminosityBlock", "event")}
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {n: v.dtype for n, v in columns.items()}).extend(columns)
+    with uproot.open(path) as file:
+        branch = file["Events"]["event"]
+        seek, size = int(branch.member("fBasketSeek")[0]), int(branch.basket_compressed_bytes(0))
+    data = bytearray(path.read_bytes())
+    data[seek : seek + size] = b"\xff" * size
+    path.write_bytes(data)
+    with pytest.raises(IngestError, match=r"a\.root: cannot read column event of tree Events"):
+        list(open_source(path).batches())
+
+
 def test_fault_08_through_a_file(tmp_path: Path) -> None:
     for values, says in (([1, 2**63], "2\\^63 - 1"), ([1, -1], "negative")):
         kind = pa.uint64() if values[1] > 0 else pa.int64()
