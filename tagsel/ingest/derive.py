@@ -123,10 +123,12 @@ class _Family:
     lists: list[str]
 
     def name(self, columns: Columns) -> str:
+        """The collection's name."""
         stem = self.prefix or columns.name(self.lists[0])
         return stem.rstrip("._").removesuffix("AuxDyn").replace(".", "_")
 
     def lines(self, columns: Columns) -> list[str]:
+        """The TOML of the collection."""
         name = self.name(columns)
         head = ["", "[[collections]]", f"name = {_text(name)}", f"counter = {_text(f'n{name}')}"]
         head += [f"prefix = {_text(self.prefix)}", "", "[collections.members]"]

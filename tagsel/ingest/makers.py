@@ -6,10 +6,11 @@ one Arrow array an attribute. Invariant: makers are plain data, so a plan travel
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,38 +38,50 @@ class Chunk:
         return Place(self.path, column, self.start, counts)
 
 
-class Maker(Protocol):
+class Maker(ABC):
     """What all makers have in common."""
+
+    __slots__ = ()
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes that are made, in order."""
+        return self._attributes()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that are read."""
+        return self._columns()
 
     def make(self, chunk: Chunk) -> list[pa.Array]:
-        """One Arrow array of `chunk.rows` rows for each attribute."""
+        """One Arrow array of `chunk.rows` rows for each attribute; IngestError where a value cannot be kept."""
+        return self._make(chunk)
+
+    @abstractmethod
+    def _attributes(self) -> tuple[Attribute, ...]: ...
+
+    def _columns(self) -> tuple[str, ...]:
+        return ()
+
+    @abstractmethod
+    def _make(self, chunk: Chunk) -> list[pa.Array]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Maker):
     """One value an event, from one column."""
 
     attribute: Attribute
     column: str
     unknown: int | None = None
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return (self.attribute,)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    def _columns(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -86,63 +99,51 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Same:
+class Same(Maker):
     """The same value in every row: an id that a schema fixes, the file's GUID, its one menu."""
 
     attribute: Attribute
     value: int | str
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return (self.attribute,)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ()
-
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
 
         return [pa.repeat(pa.scalar(self.value, type=arrow_type(self.attribute)), chunk.rows)]
 
 
 @dataclass(frozen=True, slots=True)
-class RowNumber:
+class RowNumber(Maker):
     """The row's own number: the entry of an event in the file that is its own AOD."""
 
     attribute: Attribute
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return (self.attribute,)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ()
-
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
 
         return [pa.array(np.arange(chunk.start, chunk.start + chunk.rows, dtype=np.int64))]
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(Maker):
     """GUID and entry out of a column of POOL Tokens; an empty Token points nowhere: "" and -1."""
 
     guid: Attribute
     entry: Attribute
     column: str
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return (self.guid, self.entry)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    def _columns(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
 
         guids, entries = read_tokens(strings(chunk.arrays[self.column]).to_pylist(), chunk, self.column)
@@ -176,21 +177,19 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class Lists(Maker):
     """The lists of a collection and their counter, which is computed; lists of unequal length are an error."""
 
     counter: Attribute
     members: tuple[Member, ...]
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return (self.counter, *(m.attribute for m in self.members))
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    def _columns(self) -> tuple[str, ...]:
         return tuple(m.column for m in self.members if m.column)
 
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import awkward as ak
         import pyarrow as pa
 
@@ -226,21 +225,19 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Maker):
     """Words of bits, each packed out of booleans: `bits` says which column goes where in `words`."""
 
     words: tuple[Attribute, ...]
     bits: tuple[tuple[str, int, int], ...]  # column, word, bit
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return self.words
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    def _columns(self) -> tuple[str, ...]:
         return tuple(column for column, _, _ in self.bits)
 
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
 
         packed = np.zeros((len(self.words), chunk.rows), dtype=np.uint32)
@@ -250,21 +247,19 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Words(Maker):
     """Words of bits out of one list of words an event; a list that ends early has no bit set in the rest."""
 
     words: tuple[Attribute, ...]
     column: str
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return self.words
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    def _columns(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import awkward as ak
         import pyarrow as pa
 
@@ -281,22 +276,20 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class MenuOfKey:
+class MenuOfKey(Maker):
     """The menu id of each row by the experiment's own key (SMK); a key without a menu gives `NO_MENU`."""
 
     attribute: Attribute
     column: str
     ids: tuple[tuple[int, int], ...]  # key, menu id
 
-    @property
-    def attributes(self) -> tuple[Attribute, ...]:
+    def _attributes(self) -> tuple[Attribute, ...]:
         return (self.attribute,)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    def _columns(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def make(self, chunk: Chunk) -> list[pa.Array]:
+    def _make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
 
         keys, codes = np.unique(chunk.arrays[self.column], return_inverse=True)

@@ -35,6 +35,7 @@ class TreeReader:
     tree: str
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
+        """All rows in order, at most `rows` at a time, with just these columns."""
         with RootFile(self.path) as file:
             tree = file.events(self.tree)
             for start in range(0, tree.entries, rows):
@@ -59,6 +60,7 @@ class JoinedReader:
     rows_of: tuple[int, ...] | None
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
+        """All rows in order, at most `rows` at a time, with just these columns."""
         of_tag = [c.removeprefix(TAG_PREFIX) for c in columns if c.startswith(TAG_PREFIX)]
         of_events = [c for c in columns if not c.startswith(TAG_PREFIX)]
         with RootFile(self.path) as file:
@@ -89,6 +91,7 @@ class ParquetReader:
     path: Path
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
+        """All rows in order, at most `rows` at a time, with just these columns."""
         with open_parquet(self.path) as file, _damage(self.path):
             start = 0
             for batch in file.iter_batches(batch_size=rows, columns=list(columns)):

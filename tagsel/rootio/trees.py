@@ -194,9 +194,11 @@ class TreeOfBaskets(EventTree):
         return dict.fromkeys(self._tree.keys())
 
     def block_offsets(self, column: str) -> Ints:
+        """First entry of each basket and, last, the number of entries: (n + 1,) int64."""
         return np.asarray(self._branch(column).entry_offsets, dtype=np.int64)
 
     def block_bytes(self, column: str) -> Ints:
+        """Compressed bytes of each basket: (n,) int64."""
         branch = self._branch(column)
         with unreadable(self.path, f"the baskets of column {column} of tree {self.name}"):
             return np.array([_basket_bytes(branch, i) for i in range(branch.num_baskets)], dtype=np.int64)
@@ -245,10 +247,12 @@ class TreeOfClusters(EventTree):
         return types
 
     def block_offsets(self, column: str) -> Ints:
+        """First entry of each cluster and, last, the number of entries: (n + 1,) int64."""
         ends = [c.num_first_entry + c.num_entries for c in self._tree.cluster_summaries]
         return np.array([0, *ends], dtype=np.int64)
 
     def block_bytes(self, column: str) -> Ints:
+        """Compressed bytes of each cluster: (n,) int64."""
         wanted = self._columns_of(self._known(column))
         clusters = self._tree.page_link_list
         sizes = [sum(p.locator.num_bytes for c in wanted for p in pages[c].pages) for pages in clusters]

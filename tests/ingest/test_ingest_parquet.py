@@ -38,7 +38,7 @@ def table(source: TagSource) -> pa.Table:
     return pa.Table.from_batches(list(source.batches()))
 
 
-def test_any_parquet_with_id_columns_is_taken(tmp_path: Path) -> None:
+def test_feature_11_any_parquet_with_id_columns_is_taken(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.parquet",
         {**ids(), "Muon_pt": [[1.5, 0.5], [], [2.5]], "met": pa.array([1, 2, 3], pa.uint8()), "name": ["a", "b", "a"]},
@@ -243,7 +243,7 @@ mass = { branch = "m", constant = 0.1056583755, unit = "GeV" }
 
 
 @pytest.mark.parametrize("kind", ["TTree", "RNTuple"])
-def test_any_tree_with_any_id_names_by_a_schema(tmp_path: Path, kind: str) -> None:
+def test_feature_11_any_tree_with_any_id_names_by_a_schema(tmp_path: Path, kind: str) -> None:
     columns = {
         "RUN": np.array([7, 7], dtype=np.uint32), "EVT": np.array([1, 2], dtype=np.int64),
         "met_et": np.array([10.0, 20.0]), "status": np.array([2**31, 1], dtype=np.uint32),
