@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tagsel.api import settings
 from tagsel.api.dataset import Dataset
@@ -20,10 +20,11 @@ from tagsel.aside import aside
 from tagsel.catalog import Catalog, DatasetSpec, check_dataset_name, derive_facts, parse_dataset_spec
 from tagsel.errors import AccessError, CatalogError
 from tagsel.events import EventList
+from tagsel.selection.bookkeeping import totals
 from tagsel.store import CompactPlan, Snapshot, Table
 
 if TYPE_CHECKING:
-    from tagsel.aod import EventMap
+    from tagsel.aod import EventMap, Layout
     from tagsel.api.workspace import Workspace
     from tagsel.ingest.load import Ingested
 
@@ -153,8 +154,6 @@ def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
         "who": record.who,
     }
     if (workspace.folder / DATA / record.name / "_delta_log").is_dir():
-        from tagsel.ingest.load import totals
-
         table = Table.open(workspace.folder / DATA / record.name)
         snapshot = table.snapshot(spec.snapshot)
         known |= {
@@ -166,7 +165,7 @@ def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
             "duplicates": snapshot.duplicate_rows(),
             "attributes": len(snapshot.schema),
             "menus": [{"id": i, "key": m.key, "chains": len(m.bits)} for i, m in snapshot.menus.items()],
-            "bookkeeping": totals(snapshot),
+            "bookkeeping": totals(snapshot.sources),
             "pins": {number: list(reasons) for number, reasons in table.pins().items()},
         }
     known["runs"] = [
@@ -219,7 +218,24 @@ def map_list(workspace: Workspace, events: EventList, stage: str) -> EventMap:
     of_datasets = [f for n in sorted(names & set(catalog.names())) for f in catalog.files(n)]
     touched = [g for g in events.stage(stage).guid.values if g]
     known = {f.guid: f for f in (*of_datasets, *catalog.files(guids=touched)) if f.kind == stage.upper()}
-    return map_events(events, list(known.values()), catalog.replicas(list(known)), stage=stage)
+    layout = _layout(workspace, names)
+    return map_events(events, list(known.values()), catalog.replicas(list(known)), stage=stage, layout=layout)
+
+
+def _layout(workspace: Workspace, names: Iterable[str]) -> Layout:
+    """Tree and id names of the datasets' files, where a schema of the user's own named them at ingest."""
+    from tagsel.aod import Layout
+
+    trees: set[str] = set()
+    ids: dict[str, list[str]] = {}
+    for name in sorted(names):
+        folder = workspace.folder / DATA / name
+        for source in Table.open(folder).snapshot().sources if (folder / "_delta_log").is_dir() else ():
+            said = cast("dict[str, Any]", source.bookkeeping.get("layout", {}))
+            trees |= {said["tree"]} if said.get("tree") else set()
+            for key, columns in said.get("ids", {}).items():
+                ids[key] = list(dict.fromkeys((*ids.get(key, ()), *columns)))
+    return Layout(trees.pop() if len(trees) == 1 else "", ids)
 
 
 def compact(workspace: Workspace, dataset: str, *, dry_run: bool) -> CompactPlan | Snapshot:

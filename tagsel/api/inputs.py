@@ -66,7 +66,7 @@ def _input(folder: Path, record: DatasetRecord, number: int | None) -> Input:
 
 def tables(folder: Path, catalog: Catalog, query: str) -> dict[str, Sequence[Path]]:
     """The parts of the latest snapshots of just the datasets that an SQL query names."""
-    asked = parse(query).tables
+    asked = {table.lower() for table in parse(query).tables}
     chosen = [n for n in catalog.names() if n.lower() in asked and (folder / DATA / n / "_delta_log").is_dir()]
     snapshots = {name: Table.open(folder / DATA / name).snapshot() for name in chosen}
     return {name: [part.path for part in s.parts] for name, s in snapshots.items() if s.parts}

@@ -52,9 +52,16 @@ def count(context: click.Context, /, dataset: str, cuts: tuple[str, ...], worksp
             print(f"{counted.accepted:,} of {counted.read:,} events pass")
         else:
             print(counted.accepted)
-        render.note(f"{render.ledger(counted.ledger.to_json())} = {counted.read:,} read")
-        render.note(render.work(counted.work.to_json()))
+        _account(counted)
     return LOSSES if counted.ledger.unreadable else 0
+
+
+def _account(counted: Any) -> None:
+    """The ledger, sums of weights, and what it took."""
+    render.note(f"{render.ledger(counted.ledger.to_json())} = {counted.read:,} read")
+    if counted.weighted is not None:
+        render.note(f"sum of weights {counted.weighted.sumw!r}, of squared weights {counted.weighted.sumw2!r}")
+    render.note(render.work(counted.work.to_json()))
 
 
 def _absent(chains: Any) -> None:
@@ -100,8 +107,7 @@ def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], works
         render.warn([*counted.warnings, *counted.losses])
         _absent(counted.triggers_absent)
         print(f"{len(events)} events accepted, digest {events.digest}")
-        render.note(f"{render.ledger(counted.ledger.to_json())} = {counted.read:,} read")
-        render.note(render.work(counted.work.to_json()))
+        _account(counted)
         if out:
             render.suggest(f"tagsel map {out}")
     return LOSSES if counted.ledger.unreadable else 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from tagsel.rootio import RootFile, read_pool_file_catalog
 from tagsel.schema import Menu, Schema
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
+from tagsel.selection.bookkeeping import totals
 from tagsel.store import NewPart, Snapshot, Source, Table, write_part
 
 PARALLEL_FROM = 64_000_000
@@ -93,6 +94,7 @@ def write_source(path: str, folder: str, schema: SourceSchema | None) -> Written
         "format": source.format,
         "simulation": source.is_simulation,
         "aod": [{**asdict(f), "path": str(Path(path).resolve()) if f.guid == source.guid else ""} for f in source.aod],
+        **({"layout": {"tree": schema.tree, "ids": _id_names(schema)}} if schema else {}),
         **source.bookkeeping,
     }
     record = Source(source.guid, source.lfn, source.entries, 0, keep)
@@ -107,6 +109,11 @@ def write_source(path: str, folder: str, schema: SourceSchema | None) -> Written
         source.is_simulation,
         tuple(source.warnings),
     )
+
+
+def _id_names(schema: SourceSchema) -> dict[str, list[str]]:
+    """Columns of the ids as a schema names them; one that is a constant has none."""
+    return {name: list(columns) for name, columns in schema.ids.items() if not isinstance(columns, int)}
 
 
 def ingest(
@@ -148,7 +155,7 @@ def ingest(
         dataset, snapshot.number, snapshot.rows, snapshot.bytes,
         tuple(w.path for w in written), tuple(already), tuple(failed), snapshot.duplicate_rows(),
         is_simulation(snapshot), tuple(sorted({w.format for w in written})),
-        tuple(dict.fromkeys(x for w in written for x in w.warnings)), totals(snapshot),
+        tuple(dict.fromkeys(x for w in written for x in w.warnings)), totals(snapshot.sources),
     )  # fmt: skip
 
 
@@ -280,22 +287,6 @@ def is_simulation(snapshot: Snapshot) -> bool:
     return any(s.bookkeeping.get("simulation") for s in snapshot.sources)
 
 
-def totals(snapshot: Snapshot) -> dict[str, object]:
-    """Bookkeeping over all files: processed luminosity blocks and the generator's sums; None where a file has none."""
-    records = [s.bookkeeping for s in snapshot.sources]
-    blocks = [r.get("processed") for r in records]
-    known = {(int(run), int(lumi)) for b in blocks if isinstance(b, list) for run, lumi in b}
-    return {
-        "files": len(records),
-        "processed_lumi_blocks": len(known) if records and all(b is not None for b in blocks) else None,
-        **{
-            key: sum(cast(float, r[key]) for r in records)
-            if records and all(r.get(key) is not None for r in records) else None
-            for key in ("genEventCount", "sumw", "sumw2")
-        },
-    }  # fmt: skip
-
-
 def runs_of(snapshot: Snapshot) -> list[tuple[int, int, int]]:
     """(run, luminosity blocks, events) of a snapshot, from the small tables."""
     events: dict[tuple[int, int], int] = {}
@@ -364,7 +355,7 @@ def register(
 
 def _public(bookkeeping: Mapping[str, Any]) -> dict[str, Any]:
     """The bookkeeping without what the catalog keeps as files."""
-    return {k: v for k, v in bookkeeping.items() if k not in ("aod", "path", "simulation")}
+    return {k: v for k, v in bookkeeping.items() if k not in ("aod", "path", "simulation", "layout")}
 
 
 def aod_files(places: Sequence[Path]) -> list[FileRecord]:

@@ -1,10 +1,12 @@
 """Selections: plan by zones, scan what is left, count, list, cutflow, pick, and say why."""
 
-from tagsel.selection.cutflow import Cutflow, Step, Yield, cutflow
+from tagsel.selection.cutflow import Cutflow, Step, cutflow
 from tagsel.selection.pick import Picked, pick
 from tagsel.selection.plan import Plan, plan
 from tagsel.selection.query import DUPLICATES, Input, Query, bind_query, selection_hash
-from tagsel.selection.run import Count, count, prepare, select
+from tagsel.selection.run import Count, count, prepare
+from tagsel.selection.select import select
+from tagsel.selection.weights import Yield
 from tagsel.selection.why import Why, why
 
 __all__ = [

@@ -6,41 +6,22 @@ of weights and of squared weights (weight 1 without `--weight`). Every column is
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from tagsel.errors import CutError
 from tagsel.events import Ledger
 from tagsel.expr import Block
-from tagsel.expr.interpret import interpret_value
+from tagsel.selection.bookkeeping import generated_sums
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.run import Progress, prepare
 from tagsel.selection.scan import Mask, judge, losses, scan
+from tagsel.selection.weights import Yield, total, weigh, weights_of
 
-Weights = npt.NDArray[np.float64]
 WAYS = ("alone", "sequential", "all_but")
-
-
-@dataclass(frozen=True, slots=True)
-class Yield:
-    """A number of events with the sum of their weights and of squared weights."""
-
-    n: int = 0
-    sumw: float = 0.0
-    sumw2: float = 0.0
-
-    def __add__(self, other: Yield) -> Yield:
-        return Yield(self.n + other.n, self.sumw + other.sumw, self.sumw2 + other.sumw2)
-
-    def to_json(self) -> dict[str, float]:
-        """`{n, sumw, sumw2}`."""
-        return {"n": self.n, "sumw": self.sumw, "sumw2": self.sumw2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +102,15 @@ def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
         bound = prepared.inputs[unit.source]
         counted = np.ones(unit.rows, bool) if alive is None else alive
         masks = _masks(bound, block, counted)
-        weights = _weights(bound, block, counted)
-        return [_yield(mask, weights) for mask in _ways(masks, counted)]
+        weights = weights_of(bound, block, counted)
+        return [weigh(mask, weights) for mask in _ways(masks, counted)]
 
     tallies = scan(
         prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
         needs_rows=True, progress=progress,
     )  # fmt: skip
     found = [t.result for t in tallies if t.result is not None]
-    sums = [_sum([row[k] for row in found]) for k in range(1 + 3 * len(query.cuts))]
+    sums = [total([row[k] for row in found]) for k in range(1 + 3 * len(query.cuts))]
     alive = sum(t.alive for t in tallies)
     passed = sums[-1] if query.cuts else sums[0]
     ledger = Ledger(
@@ -166,46 +147,7 @@ def _ways(masks: Sequence[Mask], counted: Mask) -> list[Mask]:
     return [counted, *masks, *all_but, *ahead[1:]]
 
 
-def _weights(bound: BoundInput, block: Block, counted: Mask) -> Weights | None:
-    """The rows' weights, float64; CutError when a row that counts has none."""
-    if bound.weight is None:
-        return None
-    values, missing = interpret_value(bound.weight.node, block)
-    if missing is not None and (missing & counted).any():
-        raise CutError(
-            f"weight {bound.weight.text} is missing for {int((missing & counted).sum()):,} events",
-            cut=bound.weight.text,
-            hint="weights must be there for every event that counts",
-        )
-    return values.astype(np.float64)
-
-
-def _yield(mask: Mask, weights: Weights | None) -> Yield:
-    n = int(np.count_nonzero(mask))
-    if weights is None:
-        return Yield(n, float(n), float(n))
-    passing = weights[mask]
-    return Yield(n, math.fsum(passing), math.fsum(passing * passing))
-
-
-def _sum(yields: Sequence[Yield]) -> Yield:
-    """Sums over row groups; exactly rounded, so that their number and order do not show."""
-    return Yield(sum(y.n for y in yields), math.fsum(y.sumw for y in yields), math.fsum(y.sumw2 for y in yields))
-
-
 def generated(query: Query, inputs: Sequence[BoundInput]) -> Yield | None:
     """The generator's sums over all ingested files; None for data, or where a file keeps no such record."""
-    if not query.simulation:
-        return None
-    records = [s.bookkeeping for b in inputs for s in b.input.snapshot.sources]
-    if not records or any(r.get(key) is None for r in records for key in GENERATED):
-        return None
-    return _sum([_generated(r) for r in records])
-
-
-GENERATED = ("genEventCount", "sumw", "sumw2")
-
-
-def _generated(record: Mapping[str, object]) -> Yield:
-    n, sumw, sumw2 = (cast(float, record[key]) for key in GENERATED)
-    return Yield(int(n), sumw, sumw2)
+    sums = generated_sums([s for b in inputs for s in b.input.snapshot.sources]) if query.simulation else None
+    return Yield(*sums) if sums else None

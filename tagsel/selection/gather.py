@@ -28,11 +28,13 @@ class Accepted:
     lumi: npt.NDArray[np.int32]
     event: npt.NDArray[np.int64]
     stages: Mapping[str, tuple[npt.NDArray[np.int32], Sequence[str], Rows]]
+    weight: npt.NDArray[np.float64] | None = None
 
     def take(self, rows: Rows) -> Accepted:
         """Only the given positions."""
         stages = {s: (codes[rows], table, entry[rows]) for s, (codes, table, entry) in self.stages.items()}
-        return Accepted(self.source, self.run[rows], self.lumi[rows], self.event[rows], stages)
+        weight = None if self.weight is None else self.weight[rows]
+        return Accepted(self.source, self.run[rows], self.lumi[rows], self.event[rows], stages, weight)
 
 
 def gather(unit: Unit, rows: Rows) -> Accepted:

@@ -13,20 +13,16 @@ from typing import Any
 import numpy as np
 
 from tagsel.errors import StoreError
-from tagsel.events import EventList, Ledger
+from tagsel.events import Ledger
 from tagsel.expr import Block
-from tagsel.expr.interpret import interpret_value
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.duplicates import across_inputs
-from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.scan import Filter, Mask, Tally, evaluate, losses, scan
-from tagsel.selection.top import Keys, best, best_of_all, bind_top, descending
+from tagsel.selection.weights import Yield, total, weigh, weights_of
 
 Progress = Callable[[int], None] | None
-
-_NO_KEYS = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,7 @@ class Count:
     losses: tuple[str, ...]
     work: Work
     triggers_absent: Mapping[str, Any] = field(default_factory=dict)
+    weighted: Yield | None = None  # with a weight: the accepted events, their sums of weights and squared weights
 
     @property
     def accepted(self) -> int:
@@ -85,6 +82,7 @@ class Count:
             "selection": self.selection,
             "warnings": list(self.warnings),
             "losses": list(self.losses),
+            "weighted": self.weighted.to_json() if self.weighted else None,
             "triggers_absent": dict(self.triggers_absent),
             "work": self.work.to_json(),
         }
@@ -145,12 +143,12 @@ def _lumi_warning(query: Query) -> list[str]:
     return ["the good-run lists and the data have no run in common: every event is masked"]
 
 
-def _finish(prepared: Prepared, tallies: Sequence[Tally[Any]], accepted: int, started: float) -> Count:
-    """The ledger, closed against the commit log."""
+def finish(prepared: Prepared, tallies: Sequence[Tally[Any]], passing: Yield, started: float) -> Count:
+    """The ledger, closed against the commit log; `passing` are the accepted events."""
     alive = sum(t.alive for t in tallies)
     ledger = Ledger(
-        accepted=accepted,
-        rejected=alive - accepted,
+        accepted=passing.n,
+        rejected=alive - passing.n,
         masked=sum(t.masked for t in tallies),
         duplicate=sum(t.duplicate for t in tallies),
         unreadable=sum(t.unreadable for t in tallies),
@@ -160,6 +158,7 @@ def _finish(prepared: Prepared, tallies: Sequence[Tally[Any]], accepted: int, st
     return Count(
         ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs),
         prepared.warnings, tuple(losses(tallies)), work, triggers_absent(prepared.inputs),
+        passing if prepared.query.weight else None,
     )  # fmt: skip
 
 
@@ -168,59 +167,16 @@ def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Cou
     started = time.perf_counter()
     prepared = prepare(query, zones=zones)
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> int:
-        return int(np.count_nonzero(_passed(prepared, unit, block, alive)))
-
-    tallies = scan(
-        prepared.plan,
-        prepared.rows,
-        work,
-        threads=query.threads,
-        allow_losses=query.allow_losses,
-        progress=progress,
-    )
-    return _finish(prepared, tallies, sum(t.result or 0 for t in tallies), started)
-
-
-def _passed(prepared: Prepared, unit: Unit, block: Block, alive: Mask | None) -> Mask:
-    return evaluate(prepared.inputs[unit.source].cut, unit, block, alive, prepared.plan.tier)
-
-
-def select(
-    query: Query, *, top: tuple[int, str] | None = None, provenance: Mapping[str, object] | None = None,
-    zones: bool = True, progress: Progress = None,
-) -> tuple[EventList, Count]:  # fmt: skip
-    """The accepted events; with `top=(n, attribute)` only the n with the highest value of it, the rest rejected.
-
-    Ties of a top list go to the lower (run, event); a missing or NaN value is below every number.
-    """
-    started = time.perf_counter()
-    prepared = prepare(query, zones=zones)
-    values = bind_top(prepared.inputs, top[1]) if top else None
-
-    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Accepted, Keys]:
-        rows = np.flatnonzero(_passed(prepared, unit, block, alive))
-        if values is None or top is None:
-            return gather(unit, rows), _NO_KEYS
-        value, missing = interpret_value(values[unit.source].node, block)
-        keys = descending(value[rows], None if missing is None else missing[rows])
-        return best(gather(unit, rows), keys, top[0])
+    def work(unit: Unit, block: Block, alive: Mask | None) -> Yield:
+        mask = passed(prepared, unit, block, alive)
+        return weigh(mask, weights_of(prepared.inputs[unit.source], block, mask))
 
     tallies = scan(
         prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
     )
-    found = [t.result for t in tallies if t.result is not None]
-    blocks = [ids for ids, _ in found] if top is None else best_of_all(found, top[0])
-    counted = _finish(prepared, tallies, sum(len(b.event) for b in blocks), started)
-    inputs = [b.input for b in prepared.inputs]
-    history = {
-        "cut": counted.cut,
-        "cuts": [list(c) for c in query.cuts],
-        "selection": counted.selection,
-        "datasets": [i.pinned for i in inputs],
-        "lumi": [lumi.digest for lumi in query.lumi],
-        "duplicates": query.policy,
-        **({"top": list(top)} if top else {}),
-        **(provenance or {}),
-    }
-    return event_list(blocks, inputs, counted.ledger, history), counted
+    return finish(prepared, tallies, total(t.result for t in tallies if t.result is not None), started)
+
+
+def passed(prepared: Prepared, unit: Unit, block: Block, alive: Mask | None) -> Mask:
+    """Rows of a unit that are alive and pass the whole cut."""
+    return evaluate(prepared.inputs[unit.source].cut, unit, block, alive, prepared.plan.tier)

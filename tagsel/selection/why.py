@@ -127,7 +127,7 @@ def _reasons(query: Query, source: BoundInput, unit: Unit, rows: Filter, run: in
         cuts = tuple(
             CutVerdict(
                 name or cut.text, cut.text, bool(judge(cut, block, alone)[row]),
-                tuple(v for step in explain_row(cut, block, row) for v in step.values),
+                tuple({v[0]: v for step in explain_row(cut, block, row) for v in step.values}.values()),
             )
             for (name, _), cut in zip(query.cuts, source.cuts, strict=True)
         )  # fmt: skip

@@ -1,0 +1,88 @@
+"""The event list of a query, with all that says how it came to be: cut, snapshots, masks, ledger, cutflow, versions.
+
+Invariant: the same query of the same snapshots gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+
+from tagsel.events import EventList, Ledger
+from tagsel.expr import Block
+from tagsel.expr.interpret import interpret_value
+from tagsel.expr.nodes import SEMANTICS
+from tagsel.selection.bookkeeping import totals
+from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
+from tagsel.selection.gather import Accepted, event_list, gather
+from tagsel.selection.plan import Unit
+from tagsel.selection.query import Query
+from tagsel.selection.run import Count, Prepared, Progress, finish, passed, prepare
+from tagsel.selection.scan import Mask, scan
+from tagsel.selection.top import Keys, best, best_of_all, bind_top, descending
+from tagsel.selection.weights import Yield, total, weigh, weights_of
+
+_NO_KEYS = np.empty(0)
+
+
+def select(
+    query: Query, *, top: tuple[int, str] | None = None, zones: bool = True, progress: Progress = None
+) -> tuple[EventList, Count]:
+    """The accepted events; with `top=(n, attribute)` only the n with the highest value of it, the rest rejected.
+
+    Ties of a top list go to the lower (run, event); a missing or NaN value is below every number.
+    """
+    started = time.perf_counter()
+    prepared = prepare(query, zones=zones)
+    values = bind_top(prepared.inputs, top[1]) if top else None
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Accepted, Keys]:
+        mask = passed(prepared, unit, block, alive)
+        rows = np.flatnonzero(mask)
+        weights = weights_of(prepared.inputs[unit.source], block, mask)
+        ids = replace(gather(unit, rows), weight=None if weights is None else weights[rows])
+        if values is None or top is None:
+            return ids, _NO_KEYS
+        value, missing = interpret_value(values[unit.source].node, block)
+        return best(ids, descending(value[rows], None if missing is None else missing[rows]), top[0])
+
+    tallies = scan(
+        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
+    )
+    found = [t.result for t in tallies if t.result is not None]
+    blocks = [ids for ids, _ in found] if top is None else best_of_all(found, top[0])
+    accepted = total(weigh(np.ones(len(b.event), bool), b.weight) for b in blocks)
+    counted = finish(prepared, tallies, accepted, started)
+    history = provenance(prepared, counted, top)
+    return event_list(blocks, [b.input for b in prepared.inputs], counted.ledger, history), counted
+
+
+def provenance(prepared: Prepared, counted: Count, top: tuple[int, str] | None) -> Mapping[str, object]:
+    """What a list says of its making; JSON-ready."""
+    query, inputs = prepared.query, [b.input for b in prepared.inputs]
+    flow = cutflow(query) if len(query.cuts) > 1 or query.weight or top else _one_step(prepared, counted.ledger)
+    return {
+        "cut": counted.cut,
+        "selection": counted.selection,
+        "datasets": [i.pinned for i in inputs],
+        "lumi": [lumi.digest for lumi in query.lumi],
+        "duplicates": query.policy,
+        "weight": query.weight,
+        "top": list(top) if top else None,
+        "cutflow": flow.to_json(),
+        "bookkeeping": {i.pinned: totals(i.snapshot.sources) for i in inputs},
+        "versions": {"tagsel": version("tagsel"), "semantics": SEMANTICS},
+    }
+
+
+def _one_step(prepared: Prepared, ledger: Ledger) -> Cutflow:
+    """The cutflow of a single cut without weights: the ledger says it all, without another scan."""
+    start, passing = (Yield(n, float(n), float(n)) for n in (ledger.accepted + ledger.rejected, ledger.accepted))
+    ((name, _),) = prepared.query.cuts
+    text = prepared.inputs[0].cut.text if prepared.inputs else "true"
+    step = Step(name or text, text, passing, passing, start)
+    return Cutflow((step,), start, generated(prepared.query, prepared.inputs), ledger)
