@@ -7,16 +7,14 @@ whatever the batches, widths of integers or list encodings.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tagsel.aod.write import NOTE
 from tagsel.errors import AccessError
-from tagsel.rootio import RootFile
+from tagsel.rootio import RootFile, note_of
 
 PARQUET_ROWS = 65_536
 
@@ -81,19 +79,9 @@ def read_back(path: Path, branches: Sequence[str], batch: int, tree_name: str = 
 def read_note(path: Path | str) -> dict[str, object]:
     """The provenance that a skim carries: cut, datasets, digest, ledgers, cutflow. AccessError where it has
     none."""
-    path = Path(path)
-    if _is_parquet(path):
-        import pyarrow.parquet as pq
-
-        text = (pq.read_schema(path).metadata or {}).get(NOTE.encode())
-    else:
-        import uproot
-
-        with RootFile(path), uproot.open(path) as file:
-            text = str(file[NOTE]) if NOTE in file else None
-    if text is None:
+    note = note_of(path)
+    if note is None:
         raise AccessError(f"{path}: no provenance of tagsel in this file", path=str(path))
-    note: dict[str, object] = json.loads(text)
     return note
 
 

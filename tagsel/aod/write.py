@@ -13,9 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from tagsel.errors import AccessError
-
-NOTE = "tagsel"
-"""Name under which the provenance stands in an output: a TObjString in ROOT, a metadata key in Parquet."""
+from tagsel.rootio import NOTE
 
 
 class Writer(Protocol):

@@ -292,8 +292,11 @@ class Workspace:
         return catalogs.compact(self, dataset, dry_run=dry_run)
 
     def gc(self, dataset: str, *, dry_run: bool = False, grace_s: float = 3600.0) -> list[Path]:
-        """Remove files that no snapshot in use needs; pinned snapshots stay."""
-        return self.table(dataset).gc(dry_run=dry_run, grace_s=grace_s)
+        """Remove files that no snapshot in use needs, and what killed submitters of jobs left; pinned ones stay."""
+        from tagsel.jobs import clean
+
+        left = clean(self.folder / "jobs", dry_run=dry_run)
+        return [*self.table(dataset).gc(dry_run=dry_run, grace_s=grace_s), *left]
 
     def restore(self, dataset: str) -> Snapshot:
         """`name@3`: a new snapshot with the content of an old one."""

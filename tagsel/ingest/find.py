@@ -6,6 +6,7 @@ Invariant: a file is recognised by its content, never by its name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tagsel.errors import AccessError, IngestError, did_you_mean
@@ -17,7 +18,7 @@ from tagsel.ingest.physlite import open_physlite
 from tagsel.ingest.pool import open_pool, tag_tree
 from tagsel.ingest.readers import open_parquet, parquet_types, tree_types
 from tagsel.ingest.source import TagSource
-from tagsel.rootio import EVENT_TREES, RootFile
+from tagsel.rootio import EVENT_TREES, RootFile, note_of
 from tagsel.schema import STANDARD, SourceSchema, load_source_schema
 
 Opener = Callable[[Path, SourceSchema], TagSource]
@@ -47,7 +48,10 @@ def open_source(
         hint = did_you_mean(format, OPENERS) or f"one of {', '.join(OPENERS)}"
         raise IngestError(f"unknown format {format!r}", hint=hint, format=format)
     try:
-        return _open(path, source_schema, format)
+        opened = _open(path, source_schema, format)
+        # A skim, or a job's output, may have lost the branches that tell simulation; its note has not.
+        note = note_of(path) or {}
+        return replace(opened, is_simulation=opened.is_simulation or note.get("simulation") is True)
     except AccessError as error:
         raise IngestError(error.message, hint=error.hint, **{"path": str(path), **error.fields}) from error
 

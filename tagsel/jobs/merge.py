@@ -21,9 +21,7 @@ from tagsel.jobs.events import join_events
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
 from tagsel.jobs.output import read_output
 from tagsel.jobs.values import NONE, add, decode, encode
-
-NOTE = "tagsel"
-"""Metadata key of the provenance in a result's Parquet file."""
+from tagsel.rootio import NOTE
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One way to open a ROOT file: TTree and RNTuple alike, highest cycles, GUIDs, Tokens, baskets of given entries."""
 
 from tagsel.rootio.file import EVENT_TREES, RootFile, guid_of
+from tagsel.rootio.notes import NOTE, note_of
 from tagsel.rootio.poolcatalog import PoolFile, read_pool_file_catalog
 from tagsel.rootio.tokens import Token, canonical_guid, parse_token
 from tagsel.rootio.trees import EventTree
@@ -8,6 +9,7 @@ from tagsel.rootio.typenames import ColumnType, parse_typename, plain_name
 
 __all__ = [
     "EVENT_TREES",
+    "NOTE",
     "ColumnType",
     "EventTree",
     "PoolFile",
@@ -15,6 +17,7 @@ __all__ = [
     "Token",
     "canonical_guid",
     "guid_of",
+    "note_of",
     "parse_token",
     "parse_typename",
     "plain_name",

@@ -92,6 +92,13 @@ class RootFile:
             path=str(self.path),
         )  # fmt: skip
 
+    def text(self, name: str) -> str | None:
+        """The string (TObjString) of this name at the top of the file, or None."""
+        if self._classes.get(name) != "TObjString":
+            return None
+        with unreadable(self.path, f"string {name}"):
+            return str(self._directory[name])
+
     @cached_property
     def uuid(self) -> str:
         """The UUID that ROOT gave the file when it was made, upper-case."""

@@ -182,3 +182,16 @@ def test_feature_53_a_guid_skips_the_look_up(tagsel: Tagsel, home: Path, tmp_pat
     assert document["digest"] == by_tag.digest
     assert [m["event"] for m in document["misses"]] == [6, 5]
     assert [tuple(e) for e in ws.read_events(tmp_path / "p.events")] == [tuple(e) for e in by_tag]
+
+
+def test_a_skim_and_a_jobs_output_of_simulation_stay_simulation(tagsel: Tagsel, home: Path, tmp_path: Path) -> None:
+    """Slimmed to muons, neither file has a branch left that tells simulation from data."""
+    out, script = tmp_path / "dy.events", tmp_path / "job.py"
+    script.write_text('branches = ["Muon_*"]\ndef process(events):\n    return events\n')
+    assert tagsel("select", "mc.dy.TAG", "nMuon >= 1", "-o", str(out))["accepted"] > 0
+    for suffix in ("root", "parquet"):
+        skimmed = tmp_path / f"dy.{suffix}"
+        tagsel("skim", str(out), "-o", str(skimmed), "--branches", "Muon_*")
+        assert tagsel("ingest", str(skimmed), "--dataset", f"skim.{suffix}.TAG")["simulation"] is True
+    tagsel("submit", str(out), "--run", str(script), "--output", "job.dy.EVENTS")
+    assert tagsel("datasets show", "job.dy.EVENTS")["simulation"] is True
