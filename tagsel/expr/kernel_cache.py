@@ -86,12 +86,9 @@ def _stored(source: str) -> Native | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        return _drop(path)
-
-
-def _drop(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()
+        with suppress(OSError):
+            path.unlink()
+        return None
 
 
 def _read(path: Path, name: str) -> Native:

@@ -44,6 +44,7 @@ class Space:
         """The event of each object, `(size,) int64`; worked out when it is first asked for."""
         key = "owner", self.over
         if key not in self.memo:
+            assert self.counts is not None, "an event's objects are asked for outside a body"
             self.memo[key] = np.repeat(np.arange(self.block.rows), self.counts)
         found: npt.NDArray[np.int64] = self.memo[key]
         return found
