@@ -86,9 +86,13 @@ def _stored(source: str) -> Native | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        with suppress(OSError):
-            path.unlink()
+        _drop(path)
         return None
+
+
+def _drop(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _read(path: Path, name: str) -> Native:
