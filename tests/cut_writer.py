@@ -64,7 +64,7 @@ class Writer:
     def atom(self, depth: int, over: str) -> str:
         """A condition that has no other beside it."""
         forms = [self.compared, self.compared, self.energies, self.energies, self.chained, self.among]
-        forms += [self.bits, self.fact]
+        forms += [self.bits, self.fact, self.called]
         if not over:
             forms += [self.quantified, self.quantified]
         return str(self.of(*forms)(depth, over))
@@ -73,6 +73,9 @@ class Writer:
         side = self.of(self.number, self.integer)
         other = self.of(lambda d, o: self.of(*WHOLE, *DECIMAL), side)
         return f"{side(depth, over)} {self.of(*COMPARISONS)} {other(depth - 1, over)}"
+
+    def called(self, depth: int, over: str) -> str:
+        return f"{self.function(depth, over)} {self.of(*COMPARISONS)} {self.of(*DECIMAL)}"
 
     def energies(self, depth: int, over: str) -> str:
         other = self.of(*ENERGY, "") or self.energy(depth - 1, over)
@@ -168,8 +171,12 @@ class Writer:
         inner = self.of(self.number, self.integer)
         return f"{name}({', '.join(inner(depth - 1, over) for _ in range(count))})"
 
+    def object(self, over: str) -> str:
+        """An object with four components; slots of taus have no phi."""
+        return str(self.of(*OBJECTS, over if over in ("Muon", "Jet") else "Muon[0]"))
+
     def geometry(self, over: str) -> str:
-        a, b = self.of(over or "Muon[0]", *OBJECTS), self.of(*OBJECTS)
+        a, b = self.object(over), self.of(*OBJECTS)
         return str(
             self.of(
                 f"deltaR({a}, {b})", f"deltaEta({a}, {b})", f"eta({a}, {b})", f"rapidity({a})", f"rapidity({a}, {b})",
@@ -193,7 +200,7 @@ class Writer:
         if form == "reduced" and not over:
             return f"{self.of('sum', 'min', 'max')}({self.energy(0, self.of(*AGGREGATES), own=True)})"
         if form == "mass":
-            a, b = self.of(over if over != "Tau" and over else "Muon[0]", *OBJECTS), self.of(*OBJECTS)
+            a, b = self.object(over), self.of(*OBJECTS)
             return str(
                 self.of(
                     f"mass({a}, {b})", f"mass({a}, {b}, Jet[1])", f"mt({a}, MET)", f"pt({a}, {b})", f"px({a})",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,14 @@ class Table:
 
     def row(self, at: int) -> dict[str, Any]:
         """What the oracle sees: one row as plain Python values."""
+        return self.plain[at]
+
+    @cached_property
+    def plain(self) -> list[dict[str, Any]]:
+        """Every row, as the oracle sees it."""
+        return [self._row(at) for at in range(self.rows)]
+
+    def _row(self, at: int) -> dict[str, Any]:
         found = {}
         for attribute in SCHEMA:
             array = self.columns[attribute.column]

@@ -92,10 +92,10 @@ ARROW = {
 }  # fmt: skip
 
 
-def to_arrow(table: Table) -> pa.Table:
+def to_arrow(table: Table, columns: frozenset[str]) -> pa.Table:
     """The table as a TAG part stores it: words as signed patterns, lists as lists, absent columns null."""
     arrays = {"row__": pa.array(np.arange(table.rows))}
-    for a in SCHEMA:
+    for a in (SCHEMA.by_column[c] for c in sorted(columns)):
         kind = pa.list_(ARROW[a.type]) if a.is_list else ARROW[a.type]
         if a.column in table.absent:
             arrays[a.column] = pa.nulls(table.rows, kind)
@@ -141,7 +141,7 @@ def check_sql(bound: Bound, table: Table, truth: Verdicts, connection: duckdb.Du
     except CutError as error:
         assert "not supported in SQL" in error.message
         return False
-    connection.register("part", to_arrow(table))
+    connection.register("part", to_arrow(table, bound.columns))
     answers = connection.execute(f"SELECT {sql} FROM part ORDER BY row__").fetchall()
     connection.unregister("part")
     sure = [True] * table.rows
