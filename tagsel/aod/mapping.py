@@ -96,7 +96,7 @@ class MappedFile:
         return min(1.0, len(np.unique(self.entries // size)) * size / self.file_entries)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EventMap:
     """Where the events of a list are; `files` by GUID, `unmapped` the rows that have no address at `stage`.
 
@@ -112,6 +112,9 @@ class EventMap:
     bytes_total: int = 0
     example: str = ""
     layout: Layout = USUAL
+
+    def __repr__(self) -> str:
+        return f"<EventMap: {self.events:,} events in {len(self.files):,} files; {self.verdict}>"
 
     @property
     def unknown_files(self) -> list[str]:

@@ -7,7 +7,6 @@ Invariant: values are immutable and nothing runs in `repr`, `dir` or `where`; on
 from __future__ import annotations
 
 import fnmatch
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from tagsel.expr import Scope, bind
 from tagsel.schema import Attribute, describe_type
 from tagsel.selection import Count, Cutflow, Input, Plan, Why, prepare
 from tagsel.selection.query import lumi_table
+from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.api.lists import Events
@@ -45,38 +45,6 @@ class Cut:
 
     def __str__(self) -> str:
         return self.text
-
-
-@dataclass(frozen=True)
-class Table:
-    """A small table that prints itself: column names and rows; `names()` gives the first column."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-    def names(self) -> list[str]:
-        """The first column."""
-        return [str(row[0]) for row in self.rows]
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """One object a row."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-
-    def __iter__(self) -> Any:
-        return iter(self.to_json())
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __repr__(self) -> str:
-        text = [self.columns, *(tuple(str(v) for v in row) for row in self.rows)]
-        widths = [max(len(row[i]) for row in text) for i in range(len(self.columns))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in text)
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(c)}</th>" for c in self.columns)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(v))}</td>' for v in row)}</tr>" for row in self.rows)
-        return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def attribute_table(attributes: Sequence[Attribute]) -> Table:
@@ -196,6 +164,17 @@ class Selection:
 
         query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
         return head(query, n, attributes)
+
+    def hist(self, attribute: str, bins: tuple[int, float, float] | Sequence[float] = (50, 0.0, 200.0)) -> Any:
+        """A `hist.Hist` of an attribute of the accepted events, weighted where a weight is set.
+
+        `bins` are (number, low, high), or a list of edges; a list attribute fills once for each object. What is missing
+        is not filled. SchemaError for an attribute that is no number.
+        """
+        from tagsel.api.histogram import histogram
+
+        query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
+        return histogram(query, attribute, bins, self.weights)
 
     def _named(self) -> list[tuple[str, str]]:
         return list(self.cuts) or [("", "true")]

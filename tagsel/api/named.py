@@ -66,6 +66,16 @@ def _sql(folder: Path) -> Iterator[Named]:
         yield Named(path.stem, kind, body.rstrip(";"), " ".join(said), str(path))
 
 
+def with_name(name: str, text: str) -> tuple[str, str]:
+    """A cut as (name, text); one that is `@name` and no more is called by that name.
+
+    >>> with_name("", "@dimuon"), with_name("hard", "MET > 50")
+    (('dimuon', '@dimuon'), ('hard', 'MET > 50'))
+    """
+    alone = text.strip()
+    return (name or (alone[1:] if alone[:1] == "@" and alone[1:].isidentifier() else ""), text)
+
+
 def cut_text(name: str, workspace: Path | None = None) -> str:
     """The text of the named cut `@name`; CutError with the nearest names where there is none."""
     known = {n: q for n, q in named(workspace).items() if q.kind == "cut"}

@@ -96,3 +96,14 @@ def resolve(name: str, flag: Any, folder: Path | None) -> Resolved:
 def all_settings(flags: Mapping[str, Any], folder: Path | None) -> list[Resolved]:
     """Every setting with its origin, for `tagsel config show`."""
     return [resolve(name, flags.get(name), folder) for name in SETTINGS]
+
+
+def completion(shell: str) -> str:
+    """The completion script of a shell, to be sourced by it; CatalogError for a shell that is not known."""
+    from click.shell_completion import get_completion_class
+
+    kind: Any = get_completion_class(shell)
+    if kind is None:
+        raise CatalogError(f"no completion for {shell!r}", hint="bash, zsh or fish")
+    script = kind(None, {}, "tagsel", "_TAGSEL_COMPLETE")  # click's own function would start a shell to ask its version
+    return str(script.source_template % script.source_vars())

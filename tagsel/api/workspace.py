@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel import selection
 from tagsel.api import catalogs, named, settings
-from tagsel.api.dataset import Cut, Dataset, Table, attribute_table
+from tagsel.api.dataset import Cut, Dataset, attribute_table
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
 from tagsel.catalog import Catalog, DatasetRecord
@@ -20,6 +20,7 @@ from tagsel.errors import CatalogError
 from tagsel.events import EventList
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
+from tagsel.selection.table import Table
 from tagsel.store import CompactPlan, Snapshot
 from tagsel.store import Table as StoreTable
 
@@ -153,7 +154,7 @@ class Workspace:
         duplicates: str = "", threads: int = 0, allow_losses: bool = False, inputs: tuple[Input, ...] = (),
     ) -> Query:  # fmt: skip
         """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text)."""
-        pairs = tuple(("", str(c)) if isinstance(c, str | Cut) else (str(c[0]), str(c[1])) for c in cuts)
+        pairs = tuple(named.with_name(*(("", str(c)) if isinstance(c, str | Cut) else c)) for c in cuts)
         lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
         return Query(
             inputs or self.inputs(datasets),
@@ -316,6 +317,11 @@ class Workspace:
         """Every setting with its value and where it came from."""
         found = settings.all_settings({"workspace": str(self.folder), **flags}, self.folder)
         return Table(("name", "value", "origin", "help"), tuple((r.name, r.value, r.origin, r.help) for r in found))
+
+    @staticmethod
+    def completion(shell: str) -> str:
+        """The script that makes `bash`, `zsh` or `fish` complete datasets, attributes, verbs and options."""
+        return settings.completion(shell)
 
     def setting(self, name: str) -> Any:
         """The value of one setting."""

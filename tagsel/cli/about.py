@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from tagsel.cli import render
@@ -73,29 +71,20 @@ def config_show(context: click.Context, /, as_csv: bool, workspace: str | None, 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-@click.pass_context
-def completion(context: click.Context, /, shell: str, as_json: bool) -> None:
+def completion(shell: str, as_json: bool) -> None:
     """Print the completion script of a shell: datasets, attributes, verbs and options.
 
     \b
     Example:
       tagsel completion bash > ~/.local/share/bash-completion/completions/tagsel
     """
-    from click.shell_completion import get_completion_class
+    from tagsel.api.settings import completion as script
 
-    kind: Any = get_completion_class(shell)
-    root = context.find_root().command
-    text = _script(kind, root)
+    text = script(shell)
     if as_json:
         render.document({"shell": shell, "script": text})
     else:
         print(text)
-
-
-def _script(kind: Any, root: click.Command) -> str:
-    """The script alone: click's bash class would start a shell to look at its version."""
-    script = kind(root, {}, "tagsel", "_TAGSEL_COMPLETE")
-    return str(script.source_template % script.source_vars())
 
 
 COMMANDS = (queries, config, completion)

@@ -14,7 +14,8 @@ LOSSES = 3
 
 @click.command("map")
 @click.argument("path", metavar="EVENTS")
-@click.option("--stage", type=click.Choice(["aod", "esd", "raw"]), default="aod", show_default=True)
+@click.option("--stage", type=click.Choice(["aod", "esd", "raw"]), default="aod", show_default=True,
+              help="Which files of the events: the AOD, ESD or RAW.")  # fmt: skip
 @csv_option
 @common
 @click.pass_context

@@ -96,7 +96,8 @@ for _name, _said in {
 
 @events.command("export")
 @click.argument("path", metavar="FILE")
-@click.option("--format", "form", type=click.Choice(EVENT_FORMS), default=EVENT_FORMS[0], show_default=True)
+@click.option("--format", "form", type=click.Choice(EVENT_FORMS), default=EVENT_FORMS[0], show_default=True,
+              help="What to write: a line an event, or json, or parquet.")  # fmt: skip
 @out_option
 @common
 def events_export(path: str, form: str, out: str, workspace: str | None, as_json: bool) -> None:

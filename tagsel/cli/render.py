@@ -26,6 +26,10 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+PLAIN = ("year", "run", "first", "last", "lumi", "event", "entry", "menu", "snapshot", "bit")
+"""Columns of numbers that name something rather than count it: no separators, for people either."""
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_csv: bool = False) -> None:
     """A table: rich on a terminal, tab-separated without a header in a pipe, CSV with one where asked for."""
     if as_csv:
@@ -46,7 +50,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_csv: bool
         numbers = bool(cells) and all(isinstance(row[k], int | float) or row[k] is None for row in cells)
         shown.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in cells:
-        shown.add_row(*(_pretty(v) for v in row))
+        shown.add_row(*(_pretty(v, name in PLAIN) for name, v in zip(columns, row, strict=True)))
     Console().print(shown)
 
 
@@ -54,12 +58,12 @@ def _raw(value: Any) -> str:
     return str(value).replace("\t", " ").replace("\n", " ")
 
 
-def _pretty(value: Any) -> str:
-    """Numbers with separators for people."""
+def _pretty(value: Any, plain: bool = False) -> str:
+    """Numbers with separators for people, but for those that are `plain` names."""
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value).lower()
     if isinstance(value, int):
-        return f"{value:,}"
+        return str(value) if plain else f"{value:,}"
     return f"{value:,.6g}" if isinstance(value, float) else str(value).replace("[", r"\[")
 
 

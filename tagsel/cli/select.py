@@ -137,31 +137,11 @@ def cutflow(context: click.Context, /, dataset: str, cuts: tuple[str, ...], work
         render.document(flow.to_json())
         return LOSSES if flow.ledger.unreadable else 0
     render.warn([*flow.warnings, *flow.losses])
-    columns = ("cut", "alone", "sequential", "of start", "of previous", "all but")
-    rows: list[tuple[Any, ...]] = []
-    if flow.generated is not None:
-        rows.append(("(generated)", None, *_yield(flow.generated, bool(flow.weight)), None, None, None))
-    rows.append(("(all)", *_yield(flow.start, bool(flow.weight)) * 2, 1.0, None, None))
-    before = flow.start
-    for step in flow.steps:
-        weighted = bool(flow.weight)
-        share = _share(step.sequential, flow.start, weighted), _share(step.sequential, before, weighted)
-        rows.append((step.name, *_yield(step.alone, weighted), *_yield(step.sequential, weighted), *share,
-                     *_yield(step.all_but, weighted)))  # fmt: skip
-        before = step.sequential
-    render.table(columns, rows, as_csv=as_csv)
+    shown = flow.table()
+    render.table(shown.columns, shown.rows, as_csv=as_csv)
     if flow.generated is None and query.simulation:
         render.note("note: not every file keeps its generated count and sum of weights")
     return LOSSES if flow.ledger.unreadable else 0
-
-
-def _yield(value: Any, weighted: bool) -> tuple[float]:
-    return (value.sumw if weighted else value.n,)
-
-
-def _share(value: Any, whole: Any, weighted: bool) -> float | None:
-    below = whole.sumw if weighted else whole.n
-    return round((value.sumw if weighted else value.n) / below, 6) if below else None
 
 
 @click.command()

@@ -19,6 +19,7 @@ from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.run import Progress, prepare
 from tagsel.selection.scan import Mask, judge, losses, scan
+from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, total, weigh, weights_of
 
 WAYS = ("alone", "sequential", "all_but")
@@ -40,7 +41,7 @@ class Step:
         return {"name": self.name, "cut": self.cut, **ways}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cutflow:
     """Steps in order; `start` is every event that counts; `generated` the generator's sums where files keep them.
 
@@ -81,6 +82,28 @@ class Cutflow:
             tuple(dict.fromkeys((*self.warnings, *other.warnings))), self.losses + other.losses,
         )  # fmt: skip
 
+    def table(self) -> Table:
+        """A row a cut: events (sums of weights with a weight) alone, in sequence, their shares, and all cuts but it."""
+        rows: list[tuple[object, ...]] = []
+        if self.generated is not None:
+            rows.append(("(generated)", None, self._of(self.generated), None, None, None))
+        start = before = self._of(self.start)
+        rows.append(("(all)", start, start, 1.0, None, None))
+        for step in self.steps:
+            alone, passed, all_but = (self._of(getattr(step, way)) for way in WAYS)
+            rows.append((step.name, alone, passed, _share(passed, start), _share(passed, before), all_but))
+            before = passed
+        return Table(("cut", "alone", "sequential", "of start", "of previous", "all but"), tuple(rows))
+
+    def _of(self, value: Yield) -> float:
+        return value.sumw if self.weight else value.n
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
     def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
         return {
@@ -92,6 +115,10 @@ class Cutflow:
             "warnings": list(self.warnings),
             "losses": list(self.losses),
         }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return round(part / whole, 6) if whole else None
 
 
 def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:

@@ -30,7 +30,7 @@ class Unit:
     first_row: int  # of the group within its input
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """All units in order, and which tier evaluates them."""
 
@@ -41,6 +41,9 @@ class Plan:
     def rows(self, verdict: int) -> int:
         """Rows in row groups of this verdict."""
         return sum(u.rows for u in self.units if u.verdict == verdict)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<10}  {value}" for name, value in self.to_json().items())
 
     def to_json(self) -> dict[str, object]:
         """The plan for people and machines."""

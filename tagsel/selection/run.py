@@ -46,7 +46,7 @@ class Work:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Count:
     """How many events a query accepts, with the ledger of all rows, warnings, losses and the work done."""
 
@@ -71,6 +71,10 @@ class Count:
 
     def __int__(self) -> int:
         return self.accepted
+
+    def __repr__(self) -> str:
+        counts = " + ".join(f"{n:,} {name}" for name, n in self.ledger.to_json().items())
+        return f"<Count: {self.accepted:,} of {self.read:,} pass; {counts}>"
 
     def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
