@@ -21,7 +21,7 @@ settings.load_profile("ci")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real", action="store_true", help="fail, not skip, where the published files are absent")
-    parser.addoption("--profile", default="ci", choices=["ci", "more"], help="hypothesis profile: ci, or more for hours")
+    parser.addoption("--profile", default="ci", choices=["ci", "more"], help="ci, or more for hours")
 
 
 def pytest_configure(config: pytest.Config) -> None:

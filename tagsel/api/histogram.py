@@ -1,17 +1,25 @@
 """A histogram of an attribute of the accepted events, as the field's `hist.Hist`.
 
-Invariant: it is filled by exactly the events that `count` counts, with their values as stored.
+Invariant: it is filled by exactly the events that `count` counts, with their values as stored, row group by row
+group: memory does not grow with the data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tagsel.errors import SchemaError, TagselError
+from tagsel.expr import Block
 from tagsel.schema import Attribute
-from tagsel.selection import Query
-from tagsel.selection.head import head
+from tagsel.selection import Query, prepare
+from tagsel.selection.plan import Unit
+from tagsel.selection.run import passed
+from tagsel.selection.scan import Mask, scan
+from tagsel.selection.weights import weights_of
 
 
 def histogram(query: Query, name: str, bins: tuple[int, float, float] | Sequence[float], weight: str = "") -> Any:
@@ -22,11 +30,24 @@ def histogram(query: Query, name: str, bins: tuple[int, float, float] | Sequence
         raise TagselError("histograms need the package hist", hint='pip install "tagsel[hist]"') from error
 
     attribute = _number(query, name)
-    values, weights = _values(query, attribute, _number(query, weight) if weight else None)
     label = f"{attribute.name} [{attribute.unit}]" if attribute.unit else attribute.name
-    filled = hist.Hist(_axis(hist, bins, attribute.column, label), storage="weight" if weight else "double")
-    filled.fill(values, **({"weight": weights} if weight else {}))
-    return filled
+
+    def empty() -> Any:
+        return hist.Hist(_axis(hist, bins, attribute.column, label), storage="weight" if weight else "double")
+
+    prepared = prepare(replace(query, weight=weight))
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> Any:
+        mask = passed(prepared, unit, block, alive)
+        filled = empty()
+        if attribute.column in block.columns:
+            weights = weights_of(prepared.inputs[unit.source], block, mask)
+            values, rows = _values(block, attribute, mask)
+            filled.fill(values, **({"weight": weights[rows]} if weights is not None else {}))
+        return filled
+
+    tallies = scan(prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses)
+    return sum((t.result for t in tallies if t.result is not None), empty())
 
 
 def _axis(hist: Any, bins: tuple[int, float, float] | Sequence[float], name: str, label: str) -> Any:
@@ -44,21 +65,14 @@ def _number(query: Query, name: str) -> Attribute:
     return attribute
 
 
-def _values(query: Query, attribute: Attribute, weight: Attribute | None) -> tuple[Any, Any]:
-    """Values that are there, flat, and the weight of each (None without a weight)."""
-    import awkward as ak
-
-    rows = sum(i.snapshot.rows for i in query.inputs)
-    names = [attribute.name, *([weight.name] if weight else [])]
-    found = head(query, rows, names)
-    values = found[attribute.name]
-    weights = found[weight.name] if weight else None
+def _values(block: Block, attribute: Attribute, mask: Mask) -> tuple[Any, Any]:
+    """Values of the events of a mask that are there, flat, and the row of each."""
+    values = block.columns[attribute.column]
     if attribute.is_list:
-        if weights is not None:
-            weights = ak.flatten(ak.broadcast_arrays(weights, values)[0])
-        values = ak.flatten(values)
-    there = ~ak.is_none(values)
-    if weights is not None:
-        there = there & ~ak.is_none(weights)
-        weights = ak.to_numpy(ak.drop_none(weights[there]))
-    return ak.to_numpy(ak.drop_none(values[there])), weights
+        rows = np.repeat(np.arange(block.rows), np.maximum(block.columns[attribute.counter], 0))
+        return values[mask[rows]], rows[mask[rows]]
+    there = mask
+    if attribute.slot and attribute.counter in block.columns:
+        there = mask & (block.columns[attribute.counter] >= attribute.slot)
+    rows = np.flatnonzero(there)
+    return values[rows], rows
