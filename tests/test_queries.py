@@ -6,7 +6,10 @@ The oracle reads the sample's files with pyarrow and NumPy only; it knows nothin
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import math
+import struct
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -284,3 +287,67 @@ def test_every_named_query_is_listed_with_what_it_is_for(capsys: pytest.CaptureF
     listed = {q["name"]: q for q in json.loads(capsys.readouterr().out)["queries"]}
     assert set(listed) == {*CUTS, *SQL}
     assert all(q["description"] and q["kind"] in ("cut", "sql", "condition") for q in listed.values())
+
+
+# -- the numbers that README.md and docs/tour.md show
+
+
+def good() -> np.ndarray:
+    """Events in the sample's good-run list, block by block."""
+    found = events()
+    passed = np.zeros(found["menu"].size, bool)
+    for collection in ElementTree.parse(FILES / "good_runs.xml").getroot().iter("LumiBlockCollection"):
+        run = int(collection.findtext("Run") or "")
+        for span in collection.iter("LBRange"):
+            inside = (found["LumiBlockN"] >= int(span.get("Start", ""))) & (
+                found["LumiBlockN"] <= int(span.get("End", ""))
+            )
+            passed |= (found["RunNumber"] == run) & inside
+    return passed
+
+
+def test_numbers_of_the_tour() -> None:
+    mu4, pair, mass = chain("EF_mu4"), opposite(), (dimuon_mass() > 66) & (dimuon_mass() < 116)
+    counted = {
+        "two muons of 4 GeV": passing("LooseMuon", 4, 4000, np.inf) >= 2,
+        "good": good(),
+        "mu4": good() & mu4,
+        "pair": good() & pair,
+        "mu4 and pair": good() & mu4 & pair,
+        "mass": good() & mass,
+        "all but mu4": good() & pair & mass,
+        "all but pair": good() & mu4 & mass,
+        "z": good() & mu4 & pair & mass,
+    }
+    shown = (762, 18_790, 3_851, 1_401, 1_235, 377, 375, 374, 372)
+    assert {name: int(mask.sum()) for name, mask in counted.items()} == dict(zip(counted, shown, strict=True))
+    assert 22_523 - events()["menu"].size == 523
+
+
+def test_the_digest_of_the_tour() -> None:
+    """As docs/event-lists.md says: 21 bytes, then run and event of each, in order."""
+    z = good() & chain("EF_mu4") & ORACLE["z_to_mumu"]()
+    ids = sorted(zip(events()["RunNumber"][z].tolist(), events()["EventNumber"][z].tolist(), strict=True))
+    content = b"tagsel.events.1 data\n" + b"".join(struct.pack("<iq", *pair) for pair in ids)
+    shown = "f64693b058b40416a74b02e582738929a3a7d4be8984a0bcaef1ba51c54efd68"
+    assert hashlib.sha256(content).hexdigest() == shown
+    assert all(shown in (ROOT / page).read_text() for page in ("README.md", "docs/tour.md"))
+
+
+def test_masses_of_the_tour_from_the_aods() -> None:
+    """Of the 372 events, 369 have a mass between 80 and 100 GeV, with masses of muons neglected as zmass.py does."""
+    import uproot
+
+    z = good() & chain("EF_mu4") & ORACLE["z_to_mumu"]()
+    wanted = set(zip(events()["RunNumber"][z].tolist(), events()["EventNumber"][z].tolist(), strict=True))
+    masses: dict[tuple[int, int], float] = {}
+    for path in sorted(FILES.glob("*.AOD.*.root")):
+        with uproot.open(path) as file:
+            branches = file["Events"].arrays(["run", "event", "Muon_pt", "Muon_eta", "Muon_phi"]).to_list()
+        for row in branches:
+            if (row["run"], row["event"]) in wanted:
+                (pt, pt2), (eta, eta2), (phi, phi2) = (row[f"Muon_{q}"][:2] for q in ("pt", "eta", "phi"))
+                squared = 2 * pt * pt2 * (math.cosh(eta - eta2) - math.cos(phi - phi2))
+                masses[row["run"], row["event"]] = math.sqrt(squared)
+    assert len(masses) == 372
+    assert sum(80 < m < 100 for m in masses.values()) == 369

@@ -47,7 +47,7 @@ def test_a_weighted_histogram_keeps_sums_of_squares(home: Workspace, columns: di
 
 
 def test_a_list_fills_once_for_each_object(home: Workspace) -> None:
-    pts = [np.concatenate([p for p in rows(n, seed=s)["Muon_pt"]]) for n, s in ((300, 1), (200, 2))]
+    pts = [np.concatenate(list(rows(n, seed=s)["Muon_pt"])) for n, s in ((300, 1), (200, 2))]
     expected, _ = np.histogram(np.concatenate(pts), bins=5, range=(0, 50))
     selection = home["A.TAG"].where("true")
     assert selection.hist("Muon.pt", bins=(5, 0, 50)).values().tolist() == expected.tolist()
