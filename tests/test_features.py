@@ -204,8 +204,33 @@ def test_feature_02_references_to_every_stage_by_name(home: Workspace) -> None:
     assert len(events.map("aod").files) == 3
 
 
-def test_feature_26_the_sum_of_weights_is_exact_for_any_number_of_parts(home: Workspace, tmp_path: Path) -> None:
+def test_feature_26_the_sum_of_weights_is_exact_for_any_number_of_parts(home: Workspace) -> None:
     weights = np.array([1e16, 1.0, -1e16, 1.0] * 5)
     columns = rows(20, 1, weight=weights)
+    pieces = [{name: values[k : k + 2] for name, values in columns.items()} for k in range(0, 20, 2)]
+    build(home, "one.TAG", columns)
+    build(home, "ten.TAG", *pieces)
+    assert math.fsum(weights) == 10.0
+    for name in ("one.TAG", "ten.TAG"):
+        assert home.cutflow(name, "true", weight="weight")[0].alone.sumw == 10.0
+        assert home["ten.TAG"].where("true").weight("weight").count().weighted.sumw == 10.0
+        assert home.select_counted(name, "true", weight="weight")[1].weighted.sumw == 10.0
+
+
+def test_weights_that_are_not_finite_are_summed_as_ieee_says(home: Workspace) -> None:
+    build(home, "a.TAG", rows(4, 1, weight=np.array([1.0, np.inf, 2.0, -np.inf])))
+    assert math.isnan(home.cutflow("a.TAG", "true", weight="weight")[0].alone.sumw)
+    assert home.cutflow("a.TAG", "weight > 0", weight="weight")[0].alone.sumw == math.inf
+
+
+def test_count_select_and_cutflow_agree_where_a_cut_guards_another(home: Workspace) -> None:
+    columns = rows(60, 2)
     build(home, "a.TAG", columns)
-    assert home.cutflow("a.TAG", "true", weight="weight")[0].alone.sumw == math.fsum(weights) == 10.0
+    cuts = ("nMuon > 0", "event % nMuon == 0")
+    expected = sum(n > 0 and e % n == 0 for n, e in zip(columns["nMuon"], columns["event"], strict=True))
+    assert home.count("a.TAG", *cuts).accepted == len(home.select("a.TAG", *cuts)) == expected
+    flow = home.cutflow("a.TAG", *cuts)
+    assert flow[1].sequential.n == flow.ledger.accepted == expected
+    assert any("guard" in w for w in flow.warnings)
+    with pytest.raises(CutError, match="% 0"):
+        home.count("a.TAG", cuts[1])

@@ -134,7 +134,12 @@ class Selection:
         return replace(self, weights=expression)
 
     def _options(self) -> Mapping[str, Any]:
-        return {"lumi": self.lumis, "duplicates": self.duplicates, "inputs": self.dataset.inputs}
+        return {
+            "lumi": self.lumis,
+            "weight": self.weights,
+            "duplicates": self.duplicates,
+            "inputs": self.dataset.inputs,
+        }
 
     def count(self) -> Count:
         """How many events pass, with the ledger; `int()` of it is the number."""
@@ -143,7 +148,7 @@ class Selection:
     def cutflow(self) -> Cutflow:
         """Every cut alone, in sequence and left out, weighted where a weight is set."""
         ws = self.dataset.workspace
-        return ws.cutflow(self.dataset.pinned, *self._named(), weight=self.weights, **self._options())
+        return ws.cutflow(self.dataset.pinned, *self._named(), **self._options())
 
     def events(self) -> Events:
         """The accepted events: this runs the selection."""

@@ -215,10 +215,8 @@ class Workspace:
         """Why one event is in the answer or not: each cut's verdict with the values that it saw."""
         from tagsel.api.picking import wanted
 
-        if isinstance(event, str):
-            one = wanted([event])
-            event = (int(one.run[0]), int(one.event[0]))
-        return selection.why(self.query(datasets, cuts, **options), *event)
+        run, number, *lumi = event if not isinstance(event, str) else _parsed(wanted([event]))
+        return selection.why(self.query(datasets, cuts, **options), run, number, *lumi)
 
     # -- lists
 
@@ -334,6 +332,11 @@ class Workspace:
 
     def __repr__(self) -> str:
         return f"<Workspace {self.folder}>"
+
+
+def _parsed(one: EventList) -> tuple[int, int, int]:
+    """(run, event, lumi or -1) of a list of one event."""
+    return int(one.run[0]), int(one.event[0]), int(one.lumi[0])
 
 
 def _row(r: DatasetRecord) -> tuple[Any, ...]:

@@ -14,8 +14,11 @@ from typing import Any
 
 
 def document(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, default=_plain, allow_nan=True))
+    """One JSON document on standard output; numbers that JSON cannot say are the words NaN, Infinity, -Infinity."""
+    text = json.dumps(value, default=_plain)
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(json.loads(text, parse_constant=str))
+    print(text)
 
 
 def _plain(value: Any) -> Any:

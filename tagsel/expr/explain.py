@@ -14,7 +14,7 @@ import numpy as np
 from tagsel.errors import CutError
 from tagsel.expr.bind import Bound
 from tagsel.expr.interpret import interpret, interpret_value
-from tagsel.expr.nodes import Block, Node, walk
+from tagsel.expr.nodes import Block, Node, columns_of, walk
 from tagsel.expr.parse import parse
 from tagsel.expr.text import canonical
 
@@ -60,7 +60,10 @@ def only_row(node: Node, block: Block, row: int) -> Block:
             members = (p.value for p in walk(part.args[0]) if p.op == "member")
             lists |= {name: part.value.counter for name in members if isinstance(name, str) and name not in lists}
     columns = {}
-    for name, array in block.columns.items():
+    for name in columns_of(node):
+        if name not in block.columns:
+            continue
+        array = block.columns[name]
         if name not in lists:
             if len(array) == block.rows:
                 columns[name] = array[row : row + 1]

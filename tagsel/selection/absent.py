@@ -7,19 +7,20 @@ from typing import cast
 
 import numpy as np
 
+from tagsel.errors import StoreError
 from tagsel.schema import NO_MENU
 from tagsel.selection.query import BoundInput
 from tagsel.store import Part
 
 
-def triggers_absent(inputs: Sequence[BoundInput]) -> dict[str, dict[str, object]]:
+def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) -> dict[str, dict[str, object]]:
     """For each chain in the cut: rows and runs whose menu lacks it (there it is missing, not false)."""
     absent: dict[str, dict[str, object]] = {}
     for bound in inputs:
         snapshot = bound.input.snapshot
         for chain in bound.cut.triggers:
             lacking = [NO_MENU, *(i for i, menu in snapshot.menus.items() if chain not in menu.bits)]
-            found = [_rows_of_menus(part, lacking) for part in snapshot.parts]
+            found = [_tried(part, lacking, allow_losses) for part in snapshot.parts]
             rows = sum(n for n, _ in found)
             if rows:
                 known = absent.setdefault(chain, {"events": 0, "runs": []})
@@ -29,6 +30,16 @@ def triggers_absent(inputs: Sequence[BoundInput]) -> dict[str, dict[str, object]
                     "runs": sorted(runs.union(cast("list[int]", known["runs"]))),
                 }
     return absent
+
+
+def _tried(part: Part, menus: Sequence[int], allow_losses: bool) -> tuple[int, set[int]]:
+    """The same, nothing for a damaged part whose rows the ledger counts as unreadable."""
+    try:
+        return _rows_of_menus(part, menus)
+    except StoreError:
+        if allow_losses:
+            return 0, set()
+        raise
 
 
 def _rows_of_menus(part: Part, menus: Sequence[int]) -> tuple[int, set[int]]:

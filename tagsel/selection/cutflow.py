@@ -14,6 +14,7 @@ import numpy as np
 from tagsel.errors import CutError
 from tagsel.events import Ledger
 from tagsel.expr import Block
+from tagsel.kernels.exact import ExactSum
 from tagsel.selection.bookkeeping import generated_sums
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
@@ -152,14 +153,30 @@ def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
         for i, ((name, _), text) in enumerate(zip(query.cuts, texts, strict=True))
     )
     return Cutflow(
-        steps, sums[0], generated(query, prepared.inputs), ledger, query.weight, prepared.warnings,
+        steps, sums[0], generated(query, prepared.inputs), ledger, query.weight,
+        (*prepared.warnings, *_guarded(prepared.inputs)),
         tuple(losses(tallies)),
     )  # fmt: skip
 
 
 def _masks(bound: BoundInput, block: Block, counted: Mask) -> list[Mask]:
-    """Each cut's own mask over the rows that count."""
-    return [judge(cut, block, counted) for cut in bound.cuts]
+    """Each cut's own mask over the rows that count; one that may overflow or take `% 0` sees what reaches it only."""
+    masks: list[Mask] = []
+    ahead = counted
+    for cut in bound.cuts:
+        masks.append(judge(cut, block, ahead if cut.node.raises else counted))
+        ahead = ahead & masks[-1]
+    return masks
+
+
+def _guarded(inputs: Sequence[BoundInput]) -> list[str]:
+    """A warning for each cut whose other counts hang on the cuts before it."""
+    return [
+        f"{cut.text} has no answer on events that earlier cuts guard: alone and all-but count what reaches it"
+        for bound in inputs[:1]
+        for cut in bound.cuts[1:]
+        if cut.node.raises
+    ]
 
 
 def _ways(masks: Sequence[Mask], counted: Mask) -> list[Mask]:
@@ -177,4 +194,4 @@ def _ways(masks: Sequence[Mask], counted: Mask) -> list[Mask]:
 def generated(query: Query, inputs: Sequence[BoundInput]) -> Yield | None:
     """The generator's sums over all ingested files; None for data, or where a file keeps no such record."""
     sums = generated_sums([s for b in inputs for s in b.input.snapshot.sources]) if query.simulation else None
-    return Yield(*sums) if sums else None
+    return Yield(sums[0], ExactSum.of(sums[1]), ExactSum.of(sums[2])) if sums else None

@@ -7,11 +7,13 @@ arrival. Within one dataset the store knows the repeated rows; here are those ac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.errors import StoreError
 from tagsel.selection.query import Input
 from tagsel.store import Part
 
@@ -42,31 +44,108 @@ def pack(runs: Sequence[Keys], events: Sequence[Keys]) -> list[Keys]:
     return packed
 
 
-def identities(part: Part) -> tuple[Keys, Keys]:
-    """(run, event) of every row of a part."""
-    blocks = [part.read(group, ["run", "event"]) for group in range(len(part.groups))]
-    if not blocks:
-        return np.empty(0, np.int32), np.empty(0, np.int64)
-    return np.concatenate([b["run"] for b in blocks]), np.concatenate([b["event"] for b in blocks])
+@dataclass(frozen=True)
+class Across:
+    """By (input, part): rows whose event an earlier input has, and parts that could not be read."""
+
+    rows: Mapping[tuple[int, str], npt.NDArray[np.bool_]]
+    damaged: Mapping[tuple[int, str], StoreError]
 
 
-def across_inputs(inputs: Sequence[Input]) -> Mapping[tuple[int, str], npt.NDArray[np.bool_]]:
-    """For each (input, part): rows whose event an earlier input has; inputs come in their order of priority.
+@dataclass(frozen=True, eq=False)
+class _Ids:
+    """Run, lumi and event of the row groups of a part that may share runs with another input, and where they begin."""
 
-    Nothing is read for a single input, nor for inputs that share no run.
+    source: int
+    part: Part
+    rows: npt.NDArray[np.int64]  # positions in the part
+    run: Keys
+    lumi: Keys
+    event: Keys
+
+
+def across_inputs(inputs: Sequence[Input], allow_losses: bool = False) -> Across:
+    """Rows whose event an earlier input has; inputs come in their order of priority.
+
+    Only row groups of runs that two inputs share are read, by the small tables; nothing for a single input.
+    StoreError for a damaged part (with `allow_losses` it is noted), and for an event that two inputs put into
+    different luminosity blocks.
     """
     if len(inputs) < 2:
-        return {}
+        return Across({}, {})
+    damaged: dict[tuple[int, str], StoreError] = {}
+    runs: dict[tuple[int, str], list[Keys]] = {}
     parts = [(index, part) for index, source in enumerate(inputs) for part in source.snapshot.parts]
-    ids = [identities(part) for _, part in parts]
-    keys = pack([run for run, _ in ids], [event for _, event in ids])
+    for index, part in parts:
+        try:
+            runs[index, part.name] = [np.unique(part.lumi_counts(g)[0]) for g in range(len(part.groups))]
+        except StoreError as error:
+            _note(damaged, (index, part.name), error, allow_losses)
+    shared = _shared(runs)
+    read = []
+    for index, part in parts:
+        try:
+            if (index, part.name) in runs:
+                read.append(_identities(index, part, [bool(np.isin(r, shared).any()) for r in runs[index, part.name]]))
+        except StoreError as error:
+            _note(damaged, (index, part.name), error, allow_losses)
+    return Across(_repeated(inputs, read), damaged)
+
+
+def _note(damaged: dict[tuple[int, str], StoreError], key: tuple[int, str], error: StoreError, allowed: bool) -> None:
+    if not allowed:
+        raise error
+    damaged[key] = error
+
+
+def _shared(runs: Mapping[tuple[int, str], list[Keys]]) -> Keys:
+    """Runs that more than one input has."""
+    by_input: dict[int, list[Keys]] = {}
+    for (index, _), groups in runs.items():
+        by_input.setdefault(index, []).extend(groups)
+    known = [np.unique(np.concatenate(groups)) for groups in by_input.values() if groups]
+    values, counts = np.unique(np.concatenate(known), return_counts=True) if known else (np.empty(0), np.empty(0))
+    return np.asarray(values[counts > 1])
+
+
+def _identities(source: int, part: Part, wanted: Sequence[bool]) -> _Ids:
+    starts = np.cumsum([0, *part.groups])
+    chosen = [group for group, want in enumerate(wanted) if want]
+    blocks = [part.read(group, ["run", "lumi", "event"]) for group in chosen]
+    rows = [np.arange(starts[group], starts[group + 1]) for group in chosen]
+    columns = (np.concatenate([b[c] for b in blocks]) if blocks else _EMPTY for c in ("run", "lumi", "event"))
+    return _Ids(source, part, np.concatenate(rows) if rows else _EMPTY, *columns)
+
+
+_EMPTY = np.empty(0, np.int64)
+
+
+def _repeated(inputs: Sequence[Input], read: Sequence[_Ids]) -> dict[tuple[int, str], npt.NDArray[np.bool_]]:
+    keys = pack([ids.run for ids in read], [ids.event for ids in read])
     found: dict[tuple[int, str], npt.NDArray[np.bool_]] = {}
-    seen = keys[0][:0] if keys else np.empty(0, np.uint64)
+    seen, lumis = (keys[0][:0], _EMPTY) if keys else (_EMPTY, _EMPTY)
     for index in range(len(inputs)):
-        mine = [(part, key) for (i, part), key in zip(parts, keys, strict=True) if i == index]
-        for part, key in mine:
+        mine = [(ids, key) for ids, key in zip(read, keys, strict=True) if ids.source == index]
+        for ids, key in mine:
             repeated = np.isin(key, seen)
             if repeated.any():
-                found[index, part.name] = repeated
-        seen = np.unique(np.concatenate([seen, *(key for _, key in mine)]))
+                _check_lumis(ids, repeated, lumis[np.searchsorted(seen, key[repeated])])
+                mask = found[index, ids.part.name] = np.zeros(ids.part.rows, bool)
+                mask[ids.rows[repeated]] = True
+        seen, first = np.unique(np.concatenate([seen, *(key for _, key in mine)]), return_index=True)
+        lumis = np.concatenate([lumis, *(ids.lumi for ids, _ in mine)])[first]
     return found
+
+
+def _check_lumis(ids: _Ids, repeated: npt.NDArray[np.bool_], lumis: Keys) -> None:
+    """StoreError for an event that this part puts into another luminosity block than an earlier input."""
+    wrong = np.flatnonzero(ids.lumi[repeated] != lumis)
+    if len(wrong):
+        row = np.flatnonzero(repeated)[wrong[0]]
+        raise StoreError(
+            f"event {ids.run[row]}:{ids.event[row]} is in luminosity block {lumis[wrong[0]]} of one dataset and in "
+            f"{ids.lumi[row]} of another ({len(wrong):,} such events)",
+            hint="one of the datasets is wrong, or they are not streams of the same data",
+            run=int(ids.run[row]),
+            event=int(ids.event[row]),
+        )

@@ -11,10 +11,11 @@ from tagsel.errors import SchemaError
 from tagsel.expr import Block
 from tagsel.expr.bounds import NONE
 from tagsel.schema import Attribute, Schema
+from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.run import prepare
-from tagsel.selection.scan import Columns, evaluate, visit
+from tagsel.selection.scan import evaluate, visit
 
 
 def head(query: Query, n: int, attributes: Sequence[str]) -> Any:

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.events import EventList
-from tagsel.selection.duplicates import across_inputs, pack
+from tagsel.selection.duplicates import pack
 from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
-from tagsel.selection.scan import Filter
+from tagsel.selection.rows import Filter, rows_that_count
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ def pick(query: Query, wanted: EventList) -> Picked:
     """The rows of the query's inputs that hold the wanted identities (run, event; and lumi where it is given)."""
     run, lumi, event = wanted.run, wanted.lumi, wanted.event
     hit = np.zeros(len(wanted), bool)
-    drop = query.policy == "first"
-    rows = Filter(None, drop, across_inputs(query.inputs) if drop and not query.simulation else {})
+    rows = rows_that_count(query, masked=False)
     blocks: list[Accepted] = []
     for unit in _units(query, run):
         found, matched = _match(unit, run, lumi, event, rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tagsel.errors import StoreError
 from tagsel.expr.bounds import ALL, NONE, SOME, bounds
 from tagsel.expr.lower import fits
 from tagsel.selection.query import BoundInput, atoms
@@ -57,7 +58,7 @@ class Plan:
         }
 
 
-def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True) -> Plan:
+def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True, allow_losses: bool = False) -> Plan:
     """Verdicts for every row group; `zones=False` makes all SOME (what the tests compare with)."""
     units: list[Unit] = []
     for index, bound in enumerate(inputs):
@@ -67,7 +68,11 @@ def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True
             verdicts = [SOME] * len(part.groups)
             if zones and part.groups:
                 absent = frozenset(c for c in columns if c not in part.columns)
-                verdicts = list(bounds(bound.cut.node, part.zones(columns), len(part.groups), absent=absent))
+                try:
+                    verdicts = list(bounds(bound.cut.node, part.zones(columns), len(part.groups), absent=absent))
+                except StoreError:
+                    if not allow_losses:
+                        raise
             for group, (rows, verdict) in enumerate(zip(part.groups, verdicts, strict=True)):
                 units.append(Unit(index, part, group, rows, int(verdict), first_row))
                 first_row += rows

@@ -72,6 +72,8 @@ class Query:
                 f"data and simulation cannot be selected together (data: {data})",
                 hint="select them apart: an event of simulation is not identified by run and event alone",
             )
+        if not self.cuts:
+            object.__setattr__(self, "cuts", (("", "true"),))
         ordered = sorted(self.inputs, key=lambda i: (i.priority, i.dataset, i.snapshot.number))
         object.__setattr__(self, "inputs", tuple(ordered))
 
@@ -135,7 +137,7 @@ def canonical_cut(bound: tuple[BoundInput, ...]) -> str:
     return bound[0].cut.text if bound else "true"
 
 
-def selection_hash(query: Query, bound: tuple[BoundInput, ...]) -> str:
+def selection_hash(query: Query, bound: tuple[BoundInput, ...], top: tuple[int, str] | None = None) -> str:
     """SHA-256 (hex) over the bound cut, the snapshots' parts, masks, policy and the version of the semantics.
 
     The parts are named by their content, so equal hashes mean the same question to the same bytes on any machine.
@@ -146,6 +148,7 @@ def selection_hash(query: Query, bound: tuple[BoundInput, ...]) -> str:
         "inputs": [[b.input.dataset, [p.name for p in b.input.snapshot.parts], b.cut.fingerprint] for b in bound],
         "lumi": mask.digest if mask is not None else None,
         "duplicates": query.policy,
+        **({"top": list(top)} if top else {}),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -16,10 +16,10 @@ from tagsel.errors import StoreError
 from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.selection.absent import triggers_absent
-from tagsel.selection.duplicates import across_inputs
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
-from tagsel.selection.scan import Filter, Mask, Tally, evaluate, losses, scan
+from tagsel.selection.rows import Filter, rows_that_count
+from tagsel.selection.scan import Mask, Tally, evaluate, losses, scan
 from tagsel.selection.weights import Yield, total, weigh, weights_of
 
 Progress = Callable[[int], None] | None
@@ -111,26 +111,11 @@ class Prepared:
 def prepare(query: Query, *, zones: bool = True) -> Prepared:
     """Bind, plan, and find the duplicates; every error of the cut is raised here, before data is read."""
     bound = bind_query(query)
-    drop = query.policy == "first"
-    if query.policy == "error":
-        _refuse_duplicates(query)
-    rows = Filter(query.mask, drop, across_inputs(query.inputs) if drop and not query.simulation else {})
+    rows = rows_that_count(query)
     warnings = [w for b in bound for w in b.cut.warnings]
     warnings += _lumi_warning(query)
-    return Prepared(query, bound, plan(bound, tier=query.tier, zones=zones), rows, tuple(dict.fromkeys(warnings)))
-
-
-def _refuse_duplicates(query: Query) -> None:
-    """StoreError when any event stands in more than one row of the inputs."""
-    within = sum(i.snapshot.duplicate_rows() for i in query.inputs)
-    across = sum(int(np.count_nonzero(m)) for m in across_inputs(query.inputs).values())
-    if within + across:
-        raise StoreError(
-            f"{within:,} rows repeat an event of their dataset, {across:,} one of another dataset",
-            hint="--duplicates first takes each event once, --duplicates all every row",
-            within=within,
-            across=across,
-        )
+    planned = plan(bound, tier=query.tier, zones=zones, allow_losses=query.allow_losses)
+    return Prepared(query, bound, planned, rows, tuple(dict.fromkeys(warnings)))
 
 
 def _lumi_warning(query: Query) -> list[str]:
@@ -141,13 +126,21 @@ def _lumi_warning(query: Query) -> list[str]:
     good = set(np.asarray(mask.runs).tolist())
     for source in query.inputs:
         for part in source.snapshot.parts:
-            for group in range(len(part.groups)):
-                if good.intersection(np.unique(part.lumi_counts(group)[0]).tolist()):
-                    return []
+            try:
+                runs = {run for group in range(len(part.groups)) for run in part.lumi_counts(group)[0].tolist()}
+            except StoreError:
+                if query.allow_losses:
+                    return []  # what a damaged part holds is unknown
+                raise
+            if good & runs:
+                return []
     return ["the good-run lists and the data have no run in common: every event is masked"]
 
 
-def finish(prepared: Prepared, tallies: Sequence[Tally[Any]], passing: Yield, started: float) -> Count:
+def finish(
+    prepared: Prepared, tallies: Sequence[Tally[Any]], passing: Yield, started: float,
+    top: tuple[int, str] | None = None,
+) -> Count:  # fmt: skip
     """The ledger, closed against the commit log; `passing` are the accepted events."""
     alive = sum(t.alive for t in tallies)
     ledger = Ledger(
@@ -160,8 +153,8 @@ def finish(prepared: Prepared, tallies: Sequence[Tally[Any]], passing: Yield, st
     ledger.check(prepared.read)
     work = Work(prepared.plan, ledger.read, sum(t.bytes for t in tallies), time.perf_counter() - started)
     return Count(
-        ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs),
-        prepared.warnings, tuple(losses(tallies)), work, triggers_absent(prepared.inputs),
+        ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs, top),
+        prepared.warnings, tuple(losses(tallies)), work, triggers_absent(prepared.inputs, prepared.query.allow_losses),
         passing if prepared.query.weight else None,
     )  # fmt: skip
 

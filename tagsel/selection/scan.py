@@ -7,7 +7,7 @@ results come back in the order of the units, whatever the number of threads.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -19,42 +19,12 @@ from tagsel.errors import CutError, StoreError
 from tagsel.expr import Block, Bound
 from tagsel.expr.bounds import ALL, NONE
 from tagsel.expr.interpret import interpret
-from tagsel.quality import LumiSet
+from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Plan, Unit
-from tagsel.store import Part
+from tagsel.selection.rows import Filter
 
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
-
-
-class Columns(Mapping[str, npt.NDArray[Any]]):
-    """The columns of one row group, each read when it is first asked for; absent ones are not there."""
-
-    def __init__(self, part: Part, group: int) -> None:
-        self.part, self.group = part, group
-        self.seen: dict[str, npt.NDArray[Any]] = {}
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name not in self.seen:
-            if name not in self.part.columns:
-                raise KeyError(name)
-            self.seen[name] = self.part.read(self.group, [name])[name]
-        return self.seen[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.part.columns
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.part.columns)
-
-    def __len__(self) -> int:
-        return len(self.part.columns)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the columns that were touched."""
-        return sum(a.nbytes for a in self.seen.values())
 
 
 @dataclass(frozen=True)
@@ -73,37 +43,6 @@ class Tally(Generic[T]):
 
 Work = Callable[[Unit, Block, Mask | None], T]
 """What a caller does with a row group: `alive` says which rows count (None: all of them)."""
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which rows count: those in good luminosity blocks that are no duplicates (`across`: of earlier inputs)."""
-
-    lumi: LumiSet | None
-    drop_duplicates: bool
-    across: Mapping[tuple[int, str], Mask]
-
-    def duplicates(self, unit: Unit) -> Mask | None:
-        """Rows of the unit that repeat an event which stands first elsewhere; None: none."""
-        if not self.drop_duplicates:
-            return None
-        within = unit.part.duplicates(unit.group)
-        across = self.across.get((unit.source, unit.part.name))
-        if across is None:
-            return within
-        start = sum(unit.part.groups[: unit.group])
-        here = across[start : start + unit.rows]
-        return here if within is None else here | within
-
-    def good(self, unit: Unit, columns: Columns) -> Mask | bool:
-        """Rows in good luminosity blocks; True or False where the small table already decides for all of them."""
-        if self.lumi is None:
-            return True
-        run, lumi, _ = unit.part.lumi_counts(unit.group)
-        verdict = self.lumi.contains(run, lumi)
-        if verdict.all():
-            return True
-        return False if not verdict.any() else self.lumi.contains(columns["run"], columns["lumi"])
 
 
 def visit(unit: Unit, rows: Filter, work: Work[T], needs_rows: bool) -> Tally[T]:

@@ -56,7 +56,7 @@ def select(
     found = [t.result for t in tallies if t.result is not None]
     blocks = [ids for ids, _ in found] if top is None else best_of_all(found, top[0])
     accepted = total(weigh(np.ones(len(b.event), bool), b.weight) for b in blocks)
-    counted = finish(prepared, tallies, accepted, started)
+    counted = finish(prepared, tallies, accepted, started, top)
     history = provenance(prepared, counted, top)
     return event_list(blocks, [b.input for b in prepared.inputs], counted.ledger, history), counted
 
@@ -64,7 +64,9 @@ def select(
 def provenance(prepared: Prepared, counted: Count, top: tuple[int, str] | None) -> Mapping[str, object]:
     """What a list says of its making; JSON-ready."""
     query, inputs = prepared.query, [b.input for b in prepared.inputs]
-    flow = cutflow(query) if len(query.cuts) > 1 or query.weight or top else _one_step(prepared, counted.ledger)
+    weighted = query if _weights_are_whole(prepared) else replace(query, weight="")
+    several = len(query.cuts) > 1 or weighted.weight or top
+    flow = cutflow(weighted) if several else _one_step(prepared, counted.ledger)
     return {
         "cut": counted.cut,
         "selection": counted.selection,
@@ -72,6 +74,7 @@ def provenance(prepared: Prepared, counted: Count, top: tuple[int, str] | None) 
         "lumi": [lumi.digest for lumi in query.lumi],
         "duplicates": query.policy,
         "weight": query.weight,
+        "weighted": counted.weighted.to_json() if counted.weighted else None,
         "top": list(top) if top else None,
         "cutflow": flow.to_json(),
         "bookkeeping": {i.pinned: totals(i.snapshot.sources) for i in inputs},
@@ -79,9 +82,18 @@ def provenance(prepared: Prepared, counted: Count, top: tuple[int, str] | None) 
     }
 
 
+def _weights_are_whole(prepared: Prepared) -> bool:
+    """Whether every event has its weight: it is a column that all parts have. (Else only what passes needs one.)"""
+    return all(
+        b.weight is not None and b.weight.node.op in ("column", "cast") and b.weight.columns <= part.columns
+        for b in prepared.inputs
+        for part in b.input.snapshot.parts
+    )
+
+
 def _one_step(prepared: Prepared, ledger: Ledger) -> Cutflow:
     """The cutflow of a single cut without weights: the ledger says it all, without another scan."""
-    start, passing = (Yield(n, float(n), float(n)) for n in (ledger.accepted + ledger.rejected, ledger.accepted))
+    start, passing = map(Yield.unweighted, (ledger.accepted + ledger.rejected, ledger.accepted))
     ((name, _),) = prepared.query.cuts
     text = prepared.inputs[0].cut.text if prepared.inputs else "true"
     step = Step(name or text, text, passing, passing, start)

@@ -1,13 +1,14 @@
 """Events with weights: numbers of events, sums of weights and of squared weights.
 
-Invariant: a sum over a row group, and over row groups, is rounded once, so that their order does not show.
+Invariant: sums are exact until they are shown, so neither threads, nor row groups, nor parts change them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +16,53 @@ import numpy.typing as npt
 from tagsel.errors import CutError
 from tagsel.expr import Block
 from tagsel.expr.interpret import interpret_value
+from tagsel.kernels.exact import ExactSum
 from tagsel.selection.query import BoundInput
 
 Mask = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float64]
+NOTHING = ExactSum()
 
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """A number of events with the sum of their weights and of squared weights."""
+    """A number of events with the exact sum of their weights and of squared weights.
+
+    >>> Yield.of([0.5, -1.0])
+    Yield(n=2, sumw=-0.5, sumw2=1.25)
+    """
 
     n: int = 0
-    sumw: float = 0.0
-    sumw2: float = 0.0
+    weights: ExactSum = NOTHING
+    squares: ExactSum = NOTHING
+
+    @classmethod
+    def of(cls, weights: npt.ArrayLike) -> Yield:
+        """Events with these weights; each square is rounded, their sum is not."""
+        numbers = np.asarray(weights, np.float64)
+        with np.errstate(over="ignore"):
+            return cls(len(numbers), ExactSum.of(numbers), ExactSum.of(numbers * numbers))
+
+    @classmethod
+    def unweighted(cls, n: int) -> Yield:
+        """`n` events of weight 1."""
+        return cls(n, ExactSum.of(n), ExactSum.of(n))
+
+    @property
+    def sumw(self) -> float:
+        """Sum of weights."""
+        return self.weights.value
+
+    @property
+    def sumw2(self) -> float:
+        """Sum of squared weights."""
+        return self.squares.value
 
     def __add__(self, other: Yield) -> Yield:
-        return Yield(self.n + other.n, self.sumw + other.sumw, self.sumw2 + other.sumw2)
+        return Yield(self.n + other.n, self.weights + other.weights, self.squares + other.squares)
+
+    def __repr__(self) -> str:
+        return f"Yield(n={self.n}, sumw={self.sumw!r}, sumw2={self.sumw2!r})"
 
     def to_json(self) -> dict[str, float]:
         """`{n, sumw, sumw2}`."""
@@ -53,14 +85,9 @@ def weights_of(bound: BoundInput, block: Block, counted: Mask) -> Weights | None
 
 def weigh(mask: Mask, weights: Weights | None) -> Yield:
     """The events of a mask; weight 1 where there are no weights."""
-    n = int(np.count_nonzero(mask))
-    if weights is None:
-        return Yield(n, float(n), float(n))
-    passing = weights[mask]
-    return Yield(n, math.fsum(passing), math.fsum(passing * passing))
+    return Yield.unweighted(int(np.count_nonzero(mask))) if weights is None else Yield.of(weights[mask])
 
 
 def total(yields: Iterable[Yield]) -> Yield:
-    """Sums over row groups; exactly rounded, so that their number and order do not show."""
-    found = list(yields)
-    return Yield(sum(y.n for y in found), math.fsum(y.sumw for y in found), math.fsum(y.sumw2 for y in found))
+    """The sum of several."""
+    return reduce(add, yields, Yield())

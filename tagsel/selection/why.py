@@ -5,7 +5,7 @@ Invariant: the verdicts agree with the selection: an event is accepted here if a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from tagsel.errors import StoreError
 from tagsel.expr import Block
 from tagsel.expr.bounds import ALL
 from tagsel.expr.explain import explain_row
-from tagsel.selection.duplicates import across_inputs
+from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, bind_query
-from tagsel.selection.scan import Columns, Filter, judge
+from tagsel.selection.rows import Filter, rows_that_count
+from tagsel.selection.scan import judge
 
 VERDICTS = (
     "accepted",
@@ -85,10 +86,14 @@ class Why:
         }  # fmt: skip
 
 
-def why(query: Query, run: int, event: int) -> Why:
-    """The verdict on one event, or *not in dataset*; a damaged part that may hold it is said."""
+def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
+    """The verdict on one event (of that luminosity block, where it is given), or *not in dataset*.
+
+    A damaged part that may hold it is said.
+    """
+    query = replace(query, allow_losses=True)
     bound = bind_query(query)
-    rows = Filter(query.mask, query.policy == "first", across_inputs(query.inputs))
+    rows = rows_that_count(query)
     found: list[Reason] = []
     for index, source in enumerate(bound):
         for part in source.input.snapshot.parts:
@@ -96,24 +101,22 @@ def why(query: Query, run: int, event: int) -> Why:
                 unit = Unit(index, part, group, size, ALL, 0)
                 try:
                     if run in part.lumi_counts(group)[0]:
-                        found += _reasons(query, source, unit, rows, run, event)
+                        found += _reasons(query, source, unit, rows, (run, lumi, event))
                 except StoreError as error:
                     found.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
     keeper = next((r for r in found if r.verdict not in ("duplicate", "part unreadable")), None)
     if keeper is not None:
         place = f"of {keeper.dataset}, file {keeper.guid or 'unknown'}, entry {keeper.entry}"
-        found = [
-            Reason(**{**{s: getattr(r, s) for s in Reason.__dataclass_fields__}, "detail": place})
-            if r.verdict == "duplicate" else r
-            for r in found
-        ]  # fmt: skip
+        found = [replace(r, detail=place) if r.verdict == "duplicate" else r for r in found]
     return Why(run, event, tuple(found))
 
 
-def _reasons(query: Query, source: BoundInput, unit: Unit, rows: Filter, run: int, event: int) -> list[Reason]:
+def _reasons(query: Query, source: BoundInput, unit: Unit, rows: Filter, wanted: tuple[int, int, int]) -> list[Reason]:
     """The reasons of every row of the unit that holds the event."""
     columns = Columns(unit.part, unit.group)
-    at = np.flatnonzero((columns["run"] == run) & (columns["event"] == event))
+    run, lumi, event = wanted
+    here = (columns["run"] == run) & (columns["event"] == event)
+    at = np.flatnonzero(here if lumi < 0 else here & (columns["lumi"] == lumi))
     if not len(at):
         return []
     duplicate = rows.duplicates(unit)
