@@ -8,6 +8,7 @@ import click
 
 from tagsel.cli import render
 from tagsel.cli.options import SuggestingGroup, common, csv_option, dry_run_option, workspace_of
+from tagsel.cli.streams import read_list
 
 LOSSES = 3
 
@@ -26,7 +27,7 @@ def map_(context: click.Context, /, path: str, stage: str, as_csv: bool, workspa
     Example:
       tagsel map dimuon.events
     """
-    found = workspace_of(context, workspace).map(path, stage=stage)
+    found = workspace_of(context, workspace).map(read_list(path), stage=stage)
     if as_json:
         render.document(found.to_json())
     else:
@@ -71,7 +72,7 @@ def skim(context: click.Context, /, path: str, out: str, branches: str, dry_run:
     Example:
       tagsel skim dimuon.events -o dimuon.root --branches "Muon_*,MET_*"
     """
-    report = workspace_of(context, workspace).skim(path, out, branches=_patterns(branches), dry_run=dry_run)
+    report = workspace_of(context, workspace).skim(read_list(path), out, branches=_patterns(branches), dry_run=dry_run)
     if as_json:
         render.document(report.to_json())
     else:
@@ -117,7 +118,7 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
     JOB.PY defines process(events) on an awkward array; it returns a record of numbers, a hist histogram, or events.
     """
     home = workspace_of(context, workspace)
-    job = home.submit(path, script, dry_run=dry_run, **options)
+    job = home.submit(read_list(path), script, dry_run=dry_run, **options)
     if dry_run:
         render.document(job) if as_json else _show_plan(job)
         return 0

@@ -11,6 +11,7 @@ import click
 
 from tagsel.cli import render
 from tagsel.cli.options import SuggestingGroup, common, csv_option, out_option
+from tagsel.cli.streams import check_streams, read_list, save_list
 
 EVENT_FORMS = ("run:lumi:event", "run event", "run event guid", "json", "parquet")
 
@@ -39,10 +40,8 @@ def events_show(path: str, number: int, as_csv: bool, workspace: str | None, as_
     Example:
       tagsel events show dimuon.events
     """
-    from tagsel.events import read_events
-
     del workspace
-    found = read_events(path)
+    found = read_list(path)
     if as_json:
         first = [e._asdict() for e in found[:number]]
         render.document({**found.header(), "files": len([g for g in found.guids if g]), "first": first})
@@ -63,22 +62,22 @@ def _combine(name: str, said: str) -> click.Command:
     @common
     def command(files: tuple[str, ...], out: str | None, workspace: str | None, as_json: bool) -> None:
         from tagsel.api.lists import OPERATIONS
-        from tagsel.events import read_events
 
         del workspace
+        check_streams(out, as_json)
         if len(files) < 2:
             raise click.UsageError(f"{name} needs two lists or more")
-        read = [read_events(f) for f in files]
+        read = [read_list(f) for f in files]
         combined = read[0]
         for other in read[1:]:
             combined = OPERATIONS[name](combined, other)
         if out:
-            combined.save(out)
+            save_list(combined, out)
         sizes = [len(r) for r in read]
         if as_json:
             render.document({"sizes": sizes, "events": len(combined), "digest": combined.digest, "out": out})
         else:
-            print(f"{len(combined)} events, digest {combined.digest}")
+            render.say(f"{len(combined)} events, digest {combined.digest}", out)
             render.note(f"{name} of {', '.join(f'{n:,}' for n in sizes)} events")
 
     command.__doc__ = f"{said}\n\n\b\nExample:\n  tagsel events {name} a.events b.events -o c.events"
@@ -107,11 +106,10 @@ def events_export(path: str, form: str, out: str, workspace: str | None, as_json
     Example:
       tagsel events export dimuon.events --format run:lumi:event > dimuon.txt
     """
-    from tagsel.events import read_events
     from tagsel.events.files import write_events
 
     del workspace
-    found = read_events(path)
+    found = read_list(path)
     form = "json" if as_json and out == "-" else form
     write_events(found, sys.stdout if out == "-" else Path(out), form)
     if as_json and out != "-":
@@ -129,15 +127,14 @@ def events_import(path: str, out: str, workspace: str | None, as_json: bool) -> 
     Example:
       tagsel events import wanted.txt -o wanted.events
     """
-    from tagsel.events import read_events
-
     del workspace
-    found = read_events(path)
-    found.save(out)
+    check_streams(out, as_json)
+    found = read_list(path)
+    save_list(found, out)
     if as_json:
         render.document({"events": len(found), "digest": found.digest, "out": out})
     else:
-        print(f"{len(found)} events, digest {found.digest}")
+        render.say(f"{len(found)} events, digest {found.digest}", out)
         render.suggest(f"tagsel pick DATASET -f {out} -o picked.events")
 
 

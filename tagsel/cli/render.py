@@ -78,6 +78,11 @@ def facts(values: Mapping[str, Any]) -> None:
         print(f"{name:<{width}}  {'' if text is None else text}")
 
 
+def say(text: str, out: str | None = None) -> None:
+    """A line of the answer: on standard output, unless a list goes there."""
+    note(text) if out == "-" else print(text)
+
+
 def note(text: str) -> None:
     """Something to know, on standard error."""
     print(text, file=sys.stderr)

@@ -18,6 +18,7 @@ from tagsel.cli.options import (
     home_of,
     selection_options,
 )
+from tagsel.cli.streams import check_streams, read_list, save_list
 
 LOSSES = 3
 
@@ -87,6 +88,7 @@ def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], works
     Example:
       tagsel select data18.DoubleMuon.TAG "count(Muon.pt > 10 GeV) >= 2" --lumi good.json -o dimuon.events
     """
+    check_streams(out, as_json)
     home, name = home_of(context, workspace, dataset)
     query = home.query(name, cuts_of(cuts), **chosen(**options))
     from tagsel import selection
@@ -100,13 +102,13 @@ def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], works
         found, counted = selection.select(query, top=top, progress=advance)
     events = Events.of(found, home)
     if out:
-        events.save(out)
+        save_list(events, out)
     if as_json:
         render.document({**counted.to_json(), "digest": events.digest, "events": len(events), "out": out})
     else:
         render.warn([*counted.warnings, *counted.losses])
         _absent(counted.triggers_absent)
-        print(f"{len(events)} events accepted, digest {events.digest}")
+        render.say(f"{len(events)} events accepted, digest {events.digest}", out)
         _account(counted)
         if out:
             render.suggest(f"tagsel map {out}")
@@ -204,35 +206,25 @@ def pick(context: click.Context, /, dataset: str, ids: tuple[str, ...], path: st
     home, name = home_of(context, workspace, dataset)
     from tagsel.api.picking import wanted
 
+    check_streams(out, as_json)
     if bool(ids) == bool(path):
         raise click.UsageError("give ids, or a file of them with -f", context)
-    asked = wanted(ids) if ids else _listed(str(path))
+    asked = wanted(ids) if ids else read_list(str(path))
     picked = home.pick(name, asked, **chosen(duplicates=duplicates))
     if out:
-        picked.events.save(out)
+        save_list(picked.events, out)
     if as_json:
         render.document({**picked.to_json(), "out": out})
         return 0
     for event in picked.events:
         lumi = event.lumi if event.lumi >= 0 else ""
-        print(f"{event.run}:{lumi}:{event.event}\t{event.guid}\t{event.entry}")
+        render.say(f"{event.run}:{lumi}:{event.event}\t{event.guid}\t{event.entry}", out)
     for run, lumi, number in picked.misses:
         render.note(f"not found: {run}:{f'{lumi}:' if lumi >= 0 else ''}{number}")
     render.note(f"{picked.asked - len(picked.misses):,} of {picked.asked:,} found, {len(picked.misses):,} missing")
     if out:
         render.suggest(f"tagsel map {out}")
     return 0
-
-
-def _listed(path: str) -> Any:
-    """The ids in a file, or on standard input."""
-    from tagsel.events import read_events
-    from tagsel.events.forms import parse_json, parse_text
-
-    if path != "-":
-        return read_events(path)
-    content = sys.stdin.buffer.read()
-    return parse_json(content) if content.lstrip().startswith(b"{") else parse_text(content)
 
 
 COMMANDS = (count, select, cutflow, why, pick)
