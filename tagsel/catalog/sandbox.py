@@ -215,6 +215,7 @@ def time_limit(connection: DuckDBPyConnection, seconds: float) -> Iterator[None]
         raise
     finally:
         watch.cancel()
+        watch.join()  # a thread that lives on holds the connection, of which DuckDB complains when the process ends
 
 
 def parse_memory(text: str) -> int:
