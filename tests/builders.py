@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tagsel.api import Workspace
-from tagsel.ingest.load import register
+from tagsel.ingest.registration import register
 from tagsel.schema import Attribute, Menu, Schema
 from tagsel.store import Source, Table, arrow_schema, write_part
 

@@ -1,24 +1,26 @@
 """Between the workspace's folder, its catalog and its datasets: make, open, heal, ingest, describe, map, keep up.
 
 Invariant: the datasets' own commit logs are the truth of their rows; a catalog that a crash left behind them is
-brought up to date when the workspace is opened.
+brought up to date when the workspace is opened (datasets that it does not know) or the dataset is asked for.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tagsel.api import settings
 from tagsel.api.dataset import Dataset
-from tagsel.api.inputs import DATA, tables
+from tagsel.api.inputs import DATA, caught_up, tables
 from tagsel.aside import aside
-from tagsel.catalog import Catalog, DatasetSpec, check_dataset_name, derive_facts, parse_dataset_spec
-from tagsel.errors import AccessError, CatalogError
+from tagsel.catalog import Catalog, DatasetSpec, FileRecord, Pin, check_dataset_name, derive_facts, parse_dataset_spec
+from tagsel.errors import AccessError, CatalogError, TagselError
 from tagsel.events import EventList
 from tagsel.selection.bookkeeping import totals
 from tagsel.store import CompactPlan, Snapshot, Table
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from tagsel.aod import EventMap, Layout
     from tagsel.api.workspace import Workspace
     from tagsel.ingest.load import Ingested
+
+log = logging.getLogger("tagsel")
 
 FACTS = ("type", "version", "stream", "sample", "parents", "state", "cut", "lumi")
 """What `ingest` may be told of a new dataset beside free keys."""
@@ -83,18 +87,26 @@ def opened(folder: Path) -> Catalog:
 
 
 def heal(folder: Path, catalog: Catalog) -> list[str]:
-    """Register datasets whose newest snapshot the catalog does not know; the names that were mended."""
+    """Register datasets that the catalog does not know; the names that were mended.
+
+    No other dataset is opened: one whose newest snapshot the catalog does not know is brought up to date when it is
+    asked for (`inputs.caught_up`). A folder that cannot be read is said in the log, and holds up nothing else.
+    """
     mended = []
     known = set(catalog.names())
     for place in sorted((folder / DATA).glob("*/_delta_log")):
         name = place.parent.name
-        snapshot = Table.open(place.parent).snapshot()
-        if name not in known or catalog.dataset(name).snapshot != snapshot.number:
-            from tagsel.ingest.load import register
+        if name in known or not Table.exists(place.parent):
+            continue
+        try:
+            snapshot = Table.open(place.parent).snapshot()
+            if snapshot.number:  # an empty dataset is one that an ingest is making, or was killed while it did
+                from tagsel.ingest.registration import register
 
-            facts = {} if name in known else _named_facts(name)
-            register(catalog, name, snapshot, facts)
-            mended.append(name)
+                register(catalog, name, snapshot, _named_facts(name))
+                mended.append(name)
+        except TagselError as error:
+            log.warning("dataset %s cannot be registered: %s", name, error.message)
     return mended
 
 
@@ -147,14 +159,16 @@ def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
     spec = _one(dataset)
     catalog = workspace.catalog
     record = catalog.dataset(spec.pattern)
+    table = Table.open(home) if Table.exists(home := workspace.folder / DATA / record.name) else None
+    if table is not None:
+        record = caught_up(catalog, record, table.snapshot())
     known: dict[str, Any] = {
         "name": record.name,
         **record.facts(),
         "updated": record.updated,
         "who": record.who,
     }
-    if (workspace.folder / DATA / record.name / "_delta_log").is_dir():
-        table = Table.open(workspace.folder / DATA / record.name)
+    if table is not None:
         snapshot = table.snapshot(spec.snapshot)
         known |= {
             "snapshot": snapshot.number,
@@ -191,12 +205,21 @@ def _one(dataset: str) -> DatasetSpec:
 
 
 def pin(workspace: Workspace, events: EventList) -> None:
-    """Pin every snapshot that a list's provenance names, for the list's digest."""
+    """Pin every snapshot that a list's provenance names, for the list's digest.
+
+    The dataset keeps the pin, which is what counts; the catalog is told, for its queries and audit.
+    """
+    reason = f"event list {events.digest[:16]}"
     for text in snapshots_of(events.provenance):
         spec = parse_dataset_spec(text)[0]
-        folder = workspace.folder / DATA / spec.pattern
-        if spec.snapshot is not None and (folder / "_delta_log").is_dir():
-            Table.open(folder).pin(spec.snapshot, f"event list {events.digest[:16]}")
+        name, number = spec.pattern, spec.snapshot
+        folder = workspace.folder / DATA / name
+        if number is None or not Table.exists(folder):
+            continue
+        Table.open(folder).pin(number, reason)
+        said = {(p.snapshot, p.reason) for p in workspace.catalog.pins(name)}
+        if name in workspace.catalog.names() and (number, reason) not in said:
+            workspace.catalog.record(Pin(name, number, reason))
 
 
 def snapshots_of(provenance: Mapping[str, object]) -> list[str]:
@@ -210,27 +233,45 @@ def snapshots_of(provenance: Mapping[str, object]) -> list[str]:
 
 
 def map_list(workspace: Workspace, events: EventList, stage: str) -> EventMap:
-    """Files, entries and sites of a list's events."""
+    """Files, entries and sites of a list's events; of each file what all datasets together know."""
     from tagsel.aod import map_events
 
     catalog = workspace.catalog
+    kind = stage.upper()
     names = {parse_dataset_spec(d)[0].pattern for d in snapshots_of(events.provenance)}
-    of_datasets = [f for n in sorted(names & set(catalog.names())) for f in catalog.files(n)]
-    touched = [g for g in events.stage(stage).guid.values if g]
-    known = {f.guid: f for f in (*of_datasets, *catalog.files(guids=touched)) if f.kind == stage.upper()}
+    guids = [f.guid for n in sorted(names & set(catalog.names())) for f in catalog.files(n, kind=kind)]
+    guids += [g for g in events.stage(stage).guid.values if g]
+    known = _known_files(catalog.files(guids=guids, kind=kind))
     layout = _layout(workspace, names)
     return map_events(events, list(known.values()), catalog.replicas(list(known)), stage=stage, layout=layout)
 
 
+def _known_files(records: Iterable[FileRecord]) -> dict[str, FileRecord]:
+    """One record a GUID: the one that knows most, filled with what only others know."""
+
+    def knows(f: FileRecord) -> tuple[bool, ...]:
+        return (bool(f.pfn) and Path(f.pfn).is_file(), bool(f.pfn), f.entries >= 0, f.bytes >= 0)
+
+    by_guid: dict[str, list[FileRecord]] = {}
+    for record in records:
+        by_guid.setdefault(record.guid, []).append(record)
+    best = (sorted(same, key=knows, reverse=True) if len(same) > 1 else same for same in by_guid.values())
+    return {first.guid: reduce(FileRecord.filled, others, first) for first, *others in best}
+
+
 def _layout(workspace: Workspace, names: Iterable[str]) -> Layout:
-    """Tree and id names of the datasets' files, where a schema of the user's own named them at ingest."""
+    """Tree and id names of the datasets' files, where a schema of the user's own named them at ingest.
+
+    One layout serves all files of a map: names of ids are looked for in turn; of several trees none is taken, and
+    files that keep their events in an unusual one come out as unreadable. Such datasets are mapped one by one.
+    """
     from tagsel.aod import Layout
 
     trees: set[str] = set()
     ids: dict[str, list[str]] = {}
     for name in sorted(names):
         folder = workspace.folder / DATA / name
-        for source in Table.open(folder).snapshot().sources if (folder / "_delta_log").is_dir() else ():
+        for source in Table.open(folder).snapshot().sources if Table.exists(folder) else ():
             said = cast("dict[str, Any]", source.bookkeeping.get("layout", {}))
             trees |= {said["tree"]} if said.get("tree") else set()
             for key, columns in said.get("ids", {}).items():
@@ -257,6 +298,6 @@ def restore(workspace: Workspace, dataset: str) -> Snapshot:
 
 
 def _register(workspace: Workspace, dataset: str, snapshot: Snapshot) -> None:
-    from tagsel.ingest.load import register
+    from tagsel.ingest.registration import register
 
     register(workspace.catalog, dataset, snapshot, {})

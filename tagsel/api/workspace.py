@@ -294,8 +294,8 @@ class Workspace:
         """Remove files that no snapshot in use needs, and what killed submitters of jobs left; pinned ones stay."""
         from tagsel.jobs import clean
 
-        left = clean(self.folder / "jobs", dry_run=dry_run)
-        return [*self.table(dataset).gc(dry_run=dry_run, grace_s=grace_s), *left]
+        found = self.table(dataset).gc(dry_run=dry_run, grace_s=grace_s)
+        return [*found, *clean(self.folder / "jobs", dry_run=dry_run)]
 
     def restore(self, dataset: str) -> Snapshot:
         """`name@3`: a new snapshot with the content of an old one."""

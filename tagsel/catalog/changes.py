@@ -245,10 +245,14 @@ class PutBookkeeping(Change):
 
 @dataclass(frozen=True)
 class PutRuns(Change):
-    """State all runs of a dataset anew: triples (run, number of luminosity blocks, number of events)."""
+    """State runs of a dataset: triples (run, number of luminosity blocks, number of events).
+
+    They are all of its runs, or with `keep` those that are new or have changed.
+    """
 
     dataset: str
     runs: Sequence[tuple[int, int, int]]
+    keep: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "runs", tuple(tuple(map(int, row)) for row in self.runs))
@@ -258,8 +262,9 @@ class PutRuns(Change):
         _need_dataset(state, self.dataset)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
-        """The dataset's rows of runs anew."""
-        yield Clear("runs", self.dataset)
+        """The dataset's rows of runs, the others cleared unless they are kept."""
+        if not self.keep:
+            yield Clear("runs", self.dataset)
         for run, lumi_blocks, events in self.runs:
             yield Put("runs", {"dataset": self.dataset, "run": run, "lumi_blocks": lumi_blocks, "events": events})
 
@@ -287,6 +292,8 @@ class PutJob(Change):
 @dataclass(frozen=True)
 class Pin(Change):
     """Keep a snapshot readable for a reason (an event list's digest, an output, a tag)."""
+
+    quiet: ClassVar[bool] = True
 
     dataset: str
     snapshot: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from tagsel.errors import CatalogError
@@ -87,6 +87,20 @@ class FileRecord:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guid", canonical_guid(self.guid))
+
+    def filled(self, other: FileRecord) -> FileRecord:
+        """This record with what it does not know (empty, or −1) taken from `other`, a record of the same file.
+
+        >>> bare = FileRecord("00D1B2C3-0000-4000-8000-00000000ABCD", entries=7)
+        >>> bare.filled(FileRecord(bare.guid, "a.root", entries=9)).entries
+        7
+        """
+        mine = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: getattr(other, k) for k, v in mine.items() if v in ("", -1) and k != "dataset"})
+
+    def same(self, other: FileRecord) -> bool:
+        """Whether the two say the same of a file, of whichever dataset it is."""
+        return replace(self, dataset="") == replace(other, dataset="")
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,18 @@ class Table:
         create(folder, schema)
         return cls(folder)
 
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether there is a dataset in `folder`; one whose maker was killed may have a log without an entry."""
+        return log.entry_path(folder, 0).exists() or (
+            (folder / "_delta_log").is_dir() and log.newest_version(folder) >= 0
+        )
+
     @classmethod
     def open(cls, folder: Path) -> Table:
         """The dataset in `folder`. StoreError: there is none."""
-        if not log.entry_path(folder, 0).exists() and not (folder / "_delta_log").is_dir():
-            raise StoreError(f"no dataset in {folder}: it has no _delta_log", path=str(folder))
+        if not cls.exists(folder):
+            raise StoreError(f"no dataset in {folder}: it has no _delta_log, or one without an entry", path=str(folder))
         return cls(folder)
 
     def snapshot(self, number: int | None = None) -> Snapshot:
