@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(config.getoption("--profile"))
-    # A shell starts background jobs with SIGINT ignored, and so would be every process of ours: Ctrl-C is tested.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +56,14 @@ def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             aod=[SAMPLE / "PoolFileCatalog.xml"], version="1.0.0", meta={"trigger": trigger}, processes=1,
         )  # fmt: skip
     return home.folder
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_works() -> Iterator[None]:
+    """SIGINT interrupts, here and in what a test starts: background jobs and test workers may begin with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
