@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import SuggestingGroup, common, csv_option
+from tagsel.cli.options import SuggestingGroup, common, csv_option, group_flag
 
 
 @click.command()
@@ -25,7 +25,7 @@ def queries(context: click.Context, /, as_csv: bool, workspace: str | None, as_j
     from tagsel.api.named import named
     from tagsel.api.settings import resolve
 
-    flag = workspace or (context.find_root().obj or {}).get("workspace")
+    flag = workspace or group_flag(context)
     found = named(Path(str(resolve("workspace", flag, None).value))).values()
     if as_json:
         render.document({"queries": [vars(q) if hasattr(q, "__dict__") else q for q in found]})
@@ -59,7 +59,7 @@ def config_show(context: click.Context, /, as_csv: bool, workspace: str | None, 
 
     from tagsel.api.settings import all_settings, resolve
 
-    flag = workspace or (context.find_root().obj or {}).get("workspace")
+    flag = workspace or group_flag(context)
     folder = Path(str(resolve("workspace", flag, None).value))
     rows = [(r.name, r.value, r.origin, r.help) for r in all_settings({"workspace": flag}, folder)]
     if as_json:

@@ -11,6 +11,7 @@ import click
 
 from tagsel.cli import render
 from tagsel.cli.options import (
+    LOSSES,
     DefaultGroup,
     SuggestingGroup,
     common,
@@ -24,8 +25,6 @@ from tagsel.cli.options import (
     yes_option,
 )
 from tagsel.errors import TagselError
-
-LOSSES = 3
 
 
 @click.command()
@@ -187,10 +186,9 @@ def datasets_show(context: click.Context, /, dataset: str, workspace: str | None
 
 @datasets.command("restore")
 @dataset_argument
-@yes_option
 @common
 @click.pass_context
-def datasets_restore(context: click.Context, /, dataset: str, yes: bool, workspace: str | None, as_json: bool) -> None:
+def datasets_restore(context: click.Context, /, dataset: str, workspace: str | None, as_json: bool) -> None:
     """Make a new snapshot with the content of an old one: NAME@3.
 
     \b
@@ -198,7 +196,6 @@ def datasets_restore(context: click.Context, /, dataset: str, yes: bool, workspa
       tagsel datasets restore data18.DoubleMuon.TAG@3
     """
     home = workspace_of(context, workspace)
-    del yes  # nothing is lost by restoring: it is undone by another restore
     snapshot = home.restore(dataset)
     if as_json:
         render.document({"snapshot": snapshot.number, "events": snapshot.rows})

@@ -7,10 +7,8 @@ from typing import Any
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import SuggestingGroup, common, csv_option, dry_run_option, workspace_of
+from tagsel.cli.options import LOSSES, SuggestingGroup, common, csv_option, dry_run_option, workspace_of
 from tagsel.cli.streams import read_list
-
-LOSSES = 3
 
 
 @click.command("map")

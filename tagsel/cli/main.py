@@ -15,10 +15,8 @@ import click
 
 from tagsel import __version__
 from tagsel.cli import about, data, deliver, lists, select
-from tagsel.cli.options import SuggestingGroup
+from tagsel.cli.options import FAULT, INTERRUPTED, OK, USER, SuggestingGroup
 from tagsel.errors import TagselError
-
-OK, FAULT, USER, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 
 COMPLETING = "_TAGSEL_COMPLETE"
 """The variable by which a shell asks for completions."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+OK, FAULT, USER, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes: done, our own fault, a user's error, finished with losses that the ledger names, after Ctrl-C."""
+
 
 class SuggestingGroup(click.Group):
     """A group that answers an unknown verb with the nearest that exist; verbs keep the order they were added in."""
@@ -51,7 +54,7 @@ def workspace_of(context: click.Context, /, flag: str | None = None) -> Workspac
     from tagsel.api import Workspace
     from tagsel.api.settings import resolve
 
-    return Workspace(str(resolve("workspace", flag or _group_flag(context), None).value))
+    return Workspace(str(resolve("workspace", flag or group_flag(context), None).value))
 
 
 def home_of(context: click.Context, /, flag: str | None, dataset: str) -> tuple[Workspace, str]:
@@ -66,7 +69,8 @@ def home_of(context: click.Context, /, flag: str | None, dataset: str) -> tuple[
     return workspace_of(context, flag), dataset
 
 
-def _group_flag(context: click.Context) -> str | None:
+def group_flag(context: click.Context) -> str | None:
+    """The workspace that was named before the verb."""
     root = context.find_root()
     return root.obj.get("workspace") if isinstance(root.obj, dict) else None
 

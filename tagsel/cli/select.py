@@ -9,6 +9,7 @@ import click
 
 from tagsel.cli import render
 from tagsel.cli.options import (
+    LOSSES,
     chosen,
     common,
     csv_option,
@@ -19,8 +20,6 @@ from tagsel.cli.options import (
     selection_options,
 )
 from tagsel.cli.streams import check_streams, read_list, save_list
-
-LOSSES = 3
 
 
 @click.command()
