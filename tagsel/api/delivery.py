@@ -1,7 +1,8 @@
 """Jobs of a workspace: submit, wait, and register the merged output as a dataset with its parents and its cut.
 
-Invariant: a job that is done is registered once, whoever waits for it; what a crash left unregistered is
-registered by the next `jobs show` or `jobs resubmit`.
+Invariant: a job that is done is registered once, whoever waits for it; what a crash left unregistered, or registered
+without its parents, is registered by the next `jobs show` or `jobs resubmit`. A name belongs to one job: the output of
+another is never added to its dataset.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.inputs import DATA
-from tagsel.catalog import FileRecord, PutDataset, PutFiles, PutJob, check_dataset_name
+from tagsel.catalog import Catalog, FileRecord, PutDataset, PutFiles, PutJob, check_dataset_name
 from tagsel.errors import CatalogError, JobError, did_you_mean
 from tagsel.events import DeliveryLedger, EventList
 from tagsel.faults import step
+from tagsel.store import Table, disk
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
@@ -25,6 +27,10 @@ JOBS = "jobs"
 
 TYPES = {"events": "EVENTS", "hist": "HIST", "numbers": "NUMBERS", "none": "NUMBERS"}
 """The type of the dataset that a job's result becomes, by its kind."""
+
+
+ENDED = ("failed", "killed")
+"""States of a job that has no output and gets none unless it is submitted again."""
 
 
 class WorkspaceJob:
@@ -97,13 +103,16 @@ class WorkspaceJob:
         }
 
     def _settle(self, status: JobStatus) -> None:
-        """Register what the job came to, once."""
+        """Register what the job came to, once; CatalogError where its output's name is another's."""
         catalog = self._workspace.catalog
         done = status.state == "done"
         known = {j.job: j for j in catalog.jobs()}
-        if done and self.output not in catalog.names():
+        if done and not _is_registered(catalog, self.output, self.id):
             step("jobs.register")
-            register(self._workspace, self._job, self.output)
+            with disk.locked(self._workspace.folder / JOBS):  # two who wait for it, or for two of one name
+                if not _is_registered(catalog, self.output, self.id):
+                    _refuse_taken(self._workspace, self._job, self.output)
+                    register(self._workspace, self._job, self.output)
         output = self.output if done else ""
         change = PutJob(
             self.id, ",".join(_datasets(self._job)), status.state, status.pieces, status.done, status.failed,
@@ -115,6 +124,30 @@ class WorkspaceJob:
 
     def __repr__(self) -> str:
         return repr(self._job)
+
+
+def _is_registered(catalog: Catalog, name: str, job: str) -> bool:
+    return name in catalog.names() and catalog.dataset(name).meta.get("job") == job
+
+
+def _refuse_taken(workspace: Workspace, job: Job, name: str) -> None:
+    """CatalogError where a dataset has the name of a job's output and is not what a crash left of it."""
+    if name not in workspace.catalog.names():
+        return
+    owner = workspace.catalog.dataset(name).meta.get("job")
+    folder = workspace.folder / DATA / name
+    result = job.result()
+    if owner is None and result.kind == "events" and Table.exists(folder):
+        from tagsel.ingest import open_source
+
+        if Table.open(folder).snapshot().source_guids <= {open_source(result.path).guid}:
+            return
+    raise CatalogError(
+        f"the output of job {job.id} cannot become dataset {name}: {f'job {owner}' if owner else 'another dataset'} "
+        "has that name",
+        hint=f"its result is whole: {result.path}; tagsel ingest takes events from there under another name",
+        dataset=name, job=job.id,
+    )  # fmt: skip
 
 
 def _executor(workspace: Workspace) -> Any:
@@ -184,8 +217,7 @@ def submit(
 
     if output:
         check_dataset_name(output)
-        if output in workspace.catalog.names():
-            raise CatalogError(f"there is a dataset {output} already", hint="give --output another name")
+        _refuse_promised(workspace, output)
     if by == "events" and events_per_job is None and len(events):
         by = "file"
     event_map = workspace.map(events)
@@ -193,8 +225,27 @@ def submit(
     if dry_run:
         return planned(events, event_map, plan_job(events, event_map, run, **split))
     workspace.pin_list(events)
-    job = start(workspace.folder / JOBS, events, event_map, run, executor=_executor(workspace), name=output, **split)
+    home = workspace.folder / JOBS
+    home.mkdir(exist_ok=True)
+    with disk.locked(home):  # two who ask for one name
+        if output:
+            _refuse_promised(workspace, output)
+        job = start(home, events, event_map, run, executor=_executor(workspace), name=output, **split)
     return WorkspaceJob(workspace, job)
+
+
+def _refuse_promised(workspace: Workspace, output: str) -> None:
+    """CatalogError where a dataset has the name, or a job will give it to its output when it is done."""
+    from tagsel.jobs import list_jobs
+
+    said = ""
+    if output in workspace.catalog.names() or Table.exists(workspace.folder / DATA / output):
+        said = f"there is a dataset {output} already"
+    for job in list_jobs(workspace.folder / JOBS):
+        if job.folder.spec["name"] == output and job.status().state not in ENDED:
+            said = said or f"job {job.id} makes the dataset {output}"
+    if said:
+        raise CatalogError(said, hint="give --output another name", dataset=output)
 
 
 def jobs(workspace: Workspace, operation: str, job: str) -> Any:

@@ -12,6 +12,7 @@ from tagsel import selection
 from tagsel.api.lists import Events
 from tagsel.errors import EventListError
 from tagsel.events import EventList, Names
+from tagsel.events.eventlist import LIMITS
 from tagsel.selection import Picked, Query
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ def wanted(ids: Sequence[str]) -> EventList:
                 f"event {position} is {text[:60]!r}",
                 hint="run:event or run:lumi:event, for example 315267:197818706",
             )
-        rows.append((int(match["run"]), int(match["lumi"] or -1), int(match["event"]), (match["guid"] or "").upper()))
+        numbers = {name: int(match[name] or -1) for name in LIMITS}
+        for name, limit in LIMITS.items():
+            if numbers[name] > limit:
+                raise EventListError(f"event {position} is {text[:60]!r}: {name} is above {limit}", position=position)
+        rows.append((numbers["run"], numbers["lumi"], numbers["event"], (match["guid"] or "").upper()))
     rows = list(dict.fromkeys(rows))
     guids = Names.of_strings([guid for *_, guid in rows])
     return EventList.from_arrays(

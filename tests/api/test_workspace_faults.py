@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +11,10 @@ import numpy as np
 import pytest
 import uproot
 from builders import build, rows
+from nanofile import TAGSEL, ingest, nano
 
 from tagsel.api import Workspace
 from tagsel.cli.main import run
-
-TAGSEL = [sys.executable, "-m", "tagsel"]
-
-
-def nano(path: Path, first: int, n: int = 25, run_number: int = 315267) -> Path:
-    """A NanoAOD-like file of `n` events numbered from `first`."""
-    with uproot.recreate(path) as file:
-        file.mktree("Events", {"run": "uint32", "luminosityBlock": "uint32", "event": "uint64", "MET_pt": "float32"})
-        file["Events"].extend(
-            {
-                "run": np.full(n, run_number, np.uint32),
-                "luminosityBlock": np.full(n, 3, np.uint32),
-                "event": np.arange(first, first + n, dtype=np.uint64),
-                "MET_pt": np.linspace(0, 100, n).astype(np.float32),
-            }
-        )
-    return path
-
-
-def ingest(home: Path, path: Path, name: str = "data18.X.TAG", **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [*TAGSEL, "ingest", str(path), "--dataset", name, "-w", str(home)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 @pytest.fixture
