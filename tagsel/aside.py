@@ -32,6 +32,8 @@ def aside(path: Path | str) -> Iterator[Path]:
     special = target.exists() and not target.is_file()
     if target.is_dir():
         raise AccessError(f"{path} is a folder: a file name was expected", path=str(path))
+    if not target.parent.is_dir():
+        raise AccessError(f"cannot write {path}: there is no folder {target.parent}", path=str(path))
     temporary = target if special else target.with_name(f".tmp-{target.name}-{secrets.token_hex(4)}")
     try:
         yield temporary

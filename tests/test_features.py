@@ -234,3 +234,39 @@ def test_count_select_and_cutflow_agree_where_a_cut_guards_another(home: Workspa
     assert any("guard" in w for w in flow.warnings)
     with pytest.raises(CutError, match="% 0"):
         home.count("a.TAG", cuts[1])
+
+
+def test_a_guard_guards_weights_and_the_attribute_of_top_too(home: Workspace) -> None:
+    columns = rows(60, 2)
+    build(home, "a.TAG", columns)
+    remainder = {int(e): int(e) % int(n) for n, e in zip(columns["nMuon"], columns["event"], strict=True) if n > 0}
+    counted = home.count("a.TAG", "nMuon > 0", weight="event % nMuon")
+    assert counted.weighted.sumw == sum(remainder.values())
+    top = home.select("a.TAG", "nMuon > 0", top=(5, "event % nMuon"))
+    assert sorted(remainder[e.event] for e in top) == sorted(remainder.values())[-5:]
+    with pytest.raises(CutError, match=r"takes % 0 at event \d+:\d+"):
+        home.count("a.TAG", "true", weight="event % nMuon")
+
+
+def test_a_skim_never_takes_the_place_of_a_file_that_it_reads(
+    home: Workspace, nano: list[Path], tmp_path: Path
+) -> None:
+    home.ingest(*nano, dataset="data18.Test.TAG")
+    events = home.select("data18.Test.TAG", "run > 0")
+    before = nano[1].read_bytes()
+    (tmp_path / "link.root").symlink_to(nano[1])
+    for out in (nano[1], tmp_path / "link.root"):
+        with pytest.raises(tagsel.AccessError, match="read from"):
+            events.skim(out)
+    assert nano[1].read_bytes() == before
+    with pytest.raises(tagsel.AccessError, match="no folder"):
+        events.skim(tmp_path / "nowhere" / "out.root")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_ids_out_of_range_are_named(home: Workspace) -> None:
+    build(home, "a.TAG", rows(5))
+    with pytest.raises(tagsel.EventListError, match="event is above 9223372036854775807"):
+        home.pick("a.TAG", ["1:9223372036854775808"])
+    with pytest.raises(tagsel.EventListError, match="run is above"):
+        home.pick("a.TAG", ["9999999999:1"])

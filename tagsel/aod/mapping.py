@@ -100,7 +100,8 @@ class MappedFile:
 class EventMap:
     """Where the events of a list are; `files` by GUID, `unmapped` the rows that have no address at `stage`.
 
-    `files_total` and `bytes_total` count all files that were given, touched or not; `example` is a local
+    `files_total` and `bytes_total` count all files that were given, touched or not (0 bytes where the size of
+    one is unknown); `example` is a local
     file of them, from which types are known even where no event is.
     """
 
@@ -213,7 +214,7 @@ def map_events(
         events=len(events),
         stage=stage,
         files_total=len(files),
-        bytes_total=sum(max(0, f.bytes) for f in files),
+        bytes_total=sum(f.bytes for f in files) if all(f.bytes >= 0 for f in files) else 0,
         example=_example(mapped, files, replicas),
         layout=layout,
     )

@@ -90,6 +90,7 @@ def skim(
     suffix = out.suffix.lower()
     if suffix not in (".root", ".parquet"):
         raise AccessError(f"{out}: a skim is .root or .parquet", hint=f"{out.stem}.root", path=str(out))
+    _refuse_inputs(event_map, out)
     if dry_run:
         return _plan(event_map, events, out, branches)
     source = reading(event_map, events, branches, BATCH)
@@ -117,6 +118,15 @@ def skim(
     report = source.report
     report.ledger.check()
     return SkimReport(str(out), made.rows, tuple(shape.like.fields), size, events[rows].digest, report)
+
+
+def _refuse_inputs(event_map: EventMap, out: Path) -> None:
+    """AccessError where the output would take the place of a file that the events are read from."""
+    inputs = {Path(f.pfn).resolve() for f in event_map.files if f.pfn}
+    if event_map.example:
+        inputs.add(Path(event_map.example).resolve())
+    if out.resolve() in inputs:
+        raise AccessError(f"{out} is a file that events are read from", hint="write to another file", path=str(out))
 
 
 def _plan(event_map: EventMap, events: EventList, out: Path, branches: str | Sequence[str]) -> SkimReport:

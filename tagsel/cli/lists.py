@@ -30,10 +30,10 @@ def events() -> None:
 
 @events.command("show")
 @click.argument("path", metavar="FILE")
-@click.option("-n", "--number", default=10, show_default=True, type=click.IntRange(min=0), help="Events to print.")
+@click.option("-n", "--number", type=click.IntRange(min=0), help="Events to print (terminal: 10, else all).")
 @csv_option
 @common
-def events_show(path: str, number: int, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+def events_show(path: str, number: int | None, as_csv: bool, workspace: str | None, as_json: bool) -> None:
     """Show an event list: its size, digest, ledger, provenance, and first events.
 
     \b
@@ -42,6 +42,8 @@ def events_show(path: str, number: int, as_csv: bool, workspace: str | None, as_
     """
     del workspace
     found = read_list(path)
+    if number is None:
+        number = 10 if sys.stdout.isatty() else len(found)
     if as_json:
         first = [e._asdict() for e in found[:number]]
         render.document({**found.header(), "files": len([g for g in found.guids if g]), "first": first})

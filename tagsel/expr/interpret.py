@@ -39,17 +39,19 @@ def interpret(node: Node, block: Block, alive: Mask = None) -> npt.NDArray[np.bo
     return passed.copy() if alive is None else passed & alive
 
 
-def interpret_value(node: Node, block: Block) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def interpret_value(
+    node: Node, block: Block, alive: Mask = None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """The value of a bound value tree in each row, and whether it is missing: `(rows,)`, `(rows,) bool`.
 
-    What stands where a value is missing means nothing. Raises like `interpret`.
+    What stands where a value is missing, and outside `alive`, means nothing. Raises like `interpret`.
 
     >>> block = Block(2, {"n": np.array([1, 2])})
     >>> values, missing = interpret_value(Node("column", value="n", kind="int"), block)
     >>> values.tolist(), missing.tolist()
     ([1, 2], [False, False])
     """
-    result = _run(node, block, None)
+    result = _run(node, block, alive)
     data, missing = result if isinstance(result, tuple) else (result, None)
     full = np.broadcast_to(np.asarray(data), block.rows)
     gone = np.zeros(block.rows, np.bool_) if missing is None else np.broadcast_to(missing, block.rows)

@@ -7,8 +7,9 @@ results come back in the order of the units, whatever the number of threads.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -104,23 +105,31 @@ def evaluate(cut: Bound, unit: Unit, block: Block, alive: Mask | None, tier: str
 
 def judge(cut: Bound, block: Block, alive: Mask | None, tier: str = "interpreter") -> Mask:
     """Rows that are alive and pass the cut, evaluated by the tier; an error of arithmetic names run and event."""
-    try:
+    with naming_the_event(cut, block):
         if tier == "kernel":
             from tagsel.expr.lower import compile_cut
 
             passed = compile_cut(cut.node)(block, alive)
         else:
             passed = interpret(cut.node, block, alive)
+    return passed if alive is None else np.logical_and(passed, alive)
+
+
+@contextmanager
+def naming_the_event(bound: Bound, block: Block) -> Iterator[None]:
+    """An error of arithmetic in the block says at which event, and in which expression."""
+    try:
+        yield
     except CutError as error:
         row = error.fields.get("row")
         if not isinstance(row, int):
             raise
         run, event = int(block.columns["run"][row]), int(block.columns["event"][row])
+        said = error.message.removesuffix(f" at row {row}")
         raise CutError(
-            f"{error.message} at event {run}:{event}", cut=error.cut or cut.text, position=error.position,
+            f"{said} at event {run}:{event}", cut=error.cut or bound.text, position=error.position,
             length=error.length, hint=error.hint, run=run, event=event,
         ) from error  # fmt: skip
-    return passed if alive is None else np.logical_and(passed, alive)
 
 
 def losses(tallies: Sequence[Tally[Any]]) -> list[str]:

@@ -22,7 +22,7 @@ from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.run import Count, Prepared, Progress, finish, passed, prepare
-from tagsel.selection.scan import Mask, scan
+from tagsel.selection.scan import Mask, naming_the_event, scan
 from tagsel.selection.top import Keys, best, best_of_all, bind_top, descending
 from tagsel.selection.weights import Yield, total, weigh, weights_of
 
@@ -47,8 +47,9 @@ def select(
         ids = replace(gather(unit, rows), weight=None if weights is None else weights[rows])
         if values is None or top is None:
             return ids, _NO_KEYS
-        value, missing = interpret_value(values[unit.source].node, block)
-        return best(ids, descending(value[rows], None if missing is None else missing[rows]), top[0])
+        with naming_the_event(values[unit.source], block):
+            value, missing = interpret_value(values[unit.source].node, block, mask)
+        return best(ids, descending(value[rows], missing[rows]), top[0])
 
     tallies = scan(
         prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress

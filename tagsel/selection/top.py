@@ -28,7 +28,7 @@ def bind_top(inputs: Sequence[BoundInput], attribute: str) -> list[Bound]:
     return values
 
 
-def descending(values: Keys, missing: npt.NDArray[np.bool_] | None) -> Keys:
+def descending(values: Keys, missing: npt.NDArray[np.bool_]) -> Keys:
     """Sort keys that put the highest value first and missing or NaN last; integers stay exact."""
     keys: Keys
     if values.dtype.kind in "iub":
@@ -37,8 +37,7 @@ def descending(values: Keys, missing: npt.NDArray[np.bool_] | None) -> Keys:
     else:
         keys = -values.astype(np.float64)
         worst = np.nan  # sorts last
-    if missing is not None:
-        keys[missing] = worst
+    keys[missing] = worst
     return keys
 
 

@@ -18,6 +18,7 @@ from tagsel.expr import Block
 from tagsel.expr.interpret import interpret_value
 from tagsel.kernels.exact import ExactSum
 from tagsel.selection.query import BoundInput
+from tagsel.selection.scan import naming_the_event
 
 Mask = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float64]
@@ -70,11 +71,12 @@ class Yield:
 
 
 def weights_of(bound: BoundInput, block: Block, counted: Mask) -> Weights | None:
-    """The rows' weights, float64; CutError when a row that counts has none."""
+    """The rows' weights, float64, of the rows that count; CutError when one has none, or it overflows."""
     if bound.weight is None:
         return None
-    values, missing = interpret_value(bound.weight.node, block)
-    if missing is not None and (missing & counted).any():
+    with naming_the_event(bound.weight, block):
+        values, missing = interpret_value(bound.weight.node, block, counted)
+    if (missing & counted).any():
         raise CutError(
             f"weight {bound.weight.text} is missing for {int((missing & counted).sum()):,} events",
             cut=bound.weight.text,
