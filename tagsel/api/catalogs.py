@@ -19,7 +19,17 @@ from tagsel.api import settings
 from tagsel.api.dataset import Dataset
 from tagsel.api.inputs import DATA, caught_up, tables
 from tagsel.aside import aside
-from tagsel.catalog import Catalog, DatasetSpec, FileRecord, Pin, check_dataset_name, derive_facts, parse_dataset_spec
+from tagsel.catalog import (
+    Catalog,
+    DatasetSpec,
+    FileRecord,
+    Pin,
+    PutDataset,
+    PutSite,
+    check_dataset_name,
+    derive_facts,
+    parse_dataset_spec,
+)
 from tagsel.errors import AccessError, CatalogError, TagselError
 from tagsel.events import EventList
 from tagsel.selection.bookkeeping import totals
@@ -132,9 +142,12 @@ def ingest(
         said = {**_named_facts(dataset), **said}
     if meta:
         said["meta"] = meta
+    site = site or workspace.setting("site")
+    # All that may be refused is refused before a row is written.
+    workspace.catalog.check(PutDataset(dataset, **said), *((PutSite(site),) if site else ()))
     return load(
         files, dataset, workspace.folder / DATA / dataset, workspace.catalog, said, schema=schema,
-        site=site or workspace.setting("site"), aod=aod, evolve=evolve, processes=processes, progress=progress,
+        site=site, aod=aod, evolve=evolve, processes=processes, progress=progress,
     )  # fmt: skip
 
 

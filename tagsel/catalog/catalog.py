@@ -79,6 +79,14 @@ class Catalog:
                 self._view.bring_up()
             self._state.save()
 
+    def check(self, *changes: Change) -> None:
+        """CatalogError where `record` would refuse these changes; nothing is written."""
+        state = self._state.refresh()
+        try:
+            self._rehearse(changes, state, Stamp(self._state.end.seq + 1, "", ""))
+        finally:
+            self._state.forget()
+
     def _rehearse(self, changes: Sequence[Change], state: Rows, stamp: Stamp) -> None:
         """Fold `changes` into the state, each checked on what those before it made."""
         for part, change in enumerate(changes):

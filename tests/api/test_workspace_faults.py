@@ -153,3 +153,13 @@ def test_fault_17_a_damaged_catalog_is_rebuilt_from_its_journal(tmp_path: Path) 
     assert again.datasets("trigger = 2").names() == ["a.TAG"]
     assert again.rebuild() > 0
     assert again.datasets("type = 'TAG'").names() == ["a.TAG"]
+
+
+@pytest.mark.parametrize(
+    "odd", [["--meta", "version=1"], ["--meta", "a b=1"], ["--site", "no/site"], ["--parent", "x@y"]]
+)
+def test_what_is_refused_is_refused_before_a_row_is_written(home: Path, tmp_path: Path, odd: list[str]) -> None:
+    path = nano(tmp_path / "a.root", 1)
+    assert run(["ingest", str(path), "--dataset", "x.TAG", "-w", str(home), *odd]) == 2
+    assert Workspace(home).catalog.names() == []
+    assert not (home / "data" / "x.TAG").exists()
