@@ -15,7 +15,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tagsel.api import settings
+from tagsel import settings
 from tagsel.api.dataset import Dataset
 from tagsel.api.inputs import DATA, caught_up, tables
 from tagsel.aside import aside

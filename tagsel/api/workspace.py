@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel import selection
-from tagsel.api import catalogs, named, settings
+from tagsel import selection, settings
+from tagsel.api import catalogs, named
 from tagsel.api.dataset import Cut, Dataset, attribute_table
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load

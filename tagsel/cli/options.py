@@ -52,7 +52,7 @@ class DefaultGroup(SuggestingGroup):
 def workspace_of(context: click.Context, /, flag: str | None = None) -> Workspace:
     """The workspace that a flag, the environment or the current folder names."""
     from tagsel.api import Workspace
-    from tagsel.api.settings import resolve
+    from tagsel.settings import resolve
 
     return Workspace(str(resolve("workspace", flag or group_flag(context), None).value))
 
@@ -75,14 +75,20 @@ def group_flag(context: click.Context) -> str | None:
     return root.obj.get("workspace") if isinstance(root.obj, dict) else None
 
 
+def _folder(context: click.Context) -> Path:
+    from tagsel.settings import resolve
+
+    return Path(str(resolve("workspace", context.params.get("workspace") or group_flag(context), None).value))
+
+
 def _complete_datasets(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Names of datasets, from the catalog's journal alone."""
+    from tagsel.catalog import Catalog
     from tagsel.errors import TagselError
 
     head, comma, last = incomplete.rpartition(",")
     try:
-        flag = context.params.get("workspace")
-        return [f"{head}{comma}{n}" for n in workspace_of(context, flag).catalog.names() if n.startswith(last)]
+        return [f"{head}{comma}{n}" for n in Catalog(_folder(context)).names() if n.startswith(last)]
     except (TagselError, OSError):
         return []
 
@@ -90,14 +96,15 @@ def _complete_datasets(context: click.Context, _: click.Parameter, incomplete: s
 def _complete_cut(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Attributes and chains that go on from the last word of a cut, from the dataset's manifest alone."""
     from tagsel.errors import TagselError
+    from tagsel.store import Table
 
     stem = incomplete.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
     word = incomplete[len(stem) :]
+    name = str(context.params.get("dataset") or "").partition("@")[0]
     try:
-        dataset = context.params.get("dataset") or ""
-        found = workspace_of(context, context.params.get("workspace"))[dataset]
-        names = [*found._ipython_key_completions_(), *found.triggers()]
-        return [f"{stem}{n}" for n in names if n.startswith(word)] if word else []
+        snapshot = Table.open(_folder(context) / "data" / name).snapshot()
+        names = [*(a.name for a in snapshot.schema), *(chain for m in snapshot.menus.values() for chain in m.bits)]
+        return [f"{stem}{n}" for n in dict.fromkeys(names) if n.startswith(word)] if word and name else []
     except (TagselError, OSError):
         return []
 
