@@ -53,6 +53,7 @@ EXAMPLES: list[Change] = [
     DropReplicas("CERN", [(GUID, "x.root")]),
     PutBookkeeping("a.TAG", GUID, {"sumw": 1.5e10, "blocks": [[1, 2], [3, 4]]}),
     PutRuns("a.TAG", [(1, 2, 3), (4, 5, 6)]),
+    PutRuns("a.TAG", [(7, 8, 9)], keep=True),
     PutJob("j1", "a.TAG", "done", pieces=3, done=3),
     Pin("a.TAG", 1, "list 12ab"),
     Unpin("a.TAG", 1, "list 12ab"),

@@ -43,7 +43,8 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(SetMeta, NAMES, META | st.dictionaries(st.sampled_from(["k", "_x"]), st.none())),
     st.builds(DropDataset, NAMES),
     st.builds(PutFiles, NAMES, st.lists(FILES, max_size=3)),
-    st.builds(PutRuns, NAMES, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 3)), max_size=2)),
+    st.builds(PutRuns, NAMES, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 3)), max_size=2),
+              st.booleans()),
     st.builds(PutSite, st.sampled_from(["S", "T"]), st.sampled_from(["", "/p"])),
     st.builds(PutReplicas, st.sampled_from(["S", "T"]), PAIRS),
     st.builds(DropReplicas, st.sampled_from(["S", "T"]), PAIRS),
@@ -88,7 +89,8 @@ class Oracle:
             self.datasets[change.dataset]["files"] |= {(f.kind, f.guid): f.entries for f in change.files}
         elif isinstance(change, PutRuns):
             assert change.dataset in self.datasets or self._missing(change.dataset)
-            self.datasets[change.dataset]["runs"] = {r[0]: tuple(r) for r in change.runs}
+            others = self.datasets[change.dataset]["runs"] if change.keep else {}
+            self.datasets[change.dataset]["runs"] = {**others, **{r[0]: tuple(r) for r in change.runs}}
         elif isinstance(change, PutSite):
             self.sites.add(change.name)
         elif isinstance(change, PutReplicas):
