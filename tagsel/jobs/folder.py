@@ -6,7 +6,9 @@
     outputs/00000.1.json|parquet   output of attempt 1 · 00000.1.run locked while its worker lives
     logs/00000.1.out|err
     killed              there once somebody killed the job
-    result.json         the merged result, with result.parquet for events; there once, at the end
+    unmerged            why the outputs of all pieces make no result, where they do not
+    result.json         the merged result, with result.parquet for events; there once, at the end, and away while
+                        pieces with unreadable events run again
 
 Invariant: state is derived from these files alone, so it survives the death of any process.
 """
@@ -79,6 +81,19 @@ class JobFolder:
         """The mark of a killed job."""
         return self.path / "killed"
 
+    @property
+    def unmerged(self) -> Path:
+        """Why the outputs of the pieces do not merge; there only where they do not."""
+        return self.path / "unmerged"
+
+    @property
+    def error(self) -> str:
+        """Why the job as a whole failed, or ""."""
+        try:
+            return self.unmerged.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+
     def attempts(self) -> dict[int, dict[int, list[Path]]]:
         """piece → attempt → its files (outputs, locks and logs)."""
         found: dict[int, dict[int, list[Path]]] = {}
@@ -144,17 +159,29 @@ class PieceState:
     header: Header | None = None
     error: str = ""
 
+    @property
+    def unreadable(self) -> int:
+        """Events that the output that counts could not read."""
+        return self.header.unreadable if self.header else 0
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether running the piece again may deliver more: it has no output, or one with unreadable events."""
+        return self.output is None or self.unreadable > 0
+
     def to_json(self) -> dict[str, object]:
         """For people and programs."""
-        losses = self.header.unreadable if self.header else 0
         return {
             "number": self.number, "events": self.events, "site": self.site, "state": self.state,
-            "attempts": self.attempts, "unreadable": losses, "error": self.error,
+            "attempts": self.attempts, "unreadable": self.unreadable, "error": self.error,
         }  # fmt: skip
 
 
 def piece_states(folder: JobFolder) -> list[PieceState]:
-    """The state of every piece, from the files alone; of several good outputs the newest attempt's counts."""
+    """The state of every piece, from the files alone.
+
+    Of several good outputs the one that delivers most counts, and of those the newest attempt's.
+    """
     attempts = folder.attempts()
     living = {piece for piece, _ in folder.workers()}
     return [_state(folder, plan, attempts.get(plan["number"], {}), plan["number"] in living) for plan in folder.pieces]
@@ -162,6 +189,7 @@ def piece_states(folder: JobFolder) -> list[PieceState]:
 
 def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]], lives: bool) -> PieceState:
     number, error = plan["number"], ""
+    good: list[tuple[Path, Header]] = []
     for attempt in sorted(tries, reverse=True):
         for path in tries[attempt]:
             if path.parent.name != "outputs" or path.suffix not in (".json", ".parquet"):
@@ -171,8 +199,11 @@ def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]]
                 header, why = good_header(path, plan, folder.spec["script"])
             if header is not None:
                 folder.headers[path] = header  # an output never changes once it has its name
-                return PieceState(number, plan["events"], plan["site"], "done", len(tries), path, header)
+                good.append((path, header))
             error = error or why
+    if good:
+        output, best = max(good, key=lambda found: found[1].delivered)  # the first of equals: the newest
+        return PieceState(number, plan["events"], plan["site"], "done", len(tries), output, best)
     state = "running" if lives else "failed" if error else "waiting"
     return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error)
 

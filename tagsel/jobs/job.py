@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tagsel.aod import EventMap
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger, EventList
 from tagsel.jobs.executors import Executor, LocalExecutor
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
-from tagsel.jobs.merge import JobResult, ledger_of, read_result
+from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_result
 from tagsel.jobs.plan import plan_job, write_folder
 from tagsel.jobs.runner import run
 
@@ -31,7 +32,7 @@ KILL_S = 30.0
 @dataclass(frozen=True, slots=True)
 class JobStatus:
     """A job now: `state` is done, running, failed, killed or interrupted; counts are of pieces, then of
-    events."""
+    events; `error` says why the outputs of its pieces do not merge, or is ""."""
 
     id: str
     name: str
@@ -43,6 +44,7 @@ class JobStatus:
     waiting: int
     events: int
     events_done: int
+    error: str = ""
 
     def to_json(self) -> dict[str, object]:
         """All of it by name."""
@@ -134,6 +136,7 @@ class Job:
         return JobStatus(
             self.id, self.folder.spec["name"], self._state(count), len(states), **count,
             events=self.folder.spec["events"], events_done=sum(p.events for p in states if p.state == "done"),
+            error=self.folder.error,
         )  # fmt: skip
 
     def _lives(self) -> bool:
@@ -147,7 +150,7 @@ class Job:
             return "running"
         if self.folder.killed.exists():
             return "killed"
-        return "failed" if count["failed"] else "interrupted"
+        return "failed" if count["failed"] or self.folder.error else "interrupted"
 
     @property
     def ledger(self) -> DeliveryLedger:
@@ -158,10 +161,18 @@ class Job:
 
     @property
     def problems(self) -> list[dict[str, object]]:
-        """The files whose events could not be read: piece, guid, lfn, pfn, reason, events."""
-        return [
-            {"piece": p.number, **problem} for p in self.pieces if p.header is not None for problem in p.header.problems
-        ]
+        """The files whose events could not be read, each once: guid, lfn, pfn, reason, events, pieces.
+
+        `events` are those of all pieces, the `reason` is what the first of them met.
+        """
+        files: dict[tuple[object, ...], dict[str, Any]] = {}
+        for piece in self.pieces:
+            for problem in piece.header.problems if piece.header is not None else ():
+                key = tuple(problem[name] for name in ("guid", "lfn", "pfn"))
+                file = files.setdefault(key, {**problem, "events": 0, "pieces": []})
+                file["events"] += problem["events"]
+                file["pieces"].append(piece.number)
+        return list(files.values())
 
     def result(self) -> JobResult:
         """The merged result; JobError, naming the failed pieces, where there is none."""
@@ -174,6 +185,8 @@ class Job:
                     hint=f"tagsel jobs show {self.id}, then tagsel jobs resubmit {self.id}",
                     pieces=[p.number for p in failed],
                 )
+            if self.folder.error:
+                raise JobError(f"job {self.id}: {self.folder.error}", hint=UNMERGED)
         return read_result(self.folder)
 
     @property
@@ -182,9 +195,15 @@ class Job:
         return self.result().path
 
     def resubmit(self, executor: Executor | None = None) -> None:
-        """Run again what has no good output, and nothing else; a done job is left as it is."""
+        """Run again the pieces without a good output and those with unreadable events, and nothing else.
+
+        All is merged anew then; a job that lost nothing is left as it is.
+        """
         if self.folder.is_locked():
             raise JobError(f"job {self.id} is still running", hint=f"tagsel jobs kill {self.id}")
+        if any(p.incomplete for p in self.pieces):
+            with self.folder.locked():  # nobody takes the old result for the one that is to come
+                self.folder.result.unlink(missing_ok=True)
         self.start(executor)
 
     def kill(self) -> None:

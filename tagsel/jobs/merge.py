@@ -6,10 +6,11 @@ exists only where no piece is missing, and its delivery ledger closes.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from tagsel.faults import step
 from tagsel.jobs.events import join_events
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
 from tagsel.jobs.output import read_output
-from tagsel.jobs.values import NONE, add, decode, encode
+from tagsel.jobs.values import NONE, Result, add, decode, encode, keys
 from tagsel.rootio import NOTE
+
+UNMERGED = "let process return one kind of result, with the same keys, for every batch, and submit it again"
+"""What to try where outputs of pieces do not fit together."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class JobResult:
         import pyarrow.parquet as pq
 
         return ak.from_arrow(pq.read_table(self.path, page_checksum_verification=True))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the result says of itself, the outputs that went into it included."""
+        return hashlib.sha256(json.dumps(self.document, sort_keys=True).encode()).hexdigest()
 
 
 def ledger_of(folder: JobFolder, states: list[PieceState]) -> DeliveryLedger:
@@ -82,10 +91,9 @@ def merge(folder: JobFolder) -> None:
         )
     ledger = ledger_of(folder, states)
     outputs = [s.output for s in states if s.output is not None]
-    kinds = {s.header.kind for s in states if s.header is not None} - {"none"}
-    if len(kinds) > 1:
-        raise JobError(f"pieces gave results of different kinds: {', '.join(sorted(kinds))}")
-    kind = kinds.pop() if kinds else "none"
+    speaking = [s for s in states if not _says_nothing(s)]
+    _refuse_different("results of different kinds", [(s.number, s.header.kind) for s in speaking if s.header])
+    kind = next((s.header.kind for s in speaking if s.header), "none")
     document: dict[str, object] = {
         "kind": kind,
         "ledger": ledger.to_json(),
@@ -94,17 +102,65 @@ def merge(folder: JobFolder) -> None:
     if kind == "events":
         document |= _merge_events(folder, outputs)
     else:
-        total = reduce(add, (read_output(p)[1] for p in outputs), NONE)
+        total = _total(speaking)
         document["value"] = encode(total[1], final=True) if total[1] is not None else {}
     with aside(folder.result) as temporary:
         temporary.write_text(json.dumps(document, sort_keys=True, indent=1) + "\n", "utf-8")
         step("jobs.merge")
 
 
+def _says_nothing(state: PieceState) -> bool:
+    """Whether a piece delivered no event and says nothing of it: it merges with any others."""
+    if state.output is None or state.header is None or state.header.delivered:
+        return False
+    kind = state.header.kind
+    return kind == "none" or (kind == "numbers" and not read_output(state.output)[1][1])
+
+
+def _total(states: list[PieceState]) -> Result:
+    """The sum of the outputs of pieces, one in memory at a time; JobError where their records have different keys."""
+    total, found = NONE, []
+    for state, result in _results(states):
+        found.append((state.number, ", ".join(keys(result[1])) if result[0] == "numbers" else ""))
+        if found[-1][1] != found[0][1]:
+            continue  # the error names all of them
+        try:
+            total = add(total, result)
+        except JobError as error:
+            raise JobError(f"piece {state.number} does not add to those before: {error.message}") from error
+    _refuse_different("records of different keys", found)
+    return total
+
+
+def _results(states: list[PieceState]) -> Iterator[tuple[PieceState, Result]]:
+    return ((s, read_output(s.output)[1]) for s in states if s.output is not None)
+
+
+def _refuse_different(what: str, found: list[tuple[int, str]]) -> None:
+    """JobError, naming the pieces by what they gave, where that differs."""
+    pieces: dict[str, list[int]] = {}
+    for number, given in found:
+        pieces.setdefault(given, []).append(number)
+    if len(pieces) < 2:
+        return
+    named = "; ".join(f"{given or 'none'} in {_numbers(those)}" for given, those in sorted(pieces.items()))
+    raise JobError(f"pieces gave {what}: {named}", hint=UNMERGED, gave=pieces)
+
+
+def _numbers(pieces: list[int]) -> str:
+    """Numbers of pieces in words, the first few of them.
+
+    >>> _numbers([3]), _numbers(list(range(9)))
+    ('piece 3', 'pieces 0, 1, 2, 3, 4 and 4 more')
+    """
+    more = f" and {len(pieces) - 5} more" if len(pieces) > 5 else ""
+    return f"piece{'s' if len(pieces) > 1 else ''} {', '.join(map(str, pieces[:5]))}{more}"
+
+
 def _merge_events(folder: JobFolder, outputs: list[Path]) -> dict[str, object]:
     """Join the events of all pieces in order; what the result says of them."""
     path = folder.path / "result.parquet"
-    parts = [p for p in outputs if p.suffix == ".parquet"]
+    parts = [p for p in outputs if p.suffix == ".parquet"]  # of the others each says nothing
     note = json.dumps({"job": folder.path.name, **folder.spec["provenance"]}, sort_keys=True)
     with aside(path) as temporary:
         count = join_events(temporary, parts, {NOTE.encode(): note})

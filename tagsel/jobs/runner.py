@@ -1,6 +1,6 @@
 """Driving a job: run what is missing, try again what may be mended by it, merge at the end.
 
-Invariant: a piece with a good output is never run again; a piece whose script failed is not tried again by
+Invariant: a piece that delivered all its events is never run again; a piece whose script failed is not tried again by
 itself.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tagsel.aside import aside
 from tagsel.errors import JobError
 from tagsel.jobs.executors import Ended, Executor, Task
 from tagsel.jobs.folder import JobFolder, good_header, piece_states
@@ -23,17 +24,18 @@ RETRIES = 2
 
 
 def run(folder: JobFolder, executor: Executor) -> None:
-    """Run what is missing and merge; a job with failed pieces is left without a result.
+    """Run what is missing or could not be read, and merge; a job with failed pieces is left without a result.
 
-    JobError where another process drives the job, or results do not merge.
+    JobError where another process drives the job, or results do not merge: then the folder says why.
     """
     with folder.locked():
         if folder.result.exists():
             return
+        folder.unmerged.unlink(missing_ok=True)
         folder.kill_workers()  # of a submitter that died: their pieces are run again
         plans = {plan["number"]: plan for plan in folder.pieces}
         last = {number: max(tries, default=0) for number, tries in folder.attempts().items()}
-        tries = {s.number: 0 for s in piece_states(folder) if s.output is None}
+        tries = {s.number: 0 for s in piece_states(folder) if s.incomplete}
         for number in tries:
             last[number] = _submit(folder, executor, number, last.get(number, 0) + 1)
         try:
@@ -42,7 +44,17 @@ def run(folder: JobFolder, executor: Executor) -> None:
             executor.kill()
             raise
         if all(s.output is not None for s in piece_states(folder)):
-            merge(folder)
+            _merge(folder)
+
+
+def _merge(folder: JobFolder) -> None:
+    """Merge; results that do not fit together leave the reason in the folder."""
+    try:
+        merge(folder)
+    except JobError as error:
+        with aside(folder.unmerged) as temporary:
+            temporary.write_text(error.message, "utf-8")
+        raise
 
 
 def _drive(

@@ -97,6 +97,18 @@ def _record(value: Any, place: str = "") -> dict[str, Any]:
     return {str(k): _leaf(v, f"{place}.{k}" if place else str(k)) for k, v in fields}
 
 
+def keys(record: Mapping[str, Any]) -> list[str]:
+    """The keys of a record in order, those of records in it with dots.
+
+    >>> keys({"n": 1, "jets": {"b": 2, "all": 3}})
+    ['jets.all', 'jets.b', 'n']
+    """
+    found = []
+    for key, value in record.items():
+        found += [f"{key}.{k}" for k in keys(value)] if isinstance(value, dict) and value else [key]
+    return sorted(found)
+
+
 def _add_leaf(a: Any, b: Any) -> Any:
     if isinstance(a, dict) and isinstance(b, dict):
         return _add_record(a, b)
@@ -114,7 +126,10 @@ def _total(number: int | Total) -> Total:
 
 
 def _add_record(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    return {k: _add_leaf(a[k], b[k]) if k in a and k in b else a.get(k, b.get(k)) for k in {**a, **b}}
+    if a.keys() != b.keys():
+        said = " and ".join(", ".join(keys(only)) or "none" for only in (a, b))
+        raise JobError(f"records of different keys do not add up: {said}")
+    return {k: _add_leaf(a[k], b[k]) for k in a}
 
 
 def _add_hist(a: Any, b: Any) -> Any:

@@ -47,10 +47,10 @@ def test_infinities_and_nan_add_up_as_in_ieee() -> None:
 
 def test_records_add_key_by_key() -> None:
     a = result_of({"n": 1, "sub": {"w": 0.1}, "flag": True})
-    b = result_of({"n": np.int64(2), "sub": {"w": np.float32(0.5)}, "only": 3})
+    b = result_of({"sub": {"w": np.float32(0.5)}, "n": np.int64(2), "flag": 3})
     kind, value = add(a, b)
     assert (kind, decode(encode(value, final=True))) == (
-        "numbers", {"n": 3, "sub": {"w": 0.1 + 0.5}, "flag": 1, "only": 3},
+        "numbers", {"n": 3, "sub": {"w": 0.1 + 0.5}, "flag": 4},
     )  # fmt: skip
     kind, value = add(result_of({"n": 1}), result_of({"n": 0.5}))
     assert value["n"].value == 1.5
@@ -66,6 +66,10 @@ def test_what_does_not_add_up() -> None:
     assert "hist" in caught.value.hint
     with pytest.raises(JobError, match="numbers for one batch and hist for another"):
         add(result_of({"n": 1}), result_of(hist.Hist.new.Reg(2, 0, 1).Double()))
+    with pytest.raises(JobError, match=r"records of different keys do not add up: n, sub\.w and n, only, sub"):
+        add(result_of({"n": 1, "sub": {"w": 1}}), result_of({"n": 1, "only": 2, "sub": {}}))
+    with pytest.raises(JobError, match=r"do not add up: m and none"):
+        add(result_of({"sub": {"m": 1}}), result_of({"sub": {}}))
     with pytest.raises(JobError, match="int in one batch, dict in another"):
         add(result_of({"n": 1}), result_of({"n": {}}))
     with pytest.raises(JobError, match="histograms of two batches do not add up"):
