@@ -1,8 +1,8 @@
 """Jobs of a workspace: submit, wait, and register the merged output as a dataset with its parents and its cut.
 
-Invariant: a job that is done is registered once, whoever waits for it; what a crash left unregistered, or registered
-without its parents, is registered by the next `jobs show` or `jobs resubmit`. A name belongs to one job: the output of
-another is never added to its dataset.
+Invariant: the result of a job that is done is registered once, whoever waits for it; what a crash left unregistered, or
+registered without its parents, is registered by the next `jobs show` or `jobs resubmit`. A name belongs to one job: the
+output of another is never added to its dataset, and a renewed result takes the place of the one before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.inputs import DATA
-from tagsel.catalog import Catalog, FileRecord, PutDataset, PutFiles, PutJob, check_dataset_name
+from tagsel.catalog import Catalog, DropDataset, FileRecord, PutDataset, PutFiles, PutJob, check_dataset_name
 from tagsel.errors import CatalogError, JobError, did_you_mean
 from tagsel.events import DeliveryLedger, EventList
 from tagsel.faults import step
@@ -47,7 +47,11 @@ class WorkspaceJob:
 
     def wait(self, progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
         """Wait for the end; the output of a job that is done is registered then. Ctrl-C ends the job."""
-        status = self._job.wait(progress) if progress is not None else self._job.wait()
+        try:
+            status = self._job.wait(progress) if progress is not None else self._job.wait()
+        except JobError:  # results that do not merge: the catalog, too, says that the job failed
+            self._settle(self._job.status())
+            raise
         self._settle(status)
         return status
 
@@ -62,7 +66,7 @@ class WorkspaceJob:
 
     @property
     def problems(self) -> list[dict[str, object]]:
-        """Files whose events could not be read."""
+        """Files whose events could not be read, each once."""
         return self._job.problems
 
     @property
@@ -78,10 +82,10 @@ class WorkspaceJob:
     def output(self) -> str:
         """Name of the dataset that the output became; JobError where there is none yet."""
         result = self._job.result()
-        return self._job.folder.spec["name"] or f"{JOBS}.{self.id}.{TYPES[result.kind]}"
+        return self._job.folder.spec["name"] or _usual_name(self._job, result.kind)
 
     def resubmit(self) -> None:
-        """Run again what has no good output, and nothing else."""
+        """Run again what has no good output or unreadable events, and nothing else; the output is renewed."""
         self._job.resubmit(_executor(self._workspace))
 
     def kill(self) -> None:
@@ -107,10 +111,10 @@ class WorkspaceJob:
         catalog = self._workspace.catalog
         done = status.state == "done"
         known = {j.job: j for j in catalog.jobs()}
-        if done and not _is_registered(catalog, self.output, self.id):
+        if done and not _is_registered(catalog, self.output, self._job):
             step("jobs.register")
             with disk.locked(self._workspace.folder / JOBS):  # two who wait for it, or for two of one name
-                if not _is_registered(catalog, self.output, self.id):
+                if not _is_registered(catalog, self.output, self._job):
                     _refuse_taken(self._workspace, self._job, self.output)
                     register(self._workspace, self._job, self.output)
         output = self.output if done else ""
@@ -126,8 +130,10 @@ class WorkspaceJob:
         return repr(self._job)
 
 
-def _is_registered(catalog: Catalog, name: str, job: str) -> bool:
-    return name in catalog.names() and catalog.dataset(name).meta.get("job") == job
+def _is_registered(catalog: Catalog, name: str, job: Job) -> bool:
+    """Whether the dataset of that name is the job's result as it is now, not one from before a `resubmit`."""
+    meta = catalog.dataset(name).meta if name in catalog.names() else {}
+    return (meta.get("job"), meta.get("result")) == (job.id, job.result().digest)
 
 
 def _refuse_taken(workspace: Workspace, job: Job, name: str) -> None:
@@ -137,6 +143,8 @@ def _refuse_taken(workspace: Workspace, job: Job, name: str) -> None:
     owner = workspace.catalog.dataset(name).meta.get("job")
     folder = workspace.folder / DATA / name
     result = job.result()
+    if owner == job.id:
+        return
     if owner is None and result.kind == "events" and Table.exists(folder):
         from tagsel.ingest import open_source
 
@@ -169,7 +177,10 @@ def _datasets(job: Job) -> list[str]:
 
 
 def register(workspace: Workspace, job: Job, name: str) -> None:
-    """Make the merged output a dataset: events are ingested and can be selected from; others are files of one."""
+    """Make the merged output a dataset: events are ingested and can be selected from; others are files of one.
+
+    Rows of an earlier result of the job give way in a new snapshot; old snapshots stay readable.
+    """
     result = job.result()
     history = _provenance(job)
     facts: dict[str, Any] = {
@@ -180,19 +191,45 @@ def register(workspace: Workspace, job: Job, name: str) -> None:
         "state": "output",
     }
     meta = {"job": job.id, "list": job.folder.spec["list"], "selected": result.ledger.accepted}
-    meta |= {"delivered": result.ledger.delivered, "unreadable": result.ledger.unreadable}
+    meta |= {"delivered": result.ledger.delivered, "unreadable": result.ledger.unreadable, "result": result.digest}
+    _forget_others(workspace, job, name)
     if result.kind == "events":
         from tagsel.ingest.load import ingest
 
-        ingest(
-            [result.path], name, workspace.folder / DATA / name, workspace.catalog,
-            {**facts, "meta": meta}, schema="",
-        )  # fmt: skip
+        folder = workspace.folder / DATA / name
+        _make_way(folder, result.path)
+        ingest([result.path], name, folder, workspace.catalog, {**facts, "meta": meta}, schema="")
         return
+    if name in workspace.catalog.names():
+        old: dict[str, Any] = workspace.catalog.dataset(name).facts()
+        facts, meta = {**old, **facts}, {**old["meta"], **meta}
     file = FileRecord(
         _guid_of(job), result.path.name, str(result.path), TYPES[result.kind], -1, result.path.stat().st_size
     )
-    workspace.catalog.record(PutDataset(name, **facts, meta=meta, files=1), PutFiles(name, [file]))
+    workspace.catalog.record(PutDataset(name, **{**facts, "meta": meta, "files": 1}), PutFiles(name, [file]))
+
+
+def _make_way(folder: Path, result: Path) -> None:
+    """Empty the dataset of an output, in a new snapshot, unless all that it holds is this very result."""
+    from tagsel.ingest import open_source
+
+    if Table.exists(folder):
+        table = Table.open(folder)
+        if table.snapshot().source_guids - {open_source(result).guid}:
+            table.restore(0)
+
+
+def _forget_others(workspace: Workspace, job: Job, name: str) -> None:
+    """Drop the record of an earlier result of the job that was of no kind, so that its dataset was called otherwise."""
+    catalog = workspace.catalog
+    known = ({_usual_name(job, kind) for kind in TYPES} - {name}) & set(catalog.names())
+    others = [n for n in sorted(known) if catalog.dataset(n).meta.get("job") == job.id]
+    catalog.record(*(DropDataset(n) for n in others if not Table.exists(workspace.folder / DATA / n)))
+
+
+def _usual_name(job: Job, kind: str) -> str:
+    """What the output of a job is called that was given no name."""
+    return f"{JOBS}.{job.id}.{TYPES[kind]}"
 
 
 def _guid_of(job: Job) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import LOSSES, SuggestingGroup, common, csv_option, dry_run_option, workspace_of
+from tagsel.cli.options import LOSSES, OK, USER, SuggestingGroup, common, csv_option, dry_run_option, workspace_of
 from tagsel.cli.streams import read_list
 
 
@@ -80,8 +80,14 @@ def skim(context: click.Context, /, path: str, out: str, branches: str, dry_run:
         render.note(f"{read.bytes_read:,} of {read.bytes_total:,} B read in {read.files} files")
         render.note(f"{render.ledger(report.ledger.to_json())}")
         for problem in read.problems:
-            render.note(f"unreadable: {problem.pfn or problem.guid}: {problem.reason} ({problem.events:,} events)")
+            _unreadable(problem.guid, problem.pfn, problem.reason, problem.events)
     return LOSSES if report.ledger.unreadable or report.ledger.failed else 0
+
+
+def _unreadable(guid: str, pfn: str, reason: str, events: int) -> None:
+    """A line on a file whose events could not be read; most reasons name the file themselves."""
+    file = pfn or guid
+    render.note(f"unreadable: {reason if file in reason else f'{file}: {reason}'} ({events:,} events)")
 
 
 def _patterns(text: str) -> list[str]:
@@ -134,7 +140,7 @@ def _show_plan(plan: dict[str, Any]) -> None:
 
 
 def _finish(job: Any, as_json: bool) -> int:
-    """Wait for a job and say what it came to: 0 when all is delivered, 3 when events are lost, 2 when pieces failed."""
+    """Wait for a job and say what it came to; the exit code is as `_code` says."""
     status = job.status()
     with render.progress(f"job {job.id}", status.pieces, "pieces") as advance:
         seen = 0
@@ -146,17 +152,26 @@ def _finish(job: Any, as_json: bool) -> int:
                 seen = now.done
 
         status = job.wait(note if advance is not None else None)
-    ledger = job.ledger
-    code = LOSSES if ledger.unreadable or ledger.failed else 0
     if as_json:
         render.document(job.to_json())
-        return code
+        return _code(job)
     _show(job)
     if status.state == "done":
         render.suggest(f"tagsel datasets show {job.output}")
     elif status.state == "failed":
         render.suggest(f"tagsel jobs show {job.id}")
-    return code
+    return _code(job)
+
+
+def _code(job: Any) -> int:
+    """0 when all is delivered or the job runs, 3 when events are lost, 2 when results do not merge."""
+    status = job.status()
+    if status.state == "running":
+        return OK
+    ledger = job.ledger
+    if ledger.unreadable or ledger.failed:
+        return LOSSES
+    return USER if status.error else OK
 
 
 def _show(job: Any) -> None:
@@ -165,8 +180,10 @@ def _show(job: Any) -> None:
     print(f"job {known['id']}: {known['state']}, {known['done']} of {known['pieces']} pieces done{where}")
     if known["ledger"]:
         render.note(render.ledger(known["ledger"]))
+    if known["error"]:
+        render.note(f"no result: {known['error']}")
     for problem in known["problems"]:
-        render.note(f"unreadable: {problem['pfn'] or problem['guid']}: {problem['reason']}")
+        _unreadable(**{name: problem[name] for name in ("guid", "pfn", "reason", "events")})
     for failed in known["errors"]:
         render.note(f"piece {failed['piece']} ({failed['events']:,} events): {failed['error']}")
     if known["kind"] in ("numbers", "hist"):
@@ -213,7 +230,7 @@ def _one(name: str, said: str) -> click.Command:
         if name == "resubmit":
             return _finish(chosen, as_json)
         render.document(chosen.to_json()) if as_json else _show(chosen)
-        return 0
+        return _code(chosen) if name == "show" else OK
 
     command.__doc__ = f"{said}\n\n\b\nExample:\n  tagsel jobs {name} 1"
     return click.command(name)(command)
@@ -221,7 +238,7 @@ def _one(name: str, said: str) -> click.Command:
 
 for _name, _said in {
     "show": "Show a job: its pieces, ledger, output and errors.",
-    "resubmit": "Run again the pieces that have no good output, and nothing else.",
+    "resubmit": "Run again the pieces that have no good output or unreadable events, and nothing else.",
     "kill": "End a job; outputs of finished pieces stay.",
 }.items():
     jobs.add_command(_one(_name, _said))

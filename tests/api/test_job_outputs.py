@@ -13,8 +13,8 @@ from nanofile import nano, tagsel
 
 from tagsel.api import Workspace
 from tagsel.api.lists import Events
-from tagsel.catalog import Catalog
-from tagsel.errors import CatalogError
+from tagsel.catalog import Catalog, PutDataset
+from tagsel.errors import CatalogError, JobError
 from tagsel.store import Table
 
 NAME = "data18.X.TAG"
@@ -114,3 +114,119 @@ def test_a_name_that_was_given_away_while_the_job_ran_loses_nothing(
         assert job.result().value == {"n": 24}
         return
     assert home.ingest(job.result().path, dataset="b.EVENTS").events == 24
+
+
+# -- what was unreadable comes back
+
+
+def loses(home: Workspace, folder: Path, text: str, **how: Any) -> tuple[Any, Path, bytes]:
+    """A job of 24 events in two files, of which the second is another file meanwhile; it, and what it was."""
+    lost = folder / "1.root"
+    whole = lost.read_bytes()
+    events = home.select(NAME, "MET_pt > 50")
+    nano(lost, 5000)
+    job = home.submit(events, script(folder, text), by="file", **how)
+    assert job.wait().state == "done"
+    assert (job.ledger.delivered, job.ledger.unreadable) == (12, 12)
+    return job, lost, whole
+
+
+def test_fault_31_resubmit_delivers_what_was_unreadable(home: Workspace, tmp_path: Path) -> None:
+    _, lost, whole = loses(home, tmp_path, KEEP, output="a.EVENTS")
+    assert len(home.select("a.EVENTS", "MET_pt > 0")) == 12
+    first = home.catalog.dataset("a.EVENTS").snapshot
+    home.catalog.record(PutDataset("a.EVENTS", **noted(home, "a.EVENTS")))
+    lost.write_bytes(whole)
+    again = home.jobs("resubmit", "1")
+    assert again.wait().state == "done"
+    assert (again.ledger.delivered, again.ledger.unreadable, again.problems) == (24, 0, [])
+    everything = home.select("a.EVENTS", "MET_pt > 0")
+    assert sorted(everything.event.tolist()) == sorted(home.select(NAME, "MET_pt > 50").event.tolist())
+    assert home.skim(everything, tmp_path / "skim.root").ledger.delivered == 24
+    assert len(home.select(f"a.EVENTS@{first}", "MET_pt > 0")) == 12  # as before
+    record = home.catalog.dataset("a.EVENTS")
+    assert (record.events, record.files, record.meta["delivered"], record.meta["unreadable"]) == (24, 1, 24, 0)
+    assert record.meta["note"] == "mine"
+    known = record.snapshot
+    home.jobs("resubmit", "1").wait()  # a job that lost nothing is left as it is
+    assert home.catalog.dataset("a.EVENTS").snapshot == known
+
+
+def noted(home: Workspace, name: str) -> dict[str, Any]:
+    """The facts of a dataset with a word of its owner's."""
+    facts: dict[str, Any] = home.catalog.dataset(name).facts()
+    return {**facts, "meta": {**facts["meta"], "note": "mine"}}
+
+
+def test_fault_31_resubmit_renews_the_file_of_numbers(home: Workspace, tmp_path: Path) -> None:
+    job, lost, whole = loses(home, tmp_path, COUNT, output="a.N")
+    home.catalog.record(PutDataset("a.N", **noted(home, "a.N")))
+    assert job.result().value == {"n": 12}
+    lost.write_bytes(whole)
+    again = home.jobs("resubmit", "1")
+    again.wait()
+    assert again.result().value == {"n": 24}
+    record = home.catalog.dataset("a.N")
+    assert (record.type, record.files, record.meta["delivered"], record.meta["note"]) == ("NUMBERS", 1, 24, "mine")
+    (file,) = home.catalog.files("a.N")
+    assert (Path(file.pfn), file.bytes) == (again.result().path, again.result().path.stat().st_size)
+
+
+def test_an_output_that_was_nothing_becomes_events(home: Workspace, tmp_path: Path) -> None:
+    """The script cannot take an empty batch, so where nothing is readable there is a result of no kind."""
+    first = home.select(NAME, "MET_pt > 50 and event < 2000")
+    lost = tmp_path / "0.root"
+    whole = lost.read_bytes()
+    nano(lost, 5000)
+    job = home.submit(first, script(tmp_path, KEEP.replace("    return", "    int(events.event[0])\n    return")))
+    job.wait()
+    assert (job.result().kind, job.output) == ("none", "jobs.0001.NUMBERS")
+    lost.write_bytes(whole)
+    again = home.jobs("resubmit", "1")
+    again.wait()
+    assert (again.result().events, again.output) == (12, "jobs.0001.EVENTS")
+    assert home.catalog.names() == [NAME, "jobs.0001.EVENTS"]
+
+
+@pytest.mark.parametrize("point", ["jobs.merge:2", "store.commit:2", "catalog.journal:1"])
+def test_fault_13_a_renewal_that_is_killed_is_finished_by_the_next(home: Workspace, tmp_path: Path, point: str) -> None:
+    _, lost, whole = loses(home, tmp_path, KEEP, output="a.EVENTS")
+    lost.write_bytes(whole)
+    killed = tagsel("jobs", "resubmit", "1", home=home.folder, TAGSEL_KILL_AT=point)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    verb = "resubmit" if point.startswith("jobs.merge") else "show"
+    shown = tagsel("jobs", verb, "1", home=home.folder)
+    assert shown.returncode == 0, shown.stderr
+    again = Workspace(home.folder)
+    assert len(again.select("a.EVENTS", "MET_pt > 0")) == 24
+    assert again.catalog.dataset("a.EVENTS").meta["delivered"] == 24
+
+
+def test_losses_and_failures_of_a_job_in_the_terminal(home: Workspace, tmp_path: Path) -> None:
+    """A file is named once, whatever pieces it is in; `show` and `resubmit` exit with 3 until nothing is lost."""
+    events = home.select(NAME, "MET_pt > 50")
+    lost = tmp_path / "1.root"
+    whole = lost.read_bytes()
+    nano(lost, 5000)
+    home.submit(events, script(tmp_path), events_per_job=4).wait()
+    shown = tagsel("jobs", "show", "1", home=home.folder)
+    assert shown.returncode == 3
+    (line,) = [text for text in shown.stderr.splitlines() if "unreadable: " in text]
+    assert line.count(str(lost)) == 1 and "(12 events)" in line
+    assert tagsel("jobs", "resubmit", "1", home=home.folder).returncode == 3
+    lost.write_bytes(whole)
+    assert tagsel("jobs", "resubmit", "1", home=home.folder).returncode == 0
+    assert tagsel("jobs", "show", "1", home=home.folder).returncode == 0
+
+
+def test_a_job_whose_pieces_do_not_merge_says_so(home: Workspace, events: Events, tmp_path: Path) -> None:
+    body = "def process(events):\n    return {'n': 1} if events.event[0] < 2000 else {'m': 2}\n"
+    job = home.submit(events, script(tmp_path, body), by="file", output="a.N")
+    why = "records of different keys: m in piece 1; n in piece 0"
+    with pytest.raises(JobError, match=why):
+        job.wait()
+    assert [(j.state, j.output) for j in home.catalog.jobs()] == [("failed", "")]
+    shown = tagsel("jobs", "show", "1", home=home.folder)
+    assert shown.returncode == 2
+    assert "job 0001: failed" in shown.stdout and why in shown.stderr
+    assert home.submit(events, script(tmp_path, COUNT), output="a.N").wait().state == "done"
