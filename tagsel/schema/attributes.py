@@ -111,9 +111,11 @@ class Schema:
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
         for attribute in self.attributes:
-            if attribute.column in seen:
-                raise SchemaError(f"two attributes share the column {attribute.column}")
-            seen[attribute.column] = attribute.name
+            # Delta tells the names of columns apart without regard to letter case.
+            folded = attribute.column.lower()
+            if folded in seen:
+                raise SchemaError(_clash(seen[folded], attribute.column), hint=_CLASH_HINT, column=attribute.column)
+            seen[folded] = attribute.column
         aliases = {alias: a.name for a in self.attributes for alias in a.aliases}
         object.__setattr__(self, "aliases", aliases)
 
@@ -206,6 +208,15 @@ class Schema:
         assert isinstance(rows, Iterable)
         made = [Attribute(**{**row, "aliases": tuple(row.get("aliases", ()))}) for row in rows]
         return cls(tuple(made), str(document.get("name", "")))
+
+
+_CLASH_HINT = "a source schema gives one of them another name, or leaves it out"
+
+
+def _clash(one: str, other: str) -> str:
+    if one == other:
+        return f"two attributes share the column {one}"
+    return f"the columns {one} and {other} differ in letter case only"
 
 
 def describe_type(attribute: Attribute) -> str:
