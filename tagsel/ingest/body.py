@@ -39,7 +39,24 @@ def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -
     if source.rest:
         read |= {c for m in makers for c in m.columns}
         makers += [m for m in _rest(source, columns, read) if m.attribute.column not in taken]
-    return _drop_orphans(makers), menu
+    return _with_stored_counters(_drop_orphans(makers), columns), menu
+
+
+def _with_stored_counters(makers: list[Maker], columns: Columns) -> list[Maker]:
+    """Lists beside the file's own counters of them, where these are no attributes of their own."""
+    read = {c for m in makers for c in m.columns}
+    return [
+        replace(m, stored=tuple(_stored_counters(m, columns, read))) if isinstance(m, Lists) else m for m in makers
+    ]
+
+
+def _stored_counters(maker: Lists, columns: Columns, read: set[str]) -> Iterator[str]:
+    """`nMuon` of a collection and, as uproot writes them, `nMuon_pt` of its lists."""
+    names = dict.fromkeys((maker.counter.column, *(f"n{columns.name(m.column)}" for m in maker.members if m.column)))
+    for name in names:
+        column = columns.first([name])
+        if column is not None and column not in read and columns.types[column].base not in ("bool", "string"):
+            yield column
 
 
 def _drop_orphans(makers: list[Maker]) -> list[Maker]:

@@ -1,26 +1,42 @@
 """The columns that a file has, by the file's own names and by the plain names that schemas use.
 
-Invariant: only columns that can become attributes are listed, scalars and flat lists.
+Invariant: `types` lists the columns that can become attributes, scalars and flat lists; `odd` all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from tagsel.errors import IngestError
 from tagsel.rootio import ColumnType, plain_name
 
+MOST_LISTED = 10
+"""Names that a message lists at most; the rest is counted."""
+
+
+def more(names: Sequence[str]) -> str:
+    """What follows the first `MOST_LISTED` of `names` in a message.
+
+    >>> more(["x"] * 12)
+    ' and 2 more'
+    """
+    return f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a file: `types` by the file's own names; `prefix` is set before those, and is no part of them."""
+    """The columns of a file: `types` by the file's own names; `prefix` is set before those, and is no part of them.
+
+    `odd` are columns of types that no attribute has, with the type as the file spells it.
+    """
 
     path: Path
     types: Mapping[str, ColumnType]
     prefix: str = ""
+    odd: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _by_plain_name(self) -> dict[str, str]:
@@ -32,6 +48,15 @@ class Columns:
     def name(self, column: str) -> str:
         """The plain name of a column."""
         return plain_name(column.removeprefix(self.prefix))
+
+    def listed(self, columns: Sequence[str]) -> str:
+        """Columns and their types for a message, the first `MOST_LISTED` of them.
+
+        >>> Columns(Path("f"), {"x": ColumnType("int32")}, odd={"t": "timestamp[ns]"}).listed(["x", "t"])
+        'x (int32), t (timestamp[ns])'
+        """
+        some = [f"{c} ({self.odd.get(c) or self.types[c]})" for c in columns[:MOST_LISTED]]
+        return ", ".join(some) + more(columns)
 
     def scalars(self) -> Iterator[str]:
         """Columns with one value an event."""

@@ -15,8 +15,9 @@ from pathlib import Path
 from tagsel.errors import AccessError, IngestError
 from tagsel.ingest.columns import Columns
 from tagsel.ingest.convert import NATURAL
+from tagsel.ingest.damage import reading
 from tagsel.ingest.pool import TAG_TREES
-from tagsel.ingest.readers import open_parquet, parquet_types, tree_types
+from tagsel.ingest.readers import open_parquet, parquet_columns, tree_columns
 from tagsel.rootio import EVENT_TREES, ColumnType, EventTree, RootFile
 from tagsel.schema import IDS, STAGES, SourceSchema, parse_source_schema
 
@@ -37,15 +38,13 @@ def derive_source_schema(path: Path | str) -> str:
     Ids that were not found are left as comments to fill in. Raises IngestError where the file is neither.
     """
     path = Path(path)
-    if is_parquet(path):
-        with open_parquet(path) as file:
-            return draft(Columns(path, parquet_types(file)), "parquet")
-    try:
+    with reading(path):
+        if is_parquet(path):
+            with open_parquet(path) as file:
+                return draft(parquet_columns(path, file), "parquet")
         with RootFile(path) as root:
             tree = _likely_tree(root)
-            return draft(Columns(path, tree_types(tree)), "tree", tree.name)
-    except AccessError as error:
-        raise IngestError(error.message, hint=error.hint, **error.fields) from error
+            return draft(tree_columns(tree), "tree", tree.name)
 
 
 def drafted_schema(columns: Columns, kind: str) -> SourceSchema:
@@ -88,7 +87,10 @@ def draft(columns: Columns, kind: str, tree: str = "") -> str:
     lines = [f"# Drafted from {columns.path.name}: check units, roles and names.", f"name = {_text(columns.path.stem)}"]
     lines += [f"format = {_text(kind)}", *([f"tree = {_text(tree)}"] if tree else []), "", "attributes = ["]
     lines += [_attribute(columns, c) for c in columns.scalars() if c not in taken]
-    lines += ["]", "", "[ids]", *(_id(columns, name, column) for name, column in ids.items())]
+    lines += ["]"]
+    if columns.odd:
+        lines += [f"# No attribute can hold these: {' '.join(columns.listed(list(columns.odd)).split())}"]
+    lines += ["", "[ids]", *(_id(columns, name, column) for name, column in ids.items())]
     for role, globs in bits:
         lines += ["", "[[bits]]", f"match = {json.dumps(globs)}", f"words = {_text(role)}", f"role = {_text(role)}"]
     return "\n".join([*lines, *(line for family in families for line in family.lines(columns))]) + "\n"

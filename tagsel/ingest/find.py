@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tagsel.errors import AccessError, IngestError, did_you_mean
+from tagsel.errors import IngestError, did_you_mean
 from tagsel.ingest.columns import Columns
+from tagsel.ingest.damage import reading
 from tagsel.ingest.derive import drafted_schema, is_parquet
 from tagsel.ingest.nanoaod import open_tree
 from tagsel.ingest.parquet import open_tag_parquet
 from tagsel.ingest.physlite import open_physlite
 from tagsel.ingest.pool import open_pool, tag_tree
-from tagsel.ingest.readers import open_parquet, parquet_types, tree_types
+from tagsel.ingest.readers import open_parquet, parquet_columns, tree_columns
+from tagsel.ingest.remarks import remarks
 from tagsel.ingest.source import TagSource
 from tagsel.rootio import EVENT_TREES, RootFile, note_of
 from tagsel.schema import STANDARD, SourceSchema, load_source_schema
@@ -47,32 +49,33 @@ def open_source(
     if format is not None and format not in OPENERS:
         hint = did_you_mean(format, OPENERS) or f"one of {', '.join(OPENERS)}"
         raise IngestError(f"unknown format {format!r}", hint=hint, format=format)
-    try:
-        opened = _open(path, source_schema, format)
+    with reading(path):
+        source, kind = _way(path, source_schema, format)
+        opened = OPENERS[kind](path, source)
         # A skim, or a job's output, may have lost the branches that tell simulation; its note has not.
         note = note_of(path) or {}
-        return replace(opened, is_simulation=opened.is_simulation or note.get("simulation") is True)
-    except AccessError as error:
-        raise IngestError(error.message, hint=error.hint, **{"path": str(path), **error.fields}) from error
+        simulation = opened.is_simulation or note.get("simulation") is True
+        said = remarks(opened, source, given=source_schema is not None)
+        return replace(opened, is_simulation=simulation, warnings=(*opened.warnings, *said))
 
 
-def _open(path: Path, source: SourceSchema | None, wanted: str | None) -> TagSource:
+def _way(path: Path, source: SourceSchema | None, wanted: str | None) -> tuple[SourceSchema, str]:
+    """The source schema to open a file by, given or found, and the format of what opens it."""
     if is_parquet(path):
         if wanted not in (None, "parquet"):
             raise IngestError(f"{path}: a Parquet file, not {wanted}", path=str(path))
-        return open_tag_parquet(path, source or _parquet_schema(path))
+        return source or _parquet_schema(path), "parquet"
     if wanted == "parquet":
         raise IngestError(f"{path}: not a Parquet file", path=str(path))
     source = source or _root_schema(path, wanted)
     # A schema made for columns of Parquet or of a POOL collection serves a tree with the same names, too.
-    kind = wanted or ("tree" if source.format == "parquet" else source.format)
-    return OPENERS[kind](path, source)
+    return source, wanted or ("tree" if source.format == "parquet" else source.format)
 
 
 def _parquet_schema(path: Path) -> SourceSchema:
     """The standard schema that recognises the columns, else one drafted from them."""
     with open_parquet(path) as file:
-        columns = Columns(path, parquet_types(file))
+        columns = parquet_columns(path, file)
     return _recognised(columns, STANDARD) or drafted_schema(columns, "parquet")
 
 
@@ -96,13 +99,11 @@ def _root_schema(path: Path, wanted: str | None) -> SourceSchema:
         if wanted == "pool" or (wanted is None and not set(names) & set(EVENT_TREES)):
             tag = tag_tree(file)
             if tag is not None:
-                return _recognised(Columns(path, tree_types(tag)), ("atlas_tag_2011", "pool")) or load_source_schema(
-                    "pool"
-                )
+                return _recognised(tree_columns(tag), ("atlas_tag_2011", "pool")) or load_source_schema("pool")
         if "Events" not in names and wanted is None and set(names) & set(EVENT_TREES):
             return load_source_schema("physlite")
         events = file.events()
         # A tree Events without NanoAOD's ids is told so by its schema; any other tree is drafted from what it has.
         if wanted is None:
             return load_source_schema("nanoaod")
-        return drafted_schema(Columns(path, tree_types(events)), "tree")
+        return drafted_schema(tree_columns(events), "tree")

@@ -178,16 +178,20 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Lists(Maker):
-    """The lists of a collection and their counter, which is computed; lists of unequal length are an error."""
+    """The lists of a collection and their counter, which is computed; lists of unequal length are an error.
+
+    `stored` are columns in which the file itself keeps that counter: one that says otherwise is an error.
+    """
 
     counter: Attribute
     members: tuple[Member, ...]
+    stored: tuple[str, ...] = ()
 
     def _attributes(self) -> tuple[Attribute, ...]:
         return (self.counter, *(m.attribute for m in self.members))
 
     def _columns(self) -> tuple[str, ...]:
-        return tuple(m.column for m in self.members if m.column)
+        return (*(m.column for m in self.members if m.column), *self.stored)
 
     def _make(self, chunk: Chunk) -> list[pa.Array]:
         import awkward as ak
@@ -203,7 +207,20 @@ class Lists(Maker):
             else:
                 flat = np.full(int(counts.sum()), member.constant, dtype=kind.value_type.to_pandas_dtype())
             made.append(lists(flat, counts, kind))
+        self._check_stored(chunk, counts)
         return made
+
+    def _check_stored(self, chunk: Chunk, counts: Any) -> None:
+        for column in self.stored:
+            values = chunk.arrays[column]
+            if not np.array_equal(values, counts):
+                row = int(np.argmax(values != counts))
+                raise IngestError(
+                    f"{chunk.path}: {column}, row {chunk.start + row}: {values[row]}, where {self.columns[0]} has "
+                    f"{counts[row]} values",
+                    hint="a source schema may call the collection's counter, or this column, by another name",
+                    path=str(chunk.path), column=column, row=chunk.start + row, value=values[row].item(),
+                )  # fmt: skip
 
     def _flat(self, member: Member, chunk: Chunk, counts: Any) -> Any:
         import awkward as ak

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from tagsel.ingest import bookkeeping
 from tagsel.ingest.body import body_makers
-from tagsel.ingest.columns import Columns
 from tagsel.ingest.plan import Plan, head_makers, says_simulation
-from tagsel.ingest.readers import TreeReader, tree_types
+from tagsel.ingest.readers import TreeReader, tree_columns
 from tagsel.ingest.source import AodFile, TagSource
 from tagsel.rootio import RootFile
 from tagsel.schema import SourceSchema
@@ -18,13 +17,13 @@ def open_tree(path: Path, source: SourceSchema) -> TagSource:
     """Any tree of a ROOT file as TAGs, by a source schema; raises IngestError where an id is not there."""
     with RootFile(path) as file:
         tree = file.events(source.tree or None)
-        columns = Columns(path, tree_types(tree))
+        columns = tree_columns(tree)
         body, menus = body_makers(source, columns, head_makers(source, columns, file.guid))
         menu = next(iter(menus), 0)
         plan = Plan((*head_makers(source, columns, file.guid, menu), *body), menus, source.name)
         return TagSource(
             path=path, format=source.format, guid=file.guid, lfn=path.name, entries=tree.entries, plan=plan,
-            reader=TreeReader(path, tree.name), bookkeeping=bookkeeping.of_nanoaod(file),
+            columns=columns, reader=TreeReader(path, tree.name), bookkeeping=bookkeeping.of_nanoaod(file),
             aod=(AodFile(file.guid, path.name, tree.entries, file.bytes),),
             is_simulation=says_simulation(source, columns, tree),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from tagsel.ingest.body import body_makers
 from tagsel.ingest.columns import Columns
 from tagsel.ingest.makers import Maker, Same, Scalar
 from tagsel.ingest.plan import Plan, head_makers, says_simulation
-from tagsel.ingest.readers import ParquetReader, open_parquet, parquet_types
+from tagsel.ingest.readers import ParquetReader, open_parquet, parquet_columns
 from tagsel.ingest.source import TagSource, files_of
 from tagsel.rootio import canonical_guid
 from tagsel.schema import Menu, SourceSchema, base_attributes
@@ -30,7 +30,7 @@ PROCESSED_KEY = b"tagsel.processed"
 def open_tag_parquet(path: Path, source: SourceSchema) -> TagSource:
     """A Parquet file as TAGs; its identity is made of the SHA-256 of its bytes."""
     with open_parquet(path) as file:
-        columns = Columns(path, parquet_types(file))
+        columns = parquet_columns(path, file)
         metadata = dict(file.metadata.metadata or {})
         menus = _menus(path, metadata)
         head = head_makers(source, columns, "", own=False)
@@ -41,7 +41,7 @@ def open_tag_parquet(path: Path, source: SourceSchema) -> TagSource:
             path=path, format="parquet", guid=guid, lfn=path.name, entries=file.metadata.num_rows,
             plan=Plan((*head, *body), menus | packed, source.name), reader=reader,
             bookkeeping=_bookkeeping(path, metadata), aod=files_of(head, reader),
-            is_simulation=says_simulation(source, columns, reader),
+            columns=columns, is_simulation=says_simulation(source, columns, reader),
         )  # fmt: skip
 
 

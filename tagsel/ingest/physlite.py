@@ -19,7 +19,7 @@ from tagsel.ingest.columns import Columns
 from tagsel.ingest.makers import Maker, Pointer
 from tagsel.ingest.plan import Plan, head_makers, says_simulation
 from tagsel.ingest.pool import open_pool, own_aod, tag_tree, token_entries
-from tagsel.ingest.readers import TAG_PREFIX, JoinedReader, Reader, TreeReader, tree_types
+from tagsel.ingest.readers import TAG_PREFIX, JoinedReader, Reader, TreeReader, tree_columns
 from tagsel.ingest.source import TagSource
 from tagsel.ingest.xaodtriggers import trigger_makers, xaod_menus
 from tagsel.rootio import EventTree, RootFile
@@ -32,7 +32,7 @@ def open_physlite(path: Path, source: SourceSchema) -> TagSource:
     """A PHYSLITE file as TAGs: events joined with the TAG that the file carries, if it does."""
     with RootFile(path) as file:
         events = _event_tree(file, source)
-        columns = Columns(path, tree_types(events))
+        columns = tree_columns(events)
         tag = tag_tree(file)
         if not all(columns.first(_names(source, i)) for i in IDS):
             if tag is None:
@@ -42,7 +42,7 @@ def open_physlite(path: Path, source: SourceSchema) -> TagSource:
         makers, reader = _makers(file, events, columns, tag, source, menus)
         return TagSource(
             path=path, format=source.format, guid=file.guid, lfn=path.name, entries=events.entries,
-            plan=Plan(makers, {m.id: m for m in menus.values()}, source.name), reader=reader,
+            plan=Plan(makers, {m.id: m for m in menus.values()}, source.name), reader=reader, columns=columns,
             bookkeeping=bookkeeping.of_physlite(file.tree("MetaData")), aod=(own_aod(file),),
             is_simulation=says_simulation(source, columns, events) or (tag is not None and _tag_says(tag)),
         )  # fmt: skip
@@ -67,7 +67,7 @@ def _tag_alone(path: Path, events: EventTree) -> TagSource:
 
 
 def _tag_says(tag: EventTree) -> bool:
-    return says_simulation(load_source_schema("pool"), Columns(tag.path, tree_types(tag)), tag)
+    return says_simulation(load_source_schema("pool"), tree_columns(tag), tag)
 
 
 def _makers(
@@ -85,7 +85,7 @@ def _makers(
         body, _ = body_makers(source, columns, [*head, *triggers])
         return (*head, *triggers, *body), TreeReader(file.path, events.name)
     pool = load_source_schema("pool")
-    of_tag = Columns(file.path, {TAG_PREFIX + c: t for c, t in tree_types(tag).items()}, TAG_PREFIX)
+    of_tag = tree_columns(tag, TAG_PREFIX)
     rows_of = _join(events, columns, tag, of_tag, source, pool, file.guid)
     tag_head = head_makers(pool, of_tag, file.guid)
     more = [m for m in tag_head if isinstance(m, Pointer) and m.guid.name != "aod_guid"]

@@ -13,7 +13,7 @@ from tagsel.ingest.columns import Columns
 from tagsel.ingest.convert import strings
 from tagsel.ingest.makers import Chunk, read_tokens
 from tagsel.ingest.plan import Plan, head_makers, says_simulation
-from tagsel.ingest.readers import TreeReader, tree_types
+from tagsel.ingest.readers import TreeReader, tree_columns
 from tagsel.ingest.source import AodFile, TagSource, files_of
 from tagsel.rootio import EVENT_TREES, EventTree, RootFile
 from tagsel.schema import SourceSchema
@@ -38,7 +38,7 @@ def open_pool(path: Path, source: SourceSchema) -> TagSource:
         if tree is None:
             wanted = source.tree or " or ".join(TAG_TREES)
             raise IngestError(f"{path}: no tree of TAGs: looked for {wanted}", path=str(path))
-        columns = Columns(path, tree_types(tree))
+        columns = tree_columns(tree)
         head = head_makers(source, columns, file.guid, own=False)
         body, menus = body_makers(source, columns, head)
         if menus:
@@ -48,7 +48,8 @@ def open_pool(path: Path, source: SourceSchema) -> TagSource:
             path=path, format=source.format, guid=file.guid, lfn=path.name, entries=tree.entries,
             plan=Plan((*head, *body), menus, source.name), reader=reader,
             bookkeeping=bookkeeping.nothing("a POOL collection holds no bookkeeping"),
-            aod=files_of(head, reader, own_aod(file)), is_simulation=says_simulation(source, columns, tree),
+            columns=columns, aod=files_of(head, reader, own_aod(file)),
+            is_simulation=says_simulation(source, columns, tree),
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ another process.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tagsel.errors import IngestError
+from tagsel.ingest.columns import Columns
 from tagsel.ingest.makers import Chunk
 from tagsel.rootio import ColumnType, EventTree, RootFile
 
@@ -78,10 +80,14 @@ class JoinedReader:
         return tag.arrays_at(columns, self.rows_of[start:stop])
 
 
-def tree_types(tree: EventTree) -> dict[str, ColumnType]:
-    """The columns of a tree that can become attributes, with their types."""
+def tree_columns(tree: EventTree, prefix: str = "") -> Columns:
+    """The columns of a tree; one that only groups others (a split object) is none."""
     found = {c: tree.column_type(c) for c in tree.columns()}
-    return {c: kind for c, kind in found.items() if kind is not None}
+    groups = {c[:at] for c in found for at, mark in enumerate(c) if mark in "/."}
+    return Columns(
+        tree.path, {prefix + c: kind for c, kind in found.items() if kind is not None}, prefix,
+        {prefix + c: tree.typename(c) for c, kind in found.items() if kind is None and c not in groups},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,11 @@ class ParquetReader:
 
         if isinstance(column.type, pa.DictionaryType):
             column = column.dictionary_decode()
-        is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+        if pa.types.is_float16(column.type):
+            column = column.cast(pa.float32())
+        is_list = _is_list(column.type)
+        if is_list:
+            column = _plain_list(column)
         hole = _first_hole(column, is_list)
         if hole is not None:
             raise IngestError(
@@ -125,6 +135,21 @@ class ParquetReader:
         if parquet_type(column.type) == ColumnType("string"):
             return column
         return column.to_numpy(zero_copy_only=False)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType)
+
+
+def _plain_list(column: pa.Array) -> pa.Array:
+    """Lists of a fixed size as lists, half-precision values as float32, both exactly."""
+    import pyarrow as pa
+
+    values = pa.float32() if pa.types.is_float16(column.type.value_type) else column.type.value_type
+    fixed = isinstance(column.type, pa.FixedSizeListType)
+    return column.cast(pa.large_list(values)) if fixed or values != column.type.value_type else column
 
 
 def _first_hole(column: pa.Array, is_list: bool) -> int | None:
@@ -165,17 +190,27 @@ def parquet_type(kind: pa.DataType) -> ColumnType | None:
 
     if pa.types.is_dictionary(kind):
         return parquet_type(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if _is_list(kind):
         inner = parquet_type(kind.value_type)
         return ColumnType(inner.base, is_list=True) if inner and not inner.is_list else None
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return ColumnType("string")
+    if pa.types.is_float16(kind):
+        return ColumnType("float32")
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or kind in (pa.float32(), pa.float64()):
         return ColumnType(str(kind.to_pandas_dtype().__name__).removesuffix("_"))
     return None
 
 
-def parquet_types(file: Any) -> dict[str, ColumnType]:
-    """The columns of an open Parquet file that can become attributes, with their types."""
-    found = {f.name: parquet_type(f.type) for f in file.schema_arrow}
-    return {c: kind for c, kind in found.items() if kind is not None}
+def parquet_columns(path: Path, file: Any) -> Columns:
+    """The columns of an open Parquet file; IngestError where two have one name."""
+    schema = file.schema_arrow
+    twice = next((n for n, times in Counter(schema.names).items() if times > 1), None)
+    if twice is not None:
+        raise IngestError(f"{path}: two columns are called {twice!r}", hint="write the file anew with other names",
+                          path=str(path), column=twice)  # fmt: skip
+    found = {f.name: parquet_type(f.type) for f in schema}
+    return Columns(
+        path, {c: kind for c, kind in found.items() if kind is not None},
+        odd={f.name: str(f.type) for f in schema if found[f.name] is None},
+    )  # fmt: skip

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagsel.errors import AccessError, IngestError
+from tagsel.ingest.columns import Columns
+from tagsel.ingest.damage import reading
 from tagsel.ingest.makers import Maker
 from tagsel.ingest.plan import Plan
 from tagsel.ingest.readers import Reader
@@ -50,7 +51,8 @@ class TagSource:
     """An input file opened as TAGs by `open_source`.
 
     `guid` is the file's identity and `lfn` its name; `entries` the number of rows; `aod` the files that its rows
-    point to, as far as this file knows them; `bookkeeping` is JSON-ready, see `tagsel.ingest.bookkeeping`.
+    point to, as far as this file knows them; `columns` are all that the file has, read or not; `bookkeeping` is
+    JSON-ready, see `tagsel.ingest.bookkeeping`.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class TagSource:
     entries: int
     plan: Plan = field(repr=False)
     reader: Reader = field(repr=False)
+    columns: Columns = field(repr=False)
     bookkeeping: Mapping[str, object] = field(default_factory=dict)
     aod: tuple[AodFile, ...] = ()
     is_simulation: bool = False
@@ -80,8 +83,6 @@ class TagSource:
 
         Raises IngestError naming file, column and row where a value cannot be kept, or the file cannot be read.
         """
-        try:
+        with reading(self.path):
             for chunk in self.reader.chunks(self.plan.columns, rows):
                 yield self.plan.batch(chunk)
-        except AccessError as error:
-            raise IngestError(error.message, hint=error.hint, **error.fields) from error

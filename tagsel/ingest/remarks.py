@@ -1,0 +1,85 @@
+"""What there is to say of a file that was opened: columns left out, names that no cut can write, rows without an AOD.
+
+Invariant: a remark does not name the file, so that a thousand files of one kind say it once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tagsel.ingest.columns import MOST_LISTED, more
+from tagsel.ingest.makers import Chunk, Pointer, RowNumber
+from tagsel.ingest.plan import Plan
+from tagsel.ingest.source import BATCH_ROWS, TagSource
+from tagsel.schema import Schema, SourceSchema
+
+_NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*(\.(?!__)[A-Za-z_][A-Za-z0-9_]*)*")
+_WORDS = frozenset({"and", "or", "not", "in", "true", "false"})
+
+
+def remarks(opened: TagSource, source: SourceSchema, given: bool) -> tuple[str, ...]:
+    """Warnings about a file opened by a source schema, which the user has `given` or tagsel has found."""
+    return (*_left_out(opened, source, given), *_nameless(opened.schema), *_homeless(opened))
+
+
+def writable(name: str) -> bool:
+    """Whether the cut language can write this name: it has no quotes for others.
+
+    >>> writable("Muon.pt"), writable("my col"), writable("not")
+    (True, False, False)
+    """
+    return name not in _WORDS and _NAME.fullmatch(name) is not None
+
+
+def _left_out(opened: TagSource, source: SourceSchema, given: bool) -> Iterator[str]:
+    """Columns that were not taken, as far as the schema means to take all or names them."""
+    columns = opened.columns
+    ours = not given and opened.format in ("parquet", "tree")
+    asked = _branches(source)
+    odd = [c for c in columns.odd if ours or source.rest or columns.name(c) in asked]
+    odd = [c for c in odd if columns.name(c) not in source.ignore]
+    if odd:
+        yield f"left out, as no attribute can hold their type: {columns.listed(odd)}"
+    read = set(opened.plan.columns)
+    rest = [c for c in columns.types if ours and c not in read and columns.name(c) not in source.ignore]
+    if rest:
+        yield (f"left out, as the schema {source.name} does not ask for them: {columns.listed(rest)}; a schema of "
+               "your own may: tagsel schema derive drafts one")  # fmt: skip
+
+
+def _branches(source: SourceSchema) -> set[str]:
+    """The names of branches that a schema spells out."""
+    members = (p + b for c in source.collections for p in c.prefixes for m in c.members for b in m.branches)
+    ids = (n for names in source.ids.values() if not isinstance(names, int) for n in names)
+    tokens = (n for names in source.references.values() for n in names)
+    return {*(b for a in source.attributes for b in a.branches), *members, *ids, *tokens}
+
+
+def _nameless(schema: Schema) -> Iterator[str]:
+    names = [a.name for a in schema if not any(map(writable, (a.name, *a.aliases)))]
+    if names:
+        listed = ", ".join(map(repr, names[:MOST_LISTED])) + more(names)
+        yield (f"no cut can use {listed}: a name is letters, digits and _, and no word of the cut language; a schema "
+               "may give other names: tagsel schema derive drafts one")  # fmt: skip
+
+
+def _homeless(opened: TagSource) -> Iterator[str]:
+    if opened.entries and not _has_aod(opened):
+        yield "rows name no AOD: map, skim and submit will not work for this dataset"
+
+
+def _has_aod(opened: TagSource) -> bool:
+    """Whether some row says in which file, and where in it, its event lies."""
+    makers = [m for m in opened.plan.makers if {"aod_guid", "aod_entry"} & {a.name for a in m.attributes}]
+    if not opened.aod or any(isinstance(m, RowNumber | Pointer) for m in makers):
+        return bool(opened.aod)
+    plan = Plan(tuple(makers), {})
+    return any(_some_address(plan, chunk) for chunk in opened.reader.chunks(plan.columns, BATCH_ROWS))
+
+
+def _some_address(plan: Plan, chunk: Chunk) -> bool:
+    import pyarrow.compute as pc
+
+    rows = plan.batch(chunk)
+    return bool(pc.any(pc.and_(pc.not_equal(rows["aod_guid"], ""), pc.greater_equal(rows["aod_entry"], 0))).as_py())
