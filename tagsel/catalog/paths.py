@@ -5,6 +5,7 @@ Invariant: a path returned by `resolve_pfn` lies under its prefix, symbolic link
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from tagsel.errors import AccessError
@@ -51,6 +52,7 @@ def resolve_pfn(prefix: str | Path, lfn: str) -> Path:
     try:
         root = Path(prefix).resolve()
         path = (root / safe_lfn(lfn)).resolve()
+        _refuse_loop(root / lfn)
     except (OSError, RuntimeError) as error:  # a loop of links; a name that the file system refuses
         raise AccessError(f"cannot resolve {lfn[:120]!r} under {prefix}: {error}", lfn=lfn) from error
     if not path.is_relative_to(root):
@@ -61,3 +63,12 @@ def resolve_pfn(prefix: str | Path, lfn: str) -> Path:
             prefix=str(prefix),
         )
     return path
+
+
+def _refuse_loop(path: Path) -> None:
+    """OSError for a loop of links, which `resolve` itself reports before Python 3.13 only."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
