@@ -270,3 +270,17 @@ def test_ids_out_of_range_are_named(home: Workspace) -> None:
         home.pick("a.TAG", ["1:9223372036854775808"])
     with pytest.raises(tagsel.EventListError, match="run is above"):
         home.pick("a.TAG", ["9999999999:1"])
+
+
+def test_fault_26_the_first_aod_is_the_damaged_one(home: Workspace, nano: list[Path], tmp_path: Path) -> None:
+    home.ingest(*nano, dataset="data18.Test.TAG")
+    events = home.select("data18.Test.TAG", "true")
+    first = next(f for f in events.map().files).pfn
+    Path(first).write_bytes(Path(first).read_bytes()[:900])
+    report = events.skim(tmp_path / "rest.root", "MET_pt")
+    assert report.ledger.to_json() == {"accepted": 120, "delivered": 80, "unreadable": 40, "failed": 0}
+    script = tmp_path / "job.py"
+    script.write_text('branches = ["MET_pt"]\ndef process(events):\n    return {"n": len(events)}\n')
+    job = events.submit(script, by="file")
+    assert job.wait().state == "done"
+    assert job.ledger.to_json() == {"accepted": 120, "delivered": 80, "unreadable": 40, "failed": 0}

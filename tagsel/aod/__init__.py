@@ -2,7 +2,7 @@
 entries."""
 
 from tagsel.aod.mapping import EventMap, KnownFile, KnownReplica, Layout, MappedFile, map_events
-from tagsel.aod.read import Batch, Reading, arrays, forecast, iterate, reading, template
+from tagsel.aod.read import Batch, Reading, arrays, example_of, forecast, iterate, reading, template
 from tagsel.aod.report import FileProblem, ReadReport, provenance_of
 from tagsel.aod.skim import SkimReport, skim
 from tagsel.aod.verify import read_note
@@ -21,6 +21,7 @@ __all__ = [
     "SkimReport",
     "Wanted",
     "arrays",
+    "example_of",
     "forecast",
     "iterate",
     "map_events",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,7 @@ def arrays(event_map: EventMap, events: EventList, branches: str | Sequence[str]
 
     found = list(iterate(event_map, events, branches))
     if not found:
-        return template(event_map.example, branches, event_map.layout)
+        return template(example_of(event_map), branches, event_map.layout)
     return ak.concatenate(found) if len(found) > 1 else found[0]
 
 
@@ -241,6 +242,19 @@ def _refuse_losses(report: ReadReport) -> None:
         hint="skim and jobs deliver the rest and account for these",
         ledger=report.ledger.to_json(), problems=[p.pfn or p.guid for p in report.problems],
     )  # fmt: skip
+
+
+def example_of(event_map: EventMap) -> str:
+    """The first local file of a map whose events can be opened; "" where there is none."""
+    for place in dict.fromkeys([*(f.pfn for f in event_map.files), event_map.example]):
+        try:
+            if place and Path(place).is_file():
+                with RootFile(place) as file:
+                    file.events(event_map.layout.tree or None)
+                return place
+        except AccessError:  # its events are unreadable where they are read, and its name is said there
+            continue
+    return ""
 
 
 def template(example: str, branches: str | Sequence[str], layout: Layout = USUAL) -> Any:

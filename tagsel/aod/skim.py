@@ -16,7 +16,7 @@ import numpy as np
 
 from tagsel.aod.ids import id_columns, id_names
 from tagsel.aod.mapping import EventMap
-from tagsel.aod.read import Batch, Reading, forecast, reading, template
+from tagsel.aod.read import Batch, Reading, example_of, forecast, reading, template
 from tagsel.aod.report import ReadReport, provenance_of
 from tagsel.aod.verify import Fingerprint, read_back
 from tagsel.aod.write import ParquetWriter, RootWriter, Writer, collections_of
@@ -132,7 +132,7 @@ def _refuse_inputs(event_map: EventMap, out: Path) -> None:
 def _plan(event_map: EventMap, events: EventList, out: Path, branches: str | Sequence[str]) -> SkimReport:
     """What a skim would read and deliver, found by opening the files and reading nothing but ids."""
     report = forecast(event_map, events, branches)
-    names = tuple(template(event_map.example, branches, event_map.layout).fields)
+    names = tuple(template(example_of(event_map), branches, event_map.layout).fields)
     return SkimReport(str(out), report.ledger.delivered, names, 0, events.digest, report, dry_run=True)
 
 
@@ -140,15 +140,16 @@ def _shape(source: Reading, event_map: EventMap, branches: str | Sequence[str], 
     """The output's shape, from the first batch, or from the example file where there is no event."""
     columns: list[str] = []
     tree, ids = source.tree_name or "Events", source.id_names
-    if event_map.example:
-        with RootFile(event_map.example) as file:
+    place = example_of(event_map)
+    if place:
+        with RootFile(place) as file:
             example = file.events(event_map.layout.tree or None)
             columns = [plain_name(c) for c in example.columns()]
             if first is None:
                 tree = example.name
                 ids = id_names(example, id_columns(example, event_map.layout.ids))
     ids = {**USUAL_IDS, **ids}
-    like = _named(first.events[:0] if first else template(event_map.example, branches, event_map.layout), ids)
+    like = _named(first.events[:0] if first else template(place, branches, event_map.layout), ids)
     return _Shape(TREES.get(tree, tree), ids, collections_of(like.fields, columns), like)
 
 

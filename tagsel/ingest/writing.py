@@ -53,6 +53,11 @@ class Failure:
 Result = Written | Failure
 
 
+def said(error: TagselError) -> str:
+    """Why a file failed, and what to try."""
+    return f"{error.message} (try: {error.hint})" if error.hint else error.message
+
+
 def write_source(path: str, folder: str, schema: SourceSchema | None) -> Written:
     """Turn one input file into a part in `folder`; runs in a process of its own for large inputs."""
     source = open_source(Path(path), schema)
@@ -121,7 +126,7 @@ def _tried(path: str, folder: str, schema: SourceSchema | None) -> Result:
     try:
         return write_source(path, folder, schema)
     except TagselError as error:
-        return Failure(path, error.message)
+        return Failure(path, said(error))
 
 
 def _in_processes(

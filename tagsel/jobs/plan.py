@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tagsel.aod import EventMap, forecast, provenance_of, template
+from tagsel.aod import EventMap, example_of, forecast, provenance_of, template
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.faults import step
@@ -58,12 +58,13 @@ def plan_job(
     """Check everything and split, without running anything.
 
     JobError for the script (missing, not compiling, no `process`) and the split; AccessError for a branch
-    pattern that the files do not have, looked up in the first local one.
+    pattern that the files do not have, looked up in the first local one that can be opened.
     """
     text, branches, batch = check_script(Path(script))
-    if event_map.example:
-        template(event_map.example, branches, event_map.layout)
-    recipe = Recipe(text, branches, batch, event_map.layout, event_map.example)
+    example = example_of(event_map)
+    if example:
+        template(example, branches, event_map.layout)
+    recipe = Recipe(text, branches, batch, event_map.layout, example)
     pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events)
     return Plan(pieces, recipe, len(events), len(event_map.unmapped), by)
 
