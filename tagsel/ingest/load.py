@@ -16,7 +16,7 @@ from tagsel.catalog import Catalog
 from tagsel.errors import IngestError, StoreError, TagselError
 from tagsel.ingest.find import open_source
 from tagsel.ingest.registration import aod_files, is_simulation, register
-from tagsel.ingest.writing import Failure, Result, Written, discard, said, write_all
+from tagsel.ingest.writing import Failure, Result, Written, discard, write_all
 from tagsel.schema import Schema
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
@@ -93,7 +93,7 @@ def _sort_out(files: Sequence[Path], known: Iterable[str], schema: SourceSchema 
         try:
             guid = open_source(path, schema).guid
         except TagselError as error:
-            found.failed.append(Failure(str(path), said(error)))
+            found.failed.append(Failure(str(path), reason_of(error)))
             continue
         if guid in guids:
             found.already.append(str(path))
@@ -178,7 +178,7 @@ def _fitting(
                                   "lacks as missing")  # fmt: skip
             merged = merged.union(w.schema)
         except TagselError as error:
-            failed.append(Failure(w.path, said(error)))
+            failed.append(Failure(w.path, reason_of(error)))
         else:
             fitting.append(w)
     return fitting, merged, failed

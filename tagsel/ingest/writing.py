@@ -53,7 +53,7 @@ class Failure:
 Result = Written | Failure
 
 
-def said(error: TagselError) -> str:
+def reason_of(error: TagselError) -> str:
     """Why a file failed, and what to try."""
     return f"{error.message} (try: {error.hint})" if error.hint else error.message
 
@@ -126,7 +126,7 @@ def _tried(path: str, folder: str, schema: SourceSchema | None) -> Result:
     try:
         return write_source(path, folder, schema)
     except TagselError as error:
-        return Failure(path, said(error))
+        return Failure(path, reason_of(error))
 
 
 def _in_processes(
