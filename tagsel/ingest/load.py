@@ -16,7 +16,7 @@ from tagsel.catalog import Catalog
 from tagsel.errors import IngestError, StoreError, TagselError
 from tagsel.ingest.find import open_source
 from tagsel.ingest.registration import aod_files, is_simulation, register
-from tagsel.ingest.writing import Failure, Result, Written, discard, write_all
+from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, write_all
 from tagsel.schema import Schema
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
