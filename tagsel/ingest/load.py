@@ -16,7 +16,7 @@ from tagsel.catalog import Catalog
 from tagsel.errors import IngestError, StoreError, TagselError
 from tagsel.ingest.find import open_source
 from tagsel.ingest.registration import aod_files, is_simulation, register
-from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, write_all
+from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, unreported, write_all
 from tagsel.schema import Schema
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
@@ -54,6 +54,7 @@ class _Sorted:
     landed: list[Written] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    guids: set[str] = field(default_factory=set)  # of the new ones
 
 
 def ingest(
@@ -100,6 +101,7 @@ def _sort_out(files: Sequence[Path], known: Iterable[str], schema: SourceSchema 
         else:
             guids.add(guid)
             found.new.append(path)
+            found.guids.add(guid)
     return found
 
 
@@ -119,7 +121,11 @@ def _write_and_commit(
         _commit(written, files, folder, evolve, dataset)
     finally:
         landed = {w.path for w in files.landed}
-        discard([w for w in results.values() if isinstance(w, Written) and w.path not in landed], folder, there)
+        unwanted = [w for w in results.values() if isinstance(w, Written) and w.path not in landed]
+        names = {w.part.name for w in unwanted if w.part is not None}
+        if len(results) < len(files.new):  # broken off: a process may have ended just before it could report
+            names |= unreported(folder, there, files.guids)
+        discard(names, folder, there)
         _remove_empty(folder)
 
 

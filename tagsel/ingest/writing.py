@@ -6,6 +6,7 @@ wrote it; when the writing ends, in whatever way, none of those processes lives 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -169,12 +170,24 @@ def _remove_torn(folder: Path, processes: Collection[BaseProcess]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def discard(written: Collection[Written], folder: Path, there: Collection[str]) -> None:
-    """Remove parts that were written and are not needed; not those in `there` (names), nor what a snapshot holds.
+def unreported(folder: Path, there: Collection[str], guids: Collection[str]) -> set[str]:
+    """Names of whole parts that are not among those in `there` and hold one of these files, by their footers."""
+    import pyarrow.parquet as pq
+
+    names = set()
+    for path in folder.glob("*.parquet"):
+        if path.name not in there:
+            footer = pq.read_metadata(path).metadata or {}
+            names |= {path.name} if set(json.loads(footer.get(b"tagsel.sources", b"[]"))) & set(guids) else set()
+    return names
+
+
+def discard(names: Collection[str], folder: Path, there: Collection[str]) -> None:
+    """Remove parts that are not needed; not those in `there` (names), nor what a snapshot holds.
 
     The same file's part has the same name, whoever writes it: another process may have brought it in meanwhile.
     """
-    names = {w.part.name for w in written if w.part is not None} - set(there)
+    names = set(names) - set(there)
     if not names:
         return
     if Table.exists(folder):

@@ -17,6 +17,7 @@ from tagsel.api import Workspace
 from tagsel.catalog import FileRecord, PutDataset, PutFiles
 from tagsel.errors import IngestError, StoreError
 from tagsel.ingest.registration import register, runs_of
+from tagsel.ingest.writing import unreported, write_source
 from tagsel.store import Source, Table, write_part
 
 NAME = "data18.X.TAG"
@@ -299,3 +300,13 @@ def test_gc_of_a_dataset_that_is_not_there_touches_nothing(home: Workspace) -> N
     with pytest.raises(Exception, match="no dataset"):
         home.gc("nothing.TAG")
     assert building.exists()
+
+
+def test_a_part_whose_writer_ended_before_it_could_report_is_known_by_its_footer(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    written = write_source(str(nano(tmp_path / "a.root", 1)), str(folder), None)
+    assert written.part is not None
+    assert unreported(folder, (), {written.source.guid}) == {written.part.name}
+    assert unreported(folder, (), {"00000000-0000-4000-8000-000000000001"}) == set()
+    assert unreported(folder, {written.part.name}, {written.source.guid}) == set()
