@@ -63,6 +63,10 @@ class Frame:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def part(self, group: int) -> Part:
+        """The part that a row group belongs to."""
+        return self.parts[int(self.part_of[group])]
+
     @cached_property
     def kinds(self) -> list[tuple[frozenset[str], Array]]:
         """Row groups by the columns that their parts have: (columns, row groups) for each set of columns."""
@@ -88,16 +92,23 @@ class Frame:
             self._blocks[column] = found
         return found
 
-    def zone(self, column: str, groups: Array) -> Zone:
-        """Bounds of a column that is no text, over the given row groups, whose parts have it."""
+    def zone(self, column: str, groups: Array) -> Zone | None:
+        """Bounds of a column over the given row groups, whose parts have it; None for text."""
+        if not len(groups):
+            return None
         kind = self.parts[self.part_of[groups[0]]].kinds[column]
-        return zone(self.block(column)[:, groups], kind)
+        block = self.block(column)
+        return None if kind[0] == "string" else zone(block if len(groups) == len(self) else block[:, groups], kind)
 
     def places(self, kind: str) -> Stretches | None:
         """Where the snapshot's rows come from; None where a part does not keep it. StoreError: a part is damaged."""
         if kind not in self._places:
             self._places[kind] = joined(kind, ((p.first_row, p.places()) for p in self.parts))
         return self._places[kind]
+
+    def type(self, column: str) -> str:
+        """NumPy's type of a column that the parts have ("f4")."""
+        return next(DTYPES[p.kinds[column][0]].str[1:] for p in self.parts if column in p.kinds)
 
     def memory(self, column: str, groups: Array) -> Memory:
         """A column of the given row groups, mapped where the layout allows, decoded elsewhere; their parts have it.

@@ -74,6 +74,11 @@ class Snapshot:
         return marks.parts
 
     @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What others have worked out from this snapshot alone, by a key of theirs; it goes when the snapshot goes."""
+        return {}
+
+    @cached_property
     def frame(self) -> Frame:
         """All row groups of all parts side by side."""
         return Frame(self.parts)
