@@ -16,6 +16,7 @@ from tagsel.errors import SchemaError, did_you_mean
 from tagsel.expr import Scope, bind
 from tagsel.schema import Attribute, describe_type
 from tagsel.selection import Count, Cutflow, Input, Plan, Why, prepare
+from tagsel.selection.binning import Bins, SpecLike
 from tagsel.selection.query import lumi_table
 from tagsel.selection.table import Table
 
@@ -170,16 +171,14 @@ class Selection:
         query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
         return head(query, n, attributes)
 
-    def hist(self, attribute: str, bins: tuple[int, float, float] | Sequence[float] = (50, 0.0, 200.0)) -> Any:
-        """A `hist.Hist` of an attribute of the accepted events, weighted where a weight is set.
+    def hist(self, what: SpecLike, bins: Bins = (50, 0.0, 200.0)) -> Any:
+        """A `hist.Hist` of the accepted events, or several in one scan, weighted where a weight is set.
 
-        `bins` are (number, low, high), or a list of edges; a list attribute fills once for each object. What is missing
-        is not filled. SchemaError for an attribute that is no number.
+        `what` is an expression with its `bins`, (number, low, high) or a list of edges; or a text like
+        `"MET_pt: 50, 0, 200 x nJet: 10, 0, 10"`; or several texts, a list or a mapping of names to them: `Histograms`.
+        A list attribute fills once for each object. What is missing is counted and not filled.
         """
-        from tagsel.api.histogram import histogram
-
-        query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
-        return histogram(query, attribute, bins, self.weights)
+        return self.dataset.workspace.hist(self.dataset.pinned, what, *self._named(), bins=bins, **self._options())
 
     def _named(self) -> list[tuple[str, str]]:
         return list(self.cuts) or [("", "true")]
