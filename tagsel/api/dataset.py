@@ -7,7 +7,7 @@ Invariant: values are immutable and nothing runs in `repr`, `dir` or `where`; on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from tagsel.selection.table import Table
 if TYPE_CHECKING:
     from tagsel.api.lists import Events
     from tagsel.api.workspace import Workspace
+    from tagsel.selection.regions import Regions
+    from tagsel.selection.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,15 @@ class Selection:
         """Every cut alone, in sequence and left out, weighted where a weight is set."""
         ws = self.dataset.workspace
         return ws.cutflow(self.dataset.pinned, *self._named(), **self._options())
+
+    def regions(self, regions: Mapping[str, str | Cut], **options: Any) -> Regions:
+        """Many cuts after this selection, in one pass; see `Workspace.regions`."""
+        ws, options = self.dataset.workspace, {**self._options(), **options}
+        return ws.regions(self.dataset.pinned, regions, *self._named(), **options)
+
+    def sweep(self, cut: str, values: Iterable[Any]) -> Sweep:
+        """The events left by `cut` with each of `values` in the place of `{x}`; see `Workspace.sweep`."""
+        return self.dataset.workspace.sweep(self.dataset.pinned, cut, values, *self._named(), **self._options())
 
     def events(self) -> Events:
         """The accepted events: this runs the selection."""

@@ -15,12 +15,12 @@ from tagsel.api import catalogs, named
 from tagsel.api.dataset import Cut, Dataset, attribute_table
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
+from tagsel.api.many import CutLike, LumiLike, Many, Progress
 from tagsel.catalog import Catalog, DatasetRecord
 from tagsel.errors import CatalogError
 from tagsel.events import EventList
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
-from tagsel.selection.binning import Bins, SpecLike
 from tagsel.selection.table import Table
 from tagsel.store import CompactPlan, Snapshot
 from tagsel.store import Table as StoreTable
@@ -29,12 +29,8 @@ if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
     from tagsel.ingest.load import Ingested
 
-CutLike = str | Cut | tuple[str, str]
-LumiLike = str | Path | LumiSet
-Progress = Callable[[int], None] | None
 
-
-class Workspace:
+class Workspace(Many):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile
@@ -205,19 +201,6 @@ class Workspace:
     def cutflow(self, datasets: str, *cuts: CutLike, progress: Progress = None, **options: Any) -> Cutflow:
         """For each cut the events that pass it alone, in sequence, and all cuts but it, weighted with `weight=`."""
         return selection.cutflow(self.query(datasets, cuts, **options), progress=progress)
-
-    def hist(
-        self, datasets: str, what: SpecLike, *cuts: CutLike, bins: Bins = (50, 0.0, 200.0), progress: Progress = None,
-        **options: Any,
-    ) -> Any:  # fmt: skip
-        """A histogram of the events that pass all cuts: a `hist.Hist`; of several texts, in one scan, `Histograms`.
-
-        `what` is `"MET_pt: 50, 0, 200"`, axes joined by ` x `; or an expression with its `bins`.
-        """
-        from tagsel.api.histogram import asked, fill
-
-        found = fill(self.query(datasets, cuts, **options), asked(what, bins), progress)
-        return found[next(iter(found))] if isinstance(what, str) else found
 
     def pick(self, datasets: str, ids: Sequence[str] | EventList, **options: Any) -> Picked:
         """Events by identity: `run:event` or `run:lumi:event` texts, or a list; every miss is listed."""

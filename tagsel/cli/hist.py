@@ -30,8 +30,9 @@ from tagsel.cli.options import (
 @csv_option
 @common
 @click.pass_context
-def hist(context: click.Context, /, dataset: str, what: tuple[str, ...], cuts: tuple[str, ...], workspace: str | None,
-         as_json: bool, as_csv: bool, out: str | None, plot: str | None, **options: Any) -> int:  # fmt: skip
+def hist(context: click.Context, /, dataset: str, what: tuple[str, ...], common_cuts: tuple[str, ...],
+         workspace: str | None, as_json: bool, as_csv: bool, out: str | None, plot: str | None,
+         **options: Any) -> int:  # fmt: skip
     """Fill HISTOGRAMs of the events of DATASET that pass every --cut, all in one scan.
 
     \b
@@ -49,7 +50,7 @@ def hist(context: click.Context, /, dataset: str, what: tuple[str, ...], cuts: t
     specs = read_specs(what)
     check_names(specs, out, plot)
     home, name = home_of(context, workspace, dataset)
-    query = home.query(name, cuts_of(cuts), **chosen(**options))
+    query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("filling", sum(i.snapshot.rows for i in query.inputs)) as advance:
         found = fill(query, specs, advance)
     if out:

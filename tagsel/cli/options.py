@@ -140,8 +140,8 @@ def cut_arguments(command: F) -> F:
 
 def cut_option(command: F) -> F:
     """`--cut`, as often as wanted, for verbs whose arguments are something else."""
-    said = "Only events that pass CUT; repeat for more."
-    return click.option("--cut", "cuts", multiple=True, metavar="CUT", shell_complete=_complete_cut, help=said)(command)
+    return click.option("--cut", "common_cuts", multiple=True, metavar="CUT", shell_complete=_complete_cut,
+                        help="Only events that pass CUT; repeat for more.")(command)  # fmt: skip
 
 
 def selection_options(command: F) -> F:
