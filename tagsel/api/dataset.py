@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tagsel.api.lists import Events
     from tagsel.api.workspace import Workspace
     from tagsel.selection.regions import Regions
+    from tagsel.selection.sample import Estimate
     from tagsel.selection.sweep import Sweep
 
 
@@ -161,6 +162,11 @@ class Selection:
     def sweep(self, cut: str, values: Iterable[Any]) -> Sweep:
         """The events left by `cut` with each of `values` in the place of `{x}`; see `Workspace.sweep`."""
         return self.dataset.workspace.sweep(self.dataset.pinned, cut, values, *self._named(), **self._options())
+
+    def estimate(self, sample: float = 0.01, seed: int = 0) -> Estimate:
+        """About how many events pass, from a sample of the rows; see `Workspace.estimate`."""
+        ws = self.dataset.workspace
+        return ws.estimate(self.dataset.pinned, *self._named(), sample=sample, seed=seed, **self._options())
 
     def events(self) -> Events:
         """The accepted events: this runs the selection."""

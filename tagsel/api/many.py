@@ -19,6 +19,7 @@ from tagsel.selection.binning import Bins, SpecLike
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
     from tagsel.selection.regions import Regions
+    from tagsel.selection.sample import Estimate
     from tagsel.selection.sweep import Sweep
 
 CutLike = str | Cut | tuple[str, str]
@@ -69,3 +70,12 @@ class Many:
         from tagsel.selection.sweep import sweep
 
         return sweep(self.query(datasets, cuts, **options), cut, [str(v) for v in values], progress=progress)
+
+    def estimate(
+        self, datasets: str, *cuts: CutLike, sample: float = 0.01, seed: int = 0, progress: Progress = None,
+        **options: Any,
+    ) -> Estimate:  # fmt: skip
+        """About how many events pass all cuts, with a 95 % interval, from a `sample` of the rows: never a count."""
+        from tagsel.selection.sample import estimate
+
+        return estimate(self.query(datasets, cuts, **options), sample=sample, seed=seed, progress=progress)

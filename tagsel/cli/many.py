@@ -1,7 +1,8 @@
-"""Verbs that ask many questions in one pass: regions and sweep."""
+"""Verbs that ask many questions in one pass: regions and sweep; and estimate, which asks a sample."""
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -127,4 +128,45 @@ def expanded(values: tuple[str, ...]) -> list[str]:
     return found
 
 
-COMMANDS = (regions, sweep)
+@click.command()
+@cut_arguments
+@click.option("--sample", default="1%", show_default=True, metavar="SHARE", help="How much to look at: 1%, or 0.01.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another sample of that size.")
+@selection_options
+@common
+@click.pass_context
+def estimate(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
+             sample: str, seed: int, **options: Any) -> int:  # fmt: skip
+    """Estimate how many events of DATASET pass every CUT, from a sample of its rows: a preview, never a count.
+
+    \b
+    Example:
+      tagsel estimate data18.DoubleMuon.TAG "count(Muon.pt > 10 GeV) >= 2" --sample 1%
+
+    In a pipe: the estimate, and the ends of its 95 % interval. The same seed looks at the same rows.
+    """
+    home, name = home_of(context, workspace, dataset)
+    found = home.estimate(name, *cuts_of(cuts), sample=_share(sample), seed=seed, **chosen(**options))
+    if as_json:
+        render.document(found.to_json())
+        return LOSSES if found.ledger.unreadable else 0
+    render.warn([*found.warnings, *found.losses])
+    if sys.stdout.isatty():
+        print(found.said())
+    else:
+        print(f"{found.estimate:.0f}\t{found.low}\t{found.high}")
+        render.note(found.said())
+    looked = found.ledger
+    render.note(f"of the sample: {render.ledger(looked.to_json())} = {looked.read:,} of {found.read:,} rows")
+    return LOSSES if found.ledger.unreadable else 0
+
+
+def _share(text: str) -> float:
+    """`1%` or `0.01`."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise click.UsageError(f"--sample {text!r} is no share: 1%, or 0.01") from None
+
+
+COMMANDS = (regions, sweep, estimate)
