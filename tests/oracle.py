@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from tagsel.expr.nodes import INT_MAX, INT_MIN, Node
+from tagsel.expr.nodes import INT_MAX, INT_MIN, Aggregate, Node
 
 
 class _Missing:
@@ -28,6 +28,10 @@ Row = Mapping[str, Any]
 
 Words of 32 bits are unsigned ints; words of 64 bits are unsigned, too: their signed pattern is taken here.
 """
+
+
+Objects = tuple[int | None, ...]
+"""The places in their lists of the objects around a node, the innermost last; None: a `let` chose none."""
 
 
 class Unanswerable(Exception):
@@ -50,25 +54,29 @@ def signed(x: int) -> int:
 
 def oracle(node: Node, row: Row) -> bool:
     """Whether `row` passes; raises Unanswerable."""
-    verdict = evaluate(node, row, None)
+    verdict = evaluate(node, row, ())
     assert isinstance(verdict, bool)
     return verdict
 
 
-def evaluate(node: Node, row: Row, index: int | None) -> Any:
-    """Value, MISSING or verdict of a node; inside an aggregate, `index` is the object's place in its list."""
+def evaluate(node: Node, row: Row, objects: Objects) -> Any:
+    """Value, MISSING or verdict of a node; `objects` are those around it."""
     op = node.op
     if op in LEAVES:
-        return LEAVES[op](node, row, index)
+        return LEAVES[op](node, row, objects)
     if op == "aggregate":
-        return aggregate(node, row)
+        return aggregate(node, row, objects)
+    if op in ("let", "let_value"):
+        return let(node, row, objects)
+    if op == "given":
+        return evaluate(node.args[0], row, objects) if evaluate(node.args[1], row, objects) else MISSING
     if op == "and":
-        return all(evaluate(arg, row, index) for arg in node.args)
+        return all(evaluate(arg, row, objects) for arg in node.args)
     if op == "or":
-        return any(evaluate(arg, row, index) for arg in node.args)
+        return any(evaluate(arg, row, objects) for arg in node.args)
     if op == "not":
-        return not evaluate(node.args[0], row, index)
-    args = [evaluate(arg, row, index) for arg in node.args]
+        return not evaluate(node.args[0], row, objects)
+    args = [evaluate(arg, row, objects) for arg in node.args]
     if op == "present":
         return args[0] is not MISSING
     if any(a is MISSING for a in args):
@@ -88,11 +96,11 @@ def word(node: Node, value: Any) -> Any:
     return signed(value) if node.kind == "word" else value
 
 
-def column(node: Node, row: Row, index: int | None) -> Any:
+def column(node: Node, row: Row, objects: Objects) -> Any:
     return word(node, row.get(node.value))
 
 
-def element(node: Node, row: Row, index: int | None) -> Any:
+def element(node: Node, row: Row, objects: Objects) -> Any:
     name, counter, k = node.value
     values, n = row.get(name), row.get(counter)
     if values is None or n is None or k >= n:
@@ -100,7 +108,7 @@ def element(node: Node, row: Row, index: int | None) -> Any:
     return word(node, values[k])
 
 
-def slot(node: Node, row: Row, index: int | None) -> Any:
+def slot(node: Node, row: Row, objects: Objects) -> Any:
     name, counter, k = node.value
     value, n = row.get(name), row.get(counter)
     if value is None or n is None or k >= n:
@@ -108,15 +116,26 @@ def slot(node: Node, row: Row, index: int | None) -> Any:
     return word(node, value)
 
 
-def member(node: Node, row: Row, index: int | None) -> Any:
-    assert index is not None
-    if isinstance(node.value, tuple):
-        return word(node, row.get(node.value[index]))
-    values = row.get(node.value)
+def member(node: Node, row: Row, objects: Objects) -> Any:
+    return of_object(node, row, node.value, objects[-1])
+
+
+def outer(node: Node, row: Row, objects: Objects) -> Any:
+    stored, between = node.value
+    return of_object(node, row, stored, objects[len(objects) - 1 - between])
+
+
+def of_object(node: Node, row: Row, stored: Any, index: int | None) -> Any:
+    """A stored member of the object at a place of its list; no place is an object that a `let` did not find."""
+    if index is None:
+        return MISSING
+    if isinstance(stored, tuple):
+        return word(node, row.get(stored[index]))
+    values = row.get(stored)
     return MISSING if values is None else word(node, values[index])
 
 
-def trigger(node: Node, row: Row, index: int | None) -> Any:
+def trigger(node: Node, row: Row, objects: Objects) -> Any:
     menu = row.get(node.value.menu)
     for menu_id, name, bit in node.value.bits:
         if menu is not None and menu_id == menu:
@@ -126,11 +145,13 @@ def trigger(node: Node, row: Row, index: int | None) -> Any:
 
 
 LEAVES = {
-    "const": lambda node, row, index: node.value,
+    "const": lambda node, row, objects: node.value,
     "column": column,
     "element": element,
     "slot": slot,
     "member": member,
+    "outer": outer,
+    "chosen": outer,
     "trigger": trigger,
 }
 
@@ -249,16 +270,36 @@ ATOMS = {
 # aggregates
 
 
-def aggregate(node: Node, row: Row) -> Any:
-    over = node.value
-    n = row.get(over.counter)
-    if n is None:
+def combinations(over: Aggregate, row: Row) -> list[tuple[int, ...]] | None:
+    """The places of every combination of objects, in order; None where a counter is missing."""
+    found: list[tuple[int, ...]] = [()]
+    for loop in over.loops:
+        n = row.get(loop.counter)
+        if n is None:
+            return None
+        n = min(max(n, 0), loop.slots) if loop.slots else max(n, 0)
+        found = [(*c, k) for c in found for k in range(n) if not loop.after or k > c[-1]]
+    return found
+
+
+def aggregate(node: Node, row: Row, objects: Objects) -> Any:
+    every = combinations(node.value, row)
+    if every is None:
         return MISSING
-    n = max(n, 0)
-    if over.slots:
-        n = min(n, over.slots)
-    results = [evaluate(node.args[0], row, i) for i in range(n)]
-    return REDUCE[over.function](node, [r for r in results if r is not MISSING])
+    results = [evaluate(node.args[0], row, (*objects, *c)) for c in every]
+    return REDUCE[node.value.function](node, [r for r in results if r is not MISSING])
+
+
+def let(node: Node, row: Row, objects: Objects) -> Any:
+    """The answer of the rest with the best combination: the first of equals, NaN and missing passed over."""
+    sign = {"argmin": 1, "argmax": -1}[node.value.function]
+    ranked = []
+    for place, c in enumerate(combinations(node.value, row) or []):
+        value = evaluate(node.args[0], row, (*objects, *c))
+        if value is not MISSING and value == value:
+            ranked.append((sign * value, place, c))
+    chosen: Objects = min(ranked)[2] if ranked else (None,) * len(node.value.loops)
+    return evaluate(node.args[1], row, (*objects, *chosen))
 
 
 def total(node: Node, values: list[Any]) -> Any:

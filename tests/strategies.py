@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from cut_writer import Writer
 from hypothesis import strategies as st
+from object_writer import ObjectWriter
 from tag_schema import LUMI, MENUS, SCHEMA, lumi
 
 from tagsel.expr.nodes import Block
@@ -130,7 +130,7 @@ def tables(most: int = 14) -> st.SearchStrategy[Table]:
 
 def write_cut(seed: int, depth: int) -> str:
     """The cut of a seed: a condition of at most 3^depth atoms."""
-    return Writer(seed).condition(depth)
+    return ObjectWriter(seed).condition(depth)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def _visit(node: Node, guards: Guards, negated: bool, found: dict[str, None]) ->
     elif node.op in ("or", "not"):
         for arg in node.args:
             yield _visit(arg, guards, negated != (node.op == "not"), found)
+    elif node.op == "let":
+        yield _visit(node.args[1], guards, negated, found)
     elif negated and node.op != "present":
         for name, guard in _needs(node, guards):
             found[f"not is true where {name} is missing; if that is not meant, put {guard} && before it"] = None

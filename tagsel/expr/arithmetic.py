@@ -13,6 +13,7 @@ from tagsel.expr.compare import pattern
 from tagsel.expr.nodes import Node
 from tagsel.expr.typed import (
     FULL,
+    Over,
     Range,
     Typed,
     alike,
@@ -67,7 +68,7 @@ def _scaled(at: Node, op: str, a: Typed, b: Typed) -> tuple[Typed, Typed, Unit |
     return a, b, (a.unit or NUMBER).times(b.unit or NUMBER, 1 if op == "mul" else -1)
 
 
-def _modulo(at: Node, a: Typed, b: Typed, whole: bool, unit: Unit | None, over: object) -> Typed:
+def _modulo(at: Node, a: Typed, b: Typed, whole: bool, unit: Unit | None, over: tuple[Over, ...]) -> Typed:
     if not whole:
         raise fail(at, "% takes whole numbers", "x - n * y, or event % 10")
     a, b = (constant(p, "int", p.unit) if p.kind == "literal" else p for p in (a, b))
@@ -77,7 +78,7 @@ def _modulo(at: Node, a: Typed, b: Typed, whole: bool, unit: Unit | None, over: 
     zero = low <= 0 <= high
     span = (min(0, low + 1), max(0, high - 1))
     result = integer(at, "mod", (a, b), span, unit=unit, raises=zero)
-    return replace(result, over=over)  # type: ignore[arg-type]
+    return replace(result, over=over)
 
 
 def negate(at: Node, a: Typed) -> Typed:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tagsel.errors import CutError
-from tagsel.expr import arithmetic, calls, names
+from tagsel.expr import arithmetic, calls, names, quantifiers
 from tagsel.expr.advice import guards_missing
 from tagsel.expr.compare import compare, member
 from tagsel.expr.complaints import placed
 from tagsel.expr.desugar import check_size, desugar
 from tagsel.expr.functions import FUNCTIONS
 from tagsel.expr.named import expand
-from tagsel.expr.nodes import SEMANTICS, LumiTable, Node, columns_of, walk
+from tagsel.expr.nodes import LOOPING_OPS, SEMANTICS, LumiTable, Node, columns_of, walk
 from tagsel.expr.parse import parse
 from tagsel.expr.scope import Scope
 from tagsel.expr.text import canonical, write
@@ -58,9 +58,18 @@ def bind(cut: str | Node, scope: Scope) -> Bound:
     return _bound(cut, scope, as_condition)
 
 
-def bind_value(expression: str | Node, scope: Scope) -> Bound:
-    """The expression bound to a scope: a value an event, of any kind (a weight, an attribute to sort by)."""
-    return _bound(expression, scope, lambda t: t if t.kind == "condition" else settled(t))
+def bind_value(expression: str | Node, scope: Scope, lists: bool = False) -> Bound:
+    """The expression bound to a scope: a value an event, of any kind (a weight, an attribute to sort by).
+
+    With `lists` it may be one value for each object of a collection, too (`Jet.pt if abs(Jet.eta) < 1`): its root is
+    `objects` then, and `interpret_objects` evaluates either.
+    """
+
+    def value(result: Typed) -> Typed:
+        result = result if result.kind == "condition" else settled(result)
+        return quantifiers.objects(result) if lists and result.over else result
+
+    return _bound(expression, scope, value)
 
 
 def conjuncts(bound: Bound) -> list[Bound]:
@@ -113,12 +122,13 @@ class _Binder:
         plain = desugar(tree)
         result = fold(plain, self.combine)
         result = ask(result)
-        if result.over is not None:
+        if result.over:
             raise _a_list(result)
         check_size(result.node)
-        warnings = (*self.warnings, *guards_missing(result.node))
+        node = quantifiers.numbered(result.node)
+        warnings = (*self.warnings, *guards_missing(node))
         unit = result.unit.symbol if result.unit is not None else ""
-        return _finished(text, result.node, warnings, unit, plain)
+        return _finished(text, node, warnings, unit, plain)
 
     def warn(self, at: Node, message: str) -> None:
         """Keep a warning, once."""
@@ -138,8 +148,7 @@ def _finished(text: str, node: Node, warnings: tuple[str, ...], unit: str, synta
 
 
 def _a_list(result: Typed) -> CutError:
-    over = result.over
-    assert over is not None
+    over = result.over[0]
     text = canonical(result.at)
     if result.kind == "condition":
         return fail(result.at, f"this is true or false for each object of {over.collection}, and an event is needed",
@@ -166,8 +175,9 @@ def _plain_value(node: Node) -> Any:
     value = node.value
     if node.op == "call":
         return [value, FUNCTIONS[value].version]
-    if node.op == "aggregate":
-        return [value.function, value.collection, value.counter, value.slots]
+    if node.op in LOOPING_OPS:
+        more = [[loop.collection, loop.counter, loop.slots, loop.after] for loop in value.more]
+        return [value.function, value.collection, value.counter, value.slots, *more]
     if node.op == "trigger":
         return [value.name, value.menu, *value.bits]
     if isinstance(value, LumiTable):
@@ -238,7 +248,9 @@ _RULES: Mapping[str, Rule] = {
     "variable": lambda binder, at, args: names.variable(binder.scope, at),
     "index": lambda binder, at, args: names.indexed(binder.scope, at),
     "call": lambda binder, at, args: calls.call(binder.scope, at, args),
-    "quantifier": lambda binder, at, args: calls.quantifier(binder.scope, at, args[0]),
+    "quantifier": lambda binder, at, args: quantifiers.quantifier(at, args[0]),
+    "let": lambda binder, at, args: quantifiers.let(at, *args),
+    "given": lambda binder, at, args: quantifiers.given(at, *args),
     "neg": lambda binder, at, args: arithmetic.negate(at, args[0]),
     "bit_not": lambda binder, at, args: arithmetic.invert_bits(at, args[0]),
     "pow": lambda binder, at, args: calls.power(binder.scope, at, *args),

@@ -11,15 +11,18 @@ keep order within that, so their ends are moved out by 8 ulp.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr.nodes import INT_MAX, INT_MIN, Node
+from tagsel.expr.nodes import INT_MAX, INT_MIN, Aggregate, Node
 from tagsel.expr.ranges import ARITHMETIC, Bools, Range, certain, unknown
 from tagsel.expr.walk import fold
+
+_FEW, _MANY = 100, 2**40
+"""Of more objects than this all that is known of their combinations is that they are no more than, say, that."""
 
 NONE, SOME, ALL = 0, 1, 2
 """Verdicts on a row group: skip it, look at each row, take it whole."""
@@ -66,6 +69,24 @@ class Zones:
         if zone is None or kind in ("str", "word"):
             return unknown(self.groups, kind, maybe_missing=zone is None)
         return _zone_range(zone, self.groups, kind)
+
+    def combinations(self, over: Aggregate) -> Range:
+        """The range of how many combinations of objects there are."""
+        first = self.counts(over.counter, over.slots)
+        if not over.more:
+            return first
+        low, high = np.ones(self.groups, np.int64), np.ones(self.groups, np.int64)
+        missing, gone, within = first.missing, first.all_missing, 0
+        for loop in over.loops:
+            n = self.counts(loop.counter, loop.slots)
+            missing, gone = missing | n.missing, gone | n.all_missing
+            within = within + 1 if loop.after else 0
+            low, high = (
+                total * np.clip(np.minimum(end, _FEW) - within, 0, None) // (within + 1)
+                for total, end in ((low, n.low), (high, n.high))
+            )
+            high = np.where(n.high > _FEW, _MANY, np.minimum(high, _MANY))
+        return Range(low, high, first.nan, missing, gone, first.raises)
 
     def counts(self, counter: str, slots: int = 0) -> Range:
         """The range of a collection's number of objects."""
@@ -155,9 +176,34 @@ def _trigger(node: Node, known: Zones, args: Sequence[Any]) -> Range:
     return made.gone(~here)
 
 
+def _outer(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+    """A member of an object further out."""
+    return _member(replace(node, value=node.value[0]), known, args)
+
+
+def _chosen(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+    """A member of an object that a `let` may not have found."""
+    return _outer(node, known, args).perhaps(np.ones(known.groups, np.bool_))
+
+
+def _given(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+    """The value where the condition may hold."""
+    value, condition = args
+    reached = condition.verdict != NONE
+    made: Range = replace(value, raises=value.raises & reached | condition.raises)
+    return made.gone(~reached).perhaps(condition.verdict != ALL)
+
+
+def _let(node: Node, known: Zones, args: Sequence[Any]) -> Any:
+    """The rest's; the choice may raise, too."""
+    choice, rest = args
+    raises = choice.raises & (known.combinations(node.value).high > 0)
+    return replace(rest, raises=rest.raises | raises)
+
+
 def _aggregate(node: Node, known: Zones, args: Sequence[Any]) -> Range:
     over = node.value
-    n = known.counts(over.counter, over.slots)
+    n = known.combinations(over)
     body = args[0]
     made = AGGREGATES[over.function](node, n, body)
     return made.gone(n.all_missing).perhaps(n.missing).raising(body.raises & (n.high > 0))
@@ -339,6 +385,7 @@ def _arithmetic(rule: Callable[..., Range]) -> Callable[[Node, Zones, Sequence[A
 
 RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
     "const": _const, "column": _column, "element": _indexed, "slot": _indexed, "member": _member,
+    "outer": _outer, "chosen": _chosen, "given": _given, "let": _let, "let_value": _let,
     "trigger": _trigger, "aggregate": _aggregate,
     **{op: _arithmetic(rule) for op, rule in ARITHMETIC.items()},
     "and": _chain, "or": _chain, "not": _not, "cmp": _cmp, "in": _in, "truth": _truth, "test": _test,

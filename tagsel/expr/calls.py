@@ -6,24 +6,20 @@ Invariant: the number of arguments is checked from the function's row before a b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tagsel.errors import CutError
-from tagsel.expr import arithmetic, names
-from tagsel.expr.desugar import LATER
+from tagsel.expr import arithmetic, names, quantifiers
 from tagsel.expr.functions import CutFunction, function
-from tagsel.expr.nodes import Aggregate, Node
+from tagsel.expr.nodes import Node
 from tagsel.expr.scope import Scope
 from tagsel.expr.typed import (
-    MOST_OBJECTS,
     Over,
     Typed,
     alike,
-    as_condition,
     as_f64,
     fail,
     in_unit,
-    integer,
     make,
     number,
     settled,
@@ -51,8 +47,6 @@ def call(scope: Scope, at: Node, args: Sequence[Typed]) -> Typed:
         if "." in at.value or scope.schema.find(at.value):
             raise fail(at, f"{at.value} is not a function", "an object's value is Muon.pt[0]") from None
         raise fail(at, error.message, error.hint, function=at.value) from None
-    if row.form == "later":
-        raise fail(at, LATER)
     if not row.fewest <= len(args) <= row.most:
         raise fail(at, f"{row.name} takes {_count(row)}, {len(args)} given: {row.signature}", _other(row, len(args)))
     return _FORMS[row.form](Call(scope, at, row, args))
@@ -65,84 +59,6 @@ def _count(row: CutFunction) -> str:
 
 def _other(row: CutFunction, given: int) -> str:
     return f"{row.name}2 takes two values" if row.name in ("min", "max") and given == 2 else ""
-
-
-def quantifier(scope: Scope, at: Node, body: Typed) -> Typed:
-    """`F(v in Coll: body)` with one variable."""
-    name, groups = at.value
-    row = _runner(at, name)
-    (symbol,), collection = groups[0]
-    if body.over is None:
-        raise fail(at, f"{symbol} does not occur in it", f"{symbol}.pt is a value of an object")
-    if body.over.variable != symbol or body.over.collection != collection:
-        if body.over.variable:
-            raise fail(at, LATER)
-        hint = f"{symbol}.pt, or an index: …[0]"
-        raise fail(at, f"{body.over.collection} is a list beside the object {symbol}", hint)
-    return _FORMS[row.form](Call(scope, at, row, (replace(body, over=replace(body.over, variable="")),)))
-
-
-def _runner(at: Node, name: str) -> CutFunction:
-    """The row of a function that stands before `v in Coll:`."""
-    try:
-        row = function(name)
-    except CutError as error:
-        raise fail(at, error.message, error.hint, function=name) from None
-    if row.form != "aggregate":
-        raise fail(at, f"{name} does not run over objects", "count, any, all, sum, min, max do")
-    return row
-
-
-# aggregates
-
-
-def _aggregate(c: Call) -> Typed:
-    (body,) = c.args
-    name = c.row.name
-    if body.over is None:
-        raise fail(body.at, f"{name}(…) runs over objects, and there is no list in it", c.row.signature)
-    if body.over.variable:
-        raise fail(c.at, LATER)
-    if body.kind == "object":
-        return _count_all(c, body)
-    if name in ("count", "any", "all"):
-        condition = as_condition(body)
-        if name == "count":
-            return _result(c, body.over, condition, "int", span=(0, body.over.slots or MOST_OBJECTS))
-        return _result(c, body.over, condition, "bool")
-    if body.kind == "condition":
-        raise fail(body.at, f"{name}(…) takes a value, and this is a condition", "count(…)")
-    value = number(body)
-    return _sum(c, body.over, value) if name == "sum" else _result(c, body.over, value, value.kind, span=value.range)
-
-
-def _sum(c: Call, over: Over, value: Typed) -> Typed:
-    if value.kind != "int":
-        return _result(c, over, as_f64(value), "f64")
-    most = over.slots or MOST_OBJECTS
-    low, high = min(0, value.range[0] * most), max(0, value.range[1] * most)
-    return integer(c.at, "aggregate", (value,), (low, high), value=_runs(c, over), unit=value.unit)
-
-
-def _runs(c: Call, over: Over) -> Aggregate:
-    return Aggregate(c.row.name, over.collection, over.counter, over.slots)
-
-
-def _result(c: Call, over: Over, body: Typed, kind: str, span: tuple[int, int] = (0, 1)) -> Typed:
-    node = make(c.at, "aggregate", (body.node,), _runs(c, over), kind)
-    return typed(c.at, node, unit=body.unit if c.row.name in ("min", "max", "sum") else None, span=span)
-
-
-def _count_all(c: Call, body: Typed) -> Typed:
-    """`count(Muon)`: the counter itself of a list; of slots no more than there are."""
-    assert body.over is not None
-    if c.row.name != "count":
-        raise fail(body.at, f"{body.collection} is an object, not a value", f"{c.row.name}({body.collection}.pt …)")
-    if not body.over.slots:
-        node = make(c.at, "column", (), body.over.counter, "int")
-        return typed(c.at, node, span=(-(2**31), 2**31 - 1))
-    every = make(c.at, "truth", (make(c.at, "const", (), True),))
-    return _result(c, body.over, typed(c.at, every), "int", span=(0, body.over.slots))
 
 
 # numbers
@@ -159,7 +75,7 @@ def _elementary(c: Call) -> Typed:
     return _made(c, [as_f64(p) for p in args], unit, over)
 
 
-def _made(c: Call, args: Sequence[Typed], unit: Unit | None, over: Over | None) -> Typed:
+def _made(c: Call, args: Sequence[Typed], unit: Unit | None, over: tuple[Over, ...]) -> Typed:
     node = make(c.at, "call", [p.node for p in args], c.row.name, "f64")
     return typed(c.at, node, unit=unit, over=over)
 
@@ -193,6 +109,14 @@ def _unit(row: CutFunction, args: Sequence[Typed]) -> Unit | None:
 def power(scope: Scope, at: Node, a: Typed, b: Typed) -> Typed:
     """`a ** b`, which is pow(a, b)."""
     return _elementary(Call(scope, at, function("pow"), (a, b)))
+
+
+def _aggregate(c: Call) -> Typed:
+    return quantifiers.short(c.at, c.row, c.args[0])
+
+
+def _choice(c: Call) -> Typed:
+    raise fail(c.at, f"{c.row.name} chooses objects, which need names", f"let m = {c.row.name}(m in Muon: m.pt); …")
 
 
 def _same(c: Call) -> Typed:
@@ -292,6 +216,7 @@ _FORMS: Mapping[str, Callable[[Call], Typed]] = {
     "object": _object,
     "difference": _difference,
     "aggregate": _aggregate,
+    "choice": _choice,
     "same": _same,
     "pick": _pick,
     "bit": _bit,

@@ -5,7 +5,6 @@ Invariant: every error that leaves here carries the cut and a place within it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,12 +12,10 @@ from tagsel.errors import CutError
 
 _OPERAND = frozenset({"NAME", "NUMBER", "STRING"})
 
-_WORDS = {"and": "&&", "or": "||", "not": "!", "in": "in"}
+_WORDS = {"and": "&&", "or": "||", "not": "!", "in": "in", "if": "if", "let": "let"}
 
 _CHARACTERS = {
-    "=": "== compares: one = alone has no meaning in a cut",
     "#": "a cut has no comments",
-    ";": "join conditions with &&",
     "{": "parentheses are ( and )",
     "}": "parentheses are ( and )",
     "≥": ">=", "≤": "<=", "≠": "!=", "∧": "&&", "∨": "||", "¬": "!", "×": "*", "−": "-", "–": "-",
@@ -30,10 +27,6 @@ _CHARACTERS = {
     "@": "@name stands for a named cut",
 }  # fmt: skip
 """What to try where a character has no place."""
-
-_LET = re.compile(r"\s*let\b")
-
-_LATER = "combinations of several objects (let, argmin, argmax) are not built yet"
 
 
 def placed(error: CutError, text: str, position: int | None = None) -> CutError:
@@ -51,8 +44,6 @@ def complain(error: Any, text: str) -> CutError:
     if token.type == "$END":
         return _unfinished(text, error.expected)
     place = token.start_pos
-    if _LET.match(text):
-        return CutError(_LATER, cut=text, position=place)
     wanted = "; expected a name, a number or (" if set(error.expected) >= _OPERAND else ""
     message = f"{str(token)!r} has no place here{wanted}"
     return CutError(message, cut=text, position=place, length=len(token), hint=_hint(token, text))
@@ -60,11 +51,7 @@ def complain(error: Any, text: str) -> CutError:
 
 def _bad_character(place: int, text: str) -> CutError:
     character = text[place]
-    if character == "=" and _LET.match(text):
-        return CutError(_LATER, cut=text, position=place)
     hint = _CHARACTERS.get(character, "")
-    if character == "=" and text[:place].endswith(("==", "!=")):
-        hint = text[place - 2 : place]
     shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
     return CutError(f"{shown} is not part of the cut language", cut=text, position=place, hint=hint)
 
@@ -75,8 +62,19 @@ def _unfinished(text: str, expected: Iterable[str]) -> CutError:
     return CutError(f"the cut ends too soon; expected {wanted}", cut=text, position=max(0, end - 1))
 
 
+_MARKS = {
+    "EQUALS": "== compares; let names objects: let m = argmax(m in Muon: m.pt); …",
+    "SEMICOLON": "join conditions with &&; a semicolon ends a let",
+}
+"""What to try where one of these marks has no place."""
+
+
 def _hint(token: Any, text: str) -> str:
     """What to try where a token has no place: by the token, then by the word before it."""
+    if token.type == "EQUALS" and text[: token.start_pos].endswith(("==", "!=")):
+        return text[token.start_pos - 2 : token.start_pos]
+    if token.type in _MARKS:
+        return _MARKS[token.type]
     before = text[: token.start_pos].split()
     last = before[-1] if before else ""
     for word in (str(token), last):

@@ -13,7 +13,8 @@ from tagsel.expr.nodes import Node, walk
 from tagsel.expr.parse import flat
 from tagsel.expr.walk import fold
 
-LATER = "combinations of several objects (nested quantifiers, argmin, argmax, let) are not built yet"
+MOST_VARIABLES = 8
+"""Most names of objects at one place of a cut."""
 
 MAX_NODES = 1_000_000
 """Most nodes of a cut once its chains are written out."""
@@ -21,6 +22,7 @@ MAX_NODES = 1_000_000
 
 def desugar(tree: Node) -> Node:
     """`66 < x < 116` as two comparisons, and `m.pt` in `any(m in Muon: …)` as a member of Muon."""
+    fold(tree, _count_variables)
     plain = fold(tree, _plain)
     check_size(plain)
     return plain
@@ -30,17 +32,35 @@ def _plain(node: Node, args: Sequence[Node]) -> Node:
     if node.op == "chain" and len(node.value) > 1:
         return _pairs(node, args)
     if node.op == "quantifier":
-        _check_variables(node)
-        collections = {v: collection for names, collection in node.value[1] for v in names}
-        args = (fold(args[0], lambda n, below: _variable(n, below, collections)),)
+        args = (_named(args[0], node, [v for names, _ in node.value[1] for v in names]),)
+    if node.op == "let":
+        args = (args[0], _named(args[1], node.args[0], node.value))
     return _same(node, flat("and", args) if node.op == "and" else args)
 
 
-def _check_variables(node: Node) -> None:
-    """One variable over one collection; the tree has room for more."""
-    function, groups = node.value
-    if function in ("argmin", "argmax") or len(groups) != 1 or len(groups[0][0]) != 1:
-        raise CutError(LATER, position=node.pos, length=node.length, hint="one variable: any(m in Muon: m.pt > 20 GeV)")
+def _count_variables(node: Node, below: Sequence[int]) -> int:
+    """How many names of objects there are at most at one place in the node."""
+    most = max(below, default=0)
+    if node.op == "quantifier":
+        names = [v for group, _ in node.value[1] for v in group]
+        twice = next((v for v in names if names.count(v) > 1), "")
+        if twice:
+            raise CutError(f"{twice} stands for two objects", position=node.pos, length=node.length,
+                           hint="each object has a name of its own")  # fmt: skip
+        most += len(names)
+    elif node.op == "let":
+        most = max(below[0], below[1] + len(node.value))
+    if most > MOST_VARIABLES:
+        raise CutError(f"more than {MOST_VARIABLES} names of objects at one place", position=node.pos,
+                       length=node.length, hint="a cut of fewer objects")  # fmt: skip
+    return most
+
+
+def _named(body: Node, quantifier: Node, names: Sequence[str]) -> Node:
+    """The body, in which `names` are the quantifier's objects."""
+    over = [collection for group, collection in quantifier.value[1] for _ in group]
+    collections = dict(zip(names, over, strict=True))
+    return fold(body, lambda n, below: _variable(n, below, collections))
 
 
 def _same(node: Node, args: Sequence[Node], op: str = "", value: object = None) -> Node:

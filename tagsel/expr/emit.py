@@ -9,30 +9,19 @@ interpreter gives it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tagsel.expr.functions import cell
-from tagsel.expr.nodes import Aggregate, LumiTable, Node
+from tagsel.expr.loops import Emit, Loops, Place, Value, better, given, let
+from tagsel.expr.nodes import LumiTable, Node
 from tagsel.expr.source import CASTS, ZEROS, Code, Source
 from tagsel.expr.walk import trampoline
 
 FEW = 8
 """Longer lists of constants are looked up in a sorted table."""
-
-Value = tuple[str, str]
-"""(expression, when it is missing: "" never, "True" always, or a local)."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a node stands: of the event, or of object `index` of an aggregate."""
-
-    index: str = ""
-    over: Aggregate | None = None
-
 
 def emit(node: Node, types: Mapping[str, str]) -> Source:
     """The kernel of a bound boolean tree; `types` are those of the columns that there are ("f4"), others are absent."""
@@ -45,8 +34,8 @@ def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
     if node.op in ("and", "or"):
         result = yield _chain(node, place, code)
         return result
-    if node.op == "aggregate":
-        result = yield _aggregate(node, place, code)
+    if node.op in LOOPS:
+        result = yield LOOPS[node.op](node, place, code)
         return result
     args = []
     for arg in node.args:
@@ -66,22 +55,29 @@ def _chain(node: Node, place: Place, code: Code) -> Generator[Any, Any, str]:
 def _aggregate(node: Node, place: Place, code: Code) -> Generator[Any, Any, Value]:
     """A loop over the objects of the event; it ends early only where no object's error can be lost by it."""
     over, body = node.value, node.args[0]
-    if over.counter not in code.types:
+    if any(loop.counter not in code.types for loop in over.loops):
         return ZEROS[node.kind], "True"
     begin, step, missing = REDUCE[over.function]
-    size = code.counter(over.counter)
     result = code.let(begin(node))
     found = code.let("False") if missing else ""
-    index = code.new("j")
-    with code.block(f"for {index} in range({f'min({size}, int64({over.slots}))' if over.slots else size})"):
-        value = yield _emit(body, Place(index, over), code)
-        step(code, node, result, found, value)
-        if over.function in ("any", "all") and not body.raises:
-            with code.block(f"if {result}" if over.function == "any" else f"if not {result}"):
-                code.line("break")
+    early = f"{'' if over.function == 'any' else 'not '}{result}"
+    loops = Loops(code, over, place, early if over.function in ("any", "all") and not body.raises else "")
+    value = yield _emit(body, loops.place, code)
+    step(code, node, result, found, value)
+    loops.close()
     if not found:
         return result, ""
     return result, code.let(f"not {found}")
+
+
+def _with(write: Callable[..., Generator[Any, Any, Any]]) -> Emit:
+    return lambda node, place, code: write(node, place, code, _emit)
+
+
+LOOPS: Mapping[str, Emit] = {
+    "aggregate": _aggregate, "let": _with(let), "let_value": _with(let), "given": _with(given),
+}  # fmt: skip
+"""Ops that say where their args are computed."""
 
 
 def _unless(missing: str) -> str:
@@ -102,12 +98,10 @@ def _sum_step(code: Code, node: Node, result: str, found: str, value: Value) -> 
 
 def _extreme_step(sign: str) -> Callable[[Code, Node, str, str, Value], None]:
     def step(code: Code, node: Node, result: str, found: str, value: Value) -> None:
-        v, missing = value
-        if missing == "True":
+        if value[1] == "True":
             return
-        better = f"{v} == {v} and (not {found} or {v} {sign} {result})"
-        with code.block(f"if {better}" if not missing else f"if not {missing} and {better}"):
-            code.line(f"{result} = {v}")
+        with code.block(f"if {better(sign, result, found, value)}"):
+            code.line(f"{result} = {value[0]}")
             code.line(f"{found} = True")
 
     return step
@@ -188,6 +182,22 @@ def _member(code: Code, node: Node, place: Place) -> Value:
             code.line(f"{value} = {code.column(name, 'i', node.kind)}")
             code.line(f"{missing} = False")
     return value, "" if len(there) == len(node.value) else missing if there else "True"
+
+
+def _outer(code: Code, node: Node, place: Place) -> Value:
+    """A member of an object further out, or of one that a `let` chose, which may not be there."""
+    stored, up = node.value
+    where = place.up(up)
+    if not where.missing:
+        return _member(code, replace(node, value=stored), where)
+    if where.missing == "True":
+        return ZEROS[node.kind], "True"
+    value, missing = code.let(ZEROS[node.kind]), code.let("True")
+    with code.block(f"if not {where.missing}"):
+        found = _member(code, replace(node, value=stored), where)
+        code.line(f"{value} = {found[0]}")
+        code.line(f"{missing} = {found[1] or 'False'}")
+    return value, missing
 
 
 def _trigger(code: Code, node: Node, place: Place) -> Value:
@@ -294,6 +304,8 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "element": _element,
     "slot": _slot,
     "member": _member,
+    "outer": _outer,
+    "chosen": _outer,
     "trigger": _trigger,
     "cast": _cast,
     "neg": _exact("negative", "-{0}"),
@@ -319,4 +331,4 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "test": lambda code, node, place, a: _atom(code, TESTS[node.value].format(a[0]), a[1]),
     "present": lambda code, node, place, a: code.let(f"not {a[1]}" if a[1] else "True"),
 }
-"""Every op but `and`, `or` and `aggregate`."""
+"""Every op but `and`, `or`, and those of `LOOPS`."""

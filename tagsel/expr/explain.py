@@ -6,7 +6,7 @@ Invariant: verdicts are the interpreter's, on a block of that one row, so they a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,14 @@ import numpy as np
 from tagsel.errors import CutError
 from tagsel.expr.bind import Bound
 from tagsel.expr.interpret import interpret, interpret_value
-from tagsel.expr.nodes import Block, Node, columns_of, walk
+from tagsel.expr.nodes import BOOLEAN_OPS, Block, Node, columns_of, scoped
 from tagsel.expr.parse import parse
 from tagsel.expr.text import canonical
 
 MISSING = "missing"
 """What stands for the value of something that is not there."""
 
-TOLD = frozenset({"column", "element", "slot", "trigger", "aggregate", "call"})
+TOLD = frozenset({"column", "element", "slot", "trigger", "aggregate", "call", "chosen"})
 """Value ops whose value is told: what is stored, what a function gives, what is worked out of a list."""
 
 
@@ -53,12 +53,13 @@ def explain_row(bound: Bound, block: Block, row: int) -> list[Step]:
 def only_row(node: Node, block: Block, row: int) -> Block:
     """The block of that one row, with the columns that `node` reads."""
     lists: dict[str, str] = {}  # list column -> its counter
-    for part in walk(node):
+    for part, around in scoped(node):
         if part.op == "element":
             lists[part.value[0]] = part.value[1]
-        elif part.op == "aggregate" and not part.value.slots:
-            members = (p.value for p in walk(part.args[0]) if p.op == "member")
-            lists |= {name: part.value.counter for name in members if isinstance(name, str) and name not in lists}
+        elif part.op in ("member", "outer", "chosen"):
+            stored, up = (part.value, 0) if part.op == "member" else part.value
+            if isinstance(stored, str):
+                lists[stored] = around[-1 - up].counter
     columns = {}
     for name in columns_of(node):
         if name not in block.columns:
@@ -79,10 +80,18 @@ def _atoms(node: Node) -> Iterator[Node]:
     while stack:
         top = stack.pop()
         place = top.pos, top.length
-        if top.op in ("and", "or", "not") and all((a.pos, a.length) != place for a in top.args):
+        if top.op == "let":
+            yield from (_around(top, atom) for atom in _atoms(top.args[1]))
+        elif top.op in ("and", "or", "not") and all((a.pos, a.length) != place for a in top.args):
             stack.extend(reversed(top.args))
         else:
             yield top
+
+
+def _around(let: Node, inside: Node) -> Node:
+    """A part of what follows a `let`, with its objects chosen."""
+    op = "let" if inside.op in BOOLEAN_OPS else "let_value"
+    return replace(let, op=op, args=(let.args[0], inside), kind=inside.kind, pos=inside.pos, length=inside.length)
 
 
 def _text(bound: Bound, node: Node) -> str:
@@ -93,16 +102,24 @@ def _text(bound: Bound, node: Node) -> str:
 def _values(bound: Bound, atom: Node, one: Block) -> tuple[tuple[str, Any], ...]:
     """What an atom read, each once: what is stored, and aggregates (but not what is inside them)."""
     found: dict[str, Any] = {}
-    stack = [atom]
+    for part in _told(atom):
+        values, missing = interpret_value(part, one)
+        name = part.value if part.op == "column" else _text(bound, part)
+        found[name] = MISSING if missing[0] else _plain(values[0])
+    return tuple(found.items())
+
+
+def _told(node: Node) -> Iterator[Node]:
+    """The parts of an atom whose value is told, left to right; what follows a `let` with its objects chosen."""
+    stack = [node]
     while stack:
         top = stack.pop()
         if top.op in TOLD:
-            values, missing = interpret_value(top, one)
-            name = top.value if top.op == "column" else _text(bound, top)
-            found[name] = MISSING if missing[0] else _plain(values[0])
+            yield top
+        elif top.op in ("let", "let_value"):
+            yield from (_around(top, part) for part in _told(top.args[1]))
         else:
             stack.extend(reversed(top.args))
-    return tuple(found.items())
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ A row's `form` says what binding makes of it (`bind` has one binder per form):
     elementary   call of float64 numbers           object     call of objects' members, in the order of `takes`
     aggregate    aggregate over a collection       same, pick  abs, min2, max2: of the argument's own kind
     test         isnan, isinf, isfinite            present, bit, trigger, in_lumi   as named
-    difference   a plain subtraction of one member later      not built yet: an error that says so
+    difference   a plain subtraction of one member choice     argmin, argmax: objects, for a `let`
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ _ROWS = (
         2, 2, ("pt", "phi"), result="pt", kernel="mt",
     ),
     CutFunction(
-        "pt", "object", "pt(a, b)", "Transverse momentum of two objects together.", 2, 2, ("pt", "phi"),
-        result="pt", kernel="pair_pt",
+        "pt", "object", "pt(a, b, …)", "Transverse momentum of the objects together.", 2, 16, ("pt", "phi"),
+        result="pt", kernel="sum_pt",
     ),
     CutFunction(
         "eta", "object", "eta(a, b, …)", "Pseudorapidity of the objects together.", 1, 16, _KINEMATICS,
@@ -171,9 +171,8 @@ _ROWS = (
     CutFunction("sum", "aggregate", "sum(value)", "Sum over the objects, in list order; 0 of none."),
     CutFunction("min", "aggregate", "min(value)", "Smallest over the objects, NaN skipped; missing of none."),
     CutFunction("max", "aggregate", "max(value)", "Largest over the objects, NaN skipped; missing of none."),
-    CutFunction("argmin", "later", "argmin(vars in Coll: value)", "Objects with the smallest value."),
-    CutFunction("argmax", "later", "argmax(vars in Coll: value)", "Objects with the largest value."),
-    CutFunction("let", "later", "let (a, b) = …", "Names for objects, for what follows."),
+    CutFunction("argmin", "choice", "argmin(vars in Coll: value)", "Objects of the smallest value, for `let`."),
+    CutFunction("argmax", "choice", "argmax(vars in Coll: value)", "Objects of the largest value, for `let`."),
 )  # fmt: skip
 
 FUNCTIONS: Mapping[str, CutFunction] = {row.name: row for row in _ROWS}

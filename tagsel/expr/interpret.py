@@ -11,16 +11,17 @@ do not count, and of several rows the lowest is named.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import CutError
-from tagsel.expr.nodes import Block, Node
-from tagsel.expr.reductions import REDUCTIONS
-from tagsel.expr.valueops import OPS, Mask, Space, Value, call, either
+from tagsel.expr.nodes import Block, Node, free_variables
+from tagsel.expr.reductions import CHOOSE, REDUCTIONS
+from tagsel.expr.space import ZEROS, Mask, Space, Value
+from tagsel.expr.valueops import OPS, TYPES, call, either
 from tagsel.expr.walk import trampoline
 
 
@@ -58,6 +59,30 @@ def interpret_value(
     return full.copy(), gone.copy()
 
 
+def interpret_objects(
+    node: Node, block: Block, alive: Mask = None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """The values of a tree with the root `objects` in the rows alive: `(n,)`, missing `(n,) bool`, rows `(n,) int64`.
+
+    One for each object, in order; rows ascend. Of any other value tree one for each row. Raises like `interpret`.
+
+    >>> pt = Node("objects", (Node("member", value="pt", kind="f32"),), Aggregate("objects", "Muon", "n"), "f32")
+    >>> block = Block(2, {"n": np.array([2, 1]), "pt": np.array([9, 5, 7], np.float32)})
+    >>> [part.tolist() for part in interpret_objects(pt, block, np.array([True, False]))]
+    [[9.0, 5.0], [False, False], [0, 0]]
+    """
+    space, inside = Space(block, block.rows, {}), alive
+    if node.op == "objects":
+        space, node = space.objects(node.value), node.args[0]
+        inside = None if alive is None else alive[space.owner()]
+    result = _run(node, block, inside, space)
+    data, missing = result if isinstance(result, tuple) else (result, None)
+    kept = slice(None) if inside is None else inside
+    full = np.broadcast_to(np.asarray(data), space.size)[kept]
+    gone = np.zeros(space.size, np.bool_) if missing is None else np.broadcast_to(missing, space.size)
+    return full.copy(), gone[kept].copy(), space.owner()[kept]
+
+
 class _Errors:
     """The first row that has no answer, and the node that has none there."""
 
@@ -77,16 +102,16 @@ class _Errors:
         first = int(np.broadcast_to(bad, space.size).argmax()) if space.size else -1
         if first < 0:
             return
-        row = first if space.counts is None else int(space.owner()[first])
+        row = space.event(first)
         if self.row < 0 or row < self.row:
             self.row, self.node = row, node
 
 
-def _run(node: Node, block: Block, alive: Mask) -> Any:
-    """The result of `node` over the events of `block`; raises the first row's error."""
+def _run(node: Node, block: Block, alive: Mask, space: Space | None = None) -> Any:
+    """The result of `node` over the events of `block`, or a space of it; raises the first row's error."""
     errors = _Errors()
     with np.errstate(all="ignore"):
-        result = trampoline(_evaluate(node, Space(block, block.rows, {}), alive, errors))
+        result = trampoline(_evaluate(node, space or Space(block, block.rows, {}), alive, errors))
     if errors.row < 0:
         return result
     zero = errors.node.op == "mod"
@@ -101,11 +126,8 @@ def _run(node: Node, block: Block, alive: Mask) -> Any:
 
 def _evaluate(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Any]:
     """A node's result in `space`: bools, or a Value; yields the evaluations of its arguments."""
-    if node.op in ("and", "or"):
-        result = yield _chain(node, space, alive, errors)
-        return result
-    if node.op == "aggregate":
-        result = yield _aggregate(node, space, alive, errors)
+    if node.op in WALKED:
+        result = yield WALKED[node.op](node, space, alive, errors)
         return result
     args = []
     for arg in node.args:
@@ -136,19 +158,80 @@ def _chain(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[
     return so_far
 
 
-def _aggregate(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
-    """An aggregate: its body for every object, then reduced by event.
+def _given(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
+    """A value where its condition is true, which comes first."""
+    value, condition = node.args
+    true = np.broadcast_to((yield _evaluate(condition, space, alive, errors)), space.size)
+    data, missing = yield _evaluate(value, space, true if alive is None else true & alive, errors)
+    return data, either(missing, ~true)
 
-    Inside the body of another one (`outer` is of objects) it is the event's, reached where an object reaches it.
+
+def _aggregate(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
+    """An aggregate: its body for every object or combination, then reduced.
+
+    One that has no variable of those around it is the event's, reached where an element of the event reaches it.
     """
-    rows = outer.block.rows
-    if outer.counts is not None:
-        reached = outer.owner() if alive is None else outer.owner()[np.broadcast_to(alive, outer.size)]
-        alive = np.bincount(reached, minlength=rows) > 0
-    inner, no_counter = outer.objects(node.value)
-    body_alive = None if alive is None else np.broadcast_to(alive, rows)[inner.owner()]
+    if outer.variables and not free_variables(node):
+        alive = _events_of(outer, alive)
+        value: Value = yield _aggregate(node, outer.around(), alive, errors)
+        return outer.spread(value)
+    if outer.variables or node.value.more:
+        combined: Value = yield _combined(node, outer, alive, errors)
+        return combined
+    inner = outer.objects(node.value)
+    body_alive = None if alive is None else np.broadcast_to(alive, outer.size)[inner.owner()]
     body = yield _evaluate(node.args[0], inner, body_alive, errors)
     data, missing, bad = REDUCTIONS[node.value.function](node, inner, body)
     if bad is not None:
-        errors.note(node, bad, None, Space(outer.block, rows, {}), alive)
-    return outer.spread((data, either(missing, no_counter)))
+        errors.note(node, bad, None, outer, alive)
+    return data, either(missing, outer.lacking(node.value))
+
+
+def _events_of(space: Space, alive: Mask) -> Mask:
+    """The events that have an element which is alive."""
+    if space.counts is None and space.events is None:
+        return alive
+    reached = space.owner() if alive is None else space.owner()[np.broadcast_to(alive, space.size)]
+    return np.bincount(reached, minlength=space.block.rows) > 0
+
+
+def _combined(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
+    """An aggregate over the combinations of each element that is alive, some elements at a time."""
+    nothing = {"all": True}.get(node.value.function, ZEROS[node.kind])
+    data = np.full(outer.size, nothing, TYPES[node.kind])
+    missing = np.full(outer.size, node.value.function in ("min", "max"))
+    wrong = np.zeros(outer.size, np.bool_)
+    for elements, inner in outer.combinations(node.value, alive):
+        body = yield _evaluate(node.args[0], inner, None, errors)
+        data[elements], gone, bad = REDUCTIONS[node.value.function](node, inner, body)
+        missing[elements] = False if gone is None else gone
+        if bad is not None:
+            wrong[elements] = bad
+    errors.note(node, wrong, None, outer, alive)
+    return data, either(missing if missing.any() else None, outer.lacking(node.value))
+
+
+def _let(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Any]:
+    """The rest of a `let`, in the same space with the chosen objects."""
+    body, rest = node.args
+    loops = node.value.loops
+    places = [np.zeros(outer.size, np.int64) for _ in loops]
+    gone = np.ones(outer.size, np.bool_)
+    for elements, inner in outer.combinations(node.value, alive):
+        values, skip = yield _evaluate(body, inner, None, errors)
+        counts = np.zeros(0, np.int64) if inner.counts is None else inner.counts
+        which, none = CHOOSE[node.value.function](np.broadcast_to(values, inner.size), counts, skip)
+        found = np.flatnonzero(~none)
+        at = (np.cumsum(counts) - counts + which)[found]
+        gone[elements] = none
+        for place, variable in zip(places, inner.variables[-len(loops) :], strict=True):
+            assert variable.place is not None  # combinations have places
+            place[elements[found]] = variable.place[at]
+    result = yield _evaluate(rest, outer.with_chosen(loops, places, gone), alive, errors)
+    return result
+
+
+WALKED: Mapping[str, Callable[[Node, Space, Mask, _Errors], Generator[Any, Any, Any]]] = {
+    "and": _chain, "or": _chain, "given": _given, "aggregate": _aggregate, "let": _let, "let_value": _let,
+}  # fmt: skip
+"""Ops that say which elements their args are worked out for."""

@@ -27,7 +27,7 @@ from tagsel.errors import CutError, StoreError
 from tagsel.expr import kernel_cache
 from tagsel.expr.emit import emit
 from tagsel.expr.interpret import interpret
-from tagsel.expr.nodes import BOOLEAN_OPS, Block, Node, columns_of
+from tagsel.expr.nodes import BOOLEAN_OPS, LOOPING_OPS, Block, Node, columns_of
 from tagsel.expr.source import LOADS, NO_ERROR, SHORT, Source
 
 MOST_ATOMS = 64
@@ -48,7 +48,7 @@ def fits(node: Node) -> bool:
         top, levels, loops = stack.pop()
         atoms += top.op in BOOLEAN_OPS and top.op not in ("and", "or", "not")
         nodes += 1 + (len(top.value.bits) if top.op == "trigger" else 0)
-        loops += top.op == "aggregate"
+        loops += len(top.value.loops) if top.op in LOOPING_OPS else 0
         long = atoms > MOST_ATOMS or nodes > MOST_NODES or levels > MOST_LEVELS or loops > MOST_LOOPS
         if long or top.kind == "str":
             return False

@@ -85,9 +85,18 @@ def variable(scope: Scope, at: Node) -> Typed:
         part = Typed(at, at, "object", collection=collection, over=_objects(found))
     else:
         part = name(scope, replace(at, op="name", value=f"{collection}.{member}"))
-    if part.over is None:
+    if not part.over:
         raise fail(at, f"{symbol}.{member} is not a value of one object")
-    return replace(part, at=at, over=replace(part.over, variable=symbol))
+    return replace(_of(part, symbol), at=at)
+
+
+def _of(part: Typed, variable: str) -> Typed:
+    """A member, or an object, of a list as that of a variable; `numbered` makes a number of its name."""
+    (over,) = part.over
+    node = part.node
+    if variable and node.op == "member":
+        node = replace(node, op="outer", value=(node.value, variable))
+    return replace(part, node=node, over=(replace(over, variable=variable),))
 
 
 def component(scope: Scope, at: Node, part: Typed, member: str) -> Typed:
@@ -101,8 +110,8 @@ def component(scope: Scope, at: Node, part: Typed, member: str) -> Typed:
         found = indexed(scope, replace(place, op="index", args=(place,), value=part.index))
     else:
         found = name(scope, place)
-        if found.over is not None and part.over is not None:
-            found = replace(found, over=replace(found.over, variable=part.over.variable))
+        if found.over and part.over:
+            found = _of(found, part.over[0].variable)
     if member == "pt" and SIGNED in attribute_of(scope, text).description:
         node = make(part.at, "abs", (found.node,), None, found.kind)
         found = replace(found, node=node, signed=False)
@@ -134,15 +143,15 @@ def _mass(at: Node, mev: str, unit: Unit | None) -> Typed:
     return Typed(at, at, "literal", unit=unit, exact=exact)
 
 
-def _objects(collection: Collection | None) -> Over | None:
+def _objects(collection: Collection | None) -> tuple[Over, ...]:
     """What a bare collection varies over."""
     if collection is None:
-        return None
+        return ()
     slots = max((len(s) for s in collection.slots.values()), default=0)
-    return Over(collection.name, collection.counter, slots)
+    return (Over(collection.name, collection.counter, slots),)
 
 
-def _typed(at: Node, node: Node, attribute: Attribute, over: Over | None = None) -> Typed:
+def _typed(at: Node, node: Node, attribute: Attribute, over: tuple[Over, ...] = ()) -> Typed:
     span = RANGES.get(attribute.type, FULL)
     part = typed(at, node, unit=attribute_unit(attribute.unit), over=over, span=span)
     return replace(part, signed=True) if SIGNED in attribute.description else part
@@ -153,7 +162,7 @@ def _column(at: Node, a: Attribute) -> Typed:
 
 
 def _list(at: Node, a: Attribute) -> Typed:
-    return _typed(at, make(at, "member", (), a.column, KINDS[a.type]), a, Over(a.collection, a.counter))
+    return _typed(at, make(at, "member", (), a.column, KINDS[a.type]), a, (Over(a.collection, a.counter),))
 
 
 def _element(at: Node, a: Attribute, k: int) -> Typed:
@@ -166,5 +175,5 @@ def _slot(at: Node, a: Attribute, k: int) -> Typed:
 
 def _slots(at: Node, collection: Collection, slots: tuple[Attribute, ...]) -> Typed:
     columns = tuple(a.column for a in slots)
-    over = Over(collection.name, collection.counter, len(slots))
+    over = (Over(collection.name, collection.counter, len(slots)),)
     return _typed(at, make(at, "member", (), columns, KINDS[slots[0].type]), slots[0], over)

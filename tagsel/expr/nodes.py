@@ -11,16 +11,22 @@ value ops (may be *missing*)
     column    value: column name. Missing where the block lacks the column
     element   value: (list column, counter column, k): object k (0-based); missing where k >= counter
     slot      value: (column, counter column, k): stored slot k (0-based); missing where k >= counter
-    member    inside an aggregate: the value of each object. value: list column, or a tuple of slot columns
+    member    of the object of the innermost variable: the value. value: list column, or a tuple of slot columns
+    outer     of the object of a variable further out. value: (what member has, how many variables lie between, from 1)
+    chosen    of an object that a `let` chose. value: (what member has, how many variables lie between, from 0);
+              missing where nothing was chosen
     cast      to the node's kind: bool -> int, int -> f64, f32 -> f64
     neg abs   kinds int, f32, f64
     add sub mul  kinds int, f64          mod  kind int (Python's sign)         div  kind f64 (IEEE)
     bit_and bit_or bit_xor bit_not shl shr   kinds int, word (shr of a word is logical; shl of an int may overflow)
     call      value: a function's name (a row of functions.py); arguments and result f64
     pick      value: "min2" | "max2": of two values of one kind (int, f32, f64); a NaN loses to a number
-    aggregate value: Aggregate; args: (body,), evaluated for each object. count -> int; any, all -> bool;
-              sum -> int or f64; min, max -> the body's kind. Missing where the counter is missing;
+    given     the first arg where the second, a boolean op, is true; missing elsewhere. The second comes first
+    aggregate value: Aggregate; args: (body,), evaluated for each object or combination. count -> int; any, all -> bool;
+              sum -> int or f64; min, max -> the body's kind. Missing where a counter is missing;
               min, max also where there is no object with a value that is neither missing nor NaN
+    let_value as let, of a value
+    objects   the root of a value of each object. value: Aggregate with the function "objects"; args: (value,)
     trigger   value: TriggerBits: bool; missing where the row's menu lacks the chain, or the word is missing
 
 boolean ops (never missing: an atom with a missing operand is false)
@@ -32,9 +38,12 @@ boolean ops (never missing: an atom with a missing operand is false)
     test      value: isnan | isinf | isfinite; arg f32 or f64
     present   arg: a value op: true where it is not missing
     in_lumi   value: LumiTable; args: run, lumi (int)
+    let       value: Aggregate (argmin, argmax); args: (body, rest). Chooses the first combination whose value, neither
+              missing nor NaN, is smallest (largest); the answer is that of the rest
 
-Inside an aggregate's body, `member` varies by object, everything else is the event's. A missing value in a numeric
-body is skipped by sum, min, max; an aggregate inside a body is the event's, too (no nesting of objects yet).
+Variables are numbered from the inside: 0 is the last variable of the innermost aggregate or let around a node, and
+so on outwards. The combinations of an aggregate are those of its loops, the last loop running fastest. A missing
+value in a numeric body is skipped by sum, min, max, argmin, argmax. Whatever has no variable in it is the event's.
 
 Kinds: bool, int (int64), f32, f64, word (a 64-bit pattern, held as int64), str. 32-bit words are ints, zero-extended.
 `raises` is true of a node that may overflow int64 or take `% 0`, itself or below; such an error counts only for
@@ -56,7 +65,10 @@ SEMANTICS = 1
 KINDS = ("bool", "int", "f32", "f64", "word", "str")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 AGGREGATES = ("count", "any", "all", "sum", "min", "max")
-BOOLEAN_OPS = frozenset({"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi"})
+CHOICES = ("argmin", "argmax")
+BOOLEAN_OPS = frozenset({"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi", "let"})
+LOOPING_OPS = frozenset({"aggregate", "let", "let_value", "objects"})
+"""Ops that bring variables: in their first arg, and a let in its second."""
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
@@ -75,16 +87,33 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
-    """What an aggregate runs over: its function, the collection, its counter column, its number of slots (0 = a list).
+class Loop:
+    """One variable's run over the objects of a collection; `after`: from the object after the variable's before it.
 
-    An event has `max(counter, 0)` objects in a list, and `min(max(counter, 0), slots)` in slots.
+    An event has `max(counter, 0)` objects in a list (`slots` 0), and `min(max(counter, 0), slots)` in slots.
     """
+
+    collection: str
+    counter: str
+    slots: int = 0
+    after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What an aggregate runs over: its function; collection, counter, slots of the first loop; `more` loops inside."""
 
     function: str
     collection: str
     counter: str
     slots: int = 0
+    more: tuple[Loop, ...] = ()
+    names: tuple[str, ...] = field(default=(), compare=False)  # of its variables, while they have names
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """All loops, the outermost first."""
+        return Loop(self.collection, self.counter, self.slots), *self.more
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +166,25 @@ def walk(node: Node) -> Iterator[Node]:
         stack.extend(reversed(top.args))
 
 
+def scoped(node: Node) -> Iterator[tuple[Node, tuple[Loop, ...]]]:
+    """Every node of a bound tree with the loops of the variables around it, the innermost last."""
+    stack: list[tuple[Node, tuple[Loop, ...]]] = [(node, ())]
+    while stack:
+        top, around = stack.pop()
+        yield top, around
+        inner = (*around, *top.value.loops) if top.op in LOOPING_OPS else around
+        stack.extend((arg, inner) for arg in reversed(top.args))
+
+
+def free_variables(node: Node) -> int:
+    """How many of the variables around a node it looks at, counted from the innermost to the outermost of them."""
+    most = 0
+    for n, around in scoped(node):
+        if n.op in ("member", "outer", "chosen"):
+            most = max(most, (0 if n.op == "member" else n.value[1]) + 1 - len(around))
+    return most
+
+
 def columns_of(node: Node) -> frozenset[str]:
     """Names of all columns that a bound tree reads."""
     found: set[str] = set()
@@ -145,10 +193,11 @@ def columns_of(node: Node) -> frozenset[str]:
             found.add(n.value)
         elif n.op in ("element", "slot"):
             found.update(n.value[:2])
-        elif n.op == "member":
-            found.update([n.value] if isinstance(n.value, str) else n.value)
-        elif n.op == "aggregate":
-            found.add(n.value.counter)
+        elif n.op in ("member", "outer", "chosen"):
+            stored = n.value if n.op == "member" else n.value[0]
+            found.update([stored] if isinstance(stored, str) else stored)
+        elif n.op in LOOPING_OPS:
+            found.update(loop.counter for loop in n.value.loops)
         elif n.op == "trigger":
             found.add(n.value.menu)
             found.update(column for _, column, _ in n.value.bits)

@@ -8,6 +8,7 @@ Ops of a syntax tree (`pos` and `length` are places in the text):
     name       value: "Muon.pt"                   index             args: (name,); value: k
     reference  value: the name after `@`          call              args; value: the function's name
     quantifier args: (body,); value: (function, ((variables, collection), …))
+    let        args: (quantifier, what follows); value: the names      given      args: (value, condition): `if`
     and or     two or more args, flattened        not               one arg
     chain      n + 1 args; value: n comparisons   member, outsider  args: (x, constants…): `in`, `not in`
     neg bit_not                                   add sub mul div mod pow bit_and bit_or bit_xor shl shr
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tagsel.errors import CutError
 from tagsel.expr.complaints import complain, placed
 from tagsel.expr.literals import read_number
-from tagsel.expr.nodes import Node
+from tagsel.expr.nodes import CHOICES, Node
 from tagsel.expr.text import canonical
 from tagsel.expr.units import UNITS
 from tagsel.expr.walk import fold
@@ -259,6 +260,23 @@ class _Builder:
     def reference(self, parts: list[Any]) -> Node:
         return _node("reference", (), str(parts[0])[1:], parts)
 
+    def given(self, parts: list[Any]) -> Node:
+        return _node("given", _nodes(parts), None, parts)
+
+    def let(self, parts: list[Any]) -> Node:
+        chooser, rest = _nodes(parts)
+        names = tuple(_checked_name(part) for part in parts[:-4] if getattr(part, "type", "") == "NAME")
+        if chooser.op != "quantifier" or chooser.value[0] not in CHOICES:
+            hint = "let m = argmax(m in Muon: m.pt); …"
+            raise _refuse("let names what argmin or argmax choose", chooser, hint)
+        if any("." in name for name in names) or len(set(names)) != len(names):
+            raise _refuse("let takes names of objects, each its own", parts[1], "let (a, b) = …")
+        chosen = [name for group, _ in chooser.value[1] for name in group]
+        if len(names) != len(chosen):
+            raise _refuse(f"let names {len(names)} objects, and {chooser.value[0]} chooses {len(chosen)}", parts[1],
+                          f"let ({', '.join(chosen)}) = …")  # fmt: skip
+        return _node("let", (chooser, rest), names, parts)
+
     def group(self, parts: list[Any]) -> Node:
         inner = parts[1]
         return _node(inner.op, inner.args, inner.value, parts)
@@ -273,7 +291,7 @@ class _Builder:
 
 def _no_unit(token: Any) -> CutError:
     hint = f"units are {', '.join(UNITS)}"
-    if token.lower() in ("and", "or", "not", "in"):
+    if token.lower() in ("and", "or", "not", "in", "if", "let"):
         hint = f"{token.lower()}, in lower case"
     return _refuse(f"no unit {str(token)!r}", token, hint)
 

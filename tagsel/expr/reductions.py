@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tagsel.expr.nodes import Node
-from tagsel.expr.valueops import Checked, Space, Value
+from tagsel.expr.space import Space, Value
+from tagsel.expr.valueops import Checked
 from tagsel.kernels import segments
 
 
@@ -50,3 +51,10 @@ REDUCTIONS: Mapping[str, Callable[[Node, Space, Any], Checked]] = {
     "max": _extreme(segments.largest),
 }
 """Every aggregate: (node, space of the objects, body) -> (value, missing, where it overflows)."""
+
+CHOOSE: Mapping[str, Callable[..., Any]] = {
+    "argmin": segments.index_of_smallest,
+    "argmax": segments.index_of_largest,
+}
+"""Every choice: (values, counts, skip) -> (which of each event's, where there is none)."""
+

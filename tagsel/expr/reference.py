@@ -14,11 +14,10 @@ from tagsel.expr.parse import MAX_DEPTH, MAX_TERMS, MAX_TEXT
 from tagsel.expr.units import UNITS
 
 SECTIONS = (
-    ("Objects of a collection", ("aggregate",)),
+    ("Objects of a collection", ("aggregate", "choice")),
     ("Kinematics of objects", ("object", "difference")),
     ("Numbers", ("same", "pick", "elementary", "test")),
     ("Events, bits, triggers", ("present", "bit", "trigger", "in_lumi")),
-    ("Not built yet", ("later",)),
 )
 """Headings of the page, and the forms of functions below each."""
 
@@ -46,8 +45,8 @@ def _section(title: str, forms: tuple[str, ...]) -> Iterator[str]:
 
 
 def _in_sql(row: CutFunction) -> bool:
-    """Forms without a kernel are ops of the tree, which SQL knows."""
-    return row.form != "later" and (not row.kernel or bool(row.sql))
+    """Forms without a kernel are ops of the tree, which SQL knows, but for choices."""
+    return row.form != "choice" and (not row.kernel or bool(row.sql))
 
 
 def _limits() -> Iterator[str]:

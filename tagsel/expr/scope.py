@@ -78,7 +78,7 @@ class Scope:
             return f"a unit follows its number: 25 {name}"
         if name in FUNCTIONS:
             return f"{FUNCTIONS[name].signature} is a function"
-        if name.lower() in ("and", "or", "not", "in", "true", "false"):
+        if name.lower() in ("and", "or", "not", "in", "if", "let", "true", "false"):
             return f"{name.lower()}, in lower case"
         pieces = _pieces(name)
         scores = {n: len(pieces & _pieces(n)) / (len(n) + len(name)) for n in self.names}

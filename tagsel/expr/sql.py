@@ -5,6 +5,7 @@ Invariant: over a table with the part's columns, the expression is true exactly 
 
 Missing is NULL: a column that the part lacks must be there as NULLs. NaN is guarded: DuckDB holds it equal to itself
 and above every number. Objects of an aggregate are numbers `i__` in `range(counter)`; members are `list[i__ + 1]`.
+What argmin and argmax choose has no expression here.
 A cut that may overflow, or take `% 0`, is refused: SQL promises no order of evaluation, so it could fail on rows
 that the cut never reaches.
 
@@ -13,11 +14,13 @@ Words of 32 bits in a signed column (as a TAG part stores them) are named by `wo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import count
 
 from tagsel.errors import CutError
 from tagsel.expr.functions import cell
-from tagsel.expr.nodes import BOOLEAN_OPS, Node, walk
+from tagsel.expr.nodes import BOOLEAN_OPS, Loop, Node, walk
 from tagsel.expr.walk import fold
 
 MOST_TERMS = 500
@@ -57,7 +60,7 @@ def _unsupported(node: Node, what: str) -> CutError:
 
 def _write(node: Node, args: Sequence[str], words: Collection[str]) -> str:
     """The SQL of a node from that of its arguments."""
-    if node.op in ("column", "element", "slot", "member"):
+    if node.op in ("column", "element", "slot", "member", "outer"):
         return _stored(node, words)
     return WRITERS[node.op](node, *args)
 
@@ -99,10 +102,11 @@ def _stored(node: Node, words: Collection[str]) -> str:
     elif node.op == "slot":
         name, counter, k = node.value
         text = f"CASE WHEN {quote(counter)} > {k} THEN {quote(name)} END"
-    elif isinstance(node.value, str):
-        name, text = node.value, f"{quote(node.value)}[i__ + 1]"
     else:
-        name, text = node.value[0], f"[{', '.join(map(quote, node.value))}][i__ + 1]"
+        stored, up = (node.value, 0) if node.op == "member" else node.value
+        name = stored if isinstance(stored, str) else stored[0]
+        held = quote(stored) if isinstance(stored, str) else f"[{', '.join(map(quote, stored))}]"
+        text = f"{held}[{_MARK.format(up)} + 1]"
     if node.kind == "int":
         return f"(({text})::BIGINT & 4294967295)" if name in words else f"({text})::BIGINT"
     return f"({text})"
@@ -183,49 +187,83 @@ def _cast(node: Node, a: str) -> str:
 # aggregates
 
 
+_MARK = "\x00{}\x00"
+"""Stands for a variable by its number, until the loop that it belongs to is written: no text holds such a mark."""
+
+
 def _aggregate(node: Node, body: str) -> str:
-    over = node.value
-    count = f"greatest({quote(over.counter)}, 0)"  # greatest skips NULL
-    count = f"least({count}, {over.slots})" if over.slots else count
-    objects = f"range((CASE WHEN {quote(over.counter)} IS NOT NULL THEN {count} END)::BIGINT)"
-    return AGGREGATES[over.function](node, objects, body)
+    """Nested lists of the values of all combinations, in order, flat; NULL where a counter is."""
+    loops = node.value.loops
+    names = _names(body, len(loops))
+    inside = _numbered(body, names)
+    text = inside
+    for k in range(len(loops) - 1, -1, -1):
+        first = f"{names[k - 1]} + 1, " if loops[k].after else ""
+        text = f"list_transform(range({first}{_count_of(loops[k])}), lambda {names[k]}: {text})"
+        text = text if k == len(loops) - 1 else f"flatten({text})"
+    if len(loops) > 1:
+        there = " AND ".join(f"{quote(loop.counter)} IS NOT NULL" for loop in loops)
+        return AGGREGATES[node.value.function](node, f"(CASE WHEN {there} THEN {text} END)")
+    return AGGREGATES[node.value.function](node, text)
 
 
-def _count(node: Node, objects: str, body: str) -> str:
-    return f"len(list_filter({objects}, lambda i__: {body}))"
+def _count_of(loop: Loop) -> str:
+    """How many objects there are; NULL where the counter is."""
+    count = f"greatest({quote(loop.counter)}, 0)"  # greatest skips NULL
+    count = f"least({count}, {loop.slots})" if loop.slots else count
+    return f"(CASE WHEN {quote(loop.counter)} IS NOT NULL THEN {count} END)::BIGINT"
 
 
-def _any(node: Node, objects: str, body: str) -> str:
-    return f"({_count(node, objects, body)} > 0)"
+def _names(body: str, number: int) -> list[str]:
+    """Names of variables, the outermost first, that the body does not use."""
+    free = (name for k in count() if (name := f"i{k or ''}__") not in body)
+    return [next(free) for _ in range(number)][::-1]
 
 
-def _all(node: Node, objects: str, body: str) -> str:
-    return f"({_count(node, objects, f'NOT {body}')} = 0)"
+def _numbered(body: str, names: Sequence[str]) -> str:
+    """The body with the marks of these variables as names, and of those further out one loop nearer."""
+
+    def written(mark: re.Match[str]) -> str:
+        up = int(mark.group(1))
+        return names[-1 - up] if up < len(names) else _MARK.format(up - len(names))
+
+    return re.sub("\x00(\\d+)\x00", written, body)
 
 
-def _values(objects: str, body: str, keep: str) -> str:
-    """The values of the objects that count."""
-    return f"list_filter(list_transform({objects}, lambda i__: {body}), lambda v__: {keep})"
+def _count(node: Node, values: str) -> str:
+    return f"len(list_filter({values}, lambda v__: v__))"
 
 
-def _sum(node: Node, objects: str, body: str) -> str:
+def _any(node: Node, values: str) -> str:
+    return f"({_count(node, values)} > 0)"
+
+
+def _all(node: Node, values: str) -> str:
+    return f"(len(list_filter({values}, lambda v__: NOT v__)) = 0)"
+
+
+def _sum(node: Node, values: str) -> str:
     """From 0, left to right: list_sum promises no order."""
     if node.raises:
         raise _unsupported(node, "a sum that may overflow is")
     zero = literal(0, "int") if node.kind == "int" else literal(0.0, "f64")
-    values = _values(objects, body, "v__ IS NOT NULL")
-    return f"list_reduce({values}, lambda x__, y__: x__ + y__, {zero}::{TYPES[node.kind]})"
+    there = f"list_filter({values}, lambda v__: v__ IS NOT NULL)"
+    return f"list_reduce({there}, lambda x__, y__: x__ + y__, {zero}::{TYPES[node.kind]})"
 
 
-def _extreme(function: str) -> Callable[[Node, str, str], str]:
-    def write(node: Node, objects: str, body: str) -> str:
+def _extreme(function: str) -> Callable[[Node, str], str]:
+    def write(node: Node, values: str) -> str:
         number = "v__ IS NOT NULL" + (" AND NOT isnan(v__)" if node.kind in ("f32", "f64") else "")
-        return f"{function}({_values(objects, body, number)})"
+        return f"{function}(list_filter({values}, lambda v__: {number}))"
 
     return write
 
 
-AGGREGATES: Mapping[str, Callable[[Node, str, str], str]] = {
+def _choice(node: Node, *args: str) -> str:
+    raise _unsupported(node, f"{node.value.function} is")
+
+
+AGGREGATES: Mapping[str, Callable[[Node, str], str]] = {
     "count": _count,
     "any": _any,
     "all": _all,
@@ -277,6 +315,8 @@ WRITERS: Mapping[str, Callable[..., str]] = {
     "bit_and": _exact("({0} & {1})"), "bit_or": _exact("({0} | {1})"), "bit_xor": _exact("xor({0}, {1})"),
     "bit_not": _exact("(~{0})"), "shl": _shl, "shr": _shr, "call": _call, "pick": _pick,
     "and": _joined("AND"), "or": _joined("OR"), "not": lambda node, a: f"(NOT {a})",
+    "given": lambda node, value, condition: f"(CASE WHEN {condition} THEN {value} END)",
+    "let": _choice, "let_value": _choice, "chosen": lambda node: "",
     "cmp": _cmp, "in": _in, "in_lumi": _in_lumi,
     "truth": lambda node, a: f"coalesce({a}, false)",
     "test": lambda node, a: f"coalesce({node.value}({a}), false)",

@@ -12,7 +12,7 @@ from tagsel.expr.nodes import Node
 Part = str | tuple[Node, int]
 """A piece of text, or a node and how tightly it must bind where it stands."""
 
-OR, AND, BIT_OR, BIT_XOR, BIT_AND, COMPARE, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(1, 13)
+LET, GIVEN, OR, AND, BIT_OR, BIT_XOR, BIT_AND, COMPARE, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(14)
 
 _INFIX = {
     "bit_or": ("|", BIT_OR), "bit_xor": ("^", BIT_XOR), "bit_and": ("&", BIT_AND),
@@ -21,7 +21,8 @@ _INFIX = {
 }  # fmt: skip
 
 _LEVELS = {
-    "or": OR, "and": AND, "chain": COMPARE, "member": COMPARE, "outsider": COMPARE, "binding": COMPARE,
+    "let": LET, "given": GIVEN, "or": OR, "and": AND,
+    "chain": COMPARE, "member": COMPARE, "outsider": COMPARE, "binding": COMPARE,
     "not": UNARY, "neg": UNARY, "bit_not": UNARY, "pow": POWER,
 } | {op: level for op, (_, level) in _INFIX.items()}  # fmt: skip
 """How tightly each op binds; what is not here is an atom."""
@@ -42,7 +43,7 @@ def write(tree: Node) -> tuple[str, Node]:
     pieces: list[str] = []
     done: list[Node] = []
     at = 0
-    todo: list[tuple[Node, int] | Part] = [(tree, OR)]
+    todo: list[tuple[Node, int] | Part] = [(tree, LET)]
     while todo:
         part = todo.pop()
         if isinstance(part, str):
@@ -92,13 +93,18 @@ def _membership(word: str) -> Callable[[Node], Iterable[Part]]:
 
 
 def _call(node: Node) -> list[Part]:
-    return [f"{node.value}(", *_joined([(a, OR) for a in node.args], ", "), ")"]
+    return [f"{node.value}(", *_joined([(a, LET) for a in node.args], ", "), ")"]
 
 
 def _quantifier(node: Node) -> list[Part]:
     function, groups = node.value
     heads = ", ".join(f"{', '.join(names)} in {collection}" for names, collection in groups)
-    return [f"{function}({heads}: ", (node.args[0], OR), ")"]
+    return [f"{function}({heads}: ", (node.args[0], LET), ")"]
+
+
+def _let(node: Node) -> list[Part]:
+    names = node.value[0] if len(node.value) == 1 else f"({', '.join(node.value)})"
+    return [f"let {names} = ", (node.args[0], ATOM), "; ", (node.args[1], LET)]
 
 
 def _string(node: Node) -> list[Part]:
@@ -107,6 +113,8 @@ def _string(node: Node) -> list[Part]:
 
 
 _WRITERS: Mapping[str, Callable[[Node], Iterable[Part]]] = {
+    "let": _let,
+    "given": lambda node: ((node.args[0], OR), " if ", (node.args[1], OR)),
     "or": lambda node: _joined([(a, OR + 1) for a in node.args], " || "),
     "and": lambda node: _joined([(a, AND + 1) for a in node.args], " && "),
     "not": lambda node: ("!", (node.args[0], UNARY)),

@@ -14,6 +14,7 @@ from typing import Any
 from tagsel.errors import CutError
 from tagsel.expr.literals import to_f32, to_f64
 from tagsel.expr.nodes import BOOLEAN_OPS, INT_MAX, INT_MIN, Node
+from tagsel.expr.text import canonical
 from tagsel.expr.units import Unit
 
 MOST_OBJECTS = 2**31 - 1
@@ -44,7 +45,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The objects that a value varies over: `count(Muon.pt > 20)`, or by a variable, `count(m in Muon: …)`."""
+    """Objects that a value varies over: those of a list, `count(Muon.pt > 20)`, or of a variable, `m in Muon`."""
 
     collection: str
     counter: str
@@ -57,15 +58,16 @@ class Typed:
     """A bound piece of a cut.
 
     `at` is its syntax node. `kind` is the node's, "condition" for a boolean op, "literal" for a number whose type is
-    still open (`exact` holds it), "object" for `Muon[0]`, `Muon` or `MET` (`index` -1: not indexed). `signed`: a
-    momentum that is stored with the sign of the charge.
+    still open (`exact` holds it), "object" for `Muon[0]`, `Muon` or `MET` (`index` -1: not indexed), "chosen" for what
+    argmin and argmax give. `over`: all that it varies over, each variable once. `signed`: a momentum that is stored
+    with the sign of the charge.
     """
 
     at: Node
     node: Node
     kind: str
     unit: Unit | None = None
-    over: Over | None = None
+    over: tuple[Over, ...] = ()
     range: Range = FULL
     exact: Fraction = Fraction(0)
     integer: bool = False
@@ -86,7 +88,7 @@ def make(
     return Node(op, tuple(args), value, kind, raises or any(a.raises for a in args), at.pos, at.length)
 
 
-def typed(at: Node, node: Node, *, unit: Unit | None = None, over: Over | None = None, span: Range = FULL) -> Typed:
+def typed(at: Node, node: Node, *, unit: Unit | None = None, over: tuple[Over, ...] = (), span: Range = FULL) -> Typed:
     """The `Typed` of a bound node."""
     kind = "condition" if node.op in BOOLEAN_OPS else node.kind
     return Typed(at, node, kind, unit, over, span)
@@ -94,7 +96,7 @@ def typed(at: Node, node: Node, *, unit: Unit | None = None, over: Over | None =
 
 def integer(
     at: Node, op: str, args: Sequence[Typed], span: Range, *, value: Any = None, unit: Unit | None = None,
-    over: Over | None = None, raises: bool = False,
+    over: tuple[Over, ...] = (), raises: bool = False,
 ) -> Typed:  # fmt: skip
     """An integer operation whose exact result lies in `span`; past 64 bits it `raises`, and the range is cut."""
     raises = raises or span[0] < INT_MIN or span[1] > INT_MAX
@@ -103,31 +105,21 @@ def integer(
     return typed(at, node, unit=unit, over=over, span=cut)
 
 
-def together(at: Node, parts: Sequence[Typed]) -> Over | None:
-    """The objects that several values vary over, which must be the same."""
-    found: Over | None = None
+def together(at: Node, parts: Sequence[Typed]) -> tuple[Over, ...]:
+    """The objects that several values vary over: any variables, but no two lists."""
+    found: dict[str, Over] = {}
     for part in parts:
-        if part.over is None or part.over == found:
-            continue
-        if found is not None:
-            raise _two_objects(at, found, part.over)
-        found = part.over
-    return found
+        for over in part.over:
+            if found.setdefault(over.variable, over) != over:
+                raise _two_objects(at, found[over.variable], over)
+    return tuple(found.values())
 
 
 def _two_objects(at: Node, a: Over, b: Over) -> CutError:
-    if a.collection == b.collection and a.variable == b.variable:
+    if a.collection == b.collection:
         return fail(at, f"members of {a.collection} have {a.slots} and {b.slots} slots", "index them: x[0]")
-    if a.collection == b.collection and not (a.variable and b.variable):
-        variable = a.variable or b.variable
-        hint = f"{variable}.pt, or {a.collection}.pt[0]"
-        return fail(at, f"{a.collection} is a list beside its object {variable}", hint)
-    return fail(
-        at,
-        f"{a.variable or a.collection} and {b.variable or b.collection}: combinations of several objects are not "
-        "built yet",
-        f"index one of them: {b.collection}.pt[0]",
-    )
+    hint = f"any(a in {a.collection}, b in {b.collection}: …) combines them; {b.collection}.pt[0] is of the leading one"
+    return fail(at, f"{a.collection} and {b.collection} are two lists", hint)
 
 
 def constant(part: Typed, kind: str, unit: Unit | None = None) -> Typed:
@@ -159,10 +151,20 @@ def settled(part: Typed) -> Typed:
             "a condition stands where a number is needed",
             "join conditions with && and ||; count(…) counts objects",
         )
+    if part.kind == "chosen":
+        raise chosen_alone(part)
     if part.kind == "object":
         name = part.collection if part.index < 0 else f"{part.collection}[{part.index}]"
         raise fail(part.at, f"{name} is an object, not a number", f"a member of it: {part.collection}.pt")
     return part
+
+
+def chosen_alone(part: Typed) -> CutError:
+    """The error for an argmin whose objects have no names."""
+    text = canonical(part.at)
+    names = [v for group, _ in part.at.value[1] for v in group]
+    shown = names[0] if len(names) == 1 else f"({', '.join(names)})"
+    return fail(part.at, f"{part.at.value[0]} chooses objects, and let names them", f"let {shown} = {text}; …")
 
 
 def number(part: Typed) -> Typed:
@@ -232,6 +234,8 @@ def as_condition(part: Typed) -> Typed:
         return part
     if part.kind == "bool":
         return typed(part.at, make(part.at, "truth", (part.node,)), over=part.over)
+    if part.kind == "chosen":
+        raise chosen_alone(part)
     if part.kind == "object":
         raise fail(part.at, f"{part.collection} is an object, not a condition", f"count({part.collection}) >= 1")
     fix = {"literal": "true, or false", "word": "bit(word, n), or (word & mask) != 0", "str": 'name == "…"'}

@@ -10,92 +10,17 @@ answer (overflow, `% 0`) give a third item: where.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tagsel.expr.functions import numpy_function
-from tagsel.expr.nodes import Aggregate, Block, LumiTable, Node
+from tagsel.expr.nodes import LumiTable, Node
+from tagsel.expr.space import Mask, Space, Value, Variable
 from tagsel.kernels import segments
 from tagsel.kernels.integers import FUNCTIONS as EXACT
 
-Mask = npt.NDArray[np.bool_] | None
-Value = tuple[Any, Mask]
 Checked = tuple[Any, Mask, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Where values live: the events of a block, or the objects of one collection.
-
-    For objects, `counts` are the objects of each event, `(rows,) int64`. `memo` remembers, for one run over one
-    block, where lists begin and which objects there are.
-    """
-
-    block: Block
-    size: int
-    memo: dict[Any, Any]
-    counts: npt.NDArray[np.int64] | None = None
-    over: tuple[str, int] = ("", 0)
-
-    def owner(self) -> npt.NDArray[np.int64]:
-        """The event of each object, `(size,) int64`; worked out when it is first asked for."""
-        key = "owner", self.over
-        if key not in self.memo:
-            assert self.counts is not None, "an event's objects are asked for outside a body"
-            self.memo[key] = np.repeat(np.arange(self.block.rows), self.counts)
-        found: npt.NDArray[np.int64] = self.memo[key]
-        return found
-
-    def spread(self, value: Value) -> Value:
-        """An event's value, repeated for each of its objects."""
-        data, missing = value
-        if self.counts is None or (missing is None and np.ndim(data) == 0):
-            return value
-        owner = self.owner()
-        return (data[owner] if np.ndim(data) else data), (None if missing is None else missing[owner])
-
-    def column(self, name: str) -> Any:
-        """A column's array, 64-bit words as their signed pattern; None when the block lacks it."""
-        array = self.block.columns.get(name)
-        if array is not None and array.dtype == np.uint64:
-            return array.view(np.int64)
-        return array
-
-    def nothing(self, kind: str) -> Value:
-        """A value that is missing everywhere."""
-        return ZEROS[kind], np.ones(self.size, np.bool_)
-
-    def starts(self, counter: str) -> Any:
-        """Where each event's list begins, `(rows + 1,)`."""
-        if counter not in self.memo:
-            self.memo[counter] = segments.offsets(self.block.columns[counter])
-        return self.memo[counter]
-
-    def objects(self, over: Aggregate) -> tuple[Space, Mask]:
-        """The space of a collection's objects, and the events whose counter is missing."""
-        key = over.counter, over.slots
-        if key not in self.memo:
-            rows, counter = self.block.rows, self.block.columns.get(over.counter)
-            missing = None if counter is not None else np.ones(rows, np.bool_)
-            stored = np.zeros(rows, np.int64) if counter is None else counter.astype(np.int64)
-            counts = np.clip(stored, 0, over.slots or None)
-            self.memo[key] = Space(self.block, int(counts.sum()), self.memo, counts, key), missing
-        found: tuple[Space, Mask] = self.memo[key]
-        return found
-
-
-ZEROS: Mapping[str, Any] = {
-    "bool": np.bool_(False),
-    "int": np.int64(0),
-    "f32": np.float32(0),
-    "f64": np.float64(0),
-    "word": np.int64(0),
-    "str": "",
-}
-"""What stands for a missing value of each kind."""
 
 TYPES: Mapping[str, Any] = {
     "bool": np.bool_,
@@ -150,16 +75,70 @@ def _element(node: Node, space: Space) -> Value:
 
 
 def _member(node: Node, space: Space) -> Value:
-    if isinstance(node.value, str):
-        array = space.column(node.value)
-        if array is None or not space.size:  # without its counter a list has no objects
-            return space.nothing(node.kind)
-        return array, None
-    assert space.counts is not None  # bind puts members inside aggregates only
-    columns = [space.column(name) for name in node.value]
+    return _of(space.variables[-1], node.value, node.kind, space)
+
+
+def _outer(node: Node, space: Space) -> Value:
+    stored, up = node.value
+    return _of(space.variables[-1 - up], stored, node.kind, space)
+
+
+def _of(variable: Variable, stored: str | tuple[str, ...], kind: str, space: Space) -> Value:
+    """A member of a variable's objects."""
+    if variable.place is None:
+        return _of_list(stored, kind, space)
+    if not space.size:
+        return space.nothing(kind)
+    if variable.loop.counter not in space.block.columns:
+        return space.nothing(kind)
+    there = slice(None) if variable.gone is None else np.flatnonzero(~variable.gone)
+    events, places = space.owner()[there], variable.place[there]
+    if isinstance(stored, str):
+        array = space.column(stored)
+        if array is None:
+            return space.nothing(kind)
+        values, gone = array[space.starts(variable.loop.counter)[events] + places], None
+    else:
+        columns = [space.column(name) for name in stored]
+        values, gone = _of_slots(columns, events, places)
+        if values is None:
+            return space.nothing(kind)
+    if variable.gone is None:
+        return values, gone
+    full, missing = np.zeros(space.size, values.dtype), variable.gone.copy()
+    full[there] = values
+    if gone is not None:
+        missing[there] = gone
+    return full, missing
+
+
+def _of_slots(columns: Sequence[Any], events: Any, places: Any) -> Value:
+    """Slots at given places of given events; no data where no slot is there."""
     there = [c for c in columns if c is not None]
     if not there:
-        return space.nothing(node.kind)
+        return None, None
+    values, gone = np.zeros(len(events), there[0].dtype), np.zeros(len(events), np.bool_)
+    for k, column in enumerate(columns):
+        at = np.flatnonzero(places == k)
+        if column is None:
+            gone[at] = True
+        else:
+            values[at] = column[events[at]]
+    return values, (gone if len(there) < len(columns) else None)
+
+
+def _of_list(stored: str | tuple[str, ...], kind: str, space: Space) -> Value:
+    """A member of all objects of a list."""
+    if isinstance(stored, str):
+        array = space.column(stored)
+        if array is None or not space.size:  # without its counter a list has no objects
+            return space.nothing(kind)
+        return array, None
+    assert space.counts is not None  # bind puts members inside aggregates only
+    columns = [space.column(name) for name in stored]
+    there = [c for c in columns if c is not None]
+    if not there:
+        return space.nothing(kind)
     filled = [np.zeros_like(there[0]) if c is None else c for c in columns]
     values, _ = segments.join_slots(filled, space.counts)
     if len(there) == len(columns):
@@ -315,6 +294,8 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "element": _element,
     "slot": _slot,
     "member": _member,
+    "outer": _outer,
+    "chosen": _outer,
     "trigger": _trigger,
     "cast": _cast,
     "neg": _arithmetic("negative", np.negative),
@@ -339,4 +320,4 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "test": lambda node, space, a: present(TESTS[node.value](a[0]), a[1]),
     "present": lambda node, space, a: np.bool_(True) if a[1] is None else ~a[1],
 }
-"""Every op but `call`, which must know the rows in question, and `and`, `or`, `aggregate`, which are walked."""
+"""Every op but `call`, which must know the rows in question, and those that `interpret` walks in its own way."""

@@ -15,7 +15,7 @@ from tagsel.ingest.source import BATCH_ROWS, TagSource
 from tagsel.schema import Schema, SourceSchema
 
 _NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*(\.(?!__)[A-Za-z_][A-Za-z0-9_]*)*")
-_WORDS = frozenset({"and", "or", "not", "in", "true", "false"})
+_WORDS = frozenset({"and", "or", "not", "in", "if", "let", "true", "false"})
 
 
 def remarks(opened: TagSource, source: SourceSchema, given: bool) -> tuple[str, ...]:

@@ -93,15 +93,11 @@ def mt(pt1: Floats, phi1: Floats, pt2: Floats, phi2: Floats) -> Floats:
     return np.sqrt(2.0 * pt1 * pt2 * (1.0 - cos(delta_phi(phi1, phi2))))
 
 
-def pair_pt(pt1: Floats, phi1: Floats, pt2: Floats, phi2: Floats) -> Floats:
-    """Transverse momentum of the sum of two objects."""
-    x, y = px(pt1, phi1) + px(pt2, phi2), py(pt1, phi1) + py(pt2, phi2)
-    return np.sqrt(x * x + y * y)
-
-
 def sum_pt(*components: Floats) -> Floats:
-    """Transverse momentum of the sum of objects given as pt1, eta1, phi1, mass1, pt2, …"""
-    _, x, y, _ = total(*components)
+    """Transverse momentum of the sum of objects given as pt1, phi1, pt2, phi2, …"""
+    x, y = px(components[0], components[1]), py(components[0], components[1])
+    for i in range(2, len(components), 2):
+        x, y = x + px(components[i], components[i + 1]), y + py(components[i], components[i + 1])
     return np.sqrt(x * x + y * y)
 
 
@@ -119,7 +115,7 @@ def rapidity(*components: Floats) -> Floats:
 
 SOURCES: dict[str, Callable[..., Any]] = {
     f.__name__: f
-    for f in (delta_phi, delta_r, px, py, pz, energy, mass, mt, pair_pt, sum_pt, sum_eta, rapidity)
+    for f in (delta_phi, delta_r, px, py, pz, energy, mass, mt, sum_pt, sum_eta, rapidity)
 }
 """The functions as written, by name; `jit` compiles these."""
 

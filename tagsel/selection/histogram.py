@@ -22,7 +22,7 @@ from tagsel.expr import Block
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
-from tagsel.selection.quantity import Quantity, bind_quantity, in_unit, lengths, unit_factor, values_of
+from tagsel.selection.quantity import Quantity, bind_quantity, in_unit, unit_factor, values_of
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.run import Count, Progress, finish, passed, prepare
 from tagsel.selection.scan import Mask
@@ -112,7 +112,7 @@ def histograms(query: Query, specs: Sequence[Spec], *, progress: Progress = None
     def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Yield, list[_Sums]]:
         mask = passed(prepared, unit, block, alive)
         weights = weights_of(prepared.inputs[unit.source], block, mask)
-        known: dict[str, tuple[Array, Mask]] = {}
+        known: Known = {}
         return weigh(mask, weights), [_fill(h, block, mask, weights, known) for h in bound[unit.source]]
 
     shapes = [tuple(a.bins + 2 for a in spec.axes) for spec in specs]
@@ -135,9 +135,8 @@ class _Bound:
 
 def _bind(spec: Spec, source: BoundInput) -> _Bound:
     quantities = tuple(bind_quantity(a.expression, source.scope) for a in spec.axes)
-    counters = sorted({q.counter for q in quantities if q.counter})
-    if len(counters) > 1:
-        names = ", ".join(q.text for q in quantities if q.counter)
+    if len({q.objects for q in quantities if q.objects}) > 1:
+        names = ", ".join(q.text for q in quantities if q.objects)
         raise CutError(
             f"{names} are of different objects: there is no one value of each for an entry",
             hint="one collection a histogram, or a value of the event: max(…), Muon.pt[0]",
@@ -169,7 +168,7 @@ class _Sums:
             if bound.quantities:
                 text, unit = bound.quantities[k].text, axis.unit or bound.quantities[k].unit
             axes.append(FilledAxis(text, unit, np.array(axis.edges), axis.regular))
-        over = next((q.collection for q in bound.quantities if q.counter), "")
+        over = next((q.objects.collection for q in bound.quantities if q.objects), "")
         squares = self.sums if self.squares is None else self.squares
         missing, nan, entries, inside = self.entries.tolist()
         return Filled(
@@ -187,7 +186,7 @@ def _added(a: tuple[Yield, list[_Sums]], b: tuple[Yield, list[_Sums]]) -> tuple[
     return a[0] + b[0], [x + y for x, y in zip(a[1], b[1], strict=True)]
 
 
-Known = dict[str, tuple[Array, Mask]]
+Known = dict[str, tuple[Array, Mask, npt.NDArray[np.int64]]]
 """Values of a row group that several histograms show, by what they are."""
 
 
@@ -214,23 +213,24 @@ def _entries(
     bound: _Bound, block: Block, mask: Mask, known: Known
 ) -> tuple[list[npt.NDArray[np.float64]], npt.NDArray[np.int64], int]:
     """What an event, or each of its objects, has on every axis, the row of each entry, and how many lack a value."""
-    counter = next((q.counter for q in bound.quantities if q.counter), "")
-    owner = np.arange(block.rows)
-    if counter:
-        owner = np.repeat(owner, lengths(counter, block))
-    asked, columns = mask[owner], []
-    gone = np.zeros(len(owner), bool)
-    for quantity, factor in zip(bound.quantities, bound.factors, strict=True):
-        if quantity.key not in known:
-            known[quantity.key] = values_of(quantity, block, mask)
-        values, missing = known[quantity.key]
-        if counter and not quantity.counter:
-            values, missing = values[owner], missing[owner]
+    found = []
+    for quantity in bound.quantities:
+        if quantity.bound.fingerprint not in known:
+            known[quantity.bound.fingerprint] = values_of(quantity, block, mask)
+        found.append(known[quantity.bound.fingerprint])
+    per_object = [rows for q, (_, _, rows) in zip(bound.quantities, found, strict=True) if q.objects]
+    rows = per_object[0] if per_object else np.flatnonzero(mask)
+    place = np.cumsum(mask) - 1  # of a row among those of the mask
+    gone, columns = np.zeros(len(rows), bool), []
+    for quantity, (values, missing, _) in zip(bound.quantities, found, strict=True):
+        if per_object and not quantity.objects:
+            values, missing = values[place[rows]], missing[place[rows]]
         gone |= missing
-        columns.append((values, factor))
-    kept = np.flatnonzero(asked & ~gone)
-    numbers = [in_unit(v[kept].astype(np.float64), factor) for v, factor in columns]
-    return numbers, owner[kept], int(np.count_nonzero(asked & gone))
+        columns.append(values)
+    numbers = [
+        in_unit(v[~gone].astype(np.float64), factor) for v, factor in zip(columns, bound.factors, strict=True)
+    ]
+    return numbers, rows[~gone], int(np.count_nonzero(gone))
 
 
 def locate(values: npt.NDArray[np.float64], axis: Axis) -> npt.NDArray[np.int64]:

@@ -1,7 +1,6 @@
 """A number of each event, or of each object of an event, as histograms fill it.
 
-Invariant: values of objects are flat, in list order, beside the number of objects of each event; what is missing is
-marked, never invented.
+Invariant: values of objects are flat, in list order, beside the row of each; what is missing is marked, never invented.
 """
 
 from __future__ import annotations
@@ -15,54 +14,45 @@ import numpy.typing as npt
 
 from tagsel.errors import CutError, SchemaError
 from tagsel.expr import Block, Bound, Scope, bind_value
-from tagsel.expr.interpret import interpret_value
+from tagsel.expr.interpret import interpret_objects
+from tagsel.expr.nodes import Aggregate
 from tagsel.expr.units import attribute_unit
-from tagsel.schema import Attribute
 from tagsel.selection.scan import naming_the_event
 
 Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
 
 NUMBERS = ("int", "f32", "f64", "bool")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """An expression bound to one input: a value an event, or one an object of the collection counted by `counter`."""
+    """An expression bound to one input: a value an event, or one for each of its `objects`."""
 
-    text: str
-    unit: str
-    bound: Bound | None
-    attribute: Attribute | None = None
+    bound: Bound
+    objects: Aggregate | None = None
 
     @property
-    def counter(self) -> str:
-        """The column with the number of objects; "" for a value of the event."""
-        return self.attribute.counter if self.attribute is not None else ""
+    def text(self) -> str:
+        """Canonical."""
+        return self.bound.text
 
     @property
-    def collection(self) -> str:
-        """The collection of the objects; "" for a value of the event."""
-        return self.attribute.collection if self.attribute is not None else ""
-
-    @property
-    def key(self) -> str:
-        """Equal for what has equal values."""
-        return self.bound.fingerprint if self.bound is not None else self.text
+    def unit(self) -> str:
+        """The unit of the values, or ""."""
+        return self.bound.unit
 
 
 def bind_quantity(expression: str, scope: Scope) -> Quantity:
     """The expression bound to a scope; CutError for what cannot be meant, SchemaError for what is no number."""
-    attribute = scope.schema.find(expression)
-    if attribute is not None and attribute.is_list and attribute.type not in ("string", "bits64"):
-        return Quantity(attribute.name, attribute.unit, None, attribute)
-    bound = bind_value(expression, scope)
+    bound = bind_value(expression, scope, lists=True)
     if bound.node.kind not in NUMBERS:
         raise SchemaError(
             f"{bound.text} is {'text' if bound.node.kind == 'str' else 'a word of bits'}, a number was expected",
             hint="count it with a cut for each value",
         )
-    return Quantity(bound.text, bound.unit, bound)
+    return Quantity(bound, bound.node.value if bound.node.op == "objects" else None)
 
 
 def unit_factor(quantity: Quantity, unit: str) -> Fraction:
@@ -83,20 +73,7 @@ def in_unit(values: npt.NDArray[np.float64], factor: Fraction) -> npt.NDArray[np
     return values * float(factor) if factor > 1 else values / float(1 / factor)
 
 
-def values_of(quantity: Quantity, block: Block, mask: Mask) -> tuple[Values, Mask]:
-    """The values, and which of them are missing: of all events of the block, or of all their objects, flat."""
-    if quantity.bound is not None:
-        with naming_the_event(quantity.bound, block):
-            return interpret_value(quantity.bound.node, block, mask)
-    assert quantity.attribute is not None
-    objects = int(lengths(quantity.counter, block).sum())
-    if quantity.attribute.column not in block.columns:
-        return np.zeros(objects), np.ones(objects, bool)
-    return block.columns[quantity.attribute.column], np.zeros(objects, bool)
-
-
-def lengths(counter: str, block: Block) -> npt.NDArray[np.int64]:
-    """The number of objects of each event, `(rows,) int64`; none where the part has no such column."""
-    if counter not in block.columns:
-        return np.zeros(block.rows, np.int64)
-    return np.maximum(block.columns[counter].astype(np.int64), 0)
+def values_of(quantity: Quantity, block: Block, mask: Mask) -> tuple[Values, Mask, Rows]:
+    """The values of the events of a mask, or of their objects, flat; which are missing; and the row of each."""
+    with naming_the_event(quantity.bound, block):
+        return interpret_objects(quantity.bound.node, block, mask)

@@ -29,7 +29,7 @@ from tagsel.errors import CutError
 from tagsel.expr import FUNCTIONS, Bound, Scope, bind
 from tagsel.expr.bounds import ALL, NONE, RULES, SOME, bounds
 from tagsel.expr.interpret import interpret
-from tagsel.expr.nodes import AGGREGATES, COMPARISONS, Block, Node, walk
+from tagsel.expr.nodes import AGGREGATES, COMPARISONS, LOOPING_OPS, Block, Node, walk
 from tagsel.expr.sql import to_sql
 
 SCOPE = Scope(SCHEMA, MENUS, lumi)
@@ -174,8 +174,11 @@ class Tally:
             self.seen |= {n.op, (n.op, n.kind)}
             if n.op in ("call", "cmp", "test", "pick"):
                 self.seen.add(n.value)
-            if n.op == "aggregate":
+            if n.op in LOOPING_OPS:
                 self.seen |= {n.value.function, (n.value.function, n.kind), ("slots", n.value.slots > 0)}
+                self.seen |= {(n.op, len(n.value.loops)), ("after", *(loop.after for loop in n.value.loops))}
+            if n.op in ("outer", "chosen"):
+                self.seen.add((n.op, n.value[1]))
 
 
 def compiled(node: Node) -> Any:
@@ -223,6 +226,9 @@ def test_feature_04_all_meanings_agree() -> None:
     assert min(tally.verdicts[v] for v in (NONE, SOME, ALL)) > 0.05 * tally.verdicts.total()
     functions = {n for n, row in FUNCTIONS.items() if row.form in ("elementary", "object")}
     wanted = {*RULES, *functions, *COMPARISONS, *AGGREGATES, "isnan", "isinf", "isfinite", "min2", "max2"}
+    wanted |= {"argmin", "argmax", ("aggregate", 2), ("aggregate", 3), ("let", 1), ("let", 2), ("let_value", 2)}
+    wanted |= {("after", False, True, True), ("after", False, False), ("after", False, True, False)}
+    wanted |= {("outer", 1), ("outer", 2), ("chosen", 0), ("chosen", 1)}
     wanted |= {("sum", "int"), ("sum", "f64"), ("max", "f32"), ("slots", True), ("shr", "word"), ("mul", "int")}
     assert wanted <= tally.seen, f"never generated: {sorted(map(str, wanted - tally.seen))}"
 

@@ -57,6 +57,10 @@ CUTS = [
     " || asinh(x) < acosh(y)",
     "sinh(x) > 2 && cosh(x) < 8 || tanh(x) == 1 || atanh(x) > 0.1 || asin(x) > acos(x) || atan(y) < 0",
     "deltaPhi(Muon[0], MET) > 0 || deltaEta(Muon[0], Jet[0]) > 1",
+    "any(a, b in Muon: a.charge != b.charge && mass(a, b) > 60 GeV) || count(a, b, c in Tau: a.n + b.n < c.n) > 0",
+    "sum(m in Muon: m.pt if all(j in Jet: deltaR(m, j) > 0.4)) > 20 || any(m in Muon, t in Tau: m.big * t.n > 3)",
+    "(let (a, b) = argmin(a, b in Muon: abs(mass(a, b) - 91.2 GeV)); a.pt > b.pt && !(b.good))"
+    " || (let t = argmax(t in Tau: t.eta); t.pt) > 2 || (let m = argmax(m in Muon: m.id); 2 * m.big) == 2",
     "true && !(flag == true) || false",
 ]  # fmt: skip
 
@@ -106,7 +110,7 @@ def test_kernel_and_oracle_agree(text: str) -> None:
 
 def test_the_cuts_here_use_every_op_and_function() -> None:
     nodes = [n for text in CUTS for n in walk(bind(text, SCOPE).node)]
-    assert {n.op for n in nodes} == {*emitting.OPS, "and", "or", "aggregate"}
+    assert {n.op for n in nodes} == {*emitting.OPS, "and", "or", *emitting.LOOPS}
     assert {n.value.function for n in nodes if n.op == "aggregate"} == set(emitting.REDUCE)
     assert {n.value for n in nodes if n.op == "test"} == set(emitting.TESTS)
     assert {n.value for n in nodes if n.op == "call"} == {name for name, row in FUNCTIONS.items() if row.kernel}

@@ -58,6 +58,19 @@ CANONICAL = {
     "x > 123456789012345678901234567890": "x > 123456789012345678901234567890",
     "s == 'a\"b'": "s == 'a\"b'",
     "true": "true",
+    # objects that are chosen, values that are there on a condition
+    "let (a,b)=argmin(a,b in Muon: mass(a,b)); a.pt>1&&b.pt>2":
+        "let (a, b) = argmin(a, b in Muon: mass(a, b)); a.pt > 1 && b.pt > 2",
+    "let (m) = argmax(m in Muon: m.pt); let n = argmin(n in Jet: n.pt); m.pt > n.pt":
+        "let m = argmax(m in Muon: m.pt); let n = argmin(n in Jet: n.pt); m.pt > n.pt",
+    "(let m = argmax(m in Muon: (m.pt)); m.pt > 1) && x": "(let m = argmax(m in Muon: m.pt); m.pt > 1) && x",
+    "any(j in Jet: let m = argmin(m in Muon: deltaR(j, m)); m.pt > 1)":
+        "any(j in Jet: let m = argmin(m in Muon: deltaR(j, m)); m.pt > 1)",
+    "(x if a and b) > 2": "(x if a && b) > 2",
+    "sum(j.pt+1 if j.pt>1||x)": "sum(j.pt + 1 if j.pt > 1 || x)",
+    "x if (a)": "x if a",
+    "((x if a) if b)": "(x if a) if b",
+    "letter > 1 && iffy > 2": "letter > 1 && iffy > 2",
     # names
     "Muon[0].pt > 1": "Muon.pt[0] > 1",
     "@z_peak.v2 && x": "@z_peak.v2 && x",
@@ -128,7 +141,7 @@ REFUSED = [
     ("s == “abc”", "“", "not part", "plain quotes"),
     ("x ≥ 2", "≥", "not part", ">="),
     ("a ? b : c", "?", "not part", "&&"),
-    ("a; b", ";", "not part", "&&"),
+    ("a; b", ";", "no place", "&&"),
     ("a # b", "#", "not part", "comments"),
     ("x > 007", "007", "does not start with 0", "7"),
     ("a < b > c", ">", "one way", "a < b && b > c"),
@@ -141,7 +154,17 @@ REFUSED = [
     ("any(m: m.pt > 2)", "m", "no collection", "m in Muon"),
     ("any(m.x in Muon: 1)", "m.x in Muon", "variables", ""),
     ("+(a > 1)", "+", "no sign", ""),
-    ("let (a, b) = argmin(a, b in Muon: x)", "=", "not built yet", ""),
+    ("a = b", "=", "no place", "== compares"),
+    ("a == = b", "=", "no place", "=="),
+    ("let (a, b) = argmin(a, b in Muon: x)", ")", "too soon", ""),
+    ("let a = count(a in Muon: x); y", "count(a in Muon: x)", "let names what argmin or argmax choose", "argmax("),
+    ("let a = x; y", "x", "let names what argmin or argmax choose", "argmax("),
+    ("let a.b = argmin(a in Muon: x); y", "a.b", "names of objects", ""),
+    ("let (a, a) = argmin(a, b in Muon: x); y", "(", "each its own", "let (a, b)"),
+    ("let a = argmin(a, b in Muon: x); y", "a", "names 1 objects, and argmin chooses 2", "let (a, b) = …"),
+    ("let __a = argmin(a in Muon: x); y", "__a", "not a name", ""),
+    ("x if y if z", "if", "no place", ""),
+    ("x If y", "If", "no place", "if, in lower case"),
 ]
 
 
@@ -167,7 +190,7 @@ FAULT_20 = [
     ("any(m in __x__: m.pt > 1)", 9),
     ("(lambda: 0)()", 7),
     ("[x for x in Muon]", 0),
-    ("x if y else z", 2),
+    ("x if y else z", 7),
     ("open(x)(y)", 7),
     ("a.b().c", 3 + 2),
     ("eval`x`", 4),

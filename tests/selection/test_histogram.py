@@ -149,6 +149,31 @@ def test_a_list_fills_once_for_each_object_beside_values_of_its_event(home: Work
     assert filled.metadata["entries"] == kept.sum()
 
 
+def test_expressions_of_objects_and_values_on_a_condition(home: Workspace) -> None:
+    """`Muon.pt if Muon.pt > 10` leaves objects out: they are missing, as is a value where its `if` fails."""
+    met = np.repeat(COLUMNS["MET_pt"], COLUMNS["nMuon"]).astype(float)
+    texts = ["pt: Muon.pt if Muon.pt > 10: 5, 0, 50", "sum: Muon.pt + MET_pt: 5, 0, 150"]
+    found = home.hist("a.TAG", texts, "MET_pt > 20")
+    pts = PTS[met > 20].astype(float)
+    expected, _ = np.histogram(pts[pts > 10], bins=np.linspace(0, 50, 6))
+    assert found["pt"].values().tolist() == expected.tolist()
+    assert found["pt"].metadata["missing"] == (pts <= 10).sum() > 0
+    expected, _ = np.histogram(pts + met[met > 20], bins=np.linspace(0, 150, 6))
+    assert found["sum"].values().tolist() == expected.tolist()
+    leading = home.hist("a.TAG", ["met: MET_pt if nMuon >= 2: 5, 0, 100"])
+    chosen = COLUMNS["MET_pt"][COLUMNS["nMuon"] >= 2].astype(float)
+    assert leading["met"].values().tolist() == np.histogram(chosen, bins=np.linspace(0, 100, 6))[0].tolist()
+    assert leading.filled[0].missing == (COLUMNS["nMuon"] < 2).sum()
+
+
+def test_slots_are_objects_too(sample_home: Path) -> None:
+    """`LooseMuon.pt` is what the four slots hold that the counter fills."""
+    sample = Workspace(sample_home)
+    data = "data09_900GeV.physics_Muon.TAG"
+    slots = [sample.hist(data, f"LooseMuonPt{k}: 8, -2e4, 2e4").values() for k in (1, 2, 3, 4)]
+    assert sample.hist(data, "LooseMuon.pt: 8, -2e4, 2e4").values().tolist() == sum(slots).tolist()
+
+
 def test_data_with_masks_duplicates_and_skipped_row_groups(tmp_path: Path) -> None:
     """What is filled is what is selected: the values of the event list's events, by numpy.histogram."""
     home = workspace(tmp_path)
