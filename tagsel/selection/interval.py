@@ -85,8 +85,8 @@ def _not_zero(x: float, tiny: float) -> float:
 
 
 def _bisect(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
-    """Where a rising function reaches a level, to 2^-60."""
-    for _ in range(60):
+    """Where a rising function reaches a level, to 2^-45."""
+    for _ in range(45):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < level else (low, middle)
     return (low + high) / 2

@@ -208,9 +208,9 @@ def _mask(
     """
     ahead = counted
     for conjunct in cut:
-        if conjunct.fingerprint in shared.several:
-            if conjunct.fingerprint not in known:
-                known[conjunct.fingerprint] = judge(conjunct, block, base)
+        if conjunct.fingerprint in shared.several and conjunct.fingerprint not in known:
+            known[conjunct.fingerprint] = judge(conjunct, block, base)
+        if conjunct.fingerprint in known:
             ahead = ahead & known[conjunct.fingerprint]
         else:
             ahead = judge(conjunct, block, ahead if conjunct.node.raises else ahead & base)

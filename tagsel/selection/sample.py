@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, floor
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -91,6 +92,10 @@ class Estimate:
         }
 
 
+Offsets = dict[tuple[Path, int, str], npt.NDArray[np.int64]]
+"""Where the objects of each row begin in a row group's lists, by part, row group and counter."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """Some consecutive rows of a row group, read as a part of two row groups: those before it, and itself."""
@@ -100,6 +105,7 @@ class Slice:
     start: int
     rows: int
     schema: Schema
+    known: Offsets  # shared by all slices of a sample
 
     @property
     def name(self) -> str:
@@ -124,9 +130,13 @@ class Slice:
         attribute = self.schema.by_column[column]
         if not attribute.is_list:
             return slice(self.start, self.start + self.rows)
-        found = self.part.read(self.group, [attribute.counter]).get(attribute.counter, np.zeros(0, np.int32))
-        lengths = np.maximum(found[: self.start + self.rows], 0).astype(np.int64)
-        return slice(int(lengths[: self.start].sum()), int(lengths.sum()))
+        key = self.part.path, self.group, attribute.counter
+        if key not in self.known:
+            found = self.part.read(self.group, [attribute.counter]).get(attribute.counter)
+            lengths = np.zeros(self.part.groups[self.group], np.int64) if found is None else np.maximum(found, 0)
+            self.known[key] = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        offsets = self.known[key]
+        return slice(int(offsets[self.start]), int(offsets[self.start + self.rows]))
 
     def lumi_counts(self, group: int) -> tuple[Any, Any, Any]:
         """Of the whole row group: what all, or none, of its blocks are is so for these rows too."""
@@ -152,7 +162,8 @@ def estimate(query: Query, *, sample: float = 0.01, seed: int = 0, progress: Pro
     open_units = [u for u in prepared.plan.units if u.verdict == SOME]
     blocks = _blocks(open_units, sample)
     strata = _drawn(len(blocks), sample, seed)
-    drawn = [_sliced(prepared, *blocks[k]) for k in np.concatenate([*strata, np.zeros(0, np.int64)]).astype(int)]
+    known: Offsets = {}
+    drawn = [_sliced(prepared, known, *blocks[k]) for k in np.concatenate([*strata, np.zeros(0, np.int64)]).astype(int)]
     decided = [u for u in prepared.plan.units if u.verdict != SOME]
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> int:
@@ -196,10 +207,10 @@ def _drawn(blocks: int, sample: float, seed: int) -> list[npt.NDArray[np.int64]]
     return [np.sort(random.choice(piece, 2, replace=False)) for piece in pieces]
 
 
-def _sliced(prepared: Prepared, unit: Unit, start: int, rows: int) -> Unit:
+def _sliced(prepared: Prepared, known: Offsets, unit: Unit, start: int, rows: int) -> Unit:
     schema = prepared.inputs[unit.source].input.snapshot.schema
-    part = cast(Part, Slice(unit.part, unit.group, start, rows, schema))  # it has all of a part that a scan asks for
-    return replace(unit, part=part, group=1, rows=rows, first_row=unit.first_row + start)
+    piece = Slice(unit.part, unit.group, start, rows, schema, known)  # it has all of a part that a scan asks for
+    return replace(unit, part=cast(Part, piece), group=1, rows=rows, first_row=unit.first_row + start)
 
 
 def _ledger(accepted: Sequence[int], tallies: Sequence[Any]) -> Ledger:
