@@ -15,6 +15,7 @@ from tagsel.api import catalogs, named
 from tagsel.api.dataset import Cut, Dataset, attribute_table
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
+from tagsel.api.many import CutLike, LumiLike, Many, Progress
 from tagsel.catalog import Catalog, DatasetRecord
 from tagsel.errors import CatalogError
 from tagsel.events import EventList
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
     from tagsel.ingest.load import Ingested
 
-CutLike = str | Cut | tuple[str, str]
-LumiLike = str | Path | LumiSet
-Progress = Callable[[int], None] | None
 
-
-class Workspace:
+class Workspace(Many):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile

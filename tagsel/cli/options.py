@@ -138,6 +138,12 @@ def cut_arguments(command: F) -> F:
     return dataset_argument(cuts(command))
 
 
+def cut_option(command: F) -> F:
+    """`--cut`, as often as wanted, for verbs whose arguments are something else."""
+    return click.option("--cut", "common_cuts", multiple=True, metavar="CUT", shell_complete=_complete_cut,
+                        help="Only events that pass CUT; repeat for more.")(command)  # fmt: skip
+
+
 def selection_options(command: F) -> F:
     """What `count`, `select`, `cutflow` and `why` share."""
     for option in reversed(

@@ -48,6 +48,7 @@ class Chain:
     steps: tuple[Node, ...]
     sources: tuple[Source, ...]
     kernels: tuple[Loaded, ...]
+    functions: Mapping[str, Loaded]
     loop: Loaded
     types: Mapping[str, str]
     counters: tuple[str, ...]
@@ -62,7 +63,9 @@ class Chain:
         lists = frozenset(name for s in sources for names in s.lists.values() for name in names)
         columns = frozenset(c for s in sources for c in s.columns).union(counters)
         kernels = tuple(kernel(s.text) for s in sources)
-        return cls(tuple(steps), sources, kernels, kernel(driver.SOURCE), types, counters, columns, lists)
+        functions = {text: kernel(text) for s in sources for text in s.functions}
+        loop = kernel(driver.SOURCE)
+        return cls(tuple(steps), sources, kernels, functions, loop, types, counters, columns, lists)
 
     def job(
         self, units: Units, *, needed: npt.NDArray[np.bool_] | None = None, mask: Array | None = None,
@@ -105,7 +108,8 @@ class Chain:
         """What each unit's kernel of a step finds in its table, (U, entries)."""
         slots = [self.counters.index(counter) + 2 for counter in source.lists]
         entries: list[Any] = [address(source.constants), *(units.addresses[c] for c in source.columns)]
-        entries += [*(address(t) for t in source.tables), *slots]
+        functions = [self.functions[text].address for text in source.functions]
+        entries += [*(address(t) for t in source.tables), *functions, *slots]
         columns = np.empty((len(units.rows), len(entries)), np.uint64)
         for at, entry in enumerate(entries):
             columns[:, at] = entry

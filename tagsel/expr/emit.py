@@ -270,7 +270,7 @@ def _cast(code: Code, node: Node, place: Place, a: Value) -> Value:
 def _call(code: Code, node: Node, place: Place, *args: Value) -> Value:
     name = cell(node.value, "kernel", "kernels")
     missing = _either(code, *(a[1] for a in args))
-    expression = f"call_{name}({', '.join(a[0] for a in args)})"
+    expression = code.invoke(name, [a[0] for a in args])
     if missing == "True":
         return ZEROS[node.kind], missing
     return _guarded(code, node.kind, missing, expression) if missing else (code.let(expression), "")

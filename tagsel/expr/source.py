@@ -12,13 +12,15 @@ FAILED for a row where integers overflow or `% 0` is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tagsel.kernels.native import function_source
 
 ZEROS = {"bool": "False", "int": "int64(0)", "word": "int64(0)", "f32": "float32(0.0)", "f64": "0.0"}
 FAILED = -1
@@ -43,8 +45,9 @@ CONSTANTS = {
 class Source:
     """The text of a kernel, and what its table holds, in this order:
 
-    `constants` (8 bytes each); the `columns`; the `tables`; for each counter of `lists` (counter → its list columns)
-    the place in scratch where each event's values begin. `dense`: it has no branches and may run on every row.
+    `constants` (8 bytes each); the `columns`; the `tables`; the code of `functions`, which stand here by their
+    sources; for each counter of `lists` (counter → its list columns) the place in scratch where each event's values
+    begin. `dense`: it has no branches and may run on every row.
     """
 
     text: str
@@ -53,6 +56,7 @@ class Source:
     lists: Mapping[str, list[str]]
     columns: list[str]
     tables: list[npt.NDArray[Any]]
+    functions: list[str]
 
 
 @dataclass
@@ -68,6 +72,7 @@ class Code:
     counters: list[str] = field(default_factory=list)
     constants: list[tuple[str, Any]] = field(default_factory=list)
     tables: list[npt.NDArray[Any]] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
     dense: bool = False
 
     def line(self, text: str) -> None:
@@ -130,12 +135,20 @@ class Code:
         self.tables.append(np.ascontiguousarray(array))
         return f"t{len(self.tables) - 1}"
 
+    def invoke(self, name: str, arguments: Sequence[str]) -> str:
+        """A call of a function of the kernels' room, which is compiled once and called by its address."""
+        source = function_source(name, len(arguments))
+        if source not in self.functions:
+            self.functions.append(source)
+        return f"invoke_{len(arguments)}({', '.join([f'f{self.functions.index(source)}', *arguments])})"
+
     def finish(self, verdict: str) -> Source:
         """The whole kernel; `verdict` is the row's."""
         lists = [self.counters.index(name) for name in self.lists]
         counters = [f"n{n} = {self.column(name, 'i', 'int')}" for n, name in enumerate(self.counters)]
         entries = ["constants", *(f"c{n}" for n in range(len(self.columns)))]
-        entries += [f"t{n}" for n in range(len(self.tables))] + [f"g{n}" for n in lists]
+        entries += [f"t{n}" for n in range(len(self.tables))]
+        entries += [f"f{n}" for n in range(len(self.functions))] + [f"g{n}" for n in lists]
         text = [
             "def kernel(table, scratch, first, count):",
             *(f"    {name} = load_u8(table, {at})" for at, name in enumerate(entries)),
@@ -154,7 +167,7 @@ class Code:
         text += [f"        s{n} = load_i8(b{n}, int64(row))" for n in lists]
         text += [*self.lines, "        store_i4(rows, kept, row)", f"        kept += int64({verdict})"]
         text += ["    return kept", ""]
-        return Source("\n".join(text), self.dense, self._bits(), self.lists, self.columns, self.tables)
+        return Source("\n".join(text), self.dense, self._bits(), self.lists, self.columns, self.tables, self.functions)
 
     def _bits(self) -> npt.NDArray[np.int64]:
         """The constants as 8 bytes each."""

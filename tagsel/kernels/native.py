@@ -47,7 +47,8 @@ def vocabulary() -> dict[str, Any]:
 
     `load_<width>(address, index)` for each of WIDTHS; `store_<u1|i4|i8>(address, index, value)`; `contains_<i8|f8>(
     address, size, value)` in a sorted table; `within(runs, firsts, lasts, size, run, lumi)` in sorted int64 ranges;
-    `run_kernel(address of its code, table, scratch, first, count)`; `bits_set(word)`; `exact_<name>` of `integers`;
+    `run_kernel(address of its code, table, scratch, first, count)`; `invoke_<n>(address of its code, numbers …)`;
+    `bits_set(word)`; `exact_<name>` of `integers`;
     `call_<name>` of `elementary` and `physics`; int32, int64, uint64, float32, float64, uint8, INF; `helper` marks a
     function that `kernel` calls.
     """
@@ -121,7 +122,31 @@ def _calls() -> dict[str, Any]:
 
         return types.uint64(types.uint64), generate
 
-    return {"run_kernel": intrinsic(run_kernel), "bits_set": intrinsic(bits_set)}
+    invokers = {f"invoke_{count}": intrinsic(_invoker(count)) for count in range(1, MOST_ARGUMENTS + 1)}
+    return {"run_kernel": intrinsic(run_kernel), "bits_set": intrinsic(bits_set), **invokers}
+
+
+MOST_ARGUMENTS = 64
+"""Numbers that a function may take: four for each of 16 objects."""
+
+
+def _invoker(count: int) -> Any:
+    """What calls a loaded function of so many numbers by its address, in numba's convention."""
+    from llvmlite import ir
+    from numba import types
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number, pointer = ir.DoubleType(), ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.IntType(32), [number.as_pointer(), pointer.as_pointer(), *[number] * count])
+        with builder.goto_block(builder.function.entry_basic_block):
+            result, exception = builder.alloca(number), builder.alloca(pointer)
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), [result, exception, *args[1:]])
+        return builder.load(result)
+
+    names = ", ".join(f"a{n}" for n in range(count))
+    scope: dict[str, Any] = {"signature": types.float64(types.uint64, *[types.float64] * count), "generate": generate}
+    exec(f"def invoke(typing, code, {names}):\n    return signature, generate\n", scope)
+    return scope["invoke"]
 
 
 def _lookups(memory: dict[str, Any]) -> dict[str, Any]:
@@ -159,19 +184,36 @@ def _lookups(memory: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(source: str) -> Native:
-    """Compile `source`, which defines `kernel(table, scratch, first, count)`; it gives an int64 and may not raise."""
+    """Compile `source`: a `kernel(table, scratch, first, count)` that gives an int64, or a `function_source`.
+
+    It may not raise.
+    """
     from numba import types
 
     scope = dict(vocabulary())
     exec(compile(source, "<kernel>", "exec"), scope)
-    dispatcher = jit(scope["kernel"], _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-    dispatcher.compile((types.uint64, types.uint64, types.int64, types.int64))
+    wanted = scope.get("kernel") or scope["function"]
+    dispatcher = jit(wanted, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    numbers = (types.float64,) * wanted.__code__.co_argcount
+    dispatcher.compile((types.uint64, types.uint64, types.int64, types.int64) if "kernel" in scope else numbers)
     (result,) = dispatcher.overloads.values()
     library = result.library
     needs = [f.name for f in library._final_module.functions if f.is_declaration]
     _, _, (code, _) = library.serialize_using_object_code()
     alone = all(name.startswith("llvm.") for name in needs)
     return Native(result.fndesc.llvm_func_name, code, alone)
+
+
+def function_source(name: str, count: int) -> str:
+    """The source of a function of `elementary` or `physics` of `count` numbers, compiled once for all kernels.
+
+    >>> print(function_source("hypot", 2))
+    def function(a0, a1):
+        return call_hypot(a0, a1)
+    <BLANKLINE>
+    """
+    names = ", ".join(f"a{n}" for n in range(count))
+    return f"def function({names}):\n    return call_{name}({names})\n"
 
 
 _PROTOTYPE = ctypes.CFUNCTYPE(

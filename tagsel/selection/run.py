@@ -217,8 +217,9 @@ def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Cou
         return weigh(mask, weights_of(prepared.inputs[unit.source], block, mask))
 
     tallies = scan(
-        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
-    )
+        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
+        progress=progress,
+    )  # fmt: skip
     passing = total(t.result for t in tallies if t.result is not None)
     return finish(prepared, Fate.of_tallies(tallies), passing, started)
 

@@ -59,8 +59,9 @@ def select(
         return best(ids, descending(value[rows], missing[rows]), top[0])
 
     tallies = scan(
-        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
-    )
+        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
+        progress=progress,
+    )  # fmt: skip
     found = [t.result for t in tallies if t.result is not None]
     blocks = [ids for ids, _ in found] if top is None else best_of_all(found, top[0])
     return _listed(prepared, blocks, Fate.of_tallies(tallies), started, top)

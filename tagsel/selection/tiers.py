@@ -25,8 +25,8 @@ from tagsel.selection.steps import DEAR, print_of
 A_ROW = 1.5e-9
 """Seconds of the interpreter for a row and a comparison."""
 
-TO_COMPILE, TO_COMPILE_A_CALL = 0.3, 1.0
-"""Seconds that a step takes to compile, and more for each function of objects in it."""
+TO_COMPILE, TO_COMPILE_A_CALL = 0.3, 2.0
+"""Seconds that a step takes to compile, and a function that it calls, which is compiled once for all steps."""
 
 TO_LOAD = 0.03
 """Seconds of the interpreter above which kernels on disk are worth loading in a fresh process."""
@@ -46,31 +46,38 @@ def choose(inputs: Sequence[BoundInput], rows: int) -> str:
     if not all(fits(b.cut.node) for b in inputs):
         return "interpreter"
     steps = _steps(inputs)
-    seconds = {text: rows * A_ROW * _cost(node) for text, node in steps.items()}
-    if all(kernel_cache.ready(text) for text in (driver.SOURCE, *steps)):
+    seconds: dict[str, float] = {}
+    total = 0.0
+    for node, texts in steps:
+        spent = rows * A_ROW * _cost(node)
+        total += spent
+        seconds.update(dict.fromkeys(texts, spent))
+    if all(kernel_cache.ready(text) for text in (driver.SOURCE, *seconds)):
         return "kernel"
-    if sum(seconds.values()) >= TO_LOAD:
-        missing = [text for text in (driver.SOURCE, *steps) if not kernel_cache.kept(text)]
-        if not missing or sum(seconds.values()) >= sum(_to_compile(text) for text in missing):
+    if total >= TO_LOAD:
+        missing = [text for text in (driver.SOURCE, *seconds) if not kernel_cache.kept(text)]
+        if total >= sum(_to_compile(text) for text in missing):
             return "kernel"
     if not settings.one_answer:
         _spend(seconds)
     return "interpreter"
 
 
-def _steps(inputs: Sequence[BoundInput]) -> dict[str, Node]:
-    """The steps of all inputs by the text of their kernels, of parts that have all columns."""
-    found: dict[str, Node] = {}
+def _steps(inputs: Sequence[BoundInput]) -> list[tuple[Node, tuple[str, ...]]]:
+    """The steps of all inputs, with the sources of their kernels, as of parts that have all columns."""
+    found = []
     for bound in inputs:
         frame = bound.input.snapshot.frame
-        memo: dict[str, str] = bound.input.snapshot.memo.setdefault("sources", {})
+        memo: dict[str, tuple[str, ...]] = bound.input.snapshot.memo.setdefault("sources", {})
+        while len(memo) >= MOST_KNOWN:
+            memo.pop(next(iter(memo)), None)
         for step in steps_of(bound.cut.node):
             key = print_of(step)
             if key not in memo:
                 kinds = {c for columns, _ in frame.kinds for c in columns}
-                types = {name: frame.type(name) for name in columns_of(step) if name in kinds}
-                memo[key] = source_of(step, types).text
-            found[memo[key]] = step
+                source = source_of(step, {c: frame.type(c) for c in columns_of(step) if c in kinds})
+                memo[key] = source.text, *source.functions
+            found.append((step, memo[key]))
     return found
 
 
@@ -79,7 +86,7 @@ def _cost(step: Node) -> float:
 
 
 def _to_compile(text: str) -> float:
-    return TO_COMPILE + TO_COMPILE_A_CALL * text.count("call_mass")
+    return TO_COMPILE_A_CALL if text.startswith("def function") else TO_COMPILE
 
 
 def _spend(seconds: dict[str, float]) -> None:
