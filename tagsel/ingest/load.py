@@ -199,6 +199,7 @@ def _differences(schema: Schema, base: Schema) -> list[str]:
 
 def _remove_empty(folder: Path) -> None:
     """Remove the folders of a dataset that never came to be, as far as they are empty."""
-    for place in () if Table.exists(folder) else (folder / "_tagsel" / "zones", folder / "_tagsel", folder):
+    own = folder / "_tagsel"
+    for place in () if Table.exists(folder) else (own / "zones", own / "index", own, folder):
         with suppress(OSError):
             place.rmdir()
