@@ -26,6 +26,7 @@ from tagsel.store import Table as StoreTable
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
+    from tagsel.api.extending import Extended
     from tagsel.ingest.load import Ingested
 
 CutLike = str | Cut | tuple[str, str]
@@ -118,6 +119,18 @@ class Workspace:
             progress=progress,
             facts=facts,
         )
+
+    def extend(
+        self, dataset: str, what: Path | str, *, units: Mapping[str, str] | None = None,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> Extended:  # fmt: skip
+        """Attributes of your own as `user.NAME`: `"NAME = EXPRESSION"`, or the columns of a Parquet file, by identity.
+
+        `units` and `descriptions` are by NAME. One commit, undone by `restore`; rows without a match are missing.
+        """
+        from tagsel.api.extending import extend
+
+        return extend(self, dataset, str(what), units or {}, descriptions or {})
 
     def datasets(self, where: str = "") -> Table:
         """The datasets that a metadata query selects: `"type = 'TAG' and year = 2018"`, any free key too."""

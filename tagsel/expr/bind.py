@@ -117,7 +117,7 @@ class _Binder:
             raise _a_list(result)
         check_size(result.node)
         warnings = (*self.warnings, *guards_missing(result.node))
-        unit = result.unit.symbol if result.unit is not None else ""
+        unit = result.unit.name if result.unit is not None else ""
         return _finished(text, result.node, warnings, unit, plain)
 
     def warn(self, at: Node, message: str) -> None:
