@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel import selection, settings
 from tagsel.api import catalogs, named
-from tagsel.api.dataset import Cut, Dataset, attribute_table
+from tagsel.api.dataset import CutLike as OneCut
+from tagsel.api.dataset import Dataset, attribute_table, named_cut
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
 from tagsel.catalog import Catalog, DatasetRecord
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tagsel.api.extending import Extended
     from tagsel.ingest.load import Ingested
 
-CutLike = str | Cut | tuple[str, str]
+CutLike = OneCut | tuple[str, str]
 LumiLike = str | Path | LumiSet
 Progress = Callable[[int], None] | None
 
@@ -167,7 +168,7 @@ class Workspace:
         duplicates: str = "", threads: int = 0, allow_losses: bool = False, inputs: tuple[Input, ...] = (),
     ) -> Query:  # fmt: skip
         """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text)."""
-        pairs = tuple(named.with_name(*(("", str(c)) if isinstance(c, str | Cut) else c)) for c in cuts)
+        pairs = tuple(named.with_name(*(c if isinstance(c, tuple) else named_cut("", c))) for c in cuts)
         lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
         return Query(
             inputs or self.inputs(datasets),

@@ -22,6 +22,7 @@ from tagsel.expr.functions import FUNCTIONS
 from tagsel.expr.named import expand
 from tagsel.expr.nodes import SEMANTICS, LumiTable, Node, columns_of, walk
 from tagsel.expr.parse import parse
+from tagsel.expr.pyfunction import PyFunction
 from tagsel.expr.scope import Scope
 from tagsel.expr.text import canonical, write
 from tagsel.expr.typed import Typed, as_condition, fail, make, settled, together, typed
@@ -170,7 +171,7 @@ def _plain_value(node: Node) -> Any:
         return [value.function, value.collection, value.counter, value.slots]
     if node.op == "trigger":
         return [value.name, value.menu, *value.bits]
-    if isinstance(value, LumiTable):
+    if isinstance(value, LumiTable | PyFunction):
         return value.digest
     if isinstance(value, tuple):
         return [v.hex() if isinstance(v, float) else v for v in value]

@@ -13,9 +13,11 @@ from tagsel.expr import arithmetic, names
 from tagsel.expr.desugar import LATER
 from tagsel.expr.functions import CutFunction, function
 from tagsel.expr.nodes import Aggregate, Node
+from tagsel.expr.pyfunction import DTYPES, known
 from tagsel.expr.scope import Scope
 from tagsel.expr.typed import (
     MOST_OBJECTS,
+    WORDS,
     Over,
     Typed,
     alike,
@@ -251,6 +253,21 @@ def _in_lumi(c: Call) -> Typed:
     return typed(c.at, make(c.at, "in_lumi", ids, table))
 
 
+def _python(c: Call) -> Typed:
+    try:
+        function = known(_text(c))
+        parts = [settled(names.name(c.scope, replace(c.at, op="name", value=p))) for p in function.parameters]
+        for name, part in zip(function.parameters, parts, strict=True):
+            if part.over is not None or part.kind not in DTYPES:
+                what = "a list" if part.over is not None else WORDS.get(part.kind, part.kind)
+                hint = "an attribute with one number an event; tagsel extend makes one of a list"
+                raise CutError(f"{function.place} takes {name}, which is {what}", hint=hint)
+        function.check([p.kind for p in parts])
+    except CutError as error:
+        raise fail(c.at, error.message, error.hint) from None
+    return typed(c.at, make(c.at, "python", [p.node for p in parts], function))
+
+
 # objects
 
 
@@ -299,5 +316,6 @@ _FORMS: Mapping[str, Callable[[Call], Typed]] = {
     "present": _present,
     "trigger": _trigger,
     "in_lumi": _in_lumi,
+    "python": _python,
 }
 """The binder of each form of function."""

@@ -41,7 +41,7 @@ Array = npt.NDArray[np.generic]
 
 
 def fits(node: Node) -> bool:
-    """Whether a kernel can be made of a bound boolean tree: not of very long or deep ones, nor of text columns."""
+    """Whether a kernel can be made of a bound boolean tree: not of long or deep ones, texts, Python functions."""
     atoms = nodes = 0
     stack = [(node, 1, 0)]
     while stack:
@@ -50,7 +50,7 @@ def fits(node: Node) -> bool:
         nodes += 1 + (len(top.value.bits) if top.op == "trigger" else 0)
         loops += top.op == "aggregate"
         long = atoms > MOST_ATOMS or nodes > MOST_NODES or levels > MOST_LEVELS or loops > MOST_LOOPS
-        if long or top.kind == "str":
+        if long or top.kind == "str" or top.op == "python":
             return False
         stack.extend((arg, levels + 1, loops) for arg in top.args)
     return True

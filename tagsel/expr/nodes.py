@@ -32,6 +32,7 @@ boolean ops (never missing: an atom with a missing operand is false)
     test      value: isnan | isinf | isfinite; arg f32 or f64
     present   arg: a value op: true where it is not missing
     in_lumi   value: LumiTable; args: run, lumi (int)
+    python    value: PyFunction; args: the values that it takes (bool, int, f32, f64)
 
 Inside an aggregate's body, `member` varies by object, everything else is the event's. A missing value in a numeric
 body is skipped by sum, min, max; an aggregate inside a body is the event's, too (no nesting of objects yet).
@@ -56,7 +57,7 @@ SEMANTICS = 1
 KINDS = ("bool", "int", "f32", "f64", "word", "str")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 AGGREGATES = ("count", "any", "all", "sum", "min", "max")
-BOOLEAN_OPS = frozenset({"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi"})
+BOOLEAN_OPS = frozenset({"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi", "python"})
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 

@@ -17,7 +17,7 @@ SECTIONS = (
     ("Objects of a collection", ("aggregate",)),
     ("Kinematics of objects", ("object", "difference")),
     ("Numbers", ("same", "pick", "elementary", "test")),
-    ("Events, bits, triggers", ("present", "bit", "trigger", "in_lumi")),
+    ("Events, bits, triggers", ("present", "bit", "trigger", "in_lumi", "python")),
     ("Not built yet", ("later",)),
 )
 """Headings of the page, and the forms of functions below each."""
@@ -47,7 +47,7 @@ def _section(title: str, forms: tuple[str, ...]) -> Iterator[str]:
 
 def _in_sql(row: CutFunction) -> bool:
     """Forms without a kernel are ops of the tree, which SQL knows."""
-    return row.form != "later" and (not row.kernel or bool(row.sql))
+    return row.form not in ("later", "python") and (not row.kernel or bool(row.sql))
 
 
 def _limits() -> Iterator[str]:

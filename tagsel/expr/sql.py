@@ -265,6 +265,10 @@ def _in_lumi(node: Node, run: str, lumi: str) -> str:
     return f"coalesce({' OR '.join(found) or 'false'}, false)"
 
 
+def _python(node: Node, *args: str) -> str:
+    raise _unsupported(node, "a Python function is")
+
+
 def _joined(word: str) -> Callable[..., str]:
     return lambda node, *args: "(" + f" {word} ".join(args) + ")"
 
@@ -277,7 +281,7 @@ WRITERS: Mapping[str, Callable[..., str]] = {
     "bit_and": _exact("({0} & {1})"), "bit_or": _exact("({0} | {1})"), "bit_xor": _exact("xor({0}, {1})"),
     "bit_not": _exact("(~{0})"), "shl": _shl, "shr": _shr, "call": _call, "pick": _pick,
     "and": _joined("AND"), "or": _joined("OR"), "not": lambda node, a: f"(NOT {a})",
-    "cmp": _cmp, "in": _in, "in_lumi": _in_lumi,
+    "cmp": _cmp, "in": _in, "in_lumi": _in_lumi, "python": _python,
     "truth": lambda node, a: f"coalesce({a}, false)",
     "test": lambda node, a: f"coalesce({node.value}({a}), false)",
     "present": lambda node, a: f"({a} IS NOT NULL)",

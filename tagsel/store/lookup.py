@@ -74,7 +74,8 @@ def find_in(part: Part, run: Array, event: Array) -> tuple[Array, Array]:
 
 def distinct(run: Array, event: Array) -> tuple[Array, Array, Array]:
     """The (run, event) rising together and each once, as `find` asks for them, and the place there of each given."""
-    order = np.lexsort((event, run))
+    small = not len(run) or int(event.max()) < 2**32
+    order = np.argsort(run.astype(np.int64) << 32 | event) if small else np.lexsort((event, run))
     runs, events = run[order], event[order]
     new = np.ones(len(order), np.bool_)
     new[1:] = (runs[1:] != runs[:-1]) | (events[1:] != events[:-1])
