@@ -30,6 +30,10 @@ _MAGIC = b"TAGSELE1"
 _HEADER = struct.Struct("<8s16sQQQQQQ")
 _PAGE = 1 << 16
 _AT_ONCE = 4_096  # blocks encoded together: bounds the memory
+_MANY = 2_048  # of so many ids the search in blocks costs by the numbers read, of fewer by the rounds
+_BINARY = tuple((BLOCK >> k, 1) for k in range(BLOCK.bit_length()))
+_COARSE = ((16, BLOCK // 16), (1, 15))
+"""Rounds of the search in a block: how far apart the places are that are looked at, and how many."""
 _NONE = np.zeros(0, np.int64)
 
 
@@ -136,12 +140,12 @@ class EventIndex:
         before = (block - self._is.first_block[of_run]) * BLOCK
         size = np.minimum(self._is.sizes[of_run] - before, BLOCK)
         distance, steps = wanted - self._is.first_event[block], self._is.steps[block].astype(np.int64)
-        events, place, step = self._open(self._events, block), np.zeros(len(wanted), np.int64), BLOCK
-        while step:
-            tried = place + step
+        events, place = self._open(self._events, block), np.zeros(len(wanted), np.int64)
+        for step, tries in _COARSE if len(wanted) < _MANY else _BINARY:
+            tried = place + step * np.arange(1, tries + 1)[:, None]
             last = np.minimum(tried, size) - 1
-            place += step * ((tried <= size) & (events.at(last) + last * steps < distance))
-            step >>= 1
+            below = (tried <= size) & (events.at(last) + last * steps < distance)
+            place += step * below.sum(axis=0)
         return before + place
 
     def _open(self, packed: Packed, blocks: Array) -> Opened:

@@ -97,6 +97,18 @@ def test_the_index_finds_what_a_loop_finds(seed: int, rows: int, runs: int) -> N
     assert found(made(run.tolist(), event.tolist()), wanted) == brute(run.tolist(), event.tolist(), wanted)
 
 
+@pytest.mark.parametrize("many", [0, 10**9])
+def test_few_ids_are_found_as_many_are(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to search in a block, for every event of blocks of all sizes from 1 to 300, and those between them."""
+    from tagsel.store import eventindex
+
+    monkeypatch.setattr(eventindex, "_MANY", many)
+    for rows in (*range(1, 20), 100, *range(BLOCK - 2, BLOCK + 3), 300):
+        event = np.cumsum(np.random.default_rng(rows).integers(0, 4, rows)).tolist()
+        wanted = [(1, e) for e in range(max(event) + 2)]
+        assert found(made([1] * rows, event), wanted) == brute([1] * rows, event, wanted)
+
+
 def test_feature_54_an_id_in_a_thousand_rows_gives_them_all() -> None:
     """Event 7 stands in rows 3, 6, …, 2997: over 7 blocks; 8 is nowhere; 9 in the rest."""
     event = [7 if i % 3 == 0 and i else 9 for i in range(3000)]
