@@ -1,0 +1,63 @@
+"""RDataFrame (PyROOT) over a ROOT file, with implicit multithreading; its own compilation is part of each run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the wheel calls itself an alpha
+    import ROOT
+
+from bench.data import ADDRESS, Copies, Data, good_ranges
+from bench.plain import Unsupported, text
+from bench.questions import Question
+from bench.rivals import Answer
+
+GOOD = """
+#include <unordered_set>
+std::unordered_set<long long> bench_blocks{%s};
+bool bench_good(int run, int lumi) { return bench_blocks.count((long long)run << 32 | lumi) > 0; }
+"""
+
+
+class RDataFrame:
+    """Filters as strings, as its tutorials have them; a fresh graph for each run."""
+
+    def __init__(self, data: Data, copies: Copies, threads: int) -> None:
+        ROOT.EnableImplicitMT(threads)
+        blocks = [run << 32 | b for run, first, last in good_ranges() for b in range(first, last + 1)]
+        ROOT.gInterpreter.Declare(GOOD % ",".join(f"{b}LL" for b in blocks))
+        self.path = copies.root
+
+    def ask(self, question: Question) -> Callable[[], Any]:
+        if question.weight:
+            return lambda: self._cutflow(question)
+        where = question.forms.get("cpp") or (text(question.condition, "cpp") if question.condition else "")
+        if not where:
+            raise Unsupported("the suite has no form for RDataFrame")
+
+        def run() -> Any:
+            frame = ROOT.RDataFrame("events", self.path).Filter(where)
+            return (frame.Filter("bench_good(run, lumi)") if question.good else frame).AsNumpy(list(ADDRESS))
+
+        return run
+
+    def _cutflow(self, question: Question) -> list[float]:
+        frame = ROOT.RDataFrame("events", self.path).Define("w", f"double({question.weight})")
+        steps = []
+        for k, (_, plain) in enumerate(question.steps):
+            frame = frame.Define(f"s{k}", text(plain, "cpp"))
+            steps.append(f"s{k}")
+        ways = [*steps, *(" && ".join(steps[: k + 1]) for k in range(len(steps)))]
+        ways += [" && ".join(steps[:k] + steps[k + 1 :]) for k in range(len(steps))]
+        booked = [frame.Filter(way).Sum("w") for way in ways]
+        return [b.GetValue() for b in booked]
+
+    def answer(self, question: Question, raw: Any) -> Answer:
+        if question.weight:
+            return Answer((np.array(raw),))
+        return Answer.events(*(raw[n] for n in ADDRESS))
