@@ -1,5 +1,8 @@
 """Make the sample: TAGs of two streams, the AODs they point to, good-run list, menus, file catalog, checksums.
 
+Beside them a file of NanoAOD-like events with lists of objects (objects.py), one for sixteen collisions of
+the streams.
+
     python data/sample/generate.py OUT [--seed 2009] [--events 22000]
 
 Invariant: row k of a stream's TAGs is entry k of its AODs, so every TAG row points to an event that exists.
@@ -20,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import uproot
 from generator import MENUS, Columns, collisions, decisions, guid_of, menus_json, tag_columns
+from objects import object_batches, object_schema
 
 PROJECT = "data09_900GeV"
 RUNS = (140541, 141749, 141811, 142154, 142165, 142193)
@@ -32,6 +36,7 @@ BAD_RUN = 142165
 STREAMS = {"physics_MinBias": "EF_mbMbts_2", "physics_Muon": "EF_mu4"}
 AOD_RUNS = {"physics_MinBias": ((0, 1), (2,), (3, 4), (5,)), "physics_Muon": ((0, 1, 2), (3, 4, 5))}
 TAG_AODS = {"physics_MinBias": ((0, 1), (2, 3)), "physics_Muon": ((0, 1),)}
+OBJECTS = "data18_13TeV.Objects.NANOAOD._0001.parquet"
 REPEATED = {"physics_MinBias": 6, "physics_Muon": 3}  # events written twice into the stream's second AOD
 
 
@@ -232,6 +237,14 @@ def jagged(columns: Columns) -> ak.Array:
     return ak.unflatten(ak.zip(members), there.sum(axis=1))
 
 
+def write_objects(path: Path, seed: int, events: int) -> None:
+    """NanoAOD-like events with lists of objects, as Parquet; the processed blocks are its metadata."""
+    table = pa.Table.from_batches(object_batches(events, seed), object_schema())
+    blocks = sorted(set(zip(table["run"].to_pylist(), table["luminosityBlock"].to_pylist(), strict=True)))
+    table = table.replace_schema_metadata({"tagsel.processed": json.dumps(blocks)})
+    pq.write_table(table, path, compression="zstd", compression_level=15, write_statistics=False)
+
+
 def write_good_runs(path: Path) -> None:
     """The good-run list: all runs but one, without their noisy blocks, as ATLAS writes it."""
     lines = ['<?xml version="1.0" ?>', "<!DOCTYPE LumiRangeCollection SYSTEM 'http://atlas-runquery.cern.ch/"]
@@ -277,6 +290,7 @@ def generate(folder: Path, seed: int = 2009, events: int = 22_000) -> None:
     for stream in streams:
         write_tags(folder, stream, world)
         write_aods(folder, stream, world)
+    write_objects(folder / OBJECTS, seed, events // 16)
     write_good_runs(folder / "good_runs.xml")
     write_catalog(folder / "PoolFileCatalog.xml", streams)
     (folder / "menus.json").write_text(menus_json() + "\n")
