@@ -19,7 +19,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "data" / "sample"))
-from generator import batches  # noqa: E402 - it lies beside the sample
+from generator import batches  # noqa: E402 - they lie beside the sample
+from objects import object_batches  # noqa: E402
 
 TAG, OBJECTS = "bench.TAG", "bench.NANO"
 ADDRESS = ("run", "lumi", "event", "file", "entry")
@@ -85,6 +86,17 @@ def once(folder: Path, what: str, make: Callable[[Path], None], say: Callable[[s
 
 def tags(folder: Path, events: int, say: Callable[[str], None] = print) -> Data:
     """`events` TAG records of 251 columns and 1 kB as a dataset of ours."""
+    return _dataset(folder / str(events) / "tags", TAG, batches(events), f"{events:,} TAG records", say)
+
+
+def objects(folder: Path, events: int, say: Callable[[str], None] = print) -> Data:
+    """`events` events with lists of jets, muons and electrons, 240 bytes each, as a dataset of ours."""
+    source = object_batches(events)
+    return _dataset(folder / str(events) / "objects", OBJECTS, source, f"{events:,} events with lists", say)
+
+
+def _dataset(folder: Path, name: str, source: Iterator[Any], what: str, say: Callable[[str], None]) -> Data:
+    """Arrow batches as a dataset of ours."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -92,16 +104,15 @@ def tags(folder: Path, events: int, say: Callable[[str], None] = print) -> Data:
 
     def make(aside: Path) -> None:
         path = aside / "events.parquet"
-        source = batches(events)
         first = next(source)
         with pq.ParquetWriter(path, first.schema) as writer:
             for batch in (first, *source):
                 writer.write_table(pa.Table.from_batches([batch]))
-        Workspace.init(aside / "W").ingest(path, dataset=TAG)
+        Workspace.init(aside / "W").ingest(path, dataset=name)
         path.unlink()
 
-    made = once(folder / str(events) / "tags", f"{events:,} TAG records, ingested", make, say)
-    return Data(made / "W", TAG)
+    made = once(folder, f"{what}, ingested", make, say)
+    return Data(made / "W", name)
 
 
 def copies(data: Data, wanted: Sequence[str], say: Callable[[str], None] = print) -> Copies:

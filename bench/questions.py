@@ -18,9 +18,10 @@ from bench.data import TAG
 class Question:
     """One row of the table.
 
-    `steps` are (our cut, the common condition): an event is asked for that passes all; with a `weight` the answer is
-    the cutflow of the steps instead. `forms` are conditions in dialects that `plain` cannot render ("duckdb",
-    "polars", "clickhouse", "cpp", "awkward", …). `good` asks for good luminosity blocks too.
+    `steps` are (our cut, the common condition): an event is asked for that passes all. With a `weight` the answer is
+    the cutflow of the steps instead; with `fill`, an expression, a histogram of it in `bins` (number, low, high).
+    `forms` are conditions in dialects that `plain` cannot render ("duckdb", "polars", "clickhouse", "cpp",
+    "awkward"). `good` asks for good luminosity blocks too.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Question:
     data: str = TAG
     weight: str = ""
     good: bool = False
+    fill: str | None = None
+    bins: tuple[int, float, float] = (1, 0.0, 1.0)
     forms: Mapping[str, str] = field(default_factory=dict)
 
     @property

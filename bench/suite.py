@@ -10,6 +10,7 @@ from pathlib import Path
 from bench import data as made
 from bench.apart import Apart, Here
 from bench.data import Copies, Data
+from bench.objects import ADL, LISTS
 from bench.plain import Unsupported, columns
 from bench.questions import TAGS, Question
 from bench.report import Section
@@ -61,20 +62,23 @@ class Part:
     run: Callable[[Context], list[Row]]
     core: bool = True
     mean: bool = False
+    apart: bool = True
     note: str = ""
 
 
 def wanted_columns(questions: Sequence[Question]) -> list[str]:
     """Columns that rivals need for all the questions."""
-    return sorted({c for q in questions for c in columns(q.condition, q.weight)})
+    texts = [t for q in questions for t in (q.condition, q.weight, q.forms.get("awkward", ""))]
+    texts += [q.forms.get("awkward value", "") for q in questions]
+    return sorted({*columns(*texts)} - {"ak", "np"})
 
 
-def asked(context: Context, data: Data, questions: Sequence[Question]) -> list[Row]:
-    """The rows of questions about one dataset."""
+def asked(context: Context, data: Data, questions: Sequence[Question], needed: Sequence[Question] = ()) -> list[Row]:
+    """The rows of questions about one dataset, whose copies have what the questions `needed` name."""
     chosen = [q for q in questions if context.wants(q.name)]
     if not chosen:
         return []
-    copies = made.copies(data, wanted_columns(questions), context.say)
+    copies = made.copies(data, wanted_columns(needed or questions), context.say)
     rows = []
     with context.opened(data, copies) as (rivals, without):
         if OURS not in rivals:
@@ -94,9 +98,22 @@ def _tags(context: Context) -> list[Row]:
     return asked(context, made.tags(context.folder, context.events, context.say), TAGS)
 
 
+def _lists(context: Context) -> list[Row]:
+    return asked(context, made.objects(context.folder, context.events, context.say), LISTS, (*LISTS, *ADL))
+
+
+def _adl(context: Context) -> list[Row]:
+    rivals = tuple(e for e in context.rivals if e.kind in ("ours", "root"))
+    context = Context(**{**vars(context), "rivals": rivals})
+    return asked(context, made.objects(context.folder, context.events, context.say), ADL, (*LISTS, *ADL))
+
+
 PARTS: tuple[Part, ...] = (
     Part("cuts", "A new cut on TAG records", tuple(q.name for q in TAGS), _tags, mean=True,
          note="Events as (run, lumi, event, file, entry); nothing remembered, files in the page cache."),
+    Part("lists", "A new cut on lists of objects", tuple(q.name for q in LISTS), _lists, mean=True),
+    Part("adl", "The ADL benchmark, queries 1 to 8", tuple(q.name for q in ADL), _adl, mean=True, apart=False,
+         note="Histograms; beside RDataFrame and awkward on a ROOT file."),
 )  # fmt: skip
 
 
@@ -108,7 +125,7 @@ def run(context: Context, everything: bool = False, parts: Sequence[Part] = PART
             inner = context if part.name not in context.only else _all_of(context)
             rows = part.run(inner)
             if rows:
-                yield Section(part.name, part.title, tuple(rows), part.note, part.mean)
+                yield Section(part.name, part.title, tuple(rows), part.note, part.mean, part.apart)
 
 
 def _all_of(context: Context) -> Context:

@@ -67,6 +67,8 @@ def measure(question: Question, rivals: Mapping[str, Apart | Here], threads: int
             first[name], answers[name] = rival.ask(question)
         except Unsupported as reason:
             without[name] = str(reason).splitlines()[0][:160]
+    if not answers:
+        return Row(question.name, question.what, 0, {}, without)
     right = answers.get(OURS) or next(iter(answers.values()))
     for name, answer in answers.items():
         if wrong := right.differs(answer):

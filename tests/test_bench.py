@@ -49,6 +49,16 @@ def test_every_answer_on_tag_records_is_that_of_duckdb_and_polars(folder: Path) 
     assert 0 < found["Q2"] < found["Q5"] < 20_000, "the questions ask something"
 
 
+def test_every_answer_on_lists_is_that_of_the_others_and_what_cannot_be_said_is_a_reason(folder: Path) -> None:
+    lists, adl = suite.run(context(folder, only=frozenset({"lists", "adl"})))
+    assert [set(row.seconds) for row in lists.rows] == [{e.name for e in HERE}] * 2
+    assert all(row.found > 100 for row in lists.rows)
+    filled = {row.name for row in adl.rows if "tagsel" in row.seconds}
+    assert {"adl1", "adl2", "adl4"} <= filled
+    reasons = [row.without["tagsel"] for row in adl.rows if row.name not in filled]
+    assert all("not in the language" in why or "no form" in why for why in reasons)
+
+
 class Liar:
     """DuckDB's answers, of which the last event has another entry."""
 

@@ -12,7 +12,7 @@ from bench.data import Copies, Data, good_ranges
 from bench.plain import Unsupported
 from bench.questions import Question
 from bench.rivals import Answer
-from tagsel import CutError
+from tagsel import CutError, SchemaError
 from tagsel.api import Workspace
 from tagsel.quality import LumiSet
 
@@ -28,7 +28,7 @@ def said(call: Callable[[], Any]) -> Callable[[], Any]:
     def tried() -> Any:
         try:
             return call()
-        except CutError as error:
+        except (CutError, SchemaError) as error:
             raise Unsupported(f"not in the language yet: {str(error).splitlines()[0]}") from None
 
     return tried
@@ -47,11 +47,20 @@ class Ours:
         options: dict[str, Any] = {"threads": self.threads, **fresh()}
         if question.good:
             options["lumi"] = self.good
+        if question.fill is not None:
+            if not question.fill:
+                raise Unsupported("the suite has no form for tagsel yet")
+            return said(lambda: self._where(cuts).hist(question.fill, question.bins))
         if question.weight:
             return said(lambda: self.home.cutflow(self.dataset, *cuts, weight=question.weight, **options))
         return said(lambda: self.home.select_counted(self.dataset, *cuts, **options))
 
+    def _where(self, cuts: list[str]) -> Any:
+        return self.home[self.dataset].where(*cuts)
+
     def answer(self, question: Question, raw: Any) -> Answer:
+        if question.fill is not None:
+            return Answer((np.asarray(raw.values(), np.float64),))
         if question.weight:
             ways = [[getattr(s, way).sumw for s in raw.steps] for way in ("alone", "sequential", "all_but")]
             return Answer((np.concatenate(ways),))

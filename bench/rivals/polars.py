@@ -40,6 +40,8 @@ class OnParquet:
         return pl.scan_parquet(copies.parquet)
 
     def ask(self, question: Question) -> Callable[[], Any]:
+        if question.fill is not None:
+            raise Unsupported("histograms of objects are asked of ROOT's users only")
         if question.weight:
             return self._cutflow(question)
         if "polars" in question.forms:

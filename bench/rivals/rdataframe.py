@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,14 @@ class RDataFrame:
         ROOT.EnableImplicitMT(threads)
         blocks = [run << 32 | b for run, first, last in good_ranges() for b in range(first, last + 1)]
         ROOT.gInterpreter.Declare(GOOD % ",".join(f"{b}LL" for b in blocks))
+        ROOT.gInterpreter.Declare(Path(__file__).with_name("physics.h").read_text(encoding="utf-8"))
         self.path = copies.root
 
     def ask(self, question: Question) -> Callable[[], Any]:
         if question.weight:
             return lambda: self._cutflow(question)
+        if question.fill is not None:
+            return lambda: self._histogram(question)
         where = question.forms.get("cpp") or (text(question.condition, "cpp") if question.condition else "")
         if not where:
             raise Unsupported("the suite has no form for RDataFrame")
@@ -57,7 +61,15 @@ class RDataFrame:
         booked = [frame.Filter(way).Sum("w") for way in ways]
         return [b.GetValue() for b in booked]
 
+    def _histogram(self, question: Question) -> Any:
+        frame = ROOT.RDataFrame("events", self.path)
+        if "cpp" in question.forms:
+            frame = frame.Filter(question.forms["cpp"])
+        return frame.Define("x", question.forms["cpp value"]).Histo1D(("h", "h", *question.bins), "x").GetValue()
+
     def answer(self, question: Question, raw: Any) -> Answer:
+        if question.fill is not None:
+            return Answer((np.array([raw.GetBinContent(k + 1) for k in range(question.bins[0])]),))
         if question.weight:
             return Answer((np.array(raw),))
         return Answer.events(*(raw[n] for n in ADDRESS))

@@ -26,6 +26,8 @@ def condition(question: Question, *dialects: str) -> str:
 
 def query(question: Question, dialect: str, *, events: str = "events", good: str = GOOD) -> str:
     """The question as one SELECT over `events`; good blocks are the table `good` of (run, lumi)."""
+    if question.fill is not None:
+        raise Unsupported("histograms of objects are asked of ROOT's users only")
     if question.weight:
         return cutflow(question, dialect, events)
     where = condition(question, dialect)

@@ -15,7 +15,7 @@ import uproot
 from bench.data import ADDRESS, ROW_GROUP, Copies, Data, good_ranges
 from bench.plain import Unsupported, columns, evaluate
 from bench.questions import Question
-from bench.rivals import Answer
+from bench.rivals import Answer, physics
 
 CALLS: dict[str, Callable[..., Any]] = {
     "double": lambda x: np.asarray(x, np.float64),
@@ -37,7 +37,8 @@ class Uproot:
         self.good = np.sort([run << 32 | b for run, first, last in good_ranges() for b in range(first, last + 1)])
 
     def ask(self, question: Question) -> Callable[[], Any]:
-        work = self._cutflow(question) if question.weight else self._select(question)
+        kind = "_histogram" if question.fill is not None else "_cutflow" if question.weight else "_select"
+        work = getattr(self, kind)(question)
         starts = range(0, self.tree.num_entries, ROW_GROUP)
         return lambda: list(self.pool.map(work, starts))
 
@@ -49,7 +50,7 @@ class Uproot:
         if not form and not question.condition:
             raise Unsupported("the suite has no form for awkward")
         lists = bool(question.forms) or "[" in question.condition
-        names = sorted({*columns(form or question.condition), *ADDRESS} & {*self.tree.keys()})
+        names = self._names(form or question.condition, *ADDRESS)
         code = compile(form, "form", "eval") if form else None
 
         def work(start: int) -> list[Any]:
@@ -60,6 +61,24 @@ class Uproot:
             if question.good:
                 passed = passed & np.isin(read["run"].astype(np.int64) << 32 | read["lumi"], self.good)
             return [np.asarray(read[n][passed]) for n in ADDRESS]
+
+        return work
+
+    def _names(self, *texts: str) -> list[str]:
+        return sorted({*columns(*texts)} & {*self.tree.keys()})
+
+    def _histogram(self, question: Question) -> Callable[[int], Any]:
+        value, where = question.forms["awkward value"], question.forms.get("awkward", "")
+        names = self._names(value, where)
+        number, low, high = question.bins
+
+        def work(start: int) -> Any:
+            read = self._read(names, start, "ak")
+            scope = {**vars(physics), **{n: read[n] for n in names}}
+            found = eval(value, scope)
+            flat = np.asarray(ak.flatten(found[eval(where, scope)] if where else found, axis=None), np.float64)
+            inside = flat[(flat >= low) & (flat < high)]
+            return np.bincount(((inside - low) * (number / (high - low))).astype(np.int64), minlength=number)
 
         return work
 
@@ -79,4 +98,6 @@ class Uproot:
     def answer(self, question: Question, raw: Any) -> Answer:
         if question.weight:
             return Answer((np.sum(raw, axis=0),))
+        if question.fill is not None:
+            return Answer((np.sum(raw, axis=0).astype(np.float64),))
         return Answer.events(*(np.concatenate(c) for c in zip(*raw, strict=True)))
