@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from bench import baseline, report
-from bench.suite import PARTS, Context, run
+from bench.context import Context
+from bench.suite import PARTS, run
 from bench.timing import WrongAnswer
 
 HERE = Path(__file__).resolve().parent

@@ -6,8 +6,9 @@ is told to widen (`double`), so that all answers are equal, event by event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from generator import MENUS, menu_id  # beside the sample; bench.data says where
 
@@ -20,6 +21,7 @@ class Question:
 
     `steps` are (our cut, the common condition): an event is asked for that passes all. With a `weight` the answer is
     the cutflow of the steps instead; with `fill`, an expression, a histogram of it in `bins` (number, low, high).
+    With `regions` each step is a selection of its own, and their counts are asked for, in one pass where one can.
     `forms` are conditions in dialects that `plain` cannot render ("duckdb", "polars", "clickhouse", "cpp",
     "awkward"). `good` asks for good luminosity blocks too.
     """
@@ -30,6 +32,7 @@ class Question:
     data: str = TAG
     weight: str = ""
     good: bool = False
+    regions: bool = False
     fill: str | None = None
     bins: tuple[int, float, float] = (1, 0.0, 1.0)
     forms: Mapping[str, str] = field(default_factory=dict)
@@ -38,6 +41,19 @@ class Question:
     def condition(self) -> str:
         """All steps in the common language, "" where only `forms` say it."""
         return " and ".join(f"({plain})" for _, plain in self.steps if plain)
+
+    @property
+    def sums(self) -> bool:
+        """Whether sums are asked for, and no events."""
+        return bool(self.weight) or self.regions
+
+    def ways(self, steps: Sequence[Any], both: Callable[[Sequence[Any]], Any]) -> list[Any]:
+        """What is summed over: each region; of a cutflow each step alone, in sequence, and all but it."""
+        if self.regions:
+            return list(steps)
+        places = range(len(steps))
+        rest = (both([*steps[:k], *steps[k + 1 :]]) for k in places)
+        return [*steps, *(both(steps[: k + 1]) for k in places), *rest]
 
 
 def select(name: str, what: str, cut: str, plain: str = "", **more: object) -> Question:

@@ -81,6 +81,15 @@ def measure(question: Question, rivals: Mapping[str, Apart | Here], threads: int
     return Row(question.name, question.what, right.size, seconds, without, first, right.bytes, reference)
 
 
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    kept = call()
+    took = time.perf_counter() - started
+    del kept
+    return took
+
+
 def machine(size: int, threads: int) -> float:
     """Seconds of `np.max` over `size` bytes of float32 in memory, in `threads` threads."""
     array = _memory(size)

@@ -12,11 +12,12 @@ import pytest
 
 from bench import baseline, data, main, report, suite
 from bench.apart import Apart, Here
+from bench.context import Context, wanted_columns
 from bench.plain import Unsupported, columns, evaluate, text
 from bench.questions import TAGS, Question
 from bench.report import Result, Section
 from bench.rivals import RIVALS, Answer, Entry
-from bench.suite import Context, Part
+from bench.suite import Part
 from bench.timing import Row, in_turns
 
 pytestmark = pytest.mark.slow
@@ -57,6 +58,15 @@ def test_every_answer_on_lists_is_that_of_the_others_and_what_cannot_be_said_is_
     assert {"adl1", "adl2", "adl4"} <= filled
     reasons = [row.without["tagsel"] for row in adl.rows if row.name not in filled]
     assert all("not in the language" in why or "no form" in why for why in reasons)
+
+
+def test_sequences_and_look_ups_are_checked_too(folder: Path) -> None:
+    again, lookup = suite.run(context(folder, only=frozenset({"again", "lookup"})))
+    found = {row.name: row.found for row in (*again.rows, *lookup.rows)}
+    assert found["regions"] == 50 and found["region"] == 1 and found["threshold"] > 10
+    # half of the identities are nobody's; of 20,000 events no more than all can be asked for
+    assert (found["pick1"], found["pick100"], found["pick100k"]) == (1, 50, 10_000)
+    assert all(len(row.seconds) == (4 if row.name.startswith("pick") else 5) for row in (*again.rows, *lookup.rows))
 
 
 class Liar:
@@ -106,7 +116,7 @@ def test_sums_may_differ_by_rounding_and_no_more() -> None:
 
 def test_a_rival_apart_answers_as_here_and_a_dead_or_absent_one_is_said(folder: Path) -> None:
     tags = data.tags(folder, 20_000, lambda _: None)
-    copies = data.copies(tags, suite.wanted_columns(TAGS), lambda _: None)
+    copies = data.copies(tags, wanted_columns(TAGS), lambda _: None)
     question = next(q for q in TAGS if q.name == "Q4")
     entry = next(e for e in HERE if e.name == "DuckDB table")
     apart, here = Apart(entry, tags, copies, 1), Here(entry.load(), tags, copies, 1)

@@ -37,6 +37,8 @@ def said(call: Callable[[], Any]) -> Callable[[], Any]:
 class Ours:
     """A new cut each time: no mask is remembered."""
 
+    options = fresh()
+
     def __init__(self, data: Data, copies: Copies, threads: int) -> None:
         self.home, self.dataset, self.threads = Workspace(data.workspace), data.dataset, threads
         self.file = {guid: k for k, guid in enumerate(copies.guids)}
@@ -44,7 +46,7 @@ class Ours:
 
     def ask(self, question: Question) -> Callable[[], Any]:
         cuts = [cut for cut, _ in question.steps]
-        options: dict[str, Any] = {"threads": self.threads, **fresh()}
+        options: dict[str, Any] = {"threads": self.threads, **self.options}
         if question.good:
             options["lumi"] = self.good
         if question.fill is not None:
@@ -53,6 +55,8 @@ class Ours:
             return said(lambda: self._where(cuts).hist(question.fill, question.bins))
         if question.weight:
             return said(lambda: self.home.cutflow(self.dataset, *cuts, weight=question.weight, **options))
+        if question.regions:  # one after another, until there is one pass for all
+            return said(lambda: [int(self.home.count(self.dataset, cut, **options)) for cut in cuts])
         return said(lambda: self.home.select_counted(self.dataset, *cuts, **options))
 
     def _where(self, cuts: list[str]) -> Any:
@@ -61,6 +65,8 @@ class Ours:
     def answer(self, question: Question, raw: Any) -> Answer:
         if question.fill is not None:
             return Answer((np.asarray(raw.values(), np.float64),))
+        if question.regions:
+            return Answer((np.array(raw, np.float64),))
         if question.weight:
             ways = [[getattr(s, way).sumw for s in raw.steps] for way in ("alone", "sequential", "all_but")]
             return Answer((np.concatenate(ways),))
@@ -68,3 +74,9 @@ class Ours:
         codes = np.array([self.file[g] for g in events.guids], np.int64)
         files = codes[events.guid_codes] if len(events) else events.entry
         return Answer.events(events.run, events.lumi, events.event, files, events.entry, bytes=counted.work.bytes)
+
+
+class Remembering(Ours):
+    """As users have it: what earlier selections found is remembered."""
+
+    options: dict[str, bool] = {}  # noqa: RUF012 - it is never changed

@@ -42,8 +42,8 @@ class OnParquet:
     def ask(self, question: Question) -> Callable[[], Any]:
         if question.fill is not None:
             raise Unsupported("histograms of objects are asked of ROOT's users only")
-        if question.weight:
-            return self._cutflow(question)
+        if question.sums:
+            return self._sums(question)
         if "polars" in question.forms:
             where = eval(question.forms["polars"], {"pl": pl})
         elif question.condition:
@@ -55,17 +55,16 @@ class OnParquet:
             plan = plan.join(self.good, on=["run", "lumi"], how="semi")
         return plan.select(ADDRESS).collect
 
-    def _cutflow(self, question: Question) -> Callable[[], Any]:
+    def _sums(self, question: Question) -> Callable[[], Any]:
         steps = [evaluate(plain, pl.col, CALLS) for _, plain in question.steps]
-        ways = [*steps, *(reduce(and_, steps[: k + 1]) for k in range(len(steps)))]
-        ways += [reduce(and_, steps[:k] + steps[k + 1 :]) for k in range(len(steps))]
-        weight = pl.col(question.weight).cast(pl.Float64)
+        ways = question.ways(steps, lambda some: reduce(and_, some))
+        weight = pl.col(question.weight).cast(pl.Float64) if question.weight else pl.lit(1.0)
         sums = [pl.when(way).then(weight).otherwise(0.0).sum().alias(f"s{k}") for k, way in enumerate(ways)]
         return self.events.select(sums).collect
 
     def answer(self, question: Question, raw: Any) -> Answer:
         columns = [raw[c].to_numpy() for c in raw.columns]
-        return Answer((np.concatenate(columns),)) if question.weight else Answer.events(*columns)
+        return Answer((np.concatenate(columns),)) if question.sums else Answer.events(*columns)
 
 
 class InMemory(OnParquet):

@@ -36,8 +36,8 @@ class RDataFrame:
         self.path = copies.root
 
     def ask(self, question: Question) -> Callable[[], Any]:
-        if question.weight:
-            return lambda: self._cutflow(question)
+        if question.sums:
+            return lambda: self._sums(question)
         if question.fill is not None:
             return lambda: self._histogram(question)
         where = question.forms.get("cpp") or (text(question.condition, "cpp") if question.condition else "")
@@ -50,15 +50,13 @@ class RDataFrame:
 
         return run
 
-    def _cutflow(self, question: Question) -> list[float]:
-        frame = ROOT.RDataFrame("events", self.path).Define("w", f"double({question.weight})")
+    def _sums(self, question: Question) -> list[float]:
+        frame = ROOT.RDataFrame("events", self.path).Define("w", f"double({question.weight or 1})")
         steps = []
         for k, (_, plain) in enumerate(question.steps):
             frame = frame.Define(f"s{k}", text(plain, "cpp"))
             steps.append(f"s{k}")
-        ways = [*steps, *(" && ".join(steps[: k + 1]) for k in range(len(steps)))]
-        ways += [" && ".join(steps[:k] + steps[k + 1 :]) for k in range(len(steps))]
-        booked = [frame.Filter(way).Sum("w") for way in ways]
+        booked = [frame.Filter(way).Sum("w") for way in question.ways(steps, " && ".join)]
         return [b.GetValue() for b in booked]
 
     def _histogram(self, question: Question) -> Any:
@@ -70,6 +68,6 @@ class RDataFrame:
     def answer(self, question: Question, raw: Any) -> Answer:
         if question.fill is not None:
             return Answer((np.array([raw.GetBinContent(k + 1) for k in range(question.bins[0])]),))
-        if question.weight:
+        if question.sums:
             return Answer((np.array(raw),))
         return Answer.events(*(raw[n] for n in ADDRESS))

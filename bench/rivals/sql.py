@@ -28,25 +28,24 @@ def query(question: Question, dialect: str, *, events: str = "events", good: str
     """The question as one SELECT over `events`; good blocks are the table `good` of (run, lumi)."""
     if question.fill is not None:
         raise Unsupported("histograms of objects are asked of ROOT's users only")
-    if question.weight:
-        return cutflow(question, dialect, events)
+    if question.sums:
+        return sums(question, dialect, events)
     where = condition(question, dialect)
     if question.good:
         where = f"{good} AND {where}"
     return f"SELECT {', '.join(ADDRESS)} FROM {events} WHERE {where}"
 
 
-def cutflow(question: Question, dialect: str, events: str) -> str:
-    """Sums of weights of each step alone, in sequence, and of all steps but it, as one row."""
-    weight = text(f"double({question.weight})", dialect)
+def sums(question: Question, dialect: str, events: str) -> str:
+    """All sums of a cutflow, or all counts of regions, as one row."""
+    weight = text(f"double({question.weight})", dialect) if question.weight else "1.0"
     steps = [f"({text(plain, dialect)})" for _, plain in question.steps]
-    ways = [*steps, *(" AND ".join(steps[: k + 1]) for k in range(len(steps)))]
-    ways += [" AND ".join(steps[:k] + steps[k + 1 :]) for k in range(len(steps))]
-    sums = ", ".join(f"sum(CASE WHEN {way} THEN {weight} ELSE 0 END) AS s{k}" for k, way in enumerate(ways))
-    return f"SELECT {sums} FROM {events}"
+    ways = enumerate(question.ways(steps, " AND ".join))
+    columns = (f"sum(CASE WHEN {way} THEN {weight} ELSE 0 END) AS s{k}" for k, way in ways)
+    return f"SELECT {', '.join(columns)} FROM {events}"
 
 
 def answer(question: Question, table: Any) -> Answer:
     """Of an Arrow table."""
     columns = [column.to_numpy() for column in table.columns]
-    return Answer((np.concatenate(columns),)) if question.weight else Answer.events(*columns)
+    return Answer((np.concatenate(columns).astype(np.float64),)) if question.sums else Answer.events(*columns)

@@ -37,7 +37,7 @@ class Uproot:
         self.good = np.sort([run << 32 | b for run, first, last in good_ranges() for b in range(first, last + 1)])
 
     def ask(self, question: Question) -> Callable[[], Any]:
-        kind = "_histogram" if question.fill is not None else "_cutflow" if question.weight else "_select"
+        kind = "_histogram" if question.fill is not None else "_sums" if question.sums else "_select"
         work = getattr(self, kind)(question)
         starts = range(0, self.tree.num_entries, ROW_GROUP)
         return lambda: list(self.pool.map(work, starts))
@@ -82,21 +82,19 @@ class Uproot:
 
         return work
 
-    def _cutflow(self, question: Question) -> Callable[[int], Any]:
+    def _sums(self, question: Question) -> Callable[[int], Any]:
         names = columns(question.condition, question.weight)
 
         def work(start: int) -> list[float]:
             read = self._read(names, start)
             steps = [evaluate(plain, read.__getitem__, CALLS) for _, plain in question.steps]
-            weight = read[question.weight].astype(np.float64)
-            ways = [*steps, *(reduce(and_, steps[: k + 1]) for k in range(len(steps)))]
-            ways += [reduce(and_, steps[:k] + steps[k + 1 :]) for k in range(len(steps))]
-            return [float(weight[way].sum()) for way in ways]
+            weight = read[question.weight].astype(np.float64) if question.weight else np.ones(len(steps[0]))
+            return [float(weight[way].sum()) for way in question.ways(steps, lambda some: reduce(and_, some))]
 
         return work
 
     def answer(self, question: Question, raw: Any) -> Answer:
-        if question.weight:
+        if question.sums:
             return Answer((np.sum(raw, axis=0),))
         if question.fill is not None:
             return Answer((np.sum(raw, axis=0).astype(np.float64),))
