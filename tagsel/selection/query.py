@@ -115,21 +115,36 @@ def bind_query(query: Query) -> tuple[BoundInput, ...]:
     bound = []
     for source in query.inputs:
         scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=lumi_table, named=query.named)
-        cuts = tuple(bind(text, scope) for _, text in query.cuts)
+        cuts = tuple(_remembered(source.snapshot, text, scope) for _, text in query.cuts)
         weight = bind_value(query.weight, scope) if query.weight else None
         if weight is not None and weight.node.kind not in ("int", "f32", "f64"):
             raise CutError(
                 f"weight {query.weight!r} is not a number", cut=query.weight, hint="give a numeric attribute"
             )
-        bound.append(BoundInput(source, scope, cuts, _whole(cuts, scope), weight))
+        bound.append(BoundInput(source, scope, cuts, _whole(cuts, source.snapshot, scope), weight))
     return tuple(bound)
 
 
-def _whole(cuts: Sequence[Bound], scope: Scope) -> Bound:
+def _whole(cuts: Sequence[Bound], snapshot: Snapshot, scope: Scope) -> Bound:
     """All cuts as one; `true` where there is none."""
     if len(cuts) == 1:
         return cuts[0]
-    return bind(" && ".join(f"({cut.text})" for cut in cuts) or "true", scope)
+    return _remembered(snapshot, " && ".join(f"({cut.text})" for cut in cuts) or "true", scope)
+
+
+MOST_BOUND = 256
+
+
+def _remembered(snapshot: Snapshot, text: str, scope: Scope) -> Bound:
+    """The bound cut; remembered with the snapshot unless it hangs on a file (`@name`, `in_lumi`)."""
+    if "@" in text or "in_lumi" in text:
+        return bind(text, scope)
+    known: dict[str, Bound] = snapshot.memo.setdefault("bound", {})
+    if text not in known:
+        while len(known) >= MOST_BOUND:
+            known.pop(next(iter(known)), None)
+        known[text] = bind(text, scope)
+    return known[text]
 
 
 def canonical_cut(bound: tuple[BoundInput, ...]) -> str:

@@ -16,10 +16,11 @@ from tagsel.errors import StoreError
 from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.selection.absent import triggers_absent
+from tagsel.selection.accept import Passing, able, accept
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.rows import Filter, rows_that_count
-from tagsel.selection.scan import Mask, Tally, evaluate, losses, scan
+from tagsel.selection.scan import Mask, Tally, evaluate, losses, scan, with_hint
 from tagsel.selection.weights import Yield, total, weigh, weights_of
 
 Progress = Callable[[int], None] | None
@@ -137,32 +138,75 @@ def _lumi_warning(query: Query) -> list[str]:
     return ["the good-run lists and the data have no run in common: every event is masked"]
 
 
+@dataclass(frozen=True)
+class Fate:
+    """How many rows of all inputs came to which end, bytes of the columns touched, and why rows were unreadable."""
+
+    duplicate: int
+    masked: int
+    unreadable: int
+    alive: int
+    bytes: int
+    losses: tuple[str, ...] = ()
+
+    @classmethod
+    def of_tallies(cls, tallies: Sequence[Tally[Any]]) -> Fate:
+        """Of a scan row group by row group."""
+        counts = (sum(getattr(t, n) for t in tallies) for n in ("duplicate", "masked", "unreadable", "alive", "bytes"))
+        duplicate, masked, unreadable, alive, size = counts
+        return cls(duplicate, masked, unreadable, alive, size, tuple(losses(tallies)))
+
+    @classmethod
+    def of_passing(cls, found: Sequence[Passing]) -> Fate:
+        """Of compiled steps."""
+        rows = (sum(int(getattr(a.fates, n).sum()) for a in found) for n in ("duplicate", "masked", "alive"))
+        duplicate, masked, alive = rows
+        return cls(duplicate, masked, 0, alive, sum(a.bytes for a in found))
+
+
 def finish(
-    prepared: Prepared, tallies: Sequence[Tally[Any]], passing: Yield, started: float,
-    top: tuple[int, str] | None = None,
-) -> Count:  # fmt: skip
+    prepared: Prepared, fate: Fate, passing: Yield, started: float, top: tuple[int, str] | None = None
+) -> Count:
     """The ledger, closed against the commit log; `passing` are the accepted events."""
-    alive = sum(t.alive for t in tallies)
     ledger = Ledger(
         accepted=passing.n,
-        rejected=alive - passing.n,
-        masked=sum(t.masked for t in tallies),
-        duplicate=sum(t.duplicate for t in tallies),
-        unreadable=sum(t.unreadable for t in tallies),
+        rejected=fate.alive - passing.n,
+        masked=fate.masked,
+        duplicate=fate.duplicate,
+        unreadable=fate.unreadable,
     )
     ledger.check(prepared.read)
-    work = Work(prepared.plan, ledger.read, sum(t.bytes for t in tallies), time.perf_counter() - started)
+    work = Work(prepared.plan, ledger.read, fate.bytes, time.perf_counter() - started)
     return Count(
         ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs, top),
-        prepared.warnings, tuple(losses(tallies)), work, triggers_absent(prepared.inputs, prepared.query.allow_losses),
+        prepared.warnings, fate.losses, work, triggers_absent(prepared.inputs, prepared.query.allow_losses),
         passing if prepared.query.weight else None,
     )  # fmt: skip
+
+
+def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) -> list[Passing] | None:
+    """The accepted rows by compiled steps; None where the scan row group by row group must answer.
+
+    StoreError: a part is damaged, and losses are not allowed.
+    """
+    query, plan = prepared.query, prepared.plan
+    if plan.tier != "kernel" or query.weight or not able(plan):
+        return None
+    try:
+        return accept(plan, prepared.rows, listing=listing, threads=query.threads, progress=progress)
+    except StoreError as error:
+        if query.allow_losses:
+            return None
+        raise with_hint(error) from error
 
 
 def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Count:
     """How many events the query accepts."""
     started = time.perf_counter()
     prepared = prepare(query, zones=zones)
+    found = accepted(prepared, listing=False, progress=progress)
+    if found is not None:
+        return finish(prepared, Fate.of_passing(found), Yield.unweighted(sum(a.count for a in found)), started)
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> Yield:
         mask = passed(prepared, unit, block, alive)
@@ -171,7 +215,8 @@ def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Cou
     tallies = scan(
         prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
     )
-    return finish(prepared, tallies, total(t.result for t in tallies if t.result is not None), started)
+    passing = total(t.result for t in tallies if t.result is not None)
+    return finish(prepared, Fate.of_tallies(tallies), passing, started)
 
 
 def passed(prepared: Prepared, unit: Unit, block: Block, alive: Mask | None) -> Mask:

@@ -75,8 +75,7 @@ def scan(
             return visit(unit, rows, work, needs_rows)
         except StoreError as error:
             if not allow_losses:
-                hint = error.hint or "--allow-losses goes on without its rows and names them"
-                raise StoreError(error.message, hint=hint, **error.fields) from error
+                raise with_hint(error) from error
             return Tally(unit, unreadable=unit.rows, loss=error.message)
 
     workers = min(threads or os.cpu_count() or 1, max(1, len(plan.units)))
@@ -88,6 +87,12 @@ def scan(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def with_hint(error: StoreError) -> StoreError:
+    """The error of a damaged part, with what to try."""
+    hint = error.hint or "--allow-losses goes on without its rows and names them"
+    return StoreError(error.message, hint=hint, **error.fields)
 
 
 def _noted(tally: Tally[T], progress: Callable[[int], None] | None) -> Tally[T]:
