@@ -25,14 +25,8 @@ def lookups(context: Context) -> list[Row]:
         if context.wants(name):
             run, event = wanted(copies, size)
             calls = callers(tags, copies, run, event, context.threads)
-            rows.append(
-                _row(
-                    name,
-                    f"{size:,} identities, half of them absent" if size > 1 else "one identity",
-                    calls,
-                    context.repeat,
-                )
-            )
+            what = f"{size:,} identities, half of them absent" if size > 1 else "one identity"
+            rows.append(_row(name, what, calls, context.repeat))
     return rows
 
 

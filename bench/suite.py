@@ -10,6 +10,8 @@ from bench.again import again
 from bench.context import Context, asked
 from bench.lookups import SIZES, lookups
 from bench.objects import ADL, LISTS
+from bench.planning import HOW, planning
+from bench.planning import SIZES as PLANS
 from bench.questions import TAGS
 from bench.report import Section
 from bench.timing import Row
@@ -55,6 +57,7 @@ PARTS: tuple[Part, ...] = (
               " except for regions. Regions are 50 counts one after another where an engine has no pass for all."),
     Part("lookup", "Events by run and number", tuple(SIZES), lookups, core=False,
          note="The list of misses is part of our answer."),
+    Part("planning", "Planning, no data read", tuple(PLANS), planning, core=False, note=" ".join(HOW.split())),
 )  # fmt: skip
 
 
