@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from objects import object_batches  # noqa: E402
 TAG, OBJECTS = "bench.TAG", "bench.NANO"
 ADDRESS = ("run", "lumi", "event", "file", "entry")
 ROW_GROUP = 131_072
+KINDS, BASKET = ("Jet", "Muon", "Electron"), 8_192
+"""Collections, and events of a basket, of the NanoAOD-like file."""
 
 
 @dataclass(frozen=True)
@@ -195,3 +197,30 @@ def _root(made: Copies) -> None:
                 kinds = {n: a.dtype if hasattr(a, "dtype") else a.type.content for n, a in arrays.items()}
                 tree = out.mktree("events", kinds, counter_name=lambda name: f"n{name}")
             tree.extend(arrays)
+
+
+def nano_file(folder: Path, events: int, say: Callable[[str], None] = print) -> Path:
+    """`events` events with lists as a NanoAOD-like ROOT file: a TTree, zlib, baskets of 8,192 events."""
+    import awkward as ak
+    import uproot
+
+    def make(aside: Path) -> None:
+        with uproot.recreate(aside / "nano.root", compression=uproot.ZLIB(1)) as out:
+            for batch in object_batches(events):
+                arrays = {n: batch[n].to_numpy() for n in ("run", "luminosityBlock", "event", "MET_pt", "MET_phi")}
+                for kind in KINDS:
+                    names = [n for n in batch.schema.names if n.startswith(f"{kind}_")]
+                    number = batch[f"n{kind}"].to_numpy()
+                    lists = {n.partition("_")[2]: ak.unflatten(batch[n].flatten().to_numpy(), number) for n in names}
+                    arrays[kind] = ak.zip(lists)
+                if "Events" not in out:
+                    out.mktree("Events", branch_types(arrays))
+                for start in range(0, batch.num_rows, BASKET):
+                    out["Events"].extend({n: a[start : start + BASKET] for n, a in arrays.items()})
+
+    return once(folder / str(events) / "nano", f"a NanoAOD-like file of {events:,} events", make, say) / "nano.root"
+
+
+def branch_types(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What `mktree` wants to know of arrays, of lists by their collection."""
+    return {n: a.type.content if n in KINDS else a.dtype for n, a in arrays.items()}

@@ -110,8 +110,8 @@ def planned(folder: Path, low: float) -> Any:
 
 def _row(name: str, folder: Path, parts: int, columns: int, context: Context) -> Row:
     """Time plans; what is planned is compared with one part's plan, times the number of parts."""
-    code = f"from bench.planning import *; import time; t = time.perf_counter(); planned(Path({str(folder)!r}), 3.0)"
-    code += "; print(time.perf_counter() - t)"
+    code = "from bench.planning import *; import time, tagsel.selection, tagsel.store.table; t = time.perf_counter()"
+    code += f"; planned(Path({str(folder)!r}), 3.0); print(time.perf_counter() - t)"
     fresh = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
              for _ in range(3)]  # fmt: skip
     plan = planned(folder, 3.0)

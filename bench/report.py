@@ -140,7 +140,8 @@ def heading(result: Result) -> str:
 def cells(section: Section) -> list[list[str]]:
     """The table of a section: a header, then a line a row. Milliseconds."""
     names = list(dict.fromkeys(n for row in section.rows for n in (*row.seconds, *row.without) if n != OURS))
-    extra = ["MB", "GB/s", "× np.max"] if any(row.bytes for row in section.rows) else []
+    extra = ["MB", "GB/s"] if any(row.bytes for row in section.rows) else []
+    extra += ["× np.max"] if any(row.machine for row in section.rows) else []
     first = ["first call"] if any(row.first for row in section.rows) else []
     table = [["", "found", "tagsel", *first, *names, "best/tagsel", *extra]]
     for row in section.rows:
@@ -150,7 +151,11 @@ def cells(section: Section) -> list[list[str]]:
         line += [*(_ms(row, n) for n in names), f"{ratio:.2f}" if name else "-"]
         if extra and row.bytes and row.ours:
             rate = row.bytes / row.ours / 1e9
-            line += [f"{row.bytes / 1e6:.1f}", f"{rate:.2f}", f"{row.ours / row.machine:.1f}" if row.machine else "-"]
+            line += [
+                f"{row.bytes / 1e6:.1f}",
+                f"{rate:.2f}",
+                *([f"{row.ours / row.machine:.1f}"] if row.machine else []),
+            ]
         table.append([*line, *[""] * (len(table[0]) - len(line))])
     return table
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from bench import data as made
 from bench.again import again
+from bench.cold import VERBS, cold
 from bench.context import Context, asked
+from bench.ingesting import ARROW, NANO, ingesting
 from bench.lookups import SIZES, lookups
 from bench.objects import ADL, LISTS
 from bench.planning import HOW, planning
 from bench.planning import SIZES as PLANS
 from bench.questions import TAGS
 from bench.report import Section
+from bench.skimming import SHARES, skimming
 from bench.timing import Row
 
 
@@ -58,6 +61,12 @@ PARTS: tuple[Part, ...] = (
     Part("lookup", "Events by run and number", tuple(SIZES), lookups, core=False,
          note="The list of misses is part of our answer."),
     Part("planning", "Planning, no data read", tuple(PLANS), planning, core=False, note=" ".join(HOW.split())),
+    Part("ingest", "Ingest on one core", (ARROW, NANO), ingesting, core=False, apart=False,
+         note="Checks, statistics, hashes and fsync included. Beside: the file copied by pyarrow; read by uproot."),
+    Part("cold", "A new process for each verb", tuple(VERBS), cold, core=False,
+         note='A million events; found is their number. Beside: `python -c "import duckdb"`.'),
+    Part("skim", "Skims of a ROOT file", tuple(SHARES), skimming, core=False, apart=False,
+         note="MB are the compressed bytes that ours read; the others read all of the file."),
 )  # fmt: skip
 
 

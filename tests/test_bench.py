@@ -69,6 +69,14 @@ def test_sequences_and_look_ups_are_checked_too(folder: Path) -> None:
     assert all(len(row.seconds) == (4 if row.name.startswith("pick") else 5) for row in (*again.rows, *lookup.rows))
 
 
+def test_planning_counts_all_rows_and_skims_hold_the_events_that_were_asked_for(folder: Path) -> None:
+    wanted = frozenset({"plan1000x50", "ingest", "skim", "help"})
+    found = {row.name: row.found for section in suite.run(context(folder, only=wanted)) for row in section.rows}
+    assert found["plan1000x50"] == 1_000 * 20_000
+    assert found["ingest_arrow"] == found["ingest_nano"] == 20_000
+    assert 100 < found["skim1"] < 300 and found["skim001"] == 2  # of 20,000, those whose number ends in 07, in 0007
+
+
 class Liar:
     """DuckDB's answers, of which the last event has another entry."""
 
