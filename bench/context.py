@@ -16,6 +16,11 @@ from bench.rivals import RIVALS, Entry
 from bench.timing import OURS, Row, measure
 
 
+def shown(text: str) -> None:
+    """Print at once, into a file too."""
+    print(text, flush=True)
+
+
 @dataclass(frozen=True)
 class Context:
     """How to run: where data lie, how many events, who takes part, which rows are wanted (all where none is named)."""
@@ -26,7 +31,7 @@ class Context:
     repeat: int
     rivals: Sequence[Entry] = RIVALS
     only: frozenset[str] = frozenset()
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = shown
     start: Callable[[Entry, Data, Copies, int], Apart | Here] = field(default=Apart)
 
     def wants(self, name: str) -> bool:

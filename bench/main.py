@@ -68,6 +68,8 @@ def work(context: Context, chosen: argparse.Namespace) -> int:
     except WrongAnswer as wrong:
         print(f"the answers differ, so no time means anything: {wrong}")
         return 1
+    except KeyboardInterrupt:
+        print("stopped; what was done is kept")
     result = report.Result(**{**vars(result), "sections": tuple(sections)})
     _keep(result, chosen)
     print(f"done in {time.perf_counter() - started:.0f} s")
