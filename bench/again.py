@@ -14,10 +14,11 @@ from bench.apart import Apart, Here
 from bench.context import Context, wanted_columns
 from bench.plain import Unsupported
 from bench.questions import Question, select
-from bench.rivals import Entry
+from bench.rivals import RIVALS, Entry
 from bench.timing import OURS, Row, WrongAnswer, measure
 
 REMEMBERING = Entry(OURS, "ours", "bench.rivals.ours:Remembering")
+OWN = RIVALS[0]
 KINDS = ("files", "memory")
 
 
@@ -73,7 +74,7 @@ def again(context: Context) -> list[Row]:
             rows.append(session("threshold", "one threshold changed", running, context.repeat, threshold, 1))
         if context.wants("refinements"):
             rows.append(session("refinements", "ten refinements in a row", running, context.repeat, refinements, 0))
-    with context.opened(tags, copies) as (running, _):
+    with Context(**{**vars(context), "rivals": [OWN, *rivals]}).opened(tags, copies) as (running, _):
         for question in (REGION, REGIONS):
             if context.wants(question.name):
                 rows.append(measure(question, running, context.threads, context.repeat))

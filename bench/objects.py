@@ -17,13 +17,22 @@ JET, MUON, ELECTRON = "Jet_pt, Jet_eta, Jet_phi, Jet_mass", "Muon_pt, Muon_eta, 
 LEPTONS = (f"{MUON}, Muon_mass, Muon_charge", f"{ELECTRON}, Electron_phi, Electron_mass, Electron_charge")
 
 
-def adl(number: int, what: str, fill: str, *, cut: str = "true", **forms: str) -> Question:
-    """A query of the ADL benchmark: our expression and cut, and "cpp", "awkward" (conditions, if any) and their values.
+EIGHT = """
+let (a, b) = argmin(a, b in Muon: abs(mass(a, b) - 91.2 GeV) if a.charge != b.charge);
+let (p, q) = argmin(p, q in Electron: abs(mass(p, q) - 91.2 GeV) if p.charge != q.charge);
+let m = argmax(m in Muon: m.pt if !(m == a || m == b) || abs(mass(p, q) - 91.2 GeV) < abs(mass(a, b) - 91.2 GeV));
+let e = argmax(e in Electron: e.pt if !(e == p || e == q) || abs(mass(a, b) - 91.2 GeV) <= abs(mass(p, q) - 91.2 GeV));
+"""
+"""The leading lepton beside the pair nearest to a Z: the muon `m`, or the electron `e`."""
+
+
+def adl(number: int, what: str, *fills: str, cut: str = "true", **forms: str) -> Question:
+    """A query of the ADL benchmark: our expressions and cut, and the conditions of the others, "cpp" and "awkward".
 
     Keys with `_value` are what is filled.
     """
     named: Mapping[str, str] = {key.replace("_", " "): form for key, form in forms.items()}
-    return Question(f"adl{number}", what, ((cut, ""),), OBJECTS, fill=fill, bins=BINS, forms=named)
+    return Question(f"adl{number}", what, ((cut, ""),), OBJECTS, fills=fills, bins=BINS, forms=named)
 
 
 LISTS = (
@@ -64,7 +73,10 @@ ADL = (
         cpp_value=f"adl7(Jet_pt, Jet_eta, Jet_phi, {MUON}, {ELECTRON}, Electron_phi)",
         awkward_value=f"adl7(Jet_pt, Jet_eta, Jet_phi, {MUON}, {ELECTRON}, Electron_phi)"),
     adl(8, "transverse mass of missing energy and the lepton beside the pair nearest to a Z, of three or more",
-        "", cpp="nMuon + nElectron >= 3 && adl8_pair(Muon_charge, Electron_charge)",
+        f"{EIGHT} mt(m, MET) if !(e.pt > m.pt)", f"{EIGHT} mt(e, MET) if e.pt > m.pt || !present(m)",
+        cut="nMuon + nElectron >= 3 && (any(a, b in Muon: a.charge != b.charge)"
+            " || any(a, b in Electron: a.charge != b.charge))",
+        cpp="nMuon + nElectron >= 3 && adl8_pair(Muon_charge, Electron_charge)",
         cpp_value=f"adl8({', '.join(LEPTONS)}, MET_pt, MET_phi)",
         awkward="(nMuon + nElectron >= 3) & adl8_pair(Muon_charge, Electron_charge)",
         awkward_value=f"adl8({', '.join(LEPTONS)}, MET_pt, MET_phi)"),

@@ -20,7 +20,7 @@ class Question:
     """One row of the table.
 
     `steps` are (our cut, the common condition): an event is asked for that passes all. With a `weight` the answer is
-    the cutflow of the steps instead; with `fill`, an expression, a histogram of it in `bins` (number, low, high).
+    the cutflow of the steps instead; with `fills`, expressions, one histogram of them in `bins` (number, low, high).
     With `regions` each step is a selection of its own, and their counts are asked for, in one pass where one can.
     `forms` are conditions in dialects that `plain` cannot render ("duckdb", "polars", "clickhouse", "cpp",
     "awkward"). `good` asks for good luminosity blocks too.
@@ -33,7 +33,7 @@ class Question:
     weight: str = ""
     good: bool = False
     regions: bool = False
-    fill: str | None = None
+    fills: tuple[str, ...] = ()
     bins: tuple[int, float, float] = (1, 0.0, 1.0)
     forms: Mapping[str, str] = field(default_factory=dict)
 

@@ -49,22 +49,25 @@ class Ours:
         options: dict[str, Any] = {"threads": self.threads, **self.options}
         if question.good:
             options["lumi"] = self.good
-        if question.fill is not None:
-            if not question.fill:
-                raise Unsupported("the suite has no form for tagsel yet")
-            return said(lambda: self._where(cuts).hist(question.fill, question.bins))
+        if question.fills:
+            return said(lambda: self._filled(question, cuts))
         if question.weight:
             return said(lambda: self.home.cutflow(self.dataset, *cuts, weight=question.weight, **options))
-        if question.regions:  # one after another, until there is one pass for all
+        if question.regions and hasattr(self.home, "regions"):
+            regions = {str(k): cut for k, cut in enumerate(cuts)}
+            return said(lambda: [int(n) for n in self.home.regions(self.dataset, regions, **options).values()])
+        if question.regions:  # one after another
             return said(lambda: [int(self.home.count(self.dataset, cut, **options)) for cut in cuts])
         return said(lambda: self.home.select_counted(self.dataset, *cuts, **options))
 
-    def _where(self, cuts: list[str]) -> Any:
-        return self.home[self.dataset].where(*cuts)
+    def _filled(self, question: Question, cuts: list[str]) -> Any:
+        """One histogram after another, summed."""
+        asked = self.home[self.dataset].where(*cuts)
+        return sum(asked.hist(expression, question.bins).values() for expression in question.fills)
 
     def answer(self, question: Question, raw: Any) -> Answer:
-        if question.fill is not None:
-            return Answer((np.asarray(raw.values(), np.float64),))
+        if question.fills:
+            return Answer((np.asarray(raw, np.float64),))
         if question.regions:
             return Answer((np.array(raw, np.float64),))
         if question.weight:

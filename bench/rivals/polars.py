@@ -40,7 +40,7 @@ class OnParquet:
         return pl.scan_parquet(copies.parquet)
 
     def ask(self, question: Question) -> Callable[[], Any]:
-        if question.fill is not None:
+        if question.fills:
             raise Unsupported("histograms of objects are asked of ROOT's users only")
         if question.sums:
             return self._sums(question)

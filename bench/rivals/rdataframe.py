@@ -38,7 +38,7 @@ class RDataFrame:
     def ask(self, question: Question) -> Callable[[], Any]:
         if question.sums:
             return lambda: self._sums(question)
-        if question.fill is not None:
+        if question.fills:
             return lambda: self._histogram(question)
         where = question.forms.get("cpp") or (text(question.condition, "cpp") if question.condition else "")
         if not where:
@@ -66,7 +66,7 @@ class RDataFrame:
         return frame.Define("x", question.forms["cpp value"]).Histo1D(("h", "h", *question.bins), "x").GetValue()
 
     def answer(self, question: Question, raw: Any) -> Answer:
-        if question.fill is not None:
+        if question.fills:
             return Answer((np.array([raw.GetBinContent(k + 1) for k in range(question.bins[0])]),))
         if question.sums:
             return Answer((np.array(raw),))

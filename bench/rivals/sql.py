@@ -26,7 +26,7 @@ def condition(question: Question, *dialects: str) -> str:
 
 def query(question: Question, dialect: str, *, events: str = "events", good: str = GOOD) -> str:
     """The question as one SELECT over `events`; good blocks are the table `good` of (run, lumi)."""
-    if question.fill is not None:
+    if question.fills:
         raise Unsupported("histograms of objects are asked of ROOT's users only")
     if question.sums:
         return sums(question, dialect, events)

@@ -37,7 +37,7 @@ class Uproot:
         self.good = np.sort([run << 32 | b for run, first, last in good_ranges() for b in range(first, last + 1)])
 
     def ask(self, question: Question) -> Callable[[], Any]:
-        kind = "_histogram" if question.fill is not None else "_sums" if question.sums else "_select"
+        kind = "_histogram" if question.fills else "_sums" if question.sums else "_select"
         work = getattr(self, kind)(question)
         starts = range(0, self.tree.num_entries, ROW_GROUP)
         return lambda: list(self.pool.map(work, starts))
@@ -96,6 +96,6 @@ class Uproot:
     def answer(self, question: Question, raw: Any) -> Answer:
         if question.sums:
             return Answer((np.sum(raw, axis=0),))
-        if question.fill is not None:
+        if question.fills:
             return Answer((np.sum(raw, axis=0).astype(np.float64),))
         return Answer.events(*(np.concatenate(c) for c in zip(*raw, strict=True)))
