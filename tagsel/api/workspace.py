@@ -151,9 +151,13 @@ class Workspace:
 
     def query(
         self, datasets: str, cuts: Sequence[CutLike], *, lumi: Sequence[LumiLike] | LumiLike = (), weight: str = "",
-        duplicates: str = "", threads: int = 0, allow_losses: bool = False, inputs: tuple[Input, ...] = (),
+        duplicates: str = "", threads: int = 0, allow_losses: bool = False, remember: bool = True,
+        inputs: tuple[Input, ...] = (),
     ) -> Query:  # fmt: skip
-        """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text)."""
+        """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text).
+
+        Without `remember` no mask of an earlier answer is used, and none is kept.
+        """
         pairs = tuple(named.with_name(*(("", str(c)) if isinstance(c, str | Cut) else c)) for c in cuts)
         lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
         return Query(
@@ -164,6 +168,7 @@ class Workspace:
             duplicates,
             allow_losses,
             threads or self.setting("threads"),
+            remember=remember,
             named=self.named_cut,
         )
 

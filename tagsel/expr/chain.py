@@ -66,18 +66,21 @@ class Chain:
 
     def job(
         self, units: Units, *, needed: npt.NDArray[np.bool_] | None = None, mask: Array | None = None,
-        events: Words | None = None,
+        events: Words | None = None, left: Words | None = None, notes: Words | None = None,
     ) -> Job:  # fmt: skip
         """The chain over `units`; `needed` (steps, U) says which step each unit needs (None: all).
 
-        Accepted rows come as a mask of the one unit into `mask`, or (with addresses of `events`) as row numbers and
-        event numbers; else they are counted only.
+        `left`, (U,), are addresses of a bit a row: rows that earlier answers leave; `notes`, (steps, U, 2), of bits
+        where it is noted which rows a step judged and which passed, 0 for not. Accepted rows come as a mask of the one
+        unit into `mask`, or (with addresses of `events`) as row numbers and event numbers; else they are counted only.
         """
         count, lists, steps = len(units.rows), len(self.counters), len(self.steps)
         table = np.zeros((count, driver.UNIT + driver.LIST * lists + driver.STEP * steps), np.uint64)
         table[:, 0], table[:, 1], table[:, 2] = units.rows, units.first_rows, units.alive
         if events is not None:
             table[:, 3] = events
+        if left is not None:
+            table[:, 5] = left
         held: list[object] = [table, units, mask]
         for n, counter in enumerate(self.counters):
             at = driver.UNIT + driver.LIST * n
@@ -94,6 +97,8 @@ class Chain:
                 table[:, at] *= needed[n]
             table[:, at + 1] = address(columns) + columns.strides[0] * np.arange(count, dtype=np.uint64)
             table[:, at + 2] = source.dense
+            if notes is not None:
+                table[:, at + 3 : at + 5] = notes[n]
         return Job(self, table, mask, events is not None, held)
 
     def _step_table(self, source: Source, units: Units) -> Words:

@@ -45,6 +45,16 @@ def function(source: str) -> Loaded:
         return _functions[source]
 
 
+def ready(source: str) -> bool:
+    """Whether the kernel of a source is in this process."""
+    return source in _functions
+
+
+def kept(source: str) -> bool:
+    """Whether the kernel of a source is in this process, or a file of it is on disk."""
+    return source in _functions or (folder() / f"{key(source)}.kernel").is_file()
+
+
 def folder() -> Path:
     """Where kernels are kept: `kernels` in `$TAGSEL_CACHE`, or in the user's own folder for caches."""
     base = os.environ.get("TAGSEL_CACHE")

@@ -11,9 +11,10 @@ Memory, in 8-byte words:
 
     job      units, words a unit, lists, steps; where to write: rows (int64), events (int64), mask (uint8), each 0 for
              not; seen: for each step the rows that reached it and those that passed it, int64, added up
-    unit     rows, number of its first row, alive (uint8 a row, 0: all), events (int64), accepted (written here);
-             for each list: counter, its width in bytes, number of values; for each step: code (0: not here), its
-             table, 1 where it may run dense
+    unit     rows, number of its first row, alive (uint8 a row, 0: all), events (int64), accepted (written here),
+             left (a bit a row, 0: all): what remembered masks leave; for each list: counter, its width in bytes, number
+             of values; for each step: code (0: not here), its table, 1 where it may run dense, and where to note (a bit
+             a row, 0: not) which rows it judged and which passed
     scratch  mask (uint8 a row of the block), rows (int32), for each list where each event's values begin (int64)
 """
 
@@ -27,7 +28,7 @@ import numpy.typing as npt
 BLOCK = 2048
 """Rows that a step sees at a time: mask, row numbers and a few columns of them lie in the nearest cache."""
 
-UNIT, LIST, STEP = 5, 3, 3
+UNIT, LIST, STEP = 6, 3, 5
 """Words of a unit before its lists, of a list, of a step."""
 
 FAILED, SHORT = -1, -2
@@ -45,6 +46,32 @@ def all_alive(mask, count):
 def copy_mask(source, at, target, to, count):
     for n in range(count):
         store_u1(target, to + n, uint8(load_u1(source, at + n) != 0))
+
+@helper
+def some_left(left, first, count):
+    found = uint8(0)
+    for n in range(first >> 3, (first + count + 7) >> 3):
+        found |= load_u1(left, n)
+    return found != 0
+
+@helper
+def keep_left(left, first, mask, count):
+    for w in range((count + 7) >> 3):
+        bits = uint64(load_u1(left, (first >> 3) + w)) * uint64(0x0101010101010101) & uint64(0x8040201008040201)
+        ones = ((bits + uint64(0x7F7F7F7F7F7F7F7F)) >> uint64(7)) & uint64(0x0101010101010101)
+        store_u8(mask, w, load_u8(mask, w) & ones)
+
+@helper
+def note_mask(mask, notes, first, count):
+    for w in range((count + 7) >> 3):
+        bits = (load_u8(mask, w) * uint64(0x0102040810204080)) >> uint64(56)
+        store_u1(notes, (first >> 3) + w, load_u1(notes, (first >> 3) + w) | uint8(bits))
+
+@helper
+def note_rows(rows, live, notes, first):
+    for n in range(live):
+        row = first + int64(load_i4(rows, n))
+        store_u1(notes, row >> 3, load_u1(notes, row >> 3) | uint8(1 << (row & 7)))
 
 @helper
 def count_mask(mask, count):
@@ -109,29 +136,41 @@ def kernel(job, scratch, begin, end):
         size, base, alive, events = load_i8(unit, 0), load_i8(unit, 1), load_u8(unit, 2), load_u8(unit, 3)
         at_lists = unit + uint64({UNIT * 8})
         at_steps = at_lists + uint64(lists * {LIST * 8})
-        before = found
+        left, before = load_u8(unit, 5), found
         for n in range(lists):
             store_i8(load_u8(scratch, 2 + n), 0, int64(0))
         for first in range(int64(0), size, int64({BLOCK})):
             count = min(int64({BLOCK}), size - first)
             live = count
-            all_alive(mask, count)
-            if alive != 0:
-                copy_mask(alive, first, mask, int64(0), count)
-                live = count_mask(mask, count)
+            if left != 0 and not some_left(left, first, count):
+                live = int64(0)
+            else:
+                all_alive(mask, count)
+                if alive != 0:
+                    copy_mask(alive, first, mask, int64(0), count)
+                if left != 0:
+                    keep_left(left, first, mask, count)
+                if alive != 0 or left != 0:
+                    live = count_mask(mask, count)
             step, sparse, placed = int64(0), False, False
             while step < steps and live > 0:
                 entry = at_steps + uint64(step * {STEP * 8})
                 code, table = load_u8(entry, 0), load_u8(entry, 1)
                 if code != 0:
-                    reached = live
+                    reached, judged, passed = live, load_u8(entry, 3), load_u8(entry, 4)
                     if not sparse and live * 8 >= count and load_i8(entry, 2) != 0:
+                        if judged != 0:
+                            note_mask(mask, judged, first, count)
                         run_kernel(code, table, scratch, first, -count)
                         live = count_mask(mask, count)
+                        if judged != 0:
+                            note_mask(mask, passed, first, count)
                     else:
                         if not sparse:
                             rows_of_mask(mask, rows, count)
                             sparse = True
+                        if judged != 0:
+                            note_rows(rows, live, judged, first)
                         if not placed:
                             placed = True
                             for n in range(lists):
@@ -141,6 +180,8 @@ def kernel(job, scratch, begin, end):
                         live = run_kernel(code, table, scratch, first, live)
                         if live < 0:
                             return int64({FAILED})
+                        if judged != 0:
+                            note_rows(rows, live, passed, first)
                     store_i8(seen, 2 * step, load_i8(seen, 2 * step) + reached)
                     store_i8(seen, 2 * step + 1, load_i8(seen, 2 * step + 1) + live)
                 step += 1

@@ -10,21 +10,24 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import cache
+from itertools import compress, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr import Node, kernel_cache
+from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
 from tagsel.expr.chain import Chain, Job, Units
 from tagsel.expr.lower import fits, ordered, steps_of
-from tagsel.expr.nodes import columns_of, walk
+from tagsel.selection import steps as known
 from tagsel.selection.plan import Plan
-from tagsel.selection.query import BoundInput
+from tagsel.selection.remember import Notes, Recalled, recall
 from tagsel.selection.rows import Fates, Filter
 from tagsel.store import Frame
+
+LITTLE = 200_000
+"""Rows x steps below which other threads are not woken."""
 
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[int], None] | None
@@ -33,13 +36,25 @@ Progress = Callable[[int], None] | None
 @dataclass(frozen=True, eq=False)
 class Passing:
     """One input's accepted rows: how many, their numbers in the snapshot, rising, and their event numbers (both None
-    where only counted); the fates of the others, bytes of the columns touched, row groups read."""
+    where only counted); the fates of the others; bytes of the columns touched; steps that masks spared, by row group.
+    """
 
     count: int
     fates: Fates
     bytes: int
+    spared: int = 0
     rows: Ints | None = None
     events: Ints | None = None
+
+
+@dataclass(frozen=True)
+class How:
+    """How to run: whether rows are listed or only counted, threads, whether masks are used and filled."""
+
+    listing: bool
+    threads: int = 0
+    remember: bool = True
+    progress: Progress = None
 
 
 def able(plan: Plan) -> bool:
@@ -47,121 +62,154 @@ def able(plan: Plan) -> bool:
     return all(fits(b.cut.node) and not b.cut.node.raises for b in plan.inputs)
 
 
-def accept(
-    plan: Plan, rows: Filter, *, listing: bool, threads: int = 0, zones: bool = True, progress: Progress = None
-) -> list[Passing] | None:
+def accept(plan: Plan, rows: Filter, how: How) -> list[Passing] | None:
     """The accepted rows of every input, or None where the scan must tell. StoreError: a part is damaged."""
     found = []
     for index in range(len(plan.inputs)):
-        one = _one_input(plan, rows, index, listing, threads or os.cpu_count() or 1, progress)
+        one = _one_input(plan, rows, index, how)
         if one is None:
             return None
         found.append(one)
     return found
 
 
-def _one_input(
-    plan: Plan, rows: Filter, index: int, listing: bool, threads: int, progress: Progress
-) -> Passing | None:
+def _one_input(plan: Plan, rows: Filter, index: int, how: How) -> Passing | None:
     bound, verdict = plan.inputs[index], plan.verdicts[index]
     frame = bound.input.snapshot.frame
     fates = rows.fates(index, frame)
     run = (verdict.cut != NONE) & (fates.alive > 0)
     sure = 0
-    if not listing:
+    if not how.listing:
         taken = run & (verdict.cut == ALL)
         sure, run = int(fates.alive[taken].sum()), run & ~taken
-    pieces, touched = [], 0
+    cut = _Cut(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates)
+    pieces, touched, spared = [], 0, 0
     for columns, members in frame.kinds:
         groups = members[run[members]]
         if len(groups):
-            job, size = _job(bound, verdict.steps, frame, columns, groups, fates, listing)
-            touched += size
-            piece = _run(job, frame.rows[groups], listing, threads, progress)
+            work = cut.work(columns, groups, how)
+            piece = _run(work.job, frame.rows[groups], how)
             if piece is None:
                 return None
+            work.learn(piece.seen)
             pieces.append(piece)
-    count = sure + sum(p[0] for p in pieces)
-    if not listing:
-        return Passing(count, fates, touched)
-    return Passing(count, fates, touched, *_in_order(pieces))
+            touched, spared = touched + work.bytes, spared + work.spared
+    count = sure + sum(p.count for p in pieces)
+    if not how.listing:
+        return Passing(count, fates, touched, spared)
+    return Passing(count, fates, touched, spared, *_in_order(pieces))
 
 
-def _in_order(pieces: Sequence[tuple[int, Ints, Ints]]) -> tuple[Ints, Ints]:
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A job, its steps' fingerprints in the job's order, bytes of its columns, where it notes masks."""
+
+    job: Job
+    prints: Sequence[str]
+    bytes: int
+    spared: int
+    notes: Notes | None
+
+    def learn(self, seen: Ints) -> None:
+        """Keep what the run showed: selectivities and masks."""
+        known.learn(self.prints, seen)
+        if self.notes is not None:
+            self.notes.keep()
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """The steps of a cut on one input, and where the zones leave each undecided, (steps, G)."""
+
+    steps: Sequence[Node]
+    undecided: npt.NDArray[np.bool_]
+    frame: Frame
+    fates: Fates
+
+    def work(self, columns: frozenset[str], groups: Ints, how: How) -> _Work:
+        """The chain over some row groups of parts with these columns."""
+        frame = self.frame
+        wanted = [n for n in range(len(self.steps)) if self.undecided[n, groups].any()]
+        node_of = {id(self.steps[n]): n for n in wanted}
+        chosen = ordered([self.steps[n] for n in wanted], known.rank)
+        needed = self.undecided[[node_of[id(step)] for step in chosen]][:, groups]
+        prints = [known.print_of(step) for step in chosen]
+        frame.open(groups)
+        recalled, before = None, int(np.count_nonzero(needed))
+        if how.remember:
+            parts = np.unique(frame.part_of[groups]).tolist()
+            recalled = recall(frame, self.fates.masks, parts, chosen, prints)
+            needed = needed & ~recalled.done[:, groups]
+        run = np.asarray(needed.any(axis=1))
+        chosen, prints, needed = list(compress(chosen, run)), list(compress(prints, run)), needed[run]
+        notes = Notes.on(frame, groups, chosen, prints, needed) if how.remember else None
+        chain = known.chain_of(chosen, prints, frame, columns)
+        job, size = self._job(chain, groups, needed, recalled, notes, how.listing)
+        return _Work(job, prints, size, before - int(np.count_nonzero(needed)), notes)
+
+    def _job(
+        self, chain: Chain, groups: Ints, needed: npt.NDArray[np.bool_], recalled: Recalled | None,
+        notes: Notes | None, listing: bool,
+    ) -> tuple[Job, int]:  # fmt: skip
+        """The job, and the bytes of the columns that it may touch."""
+        frame = self.frame
+        memory = {name: frame.memory(name, groups) for name in sorted(chain.columns)}
+        units = Units(
+            frame.rows[groups], frame.first_rows[groups], self.fates.addresses(groups),
+            {name: m.addresses for name, m in memory.items()}, {name: m.sizes for name, m in memory.items()},
+            [self.fates, recalled, notes, *memory.values()],
+        )  # fmt: skip
+        event = frame.memory("event", groups) if listing else None
+        job = chain.job(
+            units, needed=needed, events=event.addresses if event else None,
+            left=recalled.addresses(frame, groups) if recalled else None, notes=notes.addresses if notes else None,
+        )  # fmt: skip
+        return job, sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    count: int
+    rows: Ints
+    events: Ints
+    seen: Ints
+
+
+def _in_order(pieces: Sequence[_Piece]) -> tuple[Ints, Ints]:
     """Rows and events of several runs, by row."""
     if len(pieces) == 1:
-        return pieces[0][1:]
-    rows = np.concatenate([p[1] for p in pieces]) if pieces else np.empty(0, np.int64)
-    events = np.concatenate([p[2] for p in pieces]) if pieces else np.empty(0, np.int64)
+        return pieces[0].rows, pieces[0].events
+    rows = np.concatenate([p.rows for p in pieces]) if pieces else np.empty(0, np.int64)
+    events = np.concatenate([p.events for p in pieces]) if pieces else np.empty(0, np.int64)
     order = np.argsort(rows, kind="stable")
     return rows[order], events[order]
 
 
-def _job(
-    bound: BoundInput, steps: npt.NDArray[np.int8], frame: Frame, columns: frozenset[str], groups: Ints, fates: Fates,
-    listing: bool,
-) -> tuple[Job, int]:  # fmt: skip
-    """The chain over some row groups, of parts with these columns, and the bytes of the columns that it may touch."""
-    needed = steps[:, groups] == SOME
-    wanted = [(n, step) for n, step in enumerate(steps_of(bound.cut.node)) if needed[n].any()]
-    places = {id(step): n for n, step in wanted}
-    chosen = ordered([step for _, step in wanted], lambda step: _cost(step))
-    chain = _chain(chosen, frame, columns)
-    frame.open(groups)
-    memory = {name: frame.memory(name, groups) for name in chain.columns}
-    units = Units(
-        frame.rows[groups], frame.first_rows[groups], fates.addresses(groups),
-        {name: m.addresses for name, m in memory.items()}, {name: m.sizes for name, m in memory.items()},
-        [fates, *memory.values()],
-    )  # fmt: skip
-    event = frame.memory("event", groups) if listing else None
-    touched = sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
-    order = [places[id(step)] for step in chosen]
-    return chain.job(units, needed=needed[order], events=event.addresses if event else None), touched
-
-
-def _chain(steps: Sequence[Node], frame: Frame, columns: frozenset[str]) -> Chain:
-    types = {name: frame.type(name) for step in steps for name in sorted(columns_of(step)) if name in columns}
-    return _made(tuple(steps), tuple(types.items()))
-
-
-@lru_cache(maxsize=256)
-def _made(steps: tuple[Node, ...], types: tuple[tuple[str, str], ...]) -> Chain:
-    return Chain.of(steps, dict(types), kernel_cache.function)
-
-
-def _cost(step: Node) -> float:
-    """How much later a step comes: the dearer, the later."""
-    return float(sum(_DEAR.get(n.op, 1) for n in walk(step)))
-
-
-_DEAR = {"call": 50, "aggregate": 30, "element": 10, "trigger": 5, "in_lumi": 10}
-
-
-def _run(
-    job: Job, sizes: Ints, listing: bool, threads: int, progress: Progress
-) -> tuple[int, Ints, Ints] | None:
+def _run(job: Job, sizes: Ints, how: How) -> _Piece | None:
     """Run a job in pieces of some row groups each, in several threads; None where a piece gives no answer."""
+    threads = how.threads or os.cpu_count() or 1
     bounds = _pieces(sizes, threads)
 
-    def one(piece: tuple[int, int]) -> tuple[int, Ints, Ints]:
-        room = int(sizes[piece[0] : piece[1]].sum()) if listing else 0
+    def one(piece: tuple[int, int]) -> _Piece:
+        room = int(sizes[piece[0] : piece[1]].sum()) if how.listing else 0
         rows, events = np.empty(room, np.int64), np.empty(room, np.int64)
-        found = job.run(*piece, rows, events) if listing else job.run(*piece)
-        return found, rows[:max(found, 0)], events[:max(found, 0)]
+        seen = np.zeros((len(job.chain.steps), 2), np.int64)
+        found = job.run(*piece, rows, events, seen) if how.listing else job.run(*piece, seen=seen)
+        kept = max(found, 0) if how.listing else 0
+        return _Piece(found, rows[:kept], events[:kept], seen)
 
-    alone = threads == 1 or len(bounds) == 1
+    alone = threads == 1 or len(bounds) == 1 or len(job.chain.steps) * int(sizes.sum()) < LITTLE
     done = list(map(one, bounds) if alone else _pool(threads).map(one, bounds))
-    if any(found < 0 for found, _, _ in done):
+    if any(piece.count < 0 for piece in done):
         return None
-    if progress is not None:
-        progress(int(sizes.sum()))
-    rows, events = (np.concatenate([d[n] for d in done]) for n in (1, 2))
-    return sum(d[0] for d in done), rows, events
+    if how.progress is not None:
+        how.progress(int(sizes.sum()))
+    rows, events = np.concatenate([d.rows for d in done]), np.concatenate([d.events for d in done])
+    return _Piece(sum(d.count for d in done), rows, events, np.sum([d.seen for d in done], axis=0))
 
 
 def _pieces(sizes: Ints, threads: int) -> list[tuple[int, int]]:
-    """Ranges of row groups, several a thread, so that threads end together."""
+    """Ranges of row groups, some a thread, so that threads end together."""
     count = min(len(sizes), 1 if threads == 1 else 2 * threads)
     edges = np.linspace(0, len(sizes), count + 1).astype(int).tolist()
     return list(pairwise(edges))

@@ -7,7 +7,7 @@ columns in the cut and nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,12 +16,10 @@ import numpy.typing as npt
 from tagsel.errors import StoreError
 from tagsel.expr import Bound, Node
 from tagsel.expr.bounds import ALL, NONE, SOME, bounds
-from tagsel.expr.lower import fits, steps_of
-from tagsel.selection.query import BoundInput, atoms
+from tagsel.expr.lower import steps_of
+from tagsel.selection.query import BoundInput
+from tagsel.selection.tiers import choose
 from tagsel.store import Frame, Part
-
-KERNEL_FROM = 60_000_000
-"""Rows x atoms above which compiling a kernel pays: numba's import and compile cost about a second (PERFORMANCE)."""
 
 MOST_KNOWN = 64
 """Cuts whose verdicts stay with a snapshot in the process."""
@@ -98,11 +96,7 @@ def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True
     verdicts = tuple(_verdict(bound, zones, allow_losses) for bound in inputs)
     touched = tuple(sorted({c for b in inputs for c in b.cut.columns}))
     made = Plan(tuple(inputs), verdicts, tier, touched)
-    if tier != "auto":
-        return made
-    work = max((atoms(b.cut.node) for b in inputs), default=0) * made.rows(SOME)
-    chosen = "kernel" if work >= KERNEL_FROM and all(fits(b.cut.node) for b in inputs) else "interpreter"
-    return Plan(made.inputs, verdicts, chosen, touched)
+    return made if tier != "auto" else replace(made, tier=choose(made.inputs, made.rows(SOME)))
 
 
 def _verdict(bound: BoundInput, zones: bool, allow_losses: bool) -> Verdict:

@@ -13,7 +13,7 @@ from functools import reduce
 from pathlib import Path
 
 from tagsel.errors import CutError, SchemaError
-from tagsel.expr import Bound, LumiTable, Node, Scope, bind, bind_value
+from tagsel.expr import Bound, LumiTable, Scope, bind, bind_value
 from tagsel.expr.nodes import SEMANTICS
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.store import Snapshot
@@ -49,7 +49,8 @@ def no_named_cuts(name: str) -> str:
 class Query:
     """A question to one or more datasets: an event is accepted when it passes every cut and is not masked.
 
-    `cuts` are (name, text) pairs in order; `lumi` lists are intersected; `weight` is an attribute or expression.
+    `cuts` are (name, text) pairs in order; `lumi` lists are intersected; `weight` is an attribute or expression;
+    `remember`: whether masks of earlier answers are used, and filled.
     """
 
     inputs: tuple[Input, ...]
@@ -60,6 +61,7 @@ class Query:
     allow_losses: bool = False
     threads: int = 0
     tier: str = "auto"
+    remember: bool = True
     named: Callable[[str], str] = field(default=no_named_cuts, compare=False)
 
     def __post_init__(self) -> None:
@@ -166,13 +168,3 @@ def selection_hash(query: Query, bound: tuple[BoundInput, ...], top: tuple[int, 
         **({"top": list(top)} if top else {}),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def atoms(node: Node) -> int:
-    """How many comparisons and boolean atoms a bound cut has: the unit of the tiers' cost."""
-    count, stack = 0, [node]
-    while stack:
-        top = stack.pop()
-        count += top.op not in ("and", "or", "not")
-        stack.extend(top.args if top.op in ("and", "or", "not") else ())
-    return count

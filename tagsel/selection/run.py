@@ -16,7 +16,7 @@ from tagsel.errors import StoreError
 from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.selection.absent import triggers_absent
-from tagsel.selection.accept import Passing, able, accept
+from tagsel.selection.accept import How, Passing, able, accept
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.rows import Filter, rows_that_count
@@ -28,12 +28,14 @@ Progress = Callable[[int], None] | None
 
 @dataclass(frozen=True)
 class Work:
-    """What it took: row groups by verdict, rows and bytes looked at, seconds, tier."""
+    """What it took: row groups by verdict, rows and bytes looked at, seconds, tier; `remembered`: steps of the cut that
+    masks of earlier answers spared, counted by row group."""
 
     plan: Plan
     rows: int
     bytes: int
     seconds: float
+    remembered: int = 0
 
     def to_json(self) -> dict[str, object]:
         """For people and machines; rates are per second of wall time."""
@@ -41,6 +43,7 @@ class Work:
         return {
             **self.plan.to_json(),
             "bytes": self.bytes,
+            "remembered": self.remembered,
             "seconds": round(self.seconds, 6),
             "events_per_s": round(self.rows / seconds),
             "gb_per_s": round(self.bytes / seconds / 1e9, 3),
@@ -148,6 +151,7 @@ class Fate:
     alive: int
     bytes: int
     losses: tuple[str, ...] = ()
+    remembered: int = 0
 
     @classmethod
     def of_tallies(cls, tallies: Sequence[Tally[Any]]) -> Fate:
@@ -161,7 +165,7 @@ class Fate:
         """Of compiled steps."""
         rows = (sum(int(getattr(a.fates, n).sum()) for a in found) for n in ("duplicate", "masked", "alive"))
         duplicate, masked, alive = rows
-        return cls(duplicate, masked, 0, alive, sum(a.bytes for a in found))
+        return cls(duplicate, masked, 0, alive, sum(a.bytes for a in found), (), sum(a.spared for a in found))
 
 
 def finish(
@@ -176,7 +180,7 @@ def finish(
         unreadable=fate.unreadable,
     )
     ledger.check(prepared.read)
-    work = Work(prepared.plan, ledger.read, fate.bytes, time.perf_counter() - started)
+    work = Work(prepared.plan, ledger.read, fate.bytes, time.perf_counter() - started, fate.remembered)
     return Count(
         ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs, top),
         prepared.warnings, fate.losses, work, triggers_absent(prepared.inputs, prepared.query.allow_losses),
@@ -193,7 +197,7 @@ def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) ->
     if plan.tier != "kernel" or query.weight or not able(plan):
         return None
     try:
-        return accept(plan, prepared.rows, listing=listing, threads=query.threads, progress=progress)
+        return accept(plan, prepared.rows, How(listing, query.threads, query.remember, progress))
     except StoreError as error:
         if query.allow_losses:
             return None
