@@ -34,6 +34,9 @@ class Here:
         self.call = self.rival.ask(question)
         raw = self.call()
         took = time.perf_counter() - started
+        settle = getattr(self.rival, "settle", None)
+        if settle is not None:
+            settle(self.call)
         return took, self.rival.answer(question, raw)
 
     def time(self) -> float:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import baseline, report
+from bench import baseline, last, report
 from bench.context import Context
 from bench.suite import PARTS, run
 from bench.timing import WrongAnswer
@@ -84,5 +84,8 @@ def _keep(result: report.Result, chosen: argparse.Namespace) -> None:
         baseline.save(result, BASELINE)
     if chosen.json:
         chosen.json.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+    path = chosen.folder / "last.json"
+    whole = last.merged(result, path, [part.name for part in PARTS])
+    last.keep(whole, path)
     if chosen.page:
-        PAGE.write_text(report.page(result, (HERE / "page.md").read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(report.page(whole, (HERE / "page.md").read_text(encoding="utf-8")), encoding="utf-8")

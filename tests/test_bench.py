@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import baseline, data, main, report, suite
+from bench import baseline, data, last, main, report, suite
 from bench.apart import Apart, Here
 from bench.context import Context, wanted_columns
 from bench.plain import Unsupported, columns, evaluate, text
@@ -218,6 +218,15 @@ def test_the_baseline_keeps_ratios_and_says_what_moved(tmp_path: Path) -> None:
     assert "100 events" in baseline.compare(result(events=200), path)[0]
     baseline.save(result(row("new", 1.0, DuckDB=7.0)), path)
     assert set(json.loads(path.read_text())["ratios"]) == {"same", "slower", "faster", "gone", "new"}
+
+
+def test_rows_that_were_not_run_keep_their_last_figures(tmp_path: Path) -> None:
+    path = tmp_path / "last.json"
+    first = result(row("a", 1.0), row("b", 2.0))
+    last.keep(last.merged(first, path, ["cuts"]), path)
+    assert last.merged(result(row("b", 3.0)), path, ["cuts"]).sections[0].rows == (row("a", 1.0), row("b", 3.0))
+    other = result(row("b", 3.0), events=200)
+    assert last.merged(other, path, ["cuts"]) == other, "of other numbers of events nothing is kept"
 
 
 def test_names_choose_rows_and_the_rest_is_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ class Answer:
 
 
 class Rival(Protocol):
-    """An adapter."""
+    """An adapter. One that compiles behind its answers also has `settle(call)`, which returns when that is done."""
 
     def __init__(self, data: Data, copies: Copies, threads: int) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from bench.rivals import Answer
 from tagsel import CutError, SchemaError
 from tagsel.api import Workspace
 from tagsel.quality import LumiSet
+
+SETTLED = 8
+"""Times that a cut is asked at most until its steps are compiled; each is worth it after five or so."""
 
 
 def fresh() -> dict[str, bool]:
@@ -43,6 +47,16 @@ class Ours:
         self.home, self.dataset, self.threads = Workspace(data.workspace), data.dataset, threads
         self.file = {guid: k for k, guid in enumerate(copies.guids)}
         self.good = LumiSet.from_ranges(good_ranges())
+
+    def settle(self, call: Callable[[], Any]) -> None:
+        """Ask again until compiled steps answer, where they will: what is timed then is the same tier each time."""
+        for _ in range(SETTLED):
+            for thread in threading.enumerate():
+                if thread.name == "tagsel-compile":
+                    thread.join()
+            raw = call()
+            if isinstance(raw, tuple) and raw[1].work.plan.tier == "kernel":
+                return
 
     def ask(self, question: Question) -> Callable[[], Any]:
         cuts = [cut for cut, _ in question.steps]
@@ -83,3 +97,9 @@ class Remembering(Ours):
     """As users have it: what earlier selections found is remembered."""
 
     options: dict[str, bool] = {}  # noqa: RUF012 - it is never changed
+
+    def settle(self, call: Callable[[], Any]) -> None:
+        """Nothing is waited for between the questions of a session, but what is being compiled."""
+        for thread in threading.enumerate():
+            if thread.name == "tagsel-compile":
+                thread.join()
