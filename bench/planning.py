@@ -1,7 +1,7 @@
 """Planning alone, over a thousand parts and a billion rows and more: what is read are zones, never data.
 
 How such a dataset is made: one real part of the generated TAGs (or of 50 of its columns) stands in it under a thousand
-names, as hard links; each has a sidecar of zones of its own, a copy of the real one's (at 100,000 parts these are
+names, as hard links; each has a sidecar of zones of its own, a copy of the real one's (at 100,000 parts most are
 links, too). The log entry is written by the store's own commit. Each call plans another threshold, in an open dataset;
 *first call* is a new process's first, which opens dataset, manifest and all sidecars.
 """
@@ -29,6 +29,9 @@ from bench.timing import OURS, Row, WrongAnswer
 CUT = "NLooseMuon >= 2 && abs(LooseMuonPt1) > {low} && abs(LooseMuonEta1) < 2 && run > 0"
 SIZES = {"plan1000": (1_000, 0), "plan1000x50": (1_000, 50), "plan100k": (100_000, 50)}
 """By row: parts, and columns (0: all)."""
+
+ALONE = 1_000
+"""Parts up to which each has a sidecar of its own."""
 
 HOW = __doc__.partition("\n\n")[2]
 
@@ -64,10 +67,14 @@ def many(tags: Data, folder: Path, parts: int, columns: int) -> None:
     listed = disk.write_document(documents, [a.column for a in schema])
     one = log.PartRecord(path.name, real.rows, path.stat().st_size, real.groups, listed)
     records = [replace(one, name=f"{_hex(k)}-{real.rows}.parquet") for k in range(parts)]
-    for record in records:
-        if parts <= 1_000:
+    for k, record in enumerate(records):
+        zones = sidecar_path(folder / record.name)
+        if parts <= ALONE:
             os.link(path, folder / record.name)
-        (os.link if parts > 1_000 else shutil.copy)(sidecar_path(path), sidecar_path(folder / record.name))
+        if parts <= ALONE or k % ALONE == 0:  # a file has 65,000 links at most
+            shutil.copy(sidecar_path(path), zones)
+        else:
+            os.link(sidecar_path(folder / records[k - k % ALONE].name), zones)
     whole = replace(state, parts=tuple(records), menus=snapshot.state.menus)
     commit(folder, lambda _: Change({"op": "restore", "of": 0, "state": asdict(whole)}, schema))
     duplicates.save(duplicates_path(folder, 1), np.zeros(0, "<i8"))  # else all ids would be read to look for some
