@@ -76,6 +76,14 @@ class Plan:
             for b, v in zip(self.inputs, self.verdicts, strict=True)
         )
 
+    def open_rows(self) -> list[list[tuple[int, int]]]:
+        """For each input and step of its cut: rows, and row groups, that the zones leave open."""
+        return [
+            [(int(frame.rows[some].sum()), int(np.count_nonzero(some))) for some in (v.steps == SOME) & (v.cut == SOME)]
+            for b, v in zip(self.inputs, self.verdicts, strict=True)
+            for frame in [b.input.snapshot.frame]
+        ]
+
     def __repr__(self) -> str:
         return "\n".join(f"{name:<10}  {value}" for name, value in self.to_json().items())
 
@@ -96,7 +104,7 @@ def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True
     verdicts = tuple(_verdict(bound, zones, allow_losses) for bound in inputs)
     touched = tuple(sorted({c for b in inputs for c in b.cut.columns}))
     made = Plan(tuple(inputs), verdicts, tier, touched)
-    return made if tier != "auto" else replace(made, tier=choose(made.inputs, made.rows(SOME)))
+    return made if tier != "auto" else replace(made, tier=choose(made.inputs, made.open_rows()))
 
 
 def _verdict(bound: BoundInput, zones: bool, allow_losses: bool) -> Verdict:

@@ -9,6 +9,7 @@ Invariant: both tiers give the same, so the choice is never seen in an answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from threading import Lock, Thread
 
 import numpy as np
@@ -22,16 +23,19 @@ from tagsel.kernels import driver
 from tagsel.selection.query import BoundInput
 from tagsel.selection.steps import DEAR, print_of
 
-A_ROW = 1.5e-9
-"""Seconds of the interpreter for a row and a comparison."""
+A_ROW, A_GROUP = 1.5e-9, 100e-6
+"""Seconds of the interpreter for a row and a comparison, and for a row group and a step."""
 
 TO_COMPILE, TO_COMPILE_A_CALL = 0.3, 2.0
 """Seconds that a step takes to compile, and a function that it calls, which is compiled once for all steps."""
 
+AN_ANSWER = 0.005
+"""Seconds of the interpreter for the rest of an answer, which the loop over the steps spares."""
+
 TO_LOAD = 0.03
 """Seconds of the interpreter above which kernels on disk are worth loading in a fresh process."""
 
-PART = 0.05
+PART = 0.03
 """Share of the time to compile a step after which it is compiled behind the answers."""
 
 MOST_KNOWN = 4096
@@ -41,21 +45,23 @@ _making: set[str] = set()
 _lock = Lock()
 
 
-def choose(inputs: Sequence[BoundInput], rows: int) -> str:
-    """ "kernel" or "interpreter", for cuts whose zones leave `rows` rows to look at."""
+def choose(inputs: Sequence[BoundInput], open_rows: Sequence[Sequence[tuple[int, int]]]) -> str:
+    """ "kernel" or "interpreter"; `open_rows` are, for each input and step of its cut, the rows and row groups that the
+    zones leave to it."""
     if not all(fits(b.cut.node) for b in inputs):
         return "interpreter"
-    steps = _steps(inputs)
     seconds: dict[str, float] = {}
     total = 0.0
-    for node, texts in steps:
-        spent = rows * A_ROW * _cost(node)
-        total += spent
-        seconds.update(dict.fromkeys(texts, spent))
-    if all(kernel_cache.ready(text) for text in (driver.SOURCE, *seconds)):
+    for (node, texts), (rows, groups) in zip(_steps(inputs), chain.from_iterable(open_rows), strict=True):
+        if groups:
+            spent = rows * A_ROW * _cost(node) + groups * A_GROUP
+            total += spent
+            seconds.update(dict.fromkeys(texts, spent))
+    seconds[driver.SOURCE] = max(total, AN_ANSWER)
+    if all(map(kernel_cache.ready, seconds)):
         return "kernel"
     if total >= TO_LOAD:
-        missing = [text for text in (driver.SOURCE, *seconds) if not kernel_cache.kept(text)]
+        missing = [text for text in seconds if not kernel_cache.kept(text)]
         if total >= sum(_to_compile(text) for text in missing):
             return "kernel"
     if not settings.one_answer:
@@ -99,9 +105,8 @@ def _spend(seconds: dict[str, float]) -> None:
         worth = [t for t in seconds if _spent[t] >= PART * _to_compile(t) and t not in _making]
         if not worth:
             return
-        wanted = [t for t in (driver.SOURCE, *worth) if t not in _making]
-        _making.update(wanted)
-    Thread(target=_make, args=(wanted,), name="tagsel-compile").start()
+        _making.update(worth)
+    Thread(target=_make, args=(worth,), name="tagsel-compile").start()
 
 
 def _make(texts: Sequence[str]) -> None:
