@@ -339,6 +339,11 @@ def _present(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     )
 
 
+def _same(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+    nothing = np.zeros(known.groups, np.bool_)
+    return _verdict(nothing, nothing)
+
+
 def _fits(x: npt.NDArray[Any]) -> Any:
     """Whether the integers are inside the range of runs and luminosity blocks."""
     return (x > -(2**31)) & (x < 2**31)
@@ -389,6 +394,6 @@ RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
     "trigger": _trigger, "aggregate": _aggregate,
     **{op: _arithmetic(rule) for op, rule in ARITHMETIC.items()},
     "and": _chain, "or": _chain, "not": _not, "cmp": _cmp, "in": _in, "truth": _truth, "test": _test,
-    "present": _present, "in_lumi": _in_lumi,
+    "present": _present, "in_lumi": _in_lumi, "same": _same,
 }  # fmt: skip
 """The rule of every op."""

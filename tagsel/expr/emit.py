@@ -289,6 +289,12 @@ def _in(code: Code, node: Node, place: Place, a: Value) -> str:
     return _atom(code, f"contains_{'f8' if floats else 'i8'}({table}, {size}, {a[0]})", a[1])
 
 
+def _same(code: Code, node: Node, place: Place) -> str:
+    mark, *numbers = node.value
+    a, b = (place.up(up) for up in numbers)
+    return _atom(code, f"{a.index} {mark} {b.index}", a.missing, b.missing)
+
+
 def _in_lumi(code: Code, node: Node, place: Place, run: Value, lumi: Value) -> str:
     ranges: LumiTable = node.value
     tables = ", ".join(code.table(part.astype(np.int64)) for part in (ranges.run, ranges.first, ranges.last))
@@ -327,6 +333,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "cmp": _cmp,
     "in": _in,
     "in_lumi": _in_lumi,
+    "same": _same,
     "truth": lambda code, node, place, a: _atom(code, a[0], a[1]),
     "test": lambda code, node, place, a: _atom(code, TESTS[node.value].format(a[0]), a[1]),
     "present": lambda code, node, place, a: code.let(f"not {a[1]}" if a[1] else "True"),

@@ -169,6 +169,10 @@ class Space:
         new = tuple(Variable(loop, place) for loop, place in zip(over.loops, places, strict=True))
         return Space(self.block, parent.size, self.memo, counts, ("", 0), events[parent], (*kept, *new))
 
+    def places(self, variable: Variable) -> Index:
+        """Places in its list of a variable's objects."""
+        return self._place(variable, np.arange(self.size)) if variable.place is None else variable.place
+
     def _place(self, variable: Variable, elements: Index) -> Index:
         """Places in its list of a variable's objects, of some elements."""
         if variable.place is not None:
