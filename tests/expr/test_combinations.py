@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from strategies import MENUS, SCHEMA, lumi
+from strategies import MENUS, SCHEMA, lumi, make_table
 
 from tagsel.errors import CutError
-from tagsel.expr import Block, Scope, bind, bind_value, canonical, parse, space
+from tagsel.expr import Block, Scope, bind, bind_value, canonical, momenta, parse, space
+from tagsel.expr.emit import emit
 from tagsel.expr.explain import explain_row
 from tagsel.expr.interpret import interpret, interpret_objects, interpret_value
 from tagsel.expr.lower import compile_cut, fits
@@ -233,3 +236,46 @@ def test_fault_21_lets_after_each_other() -> None:
     assert bind("".join(lets[:8]) + "m7.pt > 1", SCOPE).node.op == "let"
     with pytest.raises(CutError, match="more than 8 names"):
         bind("".join(lets) + "m11.pt > 1", SCOPE)
+
+
+# -- work that is saved
+
+
+HOISTED = (
+    "sum(a, b in Muon: mass(a, b))", "max(a, b, c in Jet: pt(a, b, c))", "min(m in Muon, j in Jet: eta(m, j))",
+    "sum(a, b in Jet: rapidity(a, b) if a.pt > b.pt)", "max(a, b in Tau: a.pt + b.pt)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", HOISTED)
+def test_momenta_of_objects_once_are_the_same_bits(expression: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = bind_value(expression, SCOPE).node
+    for seed in range(12):
+        table = make_table(12, seed)
+        found = []
+        for worth in (True, False):
+            monkeypatch.setattr(momenta, "worth", lambda *_, worth=worth: worth)
+            data, missing = interpret_value(node, table.block())
+            found.append((data.view(f"i{data.itemsize}")[~missing].tolist(), missing.tolist()))
+        assert found[0] == found[1]
+
+
+def test_momenta_are_worked_out_once_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 6 + 1 pairs of BLOCK have 14 muons, and the list has 8."""
+    sizes: list[int] = []
+    plain = momenta.of_list
+
+    def counted(kernel: str, components: Any, size: int) -> Any:
+        sizes.append(size)
+        return plain(kernel, components, size)
+
+    monkeypatch.setattr(momenta, "of_list", counted)
+    columns = {f"Muon_{name}": np.ones(8, np.float32) for name in ("eta", "phi", "mass")}
+    interpret(bind("any(a, b in Muon: mass(a, b) > 10 GeV)", SCOPE).node, Block(5, {**BLOCK.columns, **columns}))
+    assert sizes == [8]
+
+
+def test_a_mass_between_two_values_is_computed_once() -> None:
+    node = bind("any(a, b in Muon: 60 GeV < mass(a, b) < 120 GeV)", SCOPE).node
+    types = {name: "i4" if name == "nMuon" else "f4" for name in bind("mass(Muon[0], Muon[1]) > 1", SCOPE).columns}
+    assert emit(node, types).text.count("call_mass(") == 1
