@@ -18,6 +18,9 @@ WORKSPACE_FILE = "tagsel.toml"
 FORMAT = 1
 """Version of the workspace's layout, written in its `tagsel.toml`."""
 
+one_answer = False
+"""Whether this process ends after its answer, so that nothing is prepared for a next one; the command line says so."""
+
 
 @dataclass(frozen=True)
 class Setting:

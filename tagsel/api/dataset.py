@@ -7,7 +7,7 @@ Invariant: values are immutable and nothing runs in `repr`, `dir` or `where`; on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,16 @@ from tagsel.errors import SchemaError, did_you_mean
 from tagsel.expr import Scope, bind
 from tagsel.schema import Attribute, describe_type
 from tagsel.selection import Count, Cutflow, Input, Plan, Why, prepare
+from tagsel.selection.binning import Bins, SpecLike
 from tagsel.selection.query import lumi_table
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.api.lists import Events
     from tagsel.api.workspace import Workspace
+    from tagsel.selection.regions import Regions
+    from tagsel.selection.sample import Estimate
+    from tagsel.selection.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,20 @@ class Selection:
         ws = self.dataset.workspace
         return ws.cutflow(self.dataset.pinned, *self._named(), **self._options())
 
+    def regions(self, regions: Mapping[str, str | Cut], **options: Any) -> Regions:
+        """Many cuts after this selection, in one pass; see `Workspace.regions`."""
+        ws, options = self.dataset.workspace, {**self._options(), **options}
+        return ws.regions(self.dataset.pinned, regions, *self._named(), **options)
+
+    def sweep(self, cut: str, values: Iterable[Any]) -> Sweep:
+        """The events left by `cut` with each of `values` in the place of `{x}`; see `Workspace.sweep`."""
+        return self.dataset.workspace.sweep(self.dataset.pinned, cut, values, *self._named(), **self._options())
+
+    def estimate(self, sample: float = 0.01, seed: int = 0) -> Estimate:
+        """About how many events pass, from a sample of the rows; see `Workspace.estimate`."""
+        ws = self.dataset.workspace
+        return ws.estimate(self.dataset.pinned, *self._named(), sample=sample, seed=seed, **self._options())
+
     def events(self) -> Events:
         """The accepted events: this runs the selection."""
         return self.dataset.workspace.select(self.dataset.pinned, *self._named(), **self._options())
@@ -170,16 +188,14 @@ class Selection:
         query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
         return head(query, n, attributes)
 
-    def hist(self, attribute: str, bins: tuple[int, float, float] | Sequence[float] = (50, 0.0, 200.0)) -> Any:
-        """A `hist.Hist` of an attribute of the accepted events, weighted where a weight is set.
+    def hist(self, what: SpecLike, bins: Bins = (50, 0.0, 200.0)) -> Any:
+        """A `hist.Hist` of the accepted events, or several in one scan, weighted where a weight is set.
 
-        `bins` are (number, low, high), or a list of edges; a list attribute fills once for each object. What is missing
-        is not filled. SchemaError for an attribute that is no number.
+        `what` is an expression with its `bins`, (number, low, high) or a list of edges; or a text like
+        `"MET_pt: 50, 0, 200 x nJet: 10, 0, 10"`; or several texts, a list or a mapping of names to them: `Histograms`.
+        A list attribute fills once for each object. What is missing is counted and not filled.
         """
-        from tagsel.api.histogram import histogram
-
-        query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
-        return histogram(query, attribute, bins, self.weights)
+        return self.dataset.workspace.hist(self.dataset.pinned, what, *self._named(), bins=bins, **self._options())
 
     def _named(self) -> list[tuple[str, str]]:
         return list(self.cuts) or [("", "true")]

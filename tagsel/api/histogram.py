@@ -1,78 +1,186 @@
-"""A histogram of an attribute of the accepted events, as the field's `hist.Hist`.
+"""Histograms of accepted events as the field's `hist.Hist`, with the ledger and the cuts that made them.
 
-Invariant: it is filled by exactly the events that `count` counts, with their values as stored, row group by row
-group: memory does not grow with the data.
+Invariant: what is filled is exactly what `count` counts; the package hist is needed only where a `hist.Hist` is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
+from tagsel.api.plots import INSTALL, check, draw
+from tagsel.aside import aside
+from tagsel.errors import AccessError, CutError, TagselError, did_you_mean
+from tagsel.events import Ledger
+from tagsel.selection import Count, Query
+from tagsel.selection.binning import Bins, Spec, SpecLike, axis, has_bins, read_specs, slug
+from tagsel.selection.histogram import Filled, histograms
+from tagsel.selection.run import Progress
+from tagsel.selection.table import Table
 
-from tagsel.errors import SchemaError, TagselError
-from tagsel.expr import Block
-from tagsel.schema import Attribute
-from tagsel.selection import Query, prepare
-from tagsel.selection.plan import Unit
-from tagsel.selection.run import passed
-from tagsel.selection.scan import Mask, scan
-from tagsel.selection.weights import weights_of
+PROTECTED = ("weight", "sample", "threads")
+"""Keywords of `hist.Hist.fill`, which no axis may be called."""
 
 
-def histogram(query: Query, name: str, bins: tuple[int, float, float] | Sequence[float], weight: str = "") -> Any:
-    """A `hist.Hist` over `bins` of the attribute `name`, weighted by the attribute `weight` where one is given."""
+@dataclass(frozen=True, repr=False)
+class Histograms(Mapping[str, Any]):
+    """Histograms by name, each a `hist.Hist`; `count` has the ledger, `provenance` the datasets and cuts.
+
+    Its text, table and JSON need no package beyond NumPy.
+    """
+
+    filled: tuple[Filled, ...]
+    count: Count
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        for one in self.filled:
+            if one.name == name:
+                return to_hist(one, {**self.provenance, **_numbers(one)}, weighted=self.count.weighted is not None)
+        hint = did_you_mean(name, list(self)) or f"histograms: {', '.join(self)}"
+        raise CutError(f"no histogram {name!r}", hint=hint)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([f.name for f in self.filled])
+
+    def __len__(self) -> int:
+        return len(self.filled)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where all rows of the datasets went."""
+        return self.count.ledger
+
+    def table(self) -> Table:
+        """A row a bin of each histogram, those below and above the edges too: edges, value, error."""
+        most = max(len(f.axes) for f in self.filled)
+        tables = [f.table(most) for f in self.filled]
+        return Table(tables[0].columns, tuple(row for t in tables for row in t.rows))
+
+    def save(self, path: Path | str) -> None:
+        """Write all: `.root` (TH1D, TH2D, TH3D), or `.json` in the form that hist and boost-histogram read (UHI)."""
+        write = _writer(Path(path))
+        with aside(path) as temporary:
+            write(self, temporary)
+
+    def plot(self, path: Path | str) -> None:
+        """Draw all in one figure, `.png`, `.svg` or `.pdf`; TagselError for a histogram of three axes."""
+        draw(self, Path(path))
+
+    def __repr__(self) -> str:
+        labels = {f.name: " x ".join(a.label for a in f.axes) for f in self.filled}
+        shown = "; ".join(f"{f.name}: {f.entries:,} entries of {labels[f.name]}" for f in self.filled)
+        return f"<Histograms of {self.count.accepted:,} events of {self.count.read:,}: {shown}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        found = {f.name: f.to_json() for f in self.filled}
+        return {"histograms": found, **self.count.to_json(), "provenance": dict(self.provenance)}
+
+
+def asked(what: SpecLike, bins: Bins) -> tuple[Spec, ...]:
+    """The histograms that are asked for; a text without bins of its own is an expression that has the given ones."""
+    if isinstance(what, str) and not has_bins(what):
+        return (Spec(slug(what), (axis(what, bins),)),)
+    return read_specs(what)
+
+
+def check_names(specs: Sequence[Spec], out: str | None, plot: str | None) -> None:
+    """What `save` and `plot` would refuse, before anything is read."""
+    if out:
+        _writer(Path(out))
+        package()
+    if plot:
+        check(Path(plot), {s.name: len(s.axes) for s in specs})
+
+
+def fill(query: Query, specs: tuple[Spec, ...], progress: Progress = None) -> Histograms:
+    """Fill histograms in one scan of the query's datasets."""
+    filled, counted = histograms(query, specs, progress=progress)
+    provenance = {
+        "datasets": [i.pinned for i in query.inputs],
+        "cut": counted.cut,
+        "cuts": [list(c) for c in query.cuts],
+        "selection": counted.selection,
+        "lumi": [lumi.digest for lumi in query.lumi],
+        "duplicates": query.policy,
+        "weight": query.weight,
+        "ledger": counted.ledger.to_json(),
+        "versions": {"tagsel": version("tagsel")},
+    }
+    return Histograms(filled, counted, provenance)
+
+
+def package() -> ModuleType:
+    """The package hist; TagselError where it is not installed."""
     try:
         import hist
     except ImportError as error:
-        raise TagselError("histograms need the package hist", hint='pip install "tagsel[hist]"') from error
-
-    attribute = _number(query, name)
-    label = f"{attribute.name} [{attribute.unit}]" if attribute.unit else attribute.name
-
-    def empty() -> Any:
-        return hist.Hist(_axis(hist, bins, attribute.column, label), storage="weight" if weight else "double")
-
-    prepared = prepare(replace(query, weight=weight))
-
-    def work(unit: Unit, block: Block, alive: Mask | None) -> Any:
-        mask = passed(prepared, unit, block, alive)
-        filled = empty()
-        if attribute.column in block.columns:
-            weights = weights_of(prepared.inputs[unit.source], block, mask)
-            values, rows = _values(block, attribute, mask)
-            filled.fill(values, **({"weight": weights[rows]} if weights is not None else {}))
-        return filled
-
-    tallies = scan(prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses)
-    return sum((t.result for t in tallies if t.result is not None), empty())
+        raise TagselError("histograms need the package hist", hint=INSTALL) from error
+    return hist  # type: ignore[no-any-return]
 
 
-def _axis(hist: Any, bins: tuple[int, float, float] | Sequence[float], name: str, label: str) -> Any:
-    """A regular axis of (number, low, high), or one of the given edges."""
-    if isinstance(bins, tuple) and len(bins) == 3 and isinstance(bins[0], int):
-        return hist.axis.Regular(*bins, name=name, label=label)
-    return hist.axis.Variable(list(bins), name=name, label=label)
+def to_hist(filled: Filled, metadata: Mapping[str, Any], *, weighted: bool) -> Any:
+    """The `hist.Hist` of a filled histogram: weighted storage where events have weights; `metadata` travels with it."""
+    hist = package()
+    axes: list[Any] = []
+    for a in filled.axes:
+        name = _axis_name(a.text, [axis.name for axis in axes])
+        made = (hist.axis.Regular, (len(a.edges) - 1, a.edges[0], a.edges[-1]))
+        kind, arguments = made if a.regular else (hist.axis.Variable, (a.edges,))
+        axes.append(kind(*arguments, name=name, label=a.label))
+    storage = "weight" if weighted else "double"
+    result = hist.Hist(*axes, storage=storage, name=filled.name, label=filled.name, metadata=dict(metadata))
+    view = result.view(flow=True)
+    if weighted:
+        view.value[...], view.variance[...] = filled.values, filled.variances
+    else:
+        view[...] = filled.values
+    return result
 
 
-def _number(query: Query, name: str) -> Attribute:
-    """The attribute `name`; SchemaError where it is none, or no number."""
-    attribute = query.inputs[0].snapshot.schema[name]
-    if attribute.type == "string":
-        raise SchemaError(f"{attribute.name} is text, a number was expected", hint="count it with a cut for each value")
-    return attribute
+def _axis_name(text: str, taken: list[str]) -> str:
+    name = slug(text)
+    while name in taken or name in PROTECTED:
+        name += "_"
+    return name
 
 
-def _values(block: Block, attribute: Attribute, mask: Mask) -> tuple[Any, Any]:
-    """Values of the events of a mask that are there, flat, and the row of each."""
-    values = block.columns[attribute.column]
-    if attribute.is_list:
-        rows = np.repeat(np.arange(block.rows), np.maximum(block.columns[attribute.counter], 0))
-        return values[mask[rows]], rows[mask[rows]]
-    there = mask
-    if attribute.slot and attribute.counter in block.columns:
-        there = mask & (block.columns[attribute.counter] >= attribute.slot)
-    rows = np.flatnonzero(there)
-    return values[rows], rows
+def _numbers(one: Filled) -> dict[str, int]:
+    return {"entries": one.entries, "missing": one.missing, "nan": one.nan}
+
+
+def _write_json(found: Histograms, path: Path) -> None:
+    """`{name: histogram}` in the JSON form of UHI, which `hist.Hist(document[name])` reads."""
+    package()
+    import uhi.io.json as uhi
+
+    path.write_text(json.dumps(dict(found), default=uhi.default), encoding="utf-8")
+
+
+def _write_root(found: Histograms, path: Path) -> None:
+    """A TH1D, TH2D or TH3D each; what made them as JSON in the string `tagsel`."""
+    import uproot
+
+    with uproot.recreate(path) as file:
+        for name in found:
+            filled = found[name]
+            filled.metadata = None
+            file[name] = filled
+        file["tagsel"] = json.dumps(dict(found.provenance))
+
+
+_WRITERS = {".root": _write_root, ".json": _write_json}
+"""How each form is written, by the end of the file's name."""
+
+
+def _writer(path: Path) -> Callable[[Histograms, Path], None]:
+    if path.suffix not in _WRITERS:
+        forms = " or ".join(_WRITERS)
+        raise AccessError(f"{path}: a histogram is saved as {forms}", hint=f"{path.stem}.root", path=str(path))
+    return _WRITERS[path.suffix]

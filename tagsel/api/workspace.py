@@ -15,6 +15,7 @@ from tagsel.api import catalogs, named
 from tagsel.api.dataset import Cut, Dataset, attribute_table
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
+from tagsel.api.many import CutLike, LumiLike, Many, Progress
 from tagsel.catalog import Catalog, DatasetRecord
 from tagsel.errors import CatalogError
 from tagsel.events import EventList
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
     from tagsel.ingest.load import Ingested
 
-CutLike = str | Cut | tuple[str, str]
-LumiLike = str | Path | LumiSet
-Progress = Callable[[int], None] | None
 
-
-class Workspace:
+class Workspace(Many):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile
@@ -151,9 +148,13 @@ class Workspace:
 
     def query(
         self, datasets: str, cuts: Sequence[CutLike], *, lumi: Sequence[LumiLike] | LumiLike = (), weight: str = "",
-        duplicates: str = "", threads: int = 0, allow_losses: bool = False, inputs: tuple[Input, ...] = (),
+        duplicates: str = "", threads: int = 0, allow_losses: bool = False, remember: bool = True,
+        inputs: tuple[Input, ...] = (),
     ) -> Query:  # fmt: skip
-        """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text)."""
+        """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text).
+
+        Without `remember` no mask of an earlier answer is used, and none is kept.
+        """
         pairs = tuple(named.with_name(*(("", str(c)) if isinstance(c, str | Cut) else c)) for c in cuts)
         lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
         return Query(
@@ -164,6 +165,7 @@ class Workspace:
             duplicates,
             allow_losses,
             threads or self.setting("threads"),
+            remember=remember,
             named=self.named_cut,
         )
 

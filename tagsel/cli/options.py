@@ -138,6 +138,12 @@ def cut_arguments(command: F) -> F:
     return dataset_argument(cuts(command))
 
 
+def cut_option(command: F) -> F:
+    """`--cut`, as often as wanted, for verbs whose arguments are something else."""
+    return click.option("--cut", "common_cuts", multiple=True, metavar="CUT", shell_complete=_complete_cut,
+                        help="Only events that pass CUT; repeat for more.")(command)  # fmt: skip
+
+
 def selection_options(command: F) -> F:
     """What `count`, `select`, `cutflow` and `why` share."""
     for option in reversed(
@@ -149,6 +155,7 @@ def selection_options(command: F) -> F:
                          help="Events that stand in several rows (default: first for data, all for simulation)."),
             click.option("--threads", type=click.IntRange(min=0), default=None, help="Threads; 0 = one for each core."),
             click.option("--allow-losses", is_flag=True, help="Go on without damaged parts; they are named, exit 3."),
+            click.option("--no-remember", is_flag=True, help="Neither use nor keep masks of earlier answers."),
         )
     ):  # fmt: skip
         command = option(command)
@@ -158,7 +165,8 @@ def selection_options(command: F) -> F:
 def chosen(**options: Any) -> dict[str, Any]:
     """The selection options that were given, as `Workspace.query` takes them."""
     keys = ("lumi", "weight", "duplicates", "threads", "allow_losses")
-    return {k: options[k] for k in keys if options.get(k)}
+    given = {k: options[k] for k in keys if options.get(k)}
+    return {**given, "remember": False} if options.get("no_remember") else given
 
 
 def cuts_of(cuts: tuple[str, ...]) -> list[tuple[str, str]]:

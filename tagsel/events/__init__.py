@@ -3,6 +3,7 @@
 from tagsel.events.eventlist import Event, EventList, Overlap
 from tagsel.events.files import read_events, write_events
 from tagsel.events.forms import FORMS
+from tagsel.events.history import History
 from tagsel.events.ledger import DeliveryLedger, Ledger
 from tagsel.events.names import UNKNOWN, Names, Reference
 
@@ -12,6 +13,7 @@ __all__ = [
     "DeliveryLedger",
     "Event",
     "EventList",
+    "History",
     "Ledger",
     "Names",
     "Overlap",

@@ -111,6 +111,18 @@ class EventList:
         made._check_lengths()
         return made._ordered()
 
+    @classmethod
+    def of_stored(
+        cls, run: npt.NDArray[np.int32], lumi: npt.NDArray[np.int32], event: Longs,
+        references: Mapping[str, Reference], sample: Names | None, ledger: Ledger | None,
+        provenance: Mapping[str, object],
+    ) -> EventList:  # fmt: skip
+        """A list from columns of a dataset, whose numbers were checked when they were stored; arrays are not copied."""
+        known = references if "aod" in references else {"aod": Reference.unknown(event.size), **references}
+        made = cls(frozen(run), frozen(lumi), frozen(event), known, sample, ledger, provenance)
+        made._check_lengths()
+        return made._ordered()
+
     def _check_lengths(self) -> None:
         """EventListError where a column or the ledger counts other events than the list."""
         lengths = {"run": len(self.run), "lumi": len(self.lumi), "event": len(self.event)}

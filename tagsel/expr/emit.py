@@ -16,8 +16,8 @@ import numpy as np
 
 from tagsel.expr.functions import cell
 from tagsel.expr.loops import Emit, Loops, Place, Value, better, given, let
-from tagsel.expr.nodes import LumiTable, Node
-from tagsel.expr.source import CASTS, ZEROS, Code, Source
+from tagsel.expr.nodes import LumiTable, Node, walk
+from tagsel.expr.source import CASTS, FAILED, ZEROS, Code, Source
 from tagsel.expr.walk import trampoline
 
 FEW = 8
@@ -25,8 +25,22 @@ FEW = 8
 
 def emit(node: Node, types: Mapping[str, str]) -> Source:
     """The kernel of a bound boolean tree; `types` are those of the columns that there are ("f4"), others are absent."""
-    code = Code(types)
+    code = Code(types, dense=plain(node))
     return code.finish(trampoline(_emit(node, Place(), code)))
+
+
+PLAIN = frozenset({
+    "const", "column", "slot", "cast", "neg", "abs", "add", "sub", "mul", "div", "bit_and", "bit_or", "bit_xor",
+    "bit_not", "not", "and", "or", "cmp", "in", "truth", "test", "present",
+})  # fmt: skip
+"""Ops that need no branch: on every row, wanted or not, they read what is there and cannot fail."""
+
+
+def plain(node: Node) -> bool:
+    """Whether a tree can be computed without branches, so that a loop over it runs in vectors."""
+    return not node.raises and all(
+        n.op in PLAIN and (n.op != "in" or len(n.value) <= FEW) for n in walk(node)
+    )
 
 
 def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
@@ -52,6 +66,11 @@ def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
 
 def _chain(node: Node, place: Place, code: Code) -> Generator[Any, Any, str]:
     """`and`, `or`: a term is computed only while it can change the verdict."""
+    if plain(node):
+        terms = []
+        for arg in node.args:
+            terms.append((yield _emit(arg, place, code)))
+        return code.let((" & " if node.op == "and" else " | ").join(terms))
     verdict = code.let((yield _emit(node.args[0], place, code)))
     for arg in node.args[1:]:
         with code.block(f"if {verdict}" if node.op == "and" else f"if not {verdict}"):
@@ -98,7 +117,7 @@ def _sum_step(code: Code, node: Node, result: str, found: str, value: Value) -> 
         if node.kind == "int" and node.raises:
             code.line(f"{result}, w{result} = exact_add({result}, {value[0]})")
             with code.block(f"if w{result}"):
-                code.line("return i")
+                code.line(f"return {FAILED}")
         else:
             code.line(f"{result} += {value[0]}")
 
@@ -137,7 +156,7 @@ def _either(code: Code, *missing: str) -> str:
     some = list(dict.fromkeys(m for m in missing if m))
     if "True" in some:
         return "True"
-    return code.let(" or ".join(some)) if len(some) > 1 else "".join(some)
+    return code.let(" | ".join(some)) if len(some) > 1 else "".join(some)
 
 
 def _guarded(code: Code, kind: str, missing: str, expression: str) -> Value:
@@ -241,7 +260,7 @@ def _exact(name: str, otherwise: str = "") -> Callable[..., Value]:
         code.line(f"{value}, w{value} = {_named(name, node)}({', '.join(a[0] for a in args)})")
         if node.raises and missing != "True":
             with code.block(f"if w{value} and not {missing}" if missing else f"if w{value}"):
-                code.line("return i")
+                code.line(f"return {FAILED}")
         return value, missing
 
     return op
@@ -258,7 +277,7 @@ def _cast(code: Code, node: Node, place: Place, a: Value) -> Value:
 def _call(code: Code, node: Node, place: Place, *args: Value) -> Value:
     name = cell(node.value, "kernel", "kernels")
     missing = _either(code, *(a[1] for a in args))
-    expression = f"call_{name}({', '.join(a[0] for a in args)})"
+    expression = code.invoke(name, [a[0] for a in args])
     if missing == "True":
         return ZEROS[node.kind], missing
     return _guarded(code, node.kind, missing, expression) if missing else (code.let(expression), "")
@@ -278,18 +297,31 @@ def _atom(code: Code, expression: str, *missing: str) -> str:
     gone = _either(code, *missing)
     if gone == "True":
         return "False"
-    return code.let(f"not {gone} and {expression}" if gone else expression)
+    return code.let(f"(not {gone}) & ({expression})" if gone else expression)
 
 
 def _cmp(code: Code, node: Node, place: Place, a: Value, b: Value) -> str:
-    return _atom(code, f"{a[0]} {node.value} {b[0]}", a[1], b[1])
+    return _atom(code, _narrow(code, node) or f"{a[0]} {node.value} {b[0]}", a[1], b[1])
+
+
+def _narrow(code: Code, node: Node) -> str:
+    """The comparison of a stored number of 32 bits or fewer with a constant that fits as well: twice the lanes."""
+    left, right = node.args
+    name = left.value if left.op == "column" else left.value[0] if left.op == "slot" else ""
+    if left.kind != "int" or right.op != "const" or code.types.get(name) not in NARROW or abs(right.value) >= 2**31:
+        return ""
+    return f"{code.column(name, 'i', 'i4')} {node.value} {code.constant(right.value, 'i4')}"
+
+
+NARROW = ("i1", "i2", "i4", "u1", "u2")
+"""Stored types whose every value an int32 holds."""
 
 
 def _in(code: Code, node: Node, place: Place, a: Value) -> str:
     kind = node.args[0].kind
     if len(node.value) <= FEW:
-        equal = " or ".join(f"{a[0]} == {code.constant(value, kind)}" for value in node.value)
-        return _atom(code, f"({equal})", a[1])
+        equal = " | ".join(f"({a[0]} == {code.constant(value, kind)})" for value in node.value)
+        return _atom(code, equal, a[1])
     floats = kind in ("f32", "f64")
     values = np.unique(np.array(node.value, np.float64 if floats else np.int64))
     table, size = code.table(values), code.constant(values.size, "int")

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -23,17 +22,17 @@ from threading import Lock
 from tagsel.aside import aside
 from tagsel.errors import TagselError
 from tagsel.kernels import native
-from tagsel.kernels.native import Native
+from tagsel.kernels.native import Loaded, Native
 
 FORMAT = 1
 MOST_KERNELS = 256
 """Kernels kept in the process, and on disk; the oldest go first."""
 
-_functions: dict[str, Callable[[int, int], int]] = {}
+_functions: dict[str, Loaded] = {}
 _compiling = Lock()
 
 
-def function(source: str) -> Callable[[int, int], int]:
+def function(source: str) -> Loaded:
     """The compiled kernel of a source text: from this process, from disk, or compiled now."""
     found = _functions.get(source)
     if found is not None:
@@ -44,6 +43,16 @@ def function(source: str) -> Callable[[int, int], int]:
                 del _functions[next(iter(_functions))]  # whoever runs it still holds it
             _functions[source] = native.load(_stored(source) or _built(source))
         return _functions[source]
+
+
+def ready(source: str) -> bool:
+    """Whether the kernel of a source is in this process."""
+    return source in _functions
+
+
+def kept(source: str) -> bool:
+    """Whether the kernel of a source is in this process, or a file of it is on disk."""
+    return source in _functions or (folder() / f"{key(source)}.kernel").is_file()
 
 
 def folder() -> Path:

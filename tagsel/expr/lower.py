@@ -6,17 +6,17 @@
     >>> cut(Block(3, {"n": np.array([1, 2, 3], np.int32)}))
     array([False,  True,  True])
 
-A kernel is one loop over the rows of a block (`emit`), made for the columns that the block has and their types, and
-kept: in the process, and on disk (`kernel_cache`). Cuts that differ in constants only share it. Columns are read
-where they lie, aligned or not. A kernel runs without the GIL and may run in several threads at once.
-Invariant: nothing outside the arrays of the block is read: sizes are checked before or in the kernel.
+A cut is run as a chain of steps, its outermost conjuncts, each a kernel of its own (`emit`), driven over blocks of rows
+by one more kernel (`kernels/driver`). A kernel is made for the types of the columns that its step reads, and kept: in
+the process, and on disk (`kernel_cache`). Steps that differ in constants or in the names of columns only share it, so
+that most new cuts compile nothing. Columns are read where they lie, aligned or not, without the GIL.
+Invariant: nothing outside the arrays of a unit is read: sizes are checked before the loop or in it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from threading import Lock
 
@@ -25,25 +25,35 @@ import numpy.typing as npt
 
 from tagsel.errors import CutError, StoreError
 from tagsel.expr import kernel_cache
-from tagsel.expr.emit import emit
+from tagsel.expr.chain import Chain, Units, address
 from tagsel.expr.interpret import interpret
 from tagsel.expr.nodes import BOOLEAN_OPS, LOOPING_OPS, Block, Node, columns_of
-from tagsel.expr.source import LOADS, NO_ERROR, SHORT, Source
+from tagsel.expr.source import LOADS
+from tagsel.kernels import driver
 
 MOST_ATOMS = 64
-"""Longer cuts are interpreted: a kernel of 400 atoms takes seconds to compile."""
+"""Longer steps are interpreted: a kernel of 400 atoms takes seconds to compile."""
 MOST_NODES, MOST_LEVELS, MOST_LOOPS = 1000, 90, 8
 _KEPT = 64
-"""Cuts whose kernels stay in the process."""
+"""Cuts whose chains stay in the process."""
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[np.generic]
 
 
+def steps_of(node: Node) -> tuple[Node, ...]:
+    """The steps of a cut in its own order: the terms of its outermost `&&`, or itself."""
+    return node.args if node.op == "and" else (node,)
+
+
 def fits(node: Node) -> bool:
-    """Whether a kernel can be made of a bound boolean tree: not of very long or deep ones, nor of text columns."""
+    """Whether every step of a bound cut can be a kernel: none is very long or deep, none reads text columns."""
+    return all(map(_fits, steps_of(node)))
+
+
+def _fits(step: Node) -> bool:
     atoms = nodes = 0
-    stack = [(node, 1, 0)]
+    stack = [(step, 1, 0)]
     while stack:
         top, levels, loops = stack.pop()
         atoms += top.op in BOOLEAN_OPS and top.op not in ("and", "or", "not")
@@ -57,12 +67,12 @@ def fits(node: Node) -> bool:
 
 
 def compile_cut(node: Node) -> Callable[[Block, Mask | None], Mask]:
-    """Whatever evaluates a bound boolean tree fastest: its kernel, or where it does not fit one the interpreter."""
+    """Whatever evaluates a bound boolean tree fastest: its kernels, or where it does not fit them the interpreter."""
     return compile(node) or partial(interpret, node)
 
 
 def compile(node: Node) -> Kernel | None:  # noqa: A001
-    """The kernel of a bound boolean tree, the same one again for the same tree; None if it does not fit one."""
+    """The chain of a bound boolean tree, the same one again for the same tree; None if it does not fit one."""
     with _lock:
         found = _kernels.pop(id(node), None)
         if found is None:
@@ -76,51 +86,45 @@ def compile(node: Node) -> Kernel | None:  # noqa: A001
 
 
 class Kernel:
-    """A bound cut as machine code, one function for each set of column types that it has met."""
+    """A bound cut as machine code that judges a block: a chain for each set of column types that it has met."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.columns = sorted(columns_of(node))
-        self._made: dict[tuple[str, ...], _Made] = {}
+        self._made: dict[tuple[str, ...], Chain] = {}
 
     def __call__(self, block: Block, alive: Mask | None = None) -> Mask:
         """Which rows of the block pass, of those alive: `(rows,) bool`; errors as `interpret`'s."""
         arrays = {name: _plain(name, block.columns[name]) for name in self.columns if name in block.columns}
-        made = self._for(arrays)
-        out = np.empty(block.rows, np.bool_)
+        chain = self._for(arrays)
         rows = None if alive is None else np.ascontiguousarray(alive, np.bool_)
-        limits = [min(arrays[name].size for name in names) for names in made.source.lists.values()]
-        _check_sizes(made.source, arrays, block.rows)
-        addresses = [_address(out), 0 if rows is None else _address(rows), _address(made.source.constants), *limits]
-        addresses += [_address(arrays[name]) for name in made.source.columns]
-        addresses += [_address(table) for table in made.source.tables]
-        table = np.array(addresses, np.uint64)
-        result = made.function(_address(table), block.rows)
-        if result != NO_ERROR:
-            self._raise(result, made.source, block, alive)
+        out = np.empty(block.rows, np.bool_)
+        _check_sizes(chain, arrays, block.rows)
+        job = chain.job(_units(block.rows, arrays, rows), mask=out)
+        found = job.run(0, 1)
+        if found < 0:
+            self._raise(found, chain, block, alive)
         return out
 
-    def _for(self, arrays: dict[str, Array]) -> _Made:
+    def _for(self, arrays: Mapping[str, Array]) -> Chain:
         key = tuple(f"{name} {a.dtype.str[1:]}" for name, a in arrays.items())
-        made = self._made.get(key)
-        if made is None:
-            source = emit(self.node, {name: a.dtype.str[1:] for name, a in arrays.items()})
-            made = self._made[key] = _Made(source, kernel_cache.function(source.text))
-        return made
+        if key not in self._made:
+            types = {name: a.dtype.str[1:] for name, a in arrays.items()}
+            self._made[key] = Chain.of(steps_of(self.node), types, kernel_cache.function)
+        return self._made[key]
 
-    def _raise(self, result: int, source: Source, block: Block, alive: Mask | None) -> None:
+    def _raise(self, found: int, chain: Chain, block: Block, alive: Mask | None) -> None:
         """The error of a row is told by the interpreter, which finds the same one."""
-        if result <= SHORT:
-            counter = list(source.lists)[SHORT - result]
-            raise StoreError(f"the lists of {counter} have fewer values than it says", column=counter)
+        if found <= driver.SHORT:
+            raise too_short(chain, found)
         interpret(self.node, block, alive)
-        raise RuntimeError(f"the kernel has an error at row {result}, the interpreter has none")
+        raise RuntimeError("the kernel has an error, the interpreter has none")
 
 
-@dataclass(frozen=True)
-class _Made:
-    source: Source
-    function: Callable[[int, int], int]
+def too_short(chain: Chain, found: int) -> StoreError:
+    """The error for a list that ends before its counter says, from what the loop gave."""
+    counter = chain.counters[driver.SHORT - found]
+    return StoreError(f"the lists of {counter} have fewer values than it says", column=counter)
 
 
 _kernels: OrderedDict[int, Kernel] = OrderedDict()
@@ -135,13 +139,23 @@ def _plain(name: str, array: Array) -> Array:
     return plain
 
 
-def _check_sizes(source: Source, arrays: dict[str, Array], rows: int) -> None:
-    """Every column of one value an event has `rows` values; lists are checked by the kernel."""
-    lists = {name for names in source.lists.values() for name in names}
-    for name in source.columns:
-        if name not in lists and arrays[name].size != rows:
+def _check_sizes(chain: Chain, arrays: Mapping[str, Array], rows: int) -> None:
+    """Every column of one value an event has `rows` values; lists are checked in the loop."""
+    for name in chain.columns - chain.list_columns:
+        if arrays[name].size != rows:
             raise StoreError(f"column {name} has {arrays[name].size} values for {rows} rows", column=name)
 
 
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
+def _units(rows: int, arrays: Mapping[str, Array], alive: Mask | None) -> Units:
+    """A block as a single unit."""
+    return Units(
+        np.array([rows]), np.zeros(1, np.int64), np.array([0 if alive is None else address(alive)], np.uint64),
+        {name: np.array([address(a)], np.uint64) for name, a in arrays.items()},
+        {name: np.array([a.size]) for name, a in arrays.items()},
+        [*arrays.values(), *([] if alive is None else [alive])],
+    )  # fmt: skip
+
+
+def ordered(steps: Sequence[Node], rank: Callable[[Node], float]) -> list[Node]:
+    """The steps by rank, lowest first; as they came where a row may have no answer, for then order matters."""
+    return list(steps) if any(step.raises for step in steps) else sorted(steps, key=rank)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,10 @@ def parse(text: str) -> Node:
     >>> parse("nMuon >= 2 and HLT_mu10").op
     'and'
     """
+    return _remembered(text) if len(text) <= SHORT else _parsed(text)
+
+
+def _parsed(text: str) -> Node:
     try:
         _check_size(text)
         tree: Node = _language().parse(text)
@@ -68,6 +72,12 @@ def parse(text: str) -> Node:
     except _lark_error() as error:
         raise complain(error, text) from None
     return tree
+
+
+SHORT = 10_000
+"""Characters of a cut whose tree is remembered; trees do not change."""
+
+_remembered = lru_cache(maxsize=512)(_parsed)
 
 
 def flat(op: str, args: Sequence[Node]) -> tuple[Node, ...]:

@@ -1,13 +1,18 @@
-"""The text of one kernel in the making: a loop over rows, its locals, and what it finds in its table.
+"""The text of one step's kernel in the making: a loop over rows, its locals, and what it finds in its table.
 
-Constants are not in the text but in the table, so that a cut with another threshold is the same text and the
-same machine code. Invariant: the text, and the layout of the table, depend on the structure of the cut and the
-types of its columns alone.
+Neither constants nor names are in the text but in the table, so that a cut with another threshold, or on another
+column of the same type, is the same text and the same machine code. Invariant: the text, and the layout of the table,
+depend on the structure of the step and the types of its columns alone.
+
+`kernel(table, scratch, first, count)` judges rows of a block that begins at row `first` of the unit
+(`kernels/driver`): with count < 0 the first -count ones, each verdict joined to the mask (only where a step may run
+dense); else the `count` rows listed in scratch, of which those that pass are kept. It gives the number kept, or
+FAILED for a row where integers overflow or `% 0` is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-NO_ERROR, SHORT = -1, -2
-"""What a kernel returns: no error; SHORT − n: the n-th list ends before its counter says; else the first row
-where integers overflow or `% 0` is taken."""
+from tagsel.kernels.native import function_source
 
 ZEROS = {"bool": "False", "int": "int64(0)", "word": "int64(0)", "f32": "float32(0.0)", "f64": "0.0"}
-CASTS = {"int": "int64({})", "word": "int64({})", "f32": "float32({})", "f64": "float64({})", "bool": "({}) != 0"}
+FAILED = -1
+"""What a kernel gives for a row without an answer."""
+
+CASTS = {"int": "int64({})", "word": "int64({})", "f32": "float32({})", "f64": "float64({})", "bool": "({}) != 0",
+         "i4": "int32({})"}
 WIDTHS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "f4", "f8")
 LOADS = {"b1": "load_u1", "u8": "load_i8"} | {width: f"load_{width}" for width in WIDTHS}
 """How memory of each type is read; a 64-bit word as its signed pattern."""
@@ -30,6 +37,7 @@ CONSTANTS = {
     "word": "load_i8(constants, {})",
     "f64": "load_f8(constants, {})",
     "f32": "float32(load_f8(constants, {}))",
+    "i4": "int32(load_i8(constants, {}))",
 }
 
 
@@ -37,15 +45,18 @@ CONSTANTS = {
 class Source:
     """The text of a kernel, and what its table holds, in this order:
 
-    verdicts (uint8 a row); rows that count (uint8 a row, or 0: all); `constants` (8 bytes each); for each counter of
-    `lists` the number of values in the shortest of its lists; the `columns`; the `tables`.
+    `constants` (8 bytes each); the `columns`; the `tables`; the code of `functions`, which stand here by their
+    sources; for each counter of `lists` (counter → its list columns) the place in scratch where each event's values
+    begin. `dense`: it has no branches and may run on every row.
     """
 
     text: str
+    dense: bool
     constants: npt.NDArray[np.int64]
     lists: Mapping[str, list[str]]
     columns: list[str]
     tables: list[npt.NDArray[Any]]
+    functions: list[str]
 
 
 @dataclass
@@ -62,6 +73,8 @@ class Code:
     constants: list[tuple[str, Any]] = field(default_factory=list)
     tables: list[npt.NDArray[Any]] = field(default_factory=list)
     known: list[dict[Any, Any]] = field(default_factory=lambda: [{}])  # what each open block has computed
+    functions: list[str] = field(default_factory=list)
+    dense: bool = False
 
     def line(self, text: str) -> None:
         """Add a statement."""
@@ -92,7 +105,7 @@ class Code:
         self.indent -= 1
 
     def column(self, name: str, index: str, kind: str) -> str:
-        """The value of a column that is there, as the kind."""
+        """The value of a column that is there, as the kind ("i4": as int32)."""
         if name not in self.columns:
             self.columns.append(name)
         loaded = f"{LOADS[self.types[name]]}(c{self.columns.index(name)}, {index})"
@@ -125,34 +138,42 @@ class Code:
         self.tables.append(np.ascontiguousarray(array))
         return f"t{len(self.tables) - 1}"
 
+    def invoke(self, name: str, arguments: Sequence[str]) -> str:
+        """A call of a function of the kernels' room, which is compiled once and called by its address."""
+        source = function_source(name, len(arguments))
+        if source not in self.functions:
+            self.functions.append(source)
+        return f"invoke_{len(arguments)}({', '.join([f'f{self.functions.index(source)}', *arguments])})"
+
     def finish(self, verdict: str) -> Source:
         """The whole kernel; `verdict` is the row's."""
-        self.line(f"store_u1(out, i, uint8({verdict}))")
         lists = [self.counters.index(name) for name in self.lists]
-        entries = ["out", "alive", "constants", *(f"m{n}" for n in lists)]
-        entries += [f"c{n}" for n in range(len(self.columns))] + [f"t{n}" for n in range(len(self.tables))]
+        counters = [f"n{n} = {self.column(name, 'i', 'int')}" for n, name in enumerate(self.counters)]
+        entries = ["constants", *(f"c{n}" for n in range(len(self.columns)))]
+        entries += [f"t{n}" for n in range(len(self.tables))]
+        entries += [f"f{n}" for n in range(len(self.functions))] + [f"g{n}" for n in lists]
         text = [
-            "def kernel(table, rows):",
+            "def kernel(table, scratch, first, count):",
             *(f"    {name} = load_u8(table, {at})" for at, name in enumerate(entries)),
             *(f"    k{at} = {CONSTANTS[kind].format(at)}" for at, (kind, _) in enumerate(self.constants)),
-            *(f"    e{n} = int64(0)" for n in lists),
-            "    for i in range(rows):",
-            *(f"        n{n} = {self.column(name, 'i', 'int')}" for n, name in enumerate(self.counters)),
+            "    mask, rows = load_u8(scratch, 0), load_u8(scratch, 1)",
+            *(f"    b{n} = load_u8(scratch, int64(g{n}))" for n in lists),
         ]
-        for order, n in enumerate(lists):
-            text += [
-                f"        s{n} = e{n}",
-                f"        if n{n} > 0:",
-                f"            e{n} += n{n}",
-                f"        if e{n} > int64(m{n}):",
-                f"            return {SHORT - order}",
-            ]
-        text += ["        if alive != 0 and load_u1(alive, i) == 0:", "            store_u1(out, i, uint8(0))"]
-        text += ["            continue", *self.lines, f"    return {NO_ERROR}", ""]
-        return Source("\n".join(text), self._bits(), self.lists, self.columns, self.tables)
+        if self.dense:
+            text += ["    if count < 0:", "        for i in range(first, first - count):"]
+            text += ["    " + line for line in (*(f"        {c}" for c in counters), *self.lines)]
+            text += [f"            v = uint8({verdict})"]
+            text += ["            store_u1(mask, i - first, load_u1(mask, i - first) & v)"]
+            text += ["        return int64(0)"]
+        text += ["    kept = int64(0)", "    for j in range(count):", "        row = load_i4(rows, j)"]
+        text += ["        i = first + int64(row)", *(f"        {c}" for c in counters)]
+        text += [f"        s{n} = load_i8(b{n}, int64(row))" for n in lists]
+        text += [*self.lines, "        store_i4(rows, kept, row)", f"        kept += int64({verdict})"]
+        text += ["    return kept", ""]
+        return Source("\n".join(text), self.dense, self._bits(), self.lists, self.columns, self.tables, self.functions)
 
     def _bits(self) -> npt.NDArray[np.int64]:
         """The constants as 8 bytes each."""
-        whole = ("int", "word")
+        whole = ("int", "word", "i4")
         bits = [v if kind in whole else np.float64(v).view(np.int64) for kind, v in self.constants]
         return np.array(bits, np.int64)

@@ -43,6 +43,8 @@ class Unit:
         """The unit of a product (`sign` 1) or a quotient (`sign` -1)."""
         e, x, t, a = (i + sign * j for i, j in zip(self.dims, other.dims, strict=True))
         scale = self.scale * other.scale if sign > 0 else self.scale / other.scale
+        if other == NUMBER or (self == NUMBER and sign > 0):
+            return self if other == NUMBER else other
         joint = {1: "*", -1: "/"}[sign]
         symbol = f"{self.symbol or '1'}{joint}{other.symbol or '1'}" if (e, x, t, a) != (0, 0, 0, 0) else ""
         return Unit((e, x, t, a), scale, symbol)

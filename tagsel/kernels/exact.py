@@ -38,6 +38,15 @@ class ExactSum:
         with np.errstate(invalid="ignore"):
             return cls(_units(numbers[finite]), float(numbers[~finite].sum()))
 
+    @classmethod
+    def whole(cls, n: int) -> ExactSum:
+        """A whole number, exactly.
+
+        >>> ExactSum.whole(3) == ExactSum.of([1.0, 2.0])
+        True
+        """
+        return cls(n << _UNIT)
+
     def __add__(self, other: ExactSum) -> ExactSum:
         return ExactSum(self.units + other.units, self.special + other.special)
 

@@ -1,10 +1,10 @@
 """From generated source to machine code that needs neither numba nor Python, and back from its bytes.
 
-`build` lets numba compile a function `kernel(table, rows)` and keeps the object code; `load` links such bytes
-into the process with llvmlite and gives a plain function. A fresh kernel and a stored one take the same way, and
-a stored one runs without importing numba. `table` is the address of an array of uint64: addresses of columns,
-constants, results. The code reads and writes memory as it is told, unaligned too, and checks nothing: its
-caller does.
+`build` lets numba compile a function `kernel(table, scratch, first, count)` and keeps the object code; `load` links
+such bytes into the process with llvmlite and gives a plain function. A fresh kernel and a stored one take the same
+way, and a stored one runs without importing numba. `table` and `scratch` are addresses of arrays of uint64: addresses
+of columns, constants, results. The code reads and writes memory as it is told, unaligned too, and checks nothing:
+its caller does.
 
 Invariant: `load` is given only what `build` made, on the same machine with the same versions (`fingerprint`).
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import platform
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -46,18 +45,23 @@ class Native:
 def vocabulary() -> dict[str, Any]:
     """All that generated source may name, for numba.
 
-    `load_<width>(address, index)` for each of WIDTHS; `store_u1(address, index, value)`; `contains_<i8|f8>(address,
-    size, value)` in a sorted table; `within(runs, firsts, lasts, size, run, lumi)` in sorted int64 ranges;
-    `exact_<name>` of `integers`; `call_<name>` of `elementary` and `physics`; int64, float32, float64, uint8, INF.
+    `load_<width>(address, index)` for each of WIDTHS; `store_<u1|i4|i8>(address, index, value)`; `contains_<i8|f8>(
+    address, size, value)` in a sorted table; `within(runs, firsts, lasts, size, run, lumi)` in sorted int64 ranges;
+    `run_kernel(address of its code, table, scratch, first, count)`; `invoke_<n>(address of its code, numbers …)`;
+    `bits_set(word)`; `exact_<name>` of `integers`;
+    `call_<name>` of `elementary` and `physics`; int32, int64, uint64, float32, float64, uint8, INF; `helper` marks a
+    function that `kernel` calls.
     """
     memory = _memory()
     functions = elementary.SOURCES | physics.SOURCES
     return {
         **memory,
         **_lookups(memory),
+        **_calls(),
         **{f"exact_{name}": compiled(f) for name, f in integers.SOURCES.items()},
         **{f"call_{name}": compiled(f) for name, f in functions.items()},
-        **{t.__name__: t for t in (np.int64, np.float32, np.float64, np.uint8)},
+        **{t.__name__: t for t in (np.int32, np.int64, np.uint64, np.float32, np.float64, np.uint8)},
+        "helper": jit,
         "INF": np.inf,
     }
 
@@ -78,15 +82,71 @@ def _memory() -> dict[str, Any]:
 
         return intrinsic(load)
 
-    def store(typing: Any, address: Any, index: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            builder.store(args[2], place(context, builder, types.uint8, *args[:2]), align=1)
-            return context.get_dummy_value()
+    def storer(kind: Any) -> Any:
+        def store(typing: Any, address: Any, index: Any, value: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                builder.store(args[2], place(context, builder, kind, *args[:2]), align=1)
+                return context.get_dummy_value()
 
-        return types.void(types.uint64, types.int64, types.uint8), generate
+            return types.void(types.uint64, types.int64, kind), generate
+
+        return intrinsic(store)
 
     loaders = {f"load_{width}": loader(getattr(types, np.dtype(width).name)) for width in WIDTHS}
-    return {**loaders, "store_u1": intrinsic(store)}
+    storers = {f"store_{width}": storer(getattr(types, np.dtype(width).name)) for width in ("u1", "i4", "i8", "u8")}
+    return {**loaders, **storers}
+
+
+def _calls() -> dict[str, Any]:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    def run_kernel(typing: Any, code: Any, table: Any, scratch: Any, first: Any, count: Any) -> Any:
+        """A loaded kernel, called by its address in numba's convention; its status is 0, as it may not raise."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+            function = ir.FunctionType(ir.IntType(32), [word.as_pointer(), pointer.as_pointer(), *[word] * 4])
+            entry = builder.function.entry_basic_block
+            with builder.goto_block(entry):
+                result, exception = builder.alloca(word), builder.alloca(pointer)
+            builder.call(builder.inttoptr(args[0], function.as_pointer()), [result, exception, *args[1:]])
+            return builder.load(result)
+
+        return types.int64(types.uint64, types.uint64, types.uint64, types.int64, types.int64), generate
+
+    def bits_set(typing: Any, word: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.ctpop(args[0])
+
+        return types.uint64(types.uint64), generate
+
+    invokers = {f"invoke_{count}": intrinsic(_invoker(count)) for count in range(1, MOST_ARGUMENTS + 1)}
+    return {"run_kernel": intrinsic(run_kernel), "bits_set": intrinsic(bits_set), **invokers}
+
+
+MOST_ARGUMENTS = 64
+"""Numbers that a function may take: four for each of 16 objects."""
+
+
+def _invoker(count: int) -> Any:
+    """What calls a loaded function of so many numbers by its address, in numba's convention."""
+    from llvmlite import ir
+    from numba import types
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number, pointer = ir.DoubleType(), ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.IntType(32), [number.as_pointer(), pointer.as_pointer(), *[number] * count])
+        with builder.goto_block(builder.function.entry_basic_block):
+            result, exception = builder.alloca(number), builder.alloca(pointer)
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), [result, exception, *args[1:]])
+        return builder.load(result)
+
+    names = ", ".join(f"a{n}" for n in range(count))
+    scope: dict[str, Any] = {"signature": types.float64(types.uint64, *[types.float64] * count), "generate": generate}
+    exec(f"def invoke(typing, code, {names}):\n    return signature, generate\n", scope)
+    return scope["invoke"]
 
 
 def _lookups(memory: dict[str, Any]) -> dict[str, Any]:
@@ -124,13 +184,18 @@ def _lookups(memory: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(source: str) -> Native:
-    """Compile `source`, which defines `kernel(table, rows)` of uint64 and int64 giving int64; it may not raise."""
+    """Compile `source`: a `kernel(table, scratch, first, count)` that gives an int64, or a `function_source`.
+
+    It may not raise.
+    """
     from numba import types
 
     scope = dict(vocabulary())
     exec(compile(source, "<kernel>", "exec"), scope)
-    dispatcher = jit(scope["kernel"], _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-    dispatcher.compile((types.uint64, types.int64))
+    wanted = scope.get("kernel") or scope["function"]
+    dispatcher = jit(wanted, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    numbers = (types.float64,) * wanted.__code__.co_argcount
+    dispatcher.compile((types.uint64, types.uint64, types.int64, types.int64) if "kernel" in scope else numbers)
     (result,) = dispatcher.overloads.values()
     library = result.library
     needs = [f.name for f in library._final_module.functions if f.is_declaration]
@@ -139,30 +204,53 @@ def build(source: str) -> Native:
     return Native(result.fndesc.llvm_func_name, code, alone)
 
 
-def load(native: Native) -> Callable[[int, int], int]:
-    """The kernel as a function of (address of the table, rows); it lets go of the GIL while it runs."""
-    import llvmlite.binding as llvm
+def function_source(name: str, count: int) -> str:
+    """The source of a function of `elementary` or `physics` of `count` numbers, compiled once for all kernels.
 
-    machine = _machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(native.code))
-    engine.finalize_object()
-    address = engine.get_function_address(native.symbol)
-    if not address:
-        raise ValueError(f"object code without {native.symbol}")
-    # numba's calling convention: status of (result, exception, arguments …)
-    prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64)
-    function = prototype(address)
+    >>> print(function_source("hypot", 2))
+    def function(a0, a1):
+        return call_hypot(a0, a1)
+    <BLANKLINE>
+    """
+    names = ", ".join(f"a{n}" for n in range(count))
+    return f"def function({names}):\n    return call_{name}({names})\n"
 
-    def kernel(table: int, rows: int) -> int:
+
+_PROTOTYPE = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64, ctypes.c_int64
+)
+"""numba's calling convention: a status from (result, exception, arguments …)."""
+
+
+class Loaded:
+    """A kernel in the process: called with (table, scratch, first, count) it lets go of the GIL while it runs."""
+
+    def __init__(self, symbol: str, engine: Any) -> None:
+        self.address = int(engine.get_function_address(symbol))
+        if not self.address:
+            raise ValueError(f"object code without {symbol}")
+        self._engine = engine  # the code lives as long as the engine
+        self._function = _PROTOTYPE(self.address)
+        self._symbol = symbol
+
+    def __call__(self, table: int, scratch: int, first: int, count: int) -> int:
         result, exception = ctypes.c_int64(), ctypes.c_void_p()
-        status = function(ctypes.addressof(result), ctypes.addressof(exception), table, rows)
+        status = self._function(
+            ctypes.addressof(result), ctypes.addressof(exception), table, scratch, first, count
+        )  # fmt: skip
         if status:
-            raise RuntimeError(f"kernel {native.symbol} ended with status {status}")
+            raise RuntimeError(f"kernel {self._symbol} ended with status {status}")
         return result.value
 
-    kernel.engine = engine  # type: ignore[attr-defined]  # the code lives as long as the engine
-    return kernel
+
+def load(native: Native) -> Loaded:
+    """The kernel of some machine code; ValueError for code that does not hold it."""
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(native.code))
+    engine.finalize_object()
+    return Loaded(native.symbol, engine)
 
 
 def _machine() -> Any:

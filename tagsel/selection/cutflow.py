@@ -134,7 +134,7 @@ def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
         return [weigh(mask, weights) for mask in _ways(masks, counted)]
 
     tallies = scan(
-        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
+        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
         needs_rows=True, progress=progress,
     )  # fmt: skip
     found = [t.result for t in tallies if t.result is not None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +22,18 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Accepted:
-    """Accepted rows of one unit: identities, and per stage GUID codes into a table, and entries."""
+    """Accepted rows of one unit, or of a whole input: identities, and where they are at each stage."""
 
     source: int
     run: npt.NDArray[np.int32]
     lumi: npt.NDArray[np.int32]
     event: npt.NDArray[np.int64]
-    stages: Mapping[str, tuple[npt.NDArray[np.int32], Sequence[str], Rows]]
+    stages: Mapping[str, Reference]
     weight: npt.NDArray[np.float64] | None = None
 
     def take(self, rows: Rows) -> Accepted:
         """Only the given positions."""
-        stages = {s: (codes[rows], table, entry[rows]) for s, (codes, table, entry) in self.stages.items()}
+        stages = {stage: reference.take(rows) for stage, reference in self.stages.items()}
         weight = None if self.weight is None else self.weight[rows]
         return Accepted(self.source, self.run[rows], self.lumi[rows], self.event[rows], stages, weight)
 
@@ -46,7 +47,7 @@ def gather(unit: Unit, rows: Rows) -> Accepted:
         if f"{stage}_guid" in part.columns:
             codes, table = part.read_codes(group, f"{stage}_guid")
             entry = part.read(group, [f"{stage}_entry"])[f"{stage}_entry"]
-            stages[stage] = (codes[rows], table, entry[rows].astype(np.int64))
+            stages[stage] = Reference.of(codes[rows], table, entry[rows])
     return Accepted(unit.source, ids["run"][rows], ids["lumi"][rows], ids["event"][rows], stages)
 
 
@@ -58,42 +59,36 @@ def event_list(
 ) -> EventList:
     """The list of all gathered rows; simulation carries its sample, the dataset's where none is given."""
     simulation = any(i.simulation for i in inputs)
-    references = {stage: _reference(blocks, stage) for stage in STAGES if any(stage in b.stages for b in blocks)}
-    aod = references.pop("aod", Reference.unknown(sum(len(b.event) for b in blocks)))
+    stages = [stage for stage in STAGES if any(stage in b.stages for b in blocks)]
     samples = [i.sample or i.dataset for i in inputs]
     sizes = [len(b.event) for b in blocks]
-    sources = np.repeat(np.array([b.source for b in blocks], np.int64), sizes) if blocks else np.empty(0, np.int64)
-    return EventList.from_arrays(
+    sources = np.repeat(np.array([b.source for b in blocks], np.int64), sizes) if simulation else _NONE
+    return EventList.of_stored(
         _joined([b.run for b in blocks], np.int32),
         _joined([b.lumi for b in blocks], np.int32),
         _joined([b.event for b in blocks], np.int64),
-        aod.guid.codes,
-        aod.guid.values or ("",),
-        aod.entry,
-        simulation=simulation,
-        sample=Names.of(sources, samples) if simulation else "",
-        references=references,
-        ledger=ledger,
-        provenance=provenance,
+        {stage: _reference(blocks, stage) for stage in stages},
+        Names.of(sources, samples) if simulation else None,
+        ledger,
+        provenance,
     )
 
 
-def _joined(arrays: Sequence[npt.NDArray[np.generic]], dtype: type[np.generic]) -> npt.NDArray[np.generic]:
+_NONE = np.empty(0, np.int64)
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    if len(arrays) == 1:
+        return arrays[0]
     return np.concatenate(arrays) if arrays else np.empty(0, dtype)
 
 
 def _reference(blocks: Sequence[Accepted], stage: str) -> Reference:
     """One reference over all blocks: their tables joined, unknown where a block lacks the stage."""
-    tables: list[str] = [""]
-    codes: list[npt.NDArray[np.int64]] = []
-    entries: list[Rows] = []
-    for block in blocks:
-        if stage in block.stages:
-            mine, table, entry = block.stages[stage]
-            codes.append(mine.astype(np.int64) + len(tables))
-            tables.extend(table)
-            entries.append(entry)
-        else:
-            codes.append(np.zeros(len(block.event), np.int64))
-            entries.append(np.full(len(block.event), -1, np.int64))
-    return Reference.of(_joined(codes, np.int64), tables, _joined(entries, np.int64))
+    found = [b.stages.get(stage) or Reference.unknown(len(b.event)) for b in blocks]
+    if len(found) == 1:
+        return found[0]
+    starts = np.cumsum([0, *(len(r.guid.values) for r in found)]).tolist()
+    codes = [r.guid.codes.astype(np.int64) + start for r, start in zip(found, starts, strict=False)]
+    names = [name for r in found for name in r.guid.values]
+    return Reference(Names.of(_joined(codes, np.int64), names), _joined([r.entry for r in found], np.int64))

@@ -7,16 +7,24 @@ columns in the cut and nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
 
 from tagsel.errors import StoreError
+from tagsel.expr import Bound, Node
 from tagsel.expr.bounds import ALL, NONE, SOME, bounds
-from tagsel.expr.lower import fits
-from tagsel.selection.query import BoundInput, atoms
-from tagsel.store import Part
+from tagsel.expr.lower import steps_of
+from tagsel.selection.query import BoundInput
+from tagsel.selection.tiers import choose
+from tagsel.store import Frame, Part
 
-KERNEL_FROM = 60_000_000
-"""Rows x atoms above which compiling a kernel pays: numba's import and compile cost about a second (PERFORMANCE)."""
+MOST_KNOWN = 64
+"""Cuts whose verdicts stay with a snapshot in the process."""
+
+Verdicts = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +39,51 @@ class Unit:
     first_row: int  # of the group within its input
 
 
-@dataclass(frozen=True, repr=False)
-class Plan:
-    """All units in order, and which tier evaluates them."""
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the zones say of one input's G row groups: of the cut, (G,), and of each of its steps, (steps, G)."""
 
-    units: tuple[Unit, ...]
+    cut: Verdicts
+    steps: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Plan:
+    """The verdicts of each input's row groups, and which tier evaluates them."""
+
+    inputs: tuple[BoundInput, ...]
+    verdicts: tuple[Verdict, ...]
     tier: str
     columns: tuple[str, ...]
 
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """All row groups in order, one by one."""
+        return tuple(
+            Unit(index, frame.parts[part], group, rows, verdict, first)
+            for index, (bound, found) in enumerate(zip(self.inputs, self.verdicts, strict=True))
+            for frame in [bound.input.snapshot.frame]
+            for part, group, rows, first, verdict in zip(
+                *(a.tolist() for a in (frame.part_of, frame.group_of, frame.rows, frame.first_rows, found.cut)),
+                strict=True,
+            )
+        )
+
     def rows(self, verdict: int) -> int:
         """Rows in row groups of this verdict."""
-        return sum(u.rows for u in self.units if u.verdict == verdict)
+        return sum(
+            int(b.input.snapshot.frame.rows[v.cut == verdict].sum())
+            for b, v in zip(self.inputs, self.verdicts, strict=True)
+        )
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<10}  {value}" for name, value in self.to_json().items())
 
     def to_json(self) -> dict[str, object]:
         """The plan for people and machines."""
-        count = {v: sum(u.verdict == v for u in self.units) for v in (NONE, SOME, ALL)}
+        count = {v: sum(int(np.count_nonzero(f.cut == v)) for f in self.verdicts) for v in (NONE, SOME, ALL)}
         return {
-            "parts": len({(u.source, u.part.name) for u in self.units}),
+            "parts": sum(len(b.input.snapshot.parts) for b in self.inputs),
             "row_groups": {"none": count[NONE], "some": count[SOME], "all": count[ALL]},
             "rows": {"none": self.rows(NONE), "some": self.rows(SOME), "all": self.rows(ALL)},
             "columns": list(self.columns),
@@ -60,25 +93,49 @@ class Plan:
 
 def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True, allow_losses: bool = False) -> Plan:
     """Verdicts for every row group; `zones=False` makes all SOME (what the tests compare with)."""
-    units: list[Unit] = []
-    for index, bound in enumerate(inputs):
-        first_row = 0
-        for part in bound.input.snapshot.parts:
-            columns = bound.cut.columns
-            verdicts = [SOME] * len(part.groups)
-            if zones and part.groups:
-                absent = frozenset(c for c in columns if c not in part.columns)
-                try:
-                    verdicts = list(bounds(bound.cut.node, part.zones(columns), len(part.groups), absent=absent))
-                except StoreError:
-                    if not allow_losses:
-                        raise
-            for group, (rows, verdict) in enumerate(zip(part.groups, verdicts, strict=True)):
-                units.append(Unit(index, part, group, rows, int(verdict), first_row))
-                first_row += rows
-    touched = sorted({c for b in inputs for c in b.cut.columns})
-    if tier == "auto":
-        terms = max((atoms(b.cut.node) for b in inputs), default=0)
-        work = terms * sum(u.rows for u in units if u.verdict == SOME)
-        tier = "kernel" if work >= KERNEL_FROM and all(fits(b.cut.node) for b in inputs) else "interpreter"
-    return Plan(tuple(units), tier, tuple(touched))
+    verdicts = tuple(_verdict(bound, zones, allow_losses) for bound in inputs)
+    touched = tuple(sorted({c for b in inputs for c in b.cut.columns}))
+    made = Plan(tuple(inputs), verdicts, tier, touched)
+    return made if tier != "auto" else replace(made, tier=choose(made.inputs, made.rows(SOME)))
+
+
+def _verdict(bound: BoundInput, zones: bool, allow_losses: bool) -> Verdict:
+    """One input's verdicts; a damaged part raises StoreError, or with `allow_losses` stays SOME."""
+    frame, steps = bound.input.snapshot.frame, steps_of(bound.cut.node)
+    undecided = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
+    if not zones:
+        return undecided
+    known: dict[str, Verdict] = bound.input.snapshot.memo.setdefault("verdicts", {})
+    try:
+        if bound.cut.fingerprint not in known:
+            while len(known) >= MOST_KNOWN:
+                known.pop(next(iter(known)), None)
+            known[bound.cut.fingerprint] = _by_zones(frame, bound.cut, steps)
+        return known[bound.cut.fingerprint]
+    except StoreError:
+        if not allow_losses:
+            raise
+    for part in range(len(frame.parts)):
+        groups = np.arange(frame.starts[part], frame.starts[part + 1])
+        try:
+            found = _by_zones(Frame(frame.parts[part : part + 1]), bound.cut, steps)
+        except StoreError:
+            continue
+        undecided.cut[groups], undecided.steps[:, groups] = found.cut, found.steps
+    return undecided
+
+
+def _by_zones(frame: Frame, cut: Bound, steps: Sequence[Node]) -> Verdict:
+    """The verdicts of the zones of all row groups at once, for each set of columns that parts have."""
+    found = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
+    ordered = any(step.raises for step in steps)  # then what a term comes to hangs on those before it
+    for columns, members in frame.kinds:
+        zones = {c: z for c in cut.columns & columns if (z := frame.zone(c, members)) is not None}
+        absent = cut.columns - columns
+        if ordered:
+            found.cut[members] = bounds(cut.node, zones, len(members), absent)
+            continue
+        for at, step in enumerate(steps):
+            found.steps[at, members] = bounds(step, zones, len(members), absent)
+        found.cut[members] = found.steps[:, members].min(axis=0)
+    return found

@@ -13,7 +13,7 @@ from functools import reduce
 from pathlib import Path
 
 from tagsel.errors import CutError, SchemaError
-from tagsel.expr import Bound, LumiTable, Node, Scope, bind, bind_value
+from tagsel.expr import Bound, LumiTable, Scope, bind, bind_value
 from tagsel.expr.nodes import SEMANTICS
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.store import Snapshot
@@ -49,7 +49,8 @@ def no_named_cuts(name: str) -> str:
 class Query:
     """A question to one or more datasets: an event is accepted when it passes every cut and is not masked.
 
-    `cuts` are (name, text) pairs in order; `lumi` lists are intersected; `weight` is an attribute or expression.
+    `cuts` are (name, text) pairs in order; `lumi` lists are intersected; `weight` is an attribute or expression;
+    `remember`: whether masks of earlier answers are used, and filled.
     """
 
     inputs: tuple[Input, ...]
@@ -60,6 +61,7 @@ class Query:
     allow_losses: bool = False
     threads: int = 0
     tier: str = "auto"
+    remember: bool = True
     named: Callable[[str], str] = field(default=no_named_cuts, compare=False)
 
     def __post_init__(self) -> None:
@@ -115,21 +117,36 @@ def bind_query(query: Query) -> tuple[BoundInput, ...]:
     bound = []
     for source in query.inputs:
         scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=lumi_table, named=query.named)
-        cuts = tuple(bind(text, scope) for _, text in query.cuts)
+        cuts = tuple(_remembered(source.snapshot, text, scope) for _, text in query.cuts)
         weight = bind_value(query.weight, scope) if query.weight else None
         if weight is not None and weight.node.kind not in ("int", "f32", "f64"):
             raise CutError(
                 f"weight {query.weight!r} is not a number", cut=query.weight, hint="give a numeric attribute"
             )
-        bound.append(BoundInput(source, scope, cuts, _whole(cuts, scope), weight))
+        bound.append(BoundInput(source, scope, cuts, _whole(cuts, source.snapshot, scope), weight))
     return tuple(bound)
 
 
-def _whole(cuts: Sequence[Bound], scope: Scope) -> Bound:
+def _whole(cuts: Sequence[Bound], snapshot: Snapshot, scope: Scope) -> Bound:
     """All cuts as one; `true` where there is none."""
     if len(cuts) == 1:
         return cuts[0]
-    return bind(" && ".join(f"({cut.text})" for cut in cuts) or "true", scope)
+    return _remembered(snapshot, " && ".join(f"({cut.text})" for cut in cuts) or "true", scope)
+
+
+MOST_BOUND = 256
+
+
+def _remembered(snapshot: Snapshot, text: str, scope: Scope) -> Bound:
+    """The bound cut; remembered with the snapshot unless it hangs on a file (`@name`, `in_lumi`)."""
+    if "@" in text or "in_lumi" in text:
+        return bind(text, scope)
+    known: dict[str, Bound] = snapshot.memo.setdefault("bound", {})
+    if text not in known:
+        while len(known) >= MOST_BOUND:
+            known.pop(next(iter(known)), None)
+        known[text] = bind(text, scope)
+    return known[text]
 
 
 def canonical_cut(bound: tuple[BoundInput, ...]) -> str:
@@ -151,13 +168,3 @@ def selection_hash(query: Query, bound: tuple[BoundInput, ...], top: tuple[int, 
         **({"top": list(top)} if top else {}),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def atoms(node: Node) -> int:
-    """How many comparisons and boolean atoms a bound cut has: the unit of the tiers' cost."""
-    count, stack = 0, [node]
-    while stack:
-        top = stack.pop()
-        count += top.op not in ("and", "or", "not")
-        stack.extend(top.args if top.op in ("and", "or", "not") else ())
-    return count

@@ -5,7 +5,7 @@ Invariant: the same rule for every verb; what a verb counts, another picks and e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,10 @@ from tagsel.selection.columns import Columns
 from tagsel.selection.duplicates import Across, across_inputs
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
+from tagsel.store import Frame
 
 Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,100 @@ class Filter:
         if verdict.all():
             return True
         return False if not verdict.any() else self.lumi.contains(columns["run"], columns["lumi"])
+
+
+    def fates(self, source: int, frame: Frame) -> Fates:
+        """What becomes of the rows of all row groups of one input. StoreError: a part that cannot be judged."""
+        for key, error in self.damaged.items():
+            if key[0] == source:
+                raise error
+        repeated = self._repeated(source, frame) if self.drop_duplicates else {}
+        if self.lumi is None and not repeated:
+            nothing = np.zeros(len(frame), np.int64)
+            return Fates(nothing, nothing, frame.rows, {})
+        return self._judged(frame, repeated, None if self.lumi is None else self._good(source, frame))
+
+    def _repeated(self, source: int, frame: Frame) -> dict[int, Mask]:
+        """The rows that do not count, of the row groups that have some."""
+        found: dict[int, Mask] = {}
+        marks = frame.parts[0].marks if frame.parts else None
+        if marks is not None and len(marks.rows()):
+            ends = np.searchsorted(marks.rows(), frame.first_rows + frame.rows)
+            some = np.flatnonzero(np.diff(ends, prepend=0)).tolist()
+            found = {g: _kept(frame.part(g).duplicates(int(frame.group_of[g]))) for g in some}
+        for at, part in enumerate(frame.parts):
+            across = self.across.get((source, part.name))
+            for group in range(frame.starts[at], frame.starts[at + 1]) if across is not None else ():
+                start = int(frame.first_rows[group] - frame.first_rows[frame.starts[at]])
+                here = across[start : start + int(frame.rows[group])]  # type: ignore[index]
+                if here.any():
+                    found[group] = here | found[group] if group in found else here
+        return found
+
+    def _good(self, source: int, frame: Frame) -> tuple[Counts, Callable[[int], Mask]]:
+        """How many rows of each row group lie in good luminosity blocks, and which, for one row group."""
+        assert self.lumi is not None
+        ids = frame.places("ids")
+        if ids is not None:
+            good = self.lumi.contains(ids.fields["run"], ids.fields["lumi"])
+            lengths = np.diff([*ids.starts, frame.rows.sum()])
+            first = np.searchsorted(ids.starts, [*frame.first_rows, frame.rows.sum()])
+            total = np.concatenate([[0], np.cumsum(lengths * good)])
+
+            def rows_of(group: int) -> Mask:
+                inside = slice(first[group], first[group + 1])
+                return np.repeat(good[inside], lengths[inside])
+
+            return np.diff(total[first]), rows_of
+        masks = {g: self.lumi.contains(*_ids(frame, g)) for g in range(len(frame))}
+        return np.array([np.count_nonzero(masks[g]) for g in masks], np.int64), masks.__getitem__
+
+    def _judged(
+        self, frame: Frame, repeated: Mapping[int, Mask], good: tuple[Counts, Callable[[int], Mask]] | None
+    ) -> Fates:
+        duplicate = np.zeros(len(frame), np.int64)
+        alive = frame.rows.copy() if good is None else good[0].copy()
+        masks: dict[int, Mask] = {}
+        for group in np.flatnonzero((alive > 0) & (alive < frame.rows)).tolist() if good is not None else ():
+            masks[group] = good[1](group)  # type: ignore[index]
+        for group, marked in repeated.items():
+            duplicate[group] = np.count_nonzero(marked)
+            if alive[group]:
+                masks[group] = masks[group] & ~marked if group in masks else ~marked
+                alive[group] = np.count_nonzero(masks[group])
+        return Fates(duplicate, frame.rows - duplicate - alive, alive, masks)
+
+
+@dataclass(frozen=True, eq=False)
+class Fates:
+    """What becomes of the rows of G row groups before any cut: `duplicate`, `masked`, `alive`, (G,) int64.
+
+    `masks`: which rows are alive, (rows,) bool, of the row groups where only some are.
+    """
+
+    duplicate: Counts
+    masked: Counts
+    alive: Counts
+    masks: Mapping[int, Mask]
+
+    def addresses(self, groups: Counts) -> npt.NDArray[np.uint64]:
+        """Where the masks of some row groups lie; 0 where all rows are alive."""
+        found = np.zeros(len(groups), np.uint64)
+        if self.masks:
+            for at, group in enumerate(groups.tolist()):
+                mask = self.masks.get(group)
+                found[at] = 0 if mask is None else mask.__array_interface__["data"][0]
+        return found
+
+
+def _kept(mask: Mask | None) -> Mask:
+    assert mask is not None  # asked for only where there are some
+    return mask
+
+
+def _ids(frame: Frame, group: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    read = frame.part(group).read(int(frame.group_of[group]), ["run", "lumi"])
+    return read["run"], read["lumi"]
 
 
 def rows_that_count(query: Query, *, masked: bool = True) -> Filter:

@@ -16,10 +16,11 @@ from tagsel.errors import StoreError
 from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.selection.absent import triggers_absent
+from tagsel.selection.accept import How, Passing, able, accept
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.rows import Filter, rows_that_count
-from tagsel.selection.scan import Mask, Tally, evaluate, losses, scan
+from tagsel.selection.scan import Mask, Tally, evaluate, losses, scan, with_hint
 from tagsel.selection.weights import Yield, total, weigh, weights_of
 
 Progress = Callable[[int], None] | None
@@ -27,12 +28,14 @@ Progress = Callable[[int], None] | None
 
 @dataclass(frozen=True)
 class Work:
-    """What it took: row groups by verdict, rows and bytes looked at, seconds, tier."""
+    """What it took: row groups by verdict, rows and bytes looked at, seconds, tier; `remembered`: steps of the cut that
+    masks of earlier answers spared, counted by row group."""
 
     plan: Plan
     rows: int
     bytes: int
     seconds: float
+    remembered: int = 0
 
     def to_json(self) -> dict[str, object]:
         """For people and machines; rates are per second of wall time."""
@@ -40,6 +43,7 @@ class Work:
         return {
             **self.plan.to_json(),
             "bytes": self.bytes,
+            "remembered": self.remembered,
             "seconds": round(self.seconds, 6),
             "events_per_s": round(self.rows / seconds),
             "gb_per_s": round(self.bytes / seconds / 1e9, 3),
@@ -137,41 +141,87 @@ def _lumi_warning(query: Query) -> list[str]:
     return ["the good-run lists and the data have no run in common: every event is masked"]
 
 
+@dataclass(frozen=True)
+class Fate:
+    """How many rows of all inputs came to which end, bytes of the columns touched, and why rows were unreadable."""
+
+    duplicate: int
+    masked: int
+    unreadable: int
+    alive: int
+    bytes: int
+    losses: tuple[str, ...] = ()
+    remembered: int = 0
+
+    @classmethod
+    def of_tallies(cls, tallies: Sequence[Tally[Any]]) -> Fate:
+        """Of a scan row group by row group."""
+        counts = (sum(getattr(t, n) for t in tallies) for n in ("duplicate", "masked", "unreadable", "alive", "bytes"))
+        duplicate, masked, unreadable, alive, size = counts
+        return cls(duplicate, masked, unreadable, alive, size, tuple(losses(tallies)))
+
+    @classmethod
+    def of_passing(cls, found: Sequence[Passing]) -> Fate:
+        """Of compiled steps."""
+        rows = (sum(int(getattr(a.fates, n).sum()) for a in found) for n in ("duplicate", "masked", "alive"))
+        duplicate, masked, alive = rows
+        return cls(duplicate, masked, 0, alive, sum(a.bytes for a in found), (), sum(a.spared for a in found))
+
+
 def finish(
-    prepared: Prepared, tallies: Sequence[Tally[Any]], passing: Yield, started: float,
-    top: tuple[int, str] | None = None,
-) -> Count:  # fmt: skip
+    prepared: Prepared, fate: Fate, passing: Yield, started: float, top: tuple[int, str] | None = None
+) -> Count:
     """The ledger, closed against the commit log; `passing` are the accepted events."""
-    alive = sum(t.alive for t in tallies)
     ledger = Ledger(
         accepted=passing.n,
-        rejected=alive - passing.n,
-        masked=sum(t.masked for t in tallies),
-        duplicate=sum(t.duplicate for t in tallies),
-        unreadable=sum(t.unreadable for t in tallies),
+        rejected=fate.alive - passing.n,
+        masked=fate.masked,
+        duplicate=fate.duplicate,
+        unreadable=fate.unreadable,
     )
     ledger.check(prepared.read)
-    work = Work(prepared.plan, ledger.read, sum(t.bytes for t in tallies), time.perf_counter() - started)
+    work = Work(prepared.plan, ledger.read, fate.bytes, time.perf_counter() - started, fate.remembered)
     return Count(
         ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs, top),
-        prepared.warnings, tuple(losses(tallies)), work, triggers_absent(prepared.inputs, prepared.query.allow_losses),
+        prepared.warnings, fate.losses, work, triggers_absent(prepared.inputs, prepared.query.allow_losses),
         passing if prepared.query.weight else None,
     )  # fmt: skip
+
+
+def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) -> list[Passing] | None:
+    """The accepted rows by compiled steps; None where the scan row group by row group must answer.
+
+    StoreError: a part is damaged, and losses are not allowed.
+    """
+    query, plan = prepared.query, prepared.plan
+    if plan.tier != "kernel" or query.weight or not able(plan):
+        return None
+    try:
+        return accept(plan, prepared.rows, How(listing, query.threads, query.remember, progress))
+    except StoreError as error:
+        if query.allow_losses:
+            return None
+        raise with_hint(error) from error
 
 
 def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Count:
     """How many events the query accepts."""
     started = time.perf_counter()
     prepared = prepare(query, zones=zones)
+    found = accepted(prepared, listing=False, progress=progress)
+    if found is not None:
+        return finish(prepared, Fate.of_passing(found), Yield.unweighted(sum(a.count for a in found)), started)
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> Yield:
         mask = passed(prepared, unit, block, alive)
         return weigh(mask, weights_of(prepared.inputs[unit.source], block, mask))
 
     tallies = scan(
-        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
-    )
-    return finish(prepared, tallies, total(t.result for t in tallies if t.result is not None), started)
+        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
+        progress=progress,
+    )  # fmt: skip
+    passing = total(t.result for t in tallies if t.result is not None)
+    return finish(prepared, Fate.of_tallies(tallies), passing, started)
 
 
 def passed(prepared: Prepared, unit: Unit, block: Block, alive: Mask | None) -> Mask:

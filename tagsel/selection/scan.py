@@ -21,7 +21,7 @@ from tagsel.expr import Block, Bound
 from tagsel.expr.bounds import ALL, NONE
 from tagsel.expr.interpret import interpret
 from tagsel.selection.columns import Columns
-from tagsel.selection.plan import Plan, Unit
+from tagsel.selection.plan import Unit
 from tagsel.selection.rows import Filter
 
 T = TypeVar("T")
@@ -65,29 +65,34 @@ def visit(unit: Unit, rows: Filter, work: Work[T], needs_rows: bool) -> Tally[T]
 
 
 def scan(
-    plan: Plan, rows: Filter, work: Work[T], *, threads: int = 0, allow_losses: bool = False, needs_rows: bool = False,
-    progress: Callable[[int], None] | None = None,
+    units: Sequence[Unit], rows: Filter, work: Work[T], *, threads: int = 0, allow_losses: bool = False,
+    needs_rows: bool = False, progress: Callable[[int], None] | None = None,
 ) -> list[Tally[T]]:  # fmt: skip
-    """Tally every unit of the plan, in its order; a damaged part raises, or is *unreadable* with `allow_losses`."""
+    """Tally every unit, in their order; a damaged part raises, or is *unreadable* with `allow_losses`."""
 
     def one(unit: Unit) -> Tally[T]:
         try:
             return visit(unit, rows, work, needs_rows)
         except StoreError as error:
             if not allow_losses:
-                hint = error.hint or "--allow-losses goes on without its rows and names them"
-                raise StoreError(error.message, hint=hint, **error.fields) from error
+                raise with_hint(error) from error
             return Tally(unit, unreadable=unit.rows, loss=error.message)
 
-    workers = min(threads or os.cpu_count() or 1, max(1, len(plan.units)))
+    workers = min(threads or os.cpu_count() or 1, max(1, len(units)))
     if workers == 1:
-        return [_noted(one(unit), progress) for unit in plan.units]
+        return [_noted(one(unit), progress) for unit in units]
     with ThreadPoolExecutor(workers, thread_name_prefix="tagsel-scan") as pool:
         try:
-            return [_noted(tally, progress) for tally in pool.map(one, plan.units)]
+            return [_noted(tally, progress) for tally in pool.map(one, units)]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def with_hint(error: StoreError) -> StoreError:
+    """The error of a damaged part, with what to try."""
+    hint = error.hint or "--allow-losses goes on without its rows and names them"
+    return StoreError(error.message, hint=hint, **error.fields)
 
 
 def _noted(tally: Tally[T], progress: Callable[[int], None] | None) -> Tally[T]:

@@ -6,25 +6,28 @@ Invariant: the same query of the same snapshots gives the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
 
-from tagsel.events import EventList, Ledger
+from tagsel.events import EventList, History, Ledger
 from tagsel.expr import Block
 from tagsel.expr.interpret import interpret_value
 from tagsel.expr.nodes import SEMANTICS
+from tagsel.selection.accept import Passing
+from tagsel.selection.assemble import assemble
 from tagsel.selection.bookkeeping import totals
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
 from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
-from tagsel.selection.run import Count, Prepared, Progress, finish, passed, prepare
+from tagsel.selection.run import Count, Fate, Prepared, Progress, accepted, finish, passed, prepare
 from tagsel.selection.scan import Mask, naming_the_event, scan
 from tagsel.selection.top import Keys, best, best_of_all, bind_top, descending
-from tagsel.selection.weights import Yield, total, weigh, weights_of
+from tagsel.selection.weights import Yield, total, weights_of
 
 _NO_KEYS = np.empty(0)
 
@@ -38,6 +41,10 @@ def select(
     """
     started = time.perf_counter()
     prepared = prepare(query, zones=zones)
+    quick = accepted(prepared, listing=True, progress=progress) if top is None else None
+    if quick is not None:
+        blocks = [_assembled(prepared, index, one) for index, one in enumerate(quick)]
+        return _listed(prepared, blocks, Fate.of_passing(quick), started, None)
     values = bind_top(prepared.inputs, top[1]) if top else None
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Accepted, Keys]:
@@ -52,13 +59,26 @@ def select(
         return best(ids, descending(value[rows], missing[rows]), top[0])
 
     tallies = scan(
-        prepared.plan, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
-    )
+        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
+        progress=progress,
+    )  # fmt: skip
     found = [t.result for t in tallies if t.result is not None]
     blocks = [ids for ids, _ in found] if top is None else best_of_all(found, top[0])
-    accepted = total(weigh(np.ones(len(b.event), bool), b.weight) for b in blocks)
-    counted = finish(prepared, tallies, accepted, started, top)
-    history = provenance(prepared, counted, top)
+    return _listed(prepared, blocks, Fate.of_tallies(tallies), started, top)
+
+
+def _assembled(prepared: Prepared, index: int, found: Passing) -> Accepted:
+    assert found.rows is not None and found.events is not None  # a list was asked for
+    return assemble(index, prepared.inputs[index].input.snapshot.frame, found.rows, found.events)
+
+
+def _listed(
+    prepared: Prepared, blocks: Sequence[Accepted], fate: Fate, started: float, top: tuple[int, str] | None
+) -> tuple[EventList, Count]:
+    """The list of the gathered events, and the count with its ledger."""
+    passing = total(Yield.of(b.weight) if b.weight is not None else Yield.unweighted(len(b.event)) for b in blocks)
+    counted = finish(prepared, fate, passing, started, top)
+    history = History(lambda: provenance(prepared, counted, top))
     return event_list(blocks, [b.input for b in prepared.inputs], counted.ledger, history), counted
 
 
@@ -79,8 +99,13 @@ def provenance(prepared: Prepared, counted: Count, top: tuple[int, str] | None) 
         "top": list(top) if top else None,
         "cutflow": flow.to_json(),
         "bookkeeping": {i.pinned: totals(i.snapshot.sources) for i in inputs},
-        "versions": {"tagsel": version("tagsel"), "semantics": SEMANTICS},
+        "versions": {"tagsel": _version(), "semantics": SEMANTICS},
     }
+
+
+@cache
+def _version() -> str:
+    return version("tagsel")
 
 
 def _weights_are_whole(prepared: Prepared) -> bool:

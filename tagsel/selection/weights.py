@@ -47,7 +47,7 @@ class Yield:
     @classmethod
     def unweighted(cls, n: int) -> Yield:
         """`n` events of weight 1."""
-        return cls(n, ExactSum.of(n), ExactSum.of(n))
+        return cls(n, ExactSum.whole(n), ExactSum.whole(n))
 
     @property
     def sumw(self) -> float:

@@ -167,6 +167,14 @@ def decode_arrow(part: Identity, group: int, column: str, dictionary: bool = Fal
     return array
 
 
+def decode_codes(part: Identity, group: int, column: str) -> tuple[Array, list[str]]:
+    """A string column of a row group as codes, (rows,) int32, into the list of strings beside it; `verify` it first."""
+    array = decode_arrow(part, group, column, dictionary=True)
+    encoded = array if hasattr(array, "dictionary") else array.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    return codes, encoded.dictionary.to_pylist()
+
+
 def decode(part: Identity, group: int, column: str, dtype: np.dtype[Any], is_list: bool) -> Array:
     """One column of one row group as NumPy values (of a list: concatenated), whatever the file's layout."""
     import pyarrow.compute as pc

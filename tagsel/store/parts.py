@@ -19,6 +19,7 @@ from tagsel.store import columns as cols
 from tagsel.store.columns import DTYPES, Array
 from tagsel.store.duplicates import Marks
 from tagsel.store.pages import DECODE
+from tagsel.store.places import Stretches
 from tagsel.store.zones import Kind, Zone, Zones, chunk, read_values
 
 if TYPE_CHECKING:
@@ -69,10 +70,9 @@ class Part:
 
     def read_codes(self, group: int, column: str) -> tuple[Array, list[str]]:
         """A string column of a row group as codes, (rows,) int32, into the list of strings beside it."""
-        array = self.arrow(group, column, dictionary=True)
-        encoded = array if hasattr(array, "dictionary") else array.dictionary_encode()
-        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-        return codes, encoded.dictionary.to_pylist()
+        identity = cols.identity(self.path, self.bytes)
+        cols.verify(identity, group, column, chunk(self._zones.block(column), group))
+        return cols.decode_codes(identity, group, column)
 
     def arrow(self, group: int, column: str, dictionary: bool = False) -> pa.Array:
         """A column of a row group as an Arrow array in the file's own type (lists as lists)."""
@@ -94,6 +94,14 @@ class Part:
         offsets, run, lumi, events = self._zones.lumis()
         of = slice(int(offsets[group]), int(offsets[group + 1]))
         return run[of], lumi[of], events[of]
+
+    def block(self, column: str) -> Array:
+        """What the sidecar says of a column: (len(zones.FIELDS), groups) int64."""
+        return self._zones.block(column)
+
+    def places(self) -> dict[str, Stretches]:
+        """Where its rows come from, in stretches, by kind: "ids", "aod", "esd", "raw"; those that pay."""
+        return self._zones.places()
 
     def duplicates(self, group: int) -> Array | None:
         """Rows of a row group that repeat the (run, event) of an earlier row of the snapshot, (rows,) bool.

@@ -15,8 +15,9 @@ from typing import Any
 from tagsel.schema import Menu, Schema
 from tagsel.store import disk
 from tagsel.store.duplicates import Marks
+from tagsel.store.frame import Frame
 from tagsel.store.layout import Source
-from tagsel.store.log import State, commits_folder
+from tagsel.store.log import State, commits_folder, entry_path, latest, newest_version
 from tagsel.store.parts import Part
 from tagsel.store.zones import Kind
 
@@ -73,6 +74,16 @@ class Snapshot:
         return marks.parts
 
     @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What others have worked out from this snapshot alone, by a key of theirs; it goes when the snapshot goes."""
+        return {}
+
+    @cached_property
+    def frame(self) -> Frame:
+        """All row groups of all parts side by side."""
+        return Frame(self.parts)
+
+    @cached_property
     def sources(self) -> tuple[Source, ...]:
         """Ingested files in order, those of 0 rows included; `first_row` is a row of the snapshot."""
         found = []
@@ -105,3 +116,32 @@ class Snapshot:
 def duplicates_path(folder: Path, number: int) -> Path:
     """Where the duplicate marks of a snapshot lie."""
     return folder / "_tagsel" / f"duplicates-{number}.rows"
+
+
+_newest: dict[Path, tuple[tuple[int, int], Snapshot]] = {}
+MOST_OPEN = 256
+"""Datasets whose newest snapshot stays open in the process, with what was read of it."""
+
+
+def newest(folder: Path) -> Snapshot:
+    """The dataset's newest snapshot, the same one again while the log has not gone on. StoreError: there is none."""
+    stamp, snapshot = _newest.get(folder, ((0, 0), None))
+    if snapshot is not None:
+        version = snapshot.state.version
+        if stamp == _stamp(folder, version) and newest_version(folder, version) == version:
+            return snapshot
+    state = latest(folder)
+    snapshot = Snapshot(folder, state)
+    while len(_newest) >= MOST_OPEN:
+        _newest.pop(next(iter(_newest)), None)
+    _newest[folder] = _stamp(folder, state.version), snapshot
+    return snapshot
+
+
+def _stamp(folder: Path, version: int) -> tuple[int, int]:
+    """What tells a log entry from one that took its place."""
+    try:
+        state = entry_path(folder, version).stat()
+    except OSError:
+        return 0, 0
+    return state.st_ino, state.st_mtime_ns

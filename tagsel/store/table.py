@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tagsel.errors import StoreError
 from tagsel.schema import Menu, Schema
-from tagsel.store import checks, disk, log, pins, upkeep
+from tagsel.store import checks, disk, log, pins, snapshots, upkeep
 from tagsel.store.commits import Change, commit, create
 from tagsel.store.layout import NewPart, Source
 from tagsel.store.log import State
@@ -49,9 +49,9 @@ class Table:
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         """Snapshot `number`, or the latest. StoreError: there is none, or its parts are gone."""
-        newest = log.latest(self.folder)
+        newest = snapshots.newest(self.folder)
         if number is None or number == newest.number:
-            return Snapshot(self.folder, newest)
+            return newest
         if not 0 <= number < newest.number:
             raise StoreError(
                 f"dataset {self.folder.name} has no snapshot {number}: it has 0 to {newest.number}",

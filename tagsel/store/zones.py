@@ -6,9 +6,9 @@ table (run, lumi) → events. It is a cache: deleted or damaged, it is rebuilt b
 columns are found by the hash of their name and lie apart, so reading the zones of 3 columns costs the same
 in a part of 10 or of 1,000 columns. Invariant: what it says is what the part's own bytes say.
 
-File, little-endian: header (magic, columns, groups, rows of the small table, CRC of header and directory),
-directory (16 B a column, sorted by hash), one block a column (`FIELDS` × groups × 8 B), the small table.
-Version: in the magic.
+File, little-endian: header (magic, columns, groups, rows of the small table, bytes of the places, CRC of header and
+directory), directory (16 B a column, sorted by hash), one block a column (`FIELDS` × groups × 8 B), the small
+table, the places (`places`), the last two with a CRC each. Version: in the magic.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from tagsel.store import columns as cols
 from tagsel.store import disk, pages
 from tagsel.store.columns import DTYPES, Array, Identity
 from tagsel.store.pages import DECODE, Chunk
+from tagsel.store.places import Collected, Stretches, decode, encode
 
 Answer = TypeVar("Answer")
 Kind = tuple[str, bool]
 """An attribute type and whether the column is a list."""
 
-_MAGIC = b"TAGSELZ1"
-_HEADER = struct.Struct("<8sIIQI4x")
+_MAGIC = b"TAGSELZ2"
+_HEADER = struct.Struct("<8sIIQQI4x")
 _ENTRY = np.dtype([("hash", "<u8"), ("crc", "<u4"), ("type", "u1"), ("list", "u1"), ("pad", "<u2")])
 _TYPES = tuple(DTYPES)
 FIELDS = ("min", "max", "ored", "anded", "nan", "n", "kind", "start", "values", "body", "size", "crc")
@@ -75,9 +76,9 @@ class Sidecar:
         self._data = data
         self._blocks: dict[str, Array] = {}
         header = self._bytes(0, _HEADER.size)
-        magic, ncols, ngroups, self._lumis, crc = _HEADER.unpack(header)
+        magic, ncols, ngroups, self._lumis, self._places, crc = _HEADER.unpack(header)
         raw = self._bytes(_HEADER.size, ncols * _ENTRY.itemsize)
-        if magic != _MAGIC or ngroups != groups or zlib.crc32(header[:24] + raw) != crc:
+        if magic != _MAGIC or ngroups != groups or zlib.crc32(header[:32] + raw) != crc:
             raise ValueError("not a sidecar of this part")
         self._directory = np.frombuffer(raw, _ENTRY)
         self._start = _HEADER.size + len(raw)
@@ -109,18 +110,27 @@ class Sidecar:
             self._blocks[column] = np.frombuffer(raw, "<i8").reshape(len(FIELDS), self.groups)
         return self._blocks[column]
 
+    def _checked(self, start: int, size: int, what: str) -> bytes:
+        """Bytes that are followed by their CRC."""
+        raw = self._bytes(start, size + 4)
+        if zlib.crc32(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+            raise ValueError(f"the sidecar's {what} is damaged")
+        return raw[:-4]
+
     def lumis(self) -> tuple[Array, Array, Array, Array]:
         """The small table: group offsets (groups + 1), run int32, lumi int32, events int64."""
         start = self._start + len(self._directory) * self._block_size
-        raw = self._bytes(start, 8 * (self.groups + 1) + 16 * self._lumis + 4)
-        body = raw[:-4]
-        if zlib.crc32(body) != int.from_bytes(raw[-4:], "little"):
-            raise ValueError("the sidecar's table of luminosity blocks is damaged")
+        body = self._checked(start, 8 * (self.groups + 1) + 16 * self._lumis, "table of luminosity blocks")
         offsets = np.frombuffer(body, "<i8", self.groups + 1)
         n = np.frombuffer(body, "<i8", self._lumis, offsets.nbytes)
         run = np.frombuffer(body, "<i4", self._lumis, offsets.nbytes + n.nbytes)
         lumi = np.frombuffer(body, "<i4", self._lumis, offsets.nbytes + n.nbytes + run.nbytes)
         return offsets, run, lumi, n
+
+    def places(self) -> dict[str, Stretches]:
+        """Stretches of rows by kind (`places`)."""
+        start = self._start + len(self._directory) * self._block_size + 8 * (self.groups + 1) + 16 * self._lumis + 4
+        return decode(self._checked(start, self._places, "table of places"))
 
 
 def _hash(column: str) -> np.uint64:
@@ -152,6 +162,10 @@ class Zones:
     def lumis(self) -> tuple[Array, Array, Array, Array]:
         """As `Sidecar.lumis`."""
         return self._ask(Sidecar.lumis)
+
+    def places(self) -> dict[str, Stretches]:
+        """As `Sidecar.places`."""
+        return self._ask(Sidecar.places)
 
     def _ask(self, question: Callable[[Sidecar], Answer]) -> Answer:
         try:
@@ -204,7 +218,7 @@ def build(part: Identity, kinds: Mapping[str, Kind], *, written: bool = False) -
                     raise cols.damaged(part, group, column, str(error)) from error
     if not right:
         raise StoreError(f"part {path} is damaged: its content is not the one that its footer states", path=str(path))
-    data = _encode(blocks, kinds, _lumi_table(part, blocks, kinds))
+    data = _encode(blocks, kinds, _lumi_table(part, blocks, kinds), encode(_placed(part, blocks, kinds)))
     with contextlib.suppress(OSError):  # a cache: a read-only or full disk is no error here
         target = sidecar_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -267,7 +281,26 @@ def _lumi_table(part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str,
     return table
 
 
-def _encode(blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]]) -> bytes:
+def _placed(part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str, Kind]) -> dict[str, Stretches]:
+    """The stretches of the whole part."""
+    collected = Collected()
+    for group in range(blocks["run"].shape[1]):
+
+        def read(column: str, group: int = group) -> Array | None:
+            if column not in kinds:
+                return None
+            return read_values(part, group, column, chunk(blocks[column], group), kinds[column])
+
+        def codes(column: str, group: int = group) -> tuple[Array, list[str]] | None:
+            return cols.decode_codes(part, group, column) if column in kinds else None
+
+        collected.add(int(blocks["run"][5, group]), read, codes)
+    return collected.result()
+
+
+def _encode(
+    blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]], places: bytes
+) -> bytes:
     names = sorted(blocks, key=_hash)
     raw = [blocks[c].tobytes() for c in names]
     rows = [
@@ -286,6 +319,7 @@ def _encode(blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[
             (keys & 0xFFFF_FFFF).astype("<i4"),
         )
     )
-    head = struct.pack("<8sIIQ", _MAGIC, len(names), len(lumis), len(keys))
+    head = struct.pack("<8sIIQQ", _MAGIC, len(names), len(lumis), len(keys), len(places))
     header = head + struct.pack("<I4x", zlib.crc32(head + directory))
-    return b"".join([header, directory, *raw, small, struct.pack("<I", zlib.crc32(small))])
+    tables = [piece for table in (small, places) for piece in (table, struct.pack("<I", zlib.crc32(table)))]
+    return b"".join([header, directory, *raw, *tables])

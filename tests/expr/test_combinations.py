@@ -278,4 +278,4 @@ def test_momenta_are_worked_out_once_an_object(monkeypatch: pytest.MonkeyPatch) 
 def test_a_mass_between_two_values_is_computed_once() -> None:
     node = bind("any(a, b in Muon: 60 GeV < mass(a, b) < 120 GeV)", SCOPE).node
     types = {name: "i4" if name == "nMuon" else "f4" for name in bind("mass(Muon[0], Muon[1]) > 1", SCOPE).columns}
-    assert emit(node, types).text.count("call_mass(") == 1
+    assert emit(node, types).text.count("invoke_8(") == 1  # eight components: two objects

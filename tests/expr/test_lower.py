@@ -16,12 +16,14 @@ import pytest
 from strategies import MENUS, SCHEMA, Table, lumi, make_table
 
 from tagsel.errors import CutError, StoreError
-from tagsel.expr import Block, Node, Scope, bind
+from tagsel.expr import Block, Node, Scope, bind, kernel_cache
 from tagsel.expr import emit as emitting
+from tagsel.expr.chain import Chain, Units, address
 from tagsel.expr.functions import FUNCTIONS
 from tagsel.expr.interpret import interpret
-from tagsel.expr.lower import MOST_ATOMS, Kernel, compile, compile_cut, fits  # noqa: A004
+from tagsel.expr.lower import MOST_ATOMS, Kernel, compile, compile_cut, fits, steps_of  # noqa: A004
 from tagsel.expr.nodes import walk
+from tagsel.kernels.driver import BLOCK
 
 SCOPE = Scope(SCHEMA, MENUS, lumi)
 MANY = ", ".join(str(n) for n in (25, -7, 2**53 + 1, -(2**63), 2**63 - 1, 4, 6, 8, 10, 12))
@@ -180,7 +182,11 @@ def test_another_threshold_is_the_same_machine_code() -> None:
     assert first is not second
     first(block), second(block)
     (one,), (other,) = first._made.values(), second._made.values()
-    assert one.function is other.function
+    assert one.kernels == other.kernels
+    third, fourth = kernel_of("x > -1"), kernel_of("Muon.d[0] > 1 || x > 1")
+    third(block), fourth(block)
+    assert next(iter(third._made.values())).kernels == one.kernels[:1]
+    assert next(iter(fourth._made.values())).kernels != one.kernels[:1]
     node = bind("x > 2.5 && j < -7 && run in (3, 4)", SCOPE).node
     assert (second(block) == interpret(node, block)).all()
 
@@ -192,6 +198,42 @@ def test_zeros_of_either_sign_are_different_constants() -> None:
     plus = replace(minus, args=(replace(minus.args[0], args=(minus.args[0].args[0], minus.args[1])), minus.args[1]))
     assert compile_cut(minus)(block, None).tolist() == [True]  # 1 / -0.0 = -inf
     assert compile_cut(plus)(block, None).tolist() == [False]
+
+
+LONG = [
+    "MET_pt > 20 && nMuon >= 1 && x < 5",  # dense, one after another
+    "nMuon >= 4 && Muon.pt[1] > 20 GeV && sum(Muon.pt) > 10 GeV && TauPt1 > 1",  # few rows, then lists
+    "sum(Muon.pt) > -1 || !(x > 1)",  # sparse from the start, all alive
+    "MET_pt > 1e30 && Muon.pt[0] > 1",  # nothing is left
+]
+
+
+@pytest.mark.parametrize("text", LONG)
+@pytest.mark.parametrize("rows", [BLOCK - 1, BLOCK, 3 * BLOCK + 5])
+def test_blocks_join_without_a_seam(text: str, rows: int) -> None:
+    """Lists go on over the blocks' ends, dense and sparse steps mix, the last block is short."""
+    node, block = bind(text, SCOPE).node, table(rows, 11).block()
+    for alive in (None, np.arange(rows) % 5 != 2, np.arange(rows) > rows - 3):
+        assert kernel_of(text)(block, alive).tolist() == interpret(node, block, alive).tolist()
+
+
+def test_rows_and_events_of_several_units_come_in_order() -> None:
+    """Two units of one chain: the numbers of accepted rows, of their events, what each step saw, and a step that
+    one unit does not need."""
+    n = np.array([1, 2, 3, 4, 5, 6], np.int32)
+    event = np.array([10, 11, 12, 13, 14, 15])
+    steps = steps_of(bind("i > 2 && i < 6", SCOPE).node)
+    chain = Chain.of(steps, {"i": "i4"}, kernel_cache.function)
+    at = np.array([address(n), address(n[3:])], np.uint64)
+    three = np.array([3, 3])
+    units = Units(three, np.array([100, 103]), np.zeros(2, np.uint64), {"i": at}, {"i": three}, [n])
+    needed = np.array([[True, False], [True, True]])  # i > 2 is known to hold in the second unit
+    job = chain.job(units, needed=needed, events=np.array([address(event), address(event[3:])], np.uint64))
+    rows, events, seen = np.zeros(6, np.int64), np.zeros(6, np.int64), np.zeros((2, 2), np.int64)
+    assert job.run(0, 2, rows, events, seen) == 3  # 3 of the first; 4, 5 of the second
+    assert rows[:3].tolist() == [102, 103, 104] and events[:3].tolist() == [12, 13, 14]
+    assert job.accepted.tolist() == [1, 2]
+    assert seen.tolist() == [[3, 1], [4, 3]]  # i > 2: 1, 2, 3; i < 6: 3 and 4, 5, 6
 
 
 def test_a_list_shorter_than_its_counter_is_an_error_and_no_crash() -> None:

@@ -14,7 +14,7 @@ from tagsel.kernels import native
 def call(source: str, rows: int, *arrays: np.ndarray) -> int:
     """The result of a kernel; its table holds the addresses of the arrays."""
     table = np.array([a.__array_interface__["data"][0] for a in arrays], np.uint64)
-    return native.load(native.build(source))(int(table.ctypes.data), rows)
+    return native.load(native.build(source))(int(table.ctypes.data), 0, 0, rows)
 
 
 def one_byte_off(array: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def one_byte_off(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("width", native.WIDTHS)
 def test_memory_of_every_type_is_read_where_it_lies(width: str) -> None:
     source = f"""
-def kernel(table, rows):
+def kernel(table, scratch, first, rows):
     values, wanted, out = load_u8(table, 0), load_u8(table, 1), load_u8(table, 2)
     for i in range(rows):
         store_u1(out, i, uint8(float64(load_{width}(values, i)) == load_f8(wanted, i)))
@@ -41,7 +41,7 @@ def kernel(table, rows):
 @pytest.mark.parametrize(("width", "load"), [("i8", "load_i8"), ("f8", "load_f8")])
 def test_contains_is_membership(width: str, load: str) -> None:
     source = f"""
-def kernel(table, rows):
+def kernel(table, scratch, first, rows):
     values, sorted_, out, size = load_u8(table, 0), load_u8(table, 1), load_u8(table, 2), load_u8(table, 3)
     for i in range(rows):
         store_u1(out, i, uint8(contains_{width}(sorted_, load_i8(size, 0), {load}(values, i))))
@@ -58,7 +58,7 @@ def kernel(table, rows):
 
 def test_within_is_a_plain_search_through_the_ranges() -> None:
     source = """
-def kernel(table, rows):
+def kernel(table, scratch, first, rows):
     runs, firsts, lasts = load_u8(table, 0), load_u8(table, 1), load_u8(table, 2)
     run, lumi, out, size = load_u8(table, 3), load_u8(table, 4), load_u8(table, 5), load_u8(table, 6)
     for i in range(rows):
@@ -78,9 +78,9 @@ def kernel(table, rows):
 
 
 def test_machine_code_stands_alone_and_bad_code_is_refused() -> None:
-    made = native.build("def kernel(table, rows):\n    return rows + 1\n")
+    made = native.build("def kernel(table, scratch, first, rows):\n    return rows + 1\n")
     assert made.alone
-    assert native.load(made)(0, 41) == 42
+    assert native.load(made)(0, 0, 0, 41) == 42
     with pytest.raises(ValueError, match="object code without"):
         native.load(native.Native("no such symbol", made.code))
     assert native.fingerprint() == native.fingerprint()

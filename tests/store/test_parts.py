@@ -209,7 +209,7 @@ def test_lumi_counts_are_those_of_the_rows(maker: ModuleType, tmp_path: Path) ->
 def answers(part: Part) -> str:
     names = sorted(part.columns)
     values = [(c, part.read(0, [c])[c].tolist()) for c in names]
-    return repr((values, part.zones(names), part.lumi_counts(0)))
+    return repr((values, part.zones(names), part.lumi_counts(0), part.places()))
 
 
 def test_a_deleted_sidecar_is_rebuilt_the_same(table: Table) -> None:

@@ -1,0 +1,169 @@
+"""The steps of a cut tied to memory: which kernels run, over which units (row groups), reading which addresses.
+
+Invariant: whatever an address in a job points to is held by the job, so that it stays while the job runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.expr.emit import emit
+from tagsel.expr.nodes import Node, columns_of
+from tagsel.expr.source import Source
+from tagsel.kernels import driver
+from tagsel.kernels.native import Loaded
+
+Array = npt.NDArray[np.generic]
+Words = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Row groups in memory, U of them.
+
+    `rows`, `first_rows`: their sizes, and the number of their first row, (U,) int64; `alive`: addresses of a uint8 a
+    row, or 0 for all; `addresses` and `sizes` of the columns that there are: bytes begin at, values, (U,) each.
+    `held` keeps the memory.
+    """
+
+    rows: Ints
+    first_rows: Ints
+    alive: Words
+    addresses: Mapping[str, Words]
+    sizes: Mapping[str, Ints]
+    held: Sequence[object] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps with their kernels, made for one set of column types; `counters` are those of all their lists."""
+
+    steps: tuple[Node, ...]
+    sources: tuple[Source, ...]
+    kernels: tuple[Loaded, ...]
+    functions: Mapping[str, Loaded]
+    loop: Loaded
+    types: Mapping[str, str]
+    counters: tuple[str, ...]
+    columns: frozenset[str]
+    list_columns: frozenset[str]
+
+    @classmethod
+    def of(cls, steps: Sequence[Node], types: Mapping[str, str], kernel: Callable[[str], Loaded]) -> Chain:
+        """The chain of `steps` over columns of `types` ("f4"); `kernel` gives the machine code of a source."""
+        sources = tuple(source_of(step, types) for step in steps)
+        counters = tuple(dict.fromkeys(c for s in sources for c in s.lists))
+        lists = frozenset(name for s in sources for names in s.lists.values() for name in names)
+        columns = frozenset(c for s in sources for c in s.columns).union(counters)
+        kernels = tuple(kernel(s.text) for s in sources)
+        functions = {text: kernel(text) for s in sources for text in s.functions}
+        loop = kernel(driver.SOURCE)
+        return cls(tuple(steps), sources, kernels, functions, loop, types, counters, columns, lists)
+
+    def job(
+        self, units: Units, *, needed: npt.NDArray[np.bool_] | None = None, mask: Array | None = None,
+        events: Words | None = None, left: Words | None = None, notes: Words | None = None,
+    ) -> Job:  # fmt: skip
+        """The chain over `units`; `needed` (steps, U) says which step each unit needs (None: all).
+
+        `left`, (U,), are addresses of a bit a row: rows that earlier answers leave; `notes`, (steps, U, 2), of bits
+        where it is noted which rows a step judged and which passed, 0 for not. Accepted rows come as a mask of the one
+        unit into `mask`, or (with addresses of `events`) as row numbers and event numbers; else they are counted only.
+        """
+        count, lists, steps = len(units.rows), len(self.counters), len(self.steps)
+        table = np.zeros((count, driver.UNIT + driver.LIST * lists + driver.STEP * steps), np.uint64)
+        table[:, 0], table[:, 1], table[:, 2] = units.rows, units.first_rows, units.alive
+        if events is not None:
+            table[:, 3] = events
+        if left is not None:
+            table[:, 5] = left
+        held: list[object] = [table, units, mask]
+        for n, counter in enumerate(self.counters):
+            at = driver.UNIT + driver.LIST * n
+            names = {name for s in self.sources for name in s.lists.get(counter, ())}
+            table[:, at] = units.addresses[counter]
+            table[:, at + 1] = int(self.types[counter][1:])
+            table[:, at + 2] = np.minimum.reduce([units.sizes[name] for name in names])
+        for n, (source, code) in enumerate(zip(self.sources, self.kernels, strict=True)):
+            at = driver.UNIT + driver.LIST * lists + driver.STEP * n
+            columns = self._step_table(source, units)
+            held.append(columns)
+            table[:, at] = code.address
+            if needed is not None:
+                table[:, at] *= needed[n]
+            table[:, at + 1] = address(columns) + columns.strides[0] * np.arange(count, dtype=np.uint64)
+            table[:, at + 2] = source.dense
+            if notes is not None:
+                table[:, at + 3 : at + 5] = notes[n]
+        return Job(self, table, mask, events is not None, held)
+
+    def _step_table(self, source: Source, units: Units) -> Words:
+        """What each unit's kernel of a step finds in its table, (U, entries)."""
+        slots = [self.counters.index(counter) + 2 for counter in source.lists]
+        entries: list[Any] = [address(source.constants), *(units.addresses[c] for c in source.columns)]
+        functions = [self.functions[text].address for text in source.functions]
+        entries += [*(address(t) for t in source.tables), *functions, *slots]
+        columns = np.empty((len(units.rows), len(entries)), np.uint64)
+        for at, entry in enumerate(entries):
+            columns[:, at] = entry
+        return columns
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chain over units, ready to run in several threads at once, each its own range of units.
+
+    `table` is the units' as the loop reads it; `run` writes the number of accepted rows of each unit into it.
+    """
+
+    chain: Chain
+    table: Words
+    mask: Array | None
+    listing: bool
+    held: Sequence[object] = field(repr=False)
+
+    def run(self, begin: int, end: int, rows: Ints | None = None, events: Ints | None = None,
+            seen: Ints | None = None) -> int:  # fmt: skip
+        """Run units `begin` … `end`: the number of accepted rows, or what `kernels.driver` gives for an error.
+
+        `rows`, `events` take the accepted ones: at least as long as the units have rows. `seen`, (steps, 2), counts the
+        rows that reached each step and passed it.
+        """
+        seen = np.zeros((len(self.chain.steps), 2), np.int64) if seen is None else seen
+        places = [0 if a is None else address(a) for a in (rows, events, self.mask)]
+        head = [address(self.table), self.table.shape[1], len(self.chain.counters), len(self.chain.steps)]
+        job = np.array([*head, *places, address(seen)], np.uint64)
+        return self.chain.loop(address(job), _scratch(len(self.chain.counters)), begin, end)
+
+    @property
+    def accepted(self) -> Ints:
+        """Accepted rows of each unit that has run, (U,) int64."""
+        return self.table[:, 4].astype(np.int64)
+
+
+def source_of(step: Node, types: Mapping[str, str]) -> Source:
+    """The source of a step over columns of `types`."""
+    return emit(step, {name: types[name] for name in sorted(columns_of(step)) if name in types})
+
+
+def address(array: Array) -> int:
+    """Where an array's values begin."""
+    return int(array.__array_interface__["data"][0])
+
+
+_mine = threading.local()
+
+
+def _scratch(lists: int) -> int:
+    """The address of this thread's scratch, with room for so many lists."""
+    held = getattr(_mine, "held", ())
+    if len(held) < lists + 2:
+        _mine.table, _mine.held = driver.scratch(max(lists, 8))
+    return address(_mine.table)

@@ -1,0 +1,248 @@
+"""Many cuts in one pass: regions of one analysis, each with its own ledger, overlaps, and event list.
+
+Invariant: every region's count, ledger and list are those of a selection of its own. A row group is skipped where no
+region can have an event; a conjunct that several regions share is evaluated once for it; columns are read once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import CutError, did_you_mean
+from tagsel.events import EventList
+from tagsel.expr import Block, Bound, conjuncts
+from tagsel.expr.bounds import ALL, NONE, SOME
+from tagsel.selection.fold import folded
+from tagsel.selection.gather import Accepted, event_list, gather
+from tagsel.selection.plan import Unit, plan
+from tagsel.selection.query import Query, bind_query
+from tagsel.selection.run import Count, Fate, Prepared, Progress, finish, prepare
+from tagsel.selection.scan import Mask, judge
+from tagsel.selection.select import provenance
+from tagsel.selection.table import Table
+from tagsel.selection.weights import Yield, weigh, weights_of
+
+
+@dataclass(frozen=True, repr=False)
+class Regions(Mapping[str, Count]):
+    """Regions by name, each a `Count`; `overlap` is how many events two regions share; `lists` their events.
+
+    `overlap` is `(regions, regions) int64`, a region's own events on its diagonal; None where it was not asked for.
+    """
+
+    counts: Mapping[str, Count]
+    overlap: npt.NDArray[np.int64] | None = None
+    lists: Mapping[str, EventList] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Count:
+        if name not in self.counts:
+            hint = did_you_mean(name, self.counts) or f"regions: {', '.join(self.counts)}"
+            raise CutError(f"no region {name!r}", hint=hint)
+        return self.counts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.counts)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def table(self) -> Table:
+        """A row a region: events, their share of those that count, and with a weight its sum and error."""
+        weighted = any(c.weighted for c in self.counts.values())
+        rows = []
+        for name, count in self.counts.items():
+            start = count.accepted + count.ledger.rejected
+            share = round(count.accepted / start, 6) if start else None
+            sums = (count.weighted.sumw, count.weighted.sumw2**0.5) if count.weighted else ()
+            rows.append((name, count.accepted, share, *sums))
+        return Table(("region", "events", "of start", *(("sum of weights", "error") if weighted else ())), tuple(rows))
+
+    def overlaps(self) -> Table:
+        """The events that each two regions share; CutError where that was not asked for."""
+        if self.overlap is None:
+            raise CutError("overlaps of regions were not asked for", hint="overlap=True")
+        rows = zip(self.counts, self.overlap.tolist(), strict=True)
+        return Table(("region", *self.counts), tuple((name, *row) for name, row in rows))
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "regions": {name: count.to_json() for name, count in self.counts.items()},
+            "overlap": None if self.overlap is None else self.overlap.tolist(),
+            "digests": {name: events.digest for name, events in self.lists.items()},
+        }
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What some row groups came to: for each region its yield and rows, and how many events each two share."""
+
+    yields: tuple[Yield, ...]
+    shared: npt.NDArray[np.int64]
+    rows: tuple[tuple[Accepted, ...], ...]
+
+    def __add__(self, other: _Found) -> _Found:
+        yields = tuple(a + b for a, b in zip(self.yields, other.yields, strict=True))
+        rows = tuple(a + b for a, b in zip(self.rows, other.rows, strict=True))
+        return _Found(yields, self.shared + other.shared, rows)
+
+
+def regions(
+    query: Query, cuts: Mapping[str, str], *, overlap: bool = False, lists: bool = False, progress: Progress = None
+) -> Regions:
+    """The events of each region: those that pass its cut and all cuts of the query. CutError for no region at all."""
+    if not cuts:
+        raise CutError("no region is asked for", hint='"SR: MET_pt > 100" "CR: MET_pt < 50"')
+    started = time.perf_counter()
+    several = _prepared(queries(query, cuts))
+    union, verdicts = _union([p.plan.units for p in several])
+    shared = [_shared([p.inputs[k].cut for p in several]) for k in range(len(several[0].inputs))]
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> _Found:
+        counted = np.ones(unit.rows, bool) if alive is None else alive
+        decided = verdicts[unit.source, unit.part.name, unit.group]
+        masks = _masks(shared[unit.source], block, counted, decided)
+        return _found(several[0], unit, block, masks, overlap, lists)
+
+    count = len(several)
+    nothing = _Found((Yield(),) * count, np.zeros((count, count), np.int64), ((),) * count)
+    found, tallies = folded(several[0], work, lambda a, b: a + b, nothing, progress=progress, units=union)
+    counts = {
+        name: finish(p, Fate.of_tallies(tallies), passing, started)
+        for name, p, passing in zip(cuts, several, found.yields, strict=True)
+    }
+    kept = _lists(several, counts, found.rows) if lists else {}
+    return Regions(counts, found.shared if overlap else None, kept)
+
+
+def queries(query: Query, cuts: Mapping[str, str]) -> list[Query]:
+    """Each region as a query of its own: its cut and all those of the query, as one cut of its name."""
+    common = [f"({text})" for _, text in query.cuts if text != "true"]
+    texts = {name: " && ".join([*common, f"({cut})"]) for name, cut in cuts.items()}
+    return [replace(query, cuts=(pair,), tier="interpreter") for pair in texts.items()]
+
+
+def _prepared(asked: Sequence[Query]) -> list[Prepared]:
+    """Each query bound and planned; which rows count is found once for all."""
+    first = prepare(asked[0])
+    own = {w for b in first.inputs for w in b.cut.warnings}
+    said = tuple(w for w in first.warnings if w not in own)
+    several = [first]
+    for one in asked[1:]:
+        inputs = bind_query(one)
+        planned = plan(inputs, tier=one.tier, allow_losses=one.allow_losses)
+        warnings = tuple(dict.fromkeys(w for b in inputs for w in b.cut.warnings))
+        several.append(replace(first, query=one, inputs=inputs, plan=planned, warnings=(*warnings, *said)))
+    return several
+
+
+Verdicts = dict[tuple[int, str, int], list[int]]
+
+
+def _union(plans: Sequence[Sequence[Unit]]) -> tuple[tuple[Unit, ...], Verdicts]:
+    """The row groups, NONE where every region says so; and the verdict of each region."""
+    units, verdicts = [], {}
+    for same in zip(*plans, strict=True):
+        decided = [u.verdict for u in same]
+        unit = same[0]
+        verdicts[unit.source, unit.part.name, unit.group] = decided
+        units.append(replace(unit, verdict=NONE if set(decided) == {NONE} else SOME))
+    return tuple(units), verdicts
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The conjuncts of every region in order, and which of them stand in all regions, or in more than one."""
+
+    regions: tuple[tuple[Bound, ...], ...]
+    everywhere: tuple[Bound, ...]
+    several: frozenset[str]
+
+
+def _shared(cuts: Sequence[Bound]) -> _Shared:
+    """Conjuncts are one where their bound trees are; those that may have no answer for a row are never shared."""
+    regions = tuple(tuple(conjuncts(cut)) for cut in cuts)
+    counted = Counter(f for cut in regions for f in {c.fingerprint for c in cut if not c.node.raises})
+    everywhere = {c.fingerprint: c for c in regions[0] if counted[c.fingerprint] == len(cuts)}
+    if any(c.node.raises for cut in regions for c in cut):  # each must see what its own cut leaves, no less
+        everywhere = {}
+    return _Shared(regions, tuple(everywhere.values()), frozenset(f for f, n in counted.items() if n > 1))
+
+
+def _masks(shared: _Shared, block: Block, counted: Mask, verdicts: Sequence[int]) -> list[Mask]:
+    """The rows of each region. What all regions ask is asked first; what several ask, once, of the rows left."""
+    known: dict[str, Mask] = {}
+    base = counted
+    if SOME in verdicts and ALL not in verdicts:  # where a region takes all rows, what all ask holds for all
+        for conjunct in shared.everywhere:
+            known[conjunct.fingerprint] = base = judge(conjunct, block, base)
+    masks = []
+    for cut, verdict in zip(shared.regions, verdicts, strict=True):
+        if verdict != SOME:
+            masks.append(counted if verdict == ALL else np.zeros(len(counted), bool))
+            continue
+        masks.append(_mask(cut, shared, block, counted, base, known))
+    return masks
+
+
+def _mask(
+    cut: Sequence[Bound], shared: _Shared, block: Block, counted: Mask, base: Mask, known: dict[str, Mask]
+) -> Mask:
+    """The rows of one region, its conjuncts left to right; `known` are masks over the rows of `base`.
+
+    A conjunct that may have no answer sees just what those before it leave, as in a selection of its own.
+    """
+    ahead = counted
+    for conjunct in cut:
+        if conjunct.fingerprint in shared.several and conjunct.fingerprint not in known:
+            known[conjunct.fingerprint] = judge(conjunct, block, base)
+        if conjunct.fingerprint in known:
+            ahead = ahead & known[conjunct.fingerprint]
+        else:
+            ahead = judge(conjunct, block, ahead if conjunct.node.raises else ahead & base)
+        if not ahead.any():
+            break
+    return ahead
+
+
+def _found(
+    prepared: Prepared, unit: Unit, block: Block, masks: Sequence[Mask], overlap: bool, lists: bool
+) -> _Found:
+    """Yields, overlaps and rows of the regions in one row group."""
+    union = np.logical_or.reduce(masks)
+    weights = weights_of(prepared.inputs[unit.source], block, union)
+    count, rows = len(masks), np.flatnonzero(union)
+    shared = np.zeros((count, count), np.int64)
+    if overlap:
+        inside = np.array([mask[rows] for mask in masks], np.float64)
+        shared = (inside @ inside.T).astype(np.int64)
+    kept: tuple[tuple[Accepted, ...], ...] = ((),) * count
+    if lists and len(rows):
+        ids = gather(unit, rows)
+        ids = replace(ids, weight=None if weights is None else weights[rows])
+        kept = tuple((ids.take(np.flatnonzero(mask[rows])),) for mask in masks)
+    return _Found(tuple(weigh(mask, weights) for mask in masks), shared, kept)
+
+
+def _lists(
+    several: Sequence[Prepared], counts: Mapping[str, Count], rows: Sequence[Sequence[Accepted]]
+) -> dict[str, EventList]:
+    """The event list of each region, with all that a selection of its own would say of it."""
+    made = {}
+    for (name, counted), prepared, blocks in zip(counts.items(), several, rows, strict=True):
+        history = provenance(prepared, counted, None)
+        made[name] = event_list(list(blocks), [b.input for b in prepared.inputs], counted.ledger, history)
+    return made

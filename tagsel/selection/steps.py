@@ -1,0 +1,76 @@
+"""What is known of the steps of cuts in this process: fingerprints, chains that were made, how many rows they pass.
+
+Invariant: nothing here changes an answer: an order that was learned, or a chain that is found again, gives the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.expr import Node, fingerprint, kernel_cache
+from tagsel.expr.chain import Chain
+from tagsel.expr.nodes import columns_of, walk
+from tagsel.store import Frame
+
+MOST = 1024
+"""Steps, and chains, that are known at a time."""
+
+DEAR = {"call": 50, "aggregate": 30, "element": 10, "trigger": 5, "in_lumi": 10}
+"""What an op costs beside a comparison, roughly."""
+
+USUAL = {"==": 0.1, "!=": 0.9, "in": 0.1}
+"""How many rows pass a step of which nothing is known; else a third."""
+
+_prints: OrderedDict[int, tuple[Node, str]] = OrderedDict()
+_chains: OrderedDict[tuple[object, ...], Chain] = OrderedDict()
+_seen: OrderedDict[str, tuple[int, int]] = OrderedDict()
+_lock = Lock()
+
+
+def print_of(step: Node) -> str:
+    """The fingerprint of a step, worked out once for a tree."""
+    found = _prints.get(id(step))
+    if found is None or found[0] is not step:
+        found = step, fingerprint(step)
+        with _lock:
+            _prints[id(step)] = found  # holds the tree, so that its id stays its own
+            while len(_prints) > MOST:
+                _prints.popitem(last=False)
+    return found[1]
+
+
+def chain_of(steps: Sequence[Node], prints: Sequence[str], frame: Frame, columns: frozenset[str]) -> Chain:
+    """The chain of steps over parts that have `columns`, the same one again for the same steps and types."""
+    types = {name: frame.type(name) for step in steps for name in sorted(columns_of(step)) if name in columns}
+    key = (*prints, *types.items())
+    found = _chains.get(key)
+    if found is None:
+        found = Chain.of(steps, types, kernel_cache.function)
+        with _lock:
+            _chains[key] = found
+            while len(_chains) > MOST:
+                _chains.popitem(last=False)
+    return found
+
+
+def learn(prints: Sequence[str], seen: npt.NDArray[np.int64]) -> None:
+    """Keep how many rows reached each step and passed it, (steps, 2)."""
+    with _lock:
+        for name, (reached, passed) in zip(prints, seen.tolist(), strict=True):
+            if reached:
+                _seen[name] = reached, passed
+        while len(_seen) > MOST:
+            _seen.popitem(last=False)
+
+
+def rank(step: Node) -> float:
+    """Where a step stands in a chain, lowest first: the cost of a row over the chance that it ends there."""
+    reached, passed = _seen.get(print_of(step), (0, 0))
+    share = passed / reached if reached else USUAL.get(step.value if step.op == "cmp" else step.op, 0.33)
+    cost = sum(DEAR.get(n.op, 1) for n in walk(step))
+    return cost / max(1.0 - share, 1e-3)

@@ -1,0 +1,236 @@
+"""A cut with a moving threshold: the events for each value of it, in one pass.
+
+Invariant: each point is the count of its own cut. Where only the constant of one comparison moves, its left side is
+evaluated once and sorted into the thresholds; any other sweep is done as regions.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from operator import add
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import CutError
+from tagsel.events import Ledger
+from tagsel.expr import Block, Bound, Node, conjuncts, fingerprint
+from tagsel.expr.bounds import ALL
+from tagsel.expr.interpret import interpret_value
+from tagsel.expr.nodes import INT_MAX, INT_MIN
+from tagsel.selection.fold import folded
+from tagsel.selection.plan import Unit
+from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut
+from tagsel.selection.regions import queries, regions
+from tagsel.selection.run import Count, Fate, Prepared, Progress, finish, prepare
+from tagsel.selection.scan import Mask, judge, naming_the_event
+from tagsel.selection.table import Table
+from tagsel.selection.weights import Yield, weights_of
+
+MOST_POINTS = 10_000
+_PLACE = re.compile(r"\{(\w*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of the threshold: its cut, and the events that pass."""
+
+    value: str
+    cut: str
+    passing: Yield
+    ledger: Ledger
+
+
+@dataclass(frozen=True, repr=False)
+class Sweep:
+    """Points in the order of the values; `loosest` is the count of the point with the most events."""
+
+    points: tuple[Point, ...]
+    loosest: Count
+    weight: str = ""
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, at: int) -> Point:
+        return self.points[at]
+
+    def table(self) -> Table:
+        """A row a value: events, their share of those that count, and with a weight its sum and error."""
+        rows = []
+        for p in self.points:
+            start = p.ledger.accepted + p.ledger.rejected
+            sums = (p.passing.sumw, p.passing.sumw2**0.5) if self.weight else ()
+            rows.append((p.value, p.passing.n, round(p.passing.n / start, 6) if start else None, *sums))
+        columns = ("value", "events", "of start", *(("sum of weights", "error") if self.weight else ()))
+        return Table(columns, tuple(rows))
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        points = [
+            {"value": p.value, "cut": p.cut, **p.passing.to_json(), "ledger": p.ledger.to_json()} for p in self.points
+        ]
+        about = {k: v for k, v in self.loosest.to_json().items() if k in ("read", "warnings", "losses", "work")}
+        return {"points": points, "weight": self.weight, **about}
+
+
+def sweep(query: Query, cut: str, values: Sequence[str], *, progress: Progress = None) -> Sweep:
+    """The events that pass `cut` with each of `values` in the place of `{x}`, and all cuts of the query.
+
+    CutError for a cut without such a place, for no value, and where a value makes no cut.
+    """
+    if not _PLACE.search(cut):
+        raise CutError("a sweep needs a place for the value", cut=cut, hint="MET_pt > {x}")
+    if not 1 <= len(values) <= MOST_POINTS:
+        raise CutError(f"{len(values):,} values for a sweep", cut=cut, hint=f"1 to {MOST_POINTS:,}")
+    unique = {value: _PLACE.sub(value.replace("\\", r"\\"), cut) for value in values}
+    asked = queries(query, unique)
+    several = [bind_query(one) for one in asked]
+    moving = _moving(several)
+    if moving is None:
+        found = regions(query, unique, progress=progress)
+        yields = [c.weighted or Yield.unweighted(c.accepted) for c in found.values()]
+        loosest = max(found.values(), key=lambda c: c.accepted)
+    else:
+        yields, loosest = _digitised(prepare(asked[moving.loosest]), moving, progress)
+    ledger = loosest.ledger
+    start = ledger.accepted + ledger.rejected
+    points = {
+        value: Point(value, canonical_cut(bound), passing,
+                     replace(ledger, accepted=passing.n, rejected=start - passing.n))
+        for value, bound, passing in zip(unique, several, yields, strict=True)
+    }  # fmt: skip
+    for point in points.values():
+        point.ledger.check(loosest.read)
+    return Sweep(tuple(points[v] for v in values), loosest, query.weight)
+
+
+@dataclass(frozen=True)
+class _Moving:
+    """The one comparison that moves: its place among the conjuncts, its rule, its thresholds, and the loosest one."""
+
+    at: int
+    rule: _Rule
+    thresholds: npt.NDArray[Any]
+    loosest: int
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How many of the rising thresholds a value passes, and whether these are the first of them or the last."""
+
+    passed: Callable[[Any, Any], Any]
+    first: bool
+
+
+_RULES = {
+    ">": _Rule(lambda limits, x: np.searchsorted(limits, x, side="left"), True),
+    ">=": _Rule(lambda limits, x: np.searchsorted(limits, x, side="right"), True),
+    "<": _Rule(lambda limits, x: len(limits) - np.searchsorted(limits, x, side="right"), False),
+    "<=": _Rule(lambda limits, x: len(limits) - np.searchsorted(limits, x, side="left"), False),
+}
+"""A value passes the thresholds below it (>), at or below it (>=), above it (<), at or above it (<=)."""
+
+_DTYPES = {"int": np.int64, "f32": np.float32, "f64": np.float64}
+
+
+def _moving(several: Sequence[tuple[BoundInput, ...]]) -> _Moving | None:
+    """What moves, where that is the constant of one comparison, alike in every input; None where it is more."""
+    found = {_moving_in([inputs[k].cut for inputs in several]) for k in range(len(several[0]))}
+    if len(found) != 1 or None in found:
+        return None
+    ((at, op, kind, constants),) = found  # type: ignore[misc]
+    limits = np.array(constants, _DTYPES[kind])
+    loosest = int(np.argmin(limits) if _RULES[op].first else np.argmax(limits))
+    return _Moving(at, _RULES[op], limits, loosest)
+
+
+def _moving_in(cuts: Sequence[Bound]) -> tuple[int, str, str, tuple[float, ...]] | None:
+    """(place, comparison, kind, constants) of the comparison that differs between the cuts."""
+    split = [conjuncts(cut) for cut in cuts]
+    if len({len(parts) for parts in split}) != 1:
+        return None
+    places = [k for k, same in enumerate(zip(*split, strict=True)) if len({c.fingerprint for c in same}) > 1] or [
+        len(split[0]) - 1
+    ]
+    nodes = [_whole(parts[places[0]].node) for parts in split]
+    if len(places) > 1 or not all(_is_threshold(n) for n in nodes):
+        return None
+    if len({(n.value, fingerprint(n.args[0])) for n in nodes}) != 1:
+        return None
+    return places[0], nodes[0].value, nodes[0].args[0].kind, tuple(n.args[1].value for n in nodes)
+
+
+def _is_threshold(node: Node) -> bool:
+    return node.op == "cmp" and node.value in _RULES and node.args[1].op == "const" and node.args[0].kind in _DTYPES
+
+
+def _whole(node: Node) -> Node:
+    """`> 2` of integers as `>= 3`, `< 2` as `<= 1`: a fraction among the values is written so, too."""
+    if node.op != "cmp" or node.args[1].op != "const" or node.args[1].kind != "int":
+        return node
+    value, limit = node.value, node.args[1]
+    if value == ">" and limit.value < INT_MAX:
+        return replace(node, value=">=", args=(node.args[0], replace(limit, value=limit.value + 1)))
+    if value == "<" and limit.value > INT_MIN:
+        return replace(node, value="<=", args=(node.args[0], replace(limit, value=limit.value - 1)))
+    return node
+
+
+def _digitised(loosest: Prepared, moving: _Moving, progress: Progress) -> tuple[list[Yield], Count]:
+    """The yield of every threshold, and the count of the loosest: rows are those that pass the loosest."""
+    started = time.perf_counter()
+    order = np.argsort(moving.thresholds, kind="stable")
+    limits = moving.thresholds[order]
+    parts = [conjuncts(b.cut) for b in loosest.inputs]
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Yield, ...]:
+        mask = np.ones(unit.rows, bool) if alive is None else alive
+        passes = np.zeros(0, np.int64)
+        for at, conjunct in enumerate(parts[unit.source]):
+            if at == moving.at:
+                passes = _passes(conjunct, block, mask, limits, moving.rule)
+                mask = passes > 0
+            elif unit.verdict != ALL:
+                mask = judge(conjunct, block, mask)
+        weights = weights_of(loosest.inputs[unit.source], block, mask)
+        return _grouped(passes[mask], None if weights is None else weights[mask], len(limits))
+
+    nothing = (Yield(),) * (len(limits) + 1)
+    found, tallies = folded(loosest, work, lambda a, b: tuple(map(add, a, b)), nothing, progress=progress)
+    passing = list(found)
+    for k in range(len(limits) - 1, -1, -1):  # who passes k + 1 thresholds passes k of them
+        passing[k] = passing[k] + passing[k + 1]
+    by_threshold: list[Yield] = [Yield()] * len(limits)
+    for rank, which in enumerate(order.tolist()):
+        by_threshold[which] = passing[rank + 1 if moving.rule.first else len(limits) - rank]
+    return by_threshold, finish(loosest, Fate.of_tallies(tallies), passing[1], started)
+
+
+def _passes(conjunct: Bound, block: Block, mask: Mask, limits: npt.NDArray[Any], rule: _Rule) -> npt.NDArray[np.int64]:
+    """How many thresholds each row of the mask passes; 0 elsewhere, and where the value is missing or NaN."""
+    with naming_the_event(conjunct, block):
+        values, missing = interpret_value(conjunct.node.args[0], block, mask)
+    asked = mask & ~missing & (values == values)
+    passes = np.zeros(len(mask), np.int64)
+    passes[asked] = rule.passed(limits, values[asked].astype(limits.dtype, copy=False))
+    return passes
+
+
+def _grouped(passes: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None, most: int) -> tuple[Yield, ...]:
+    """The yield of the rows that pass 0, 1, … `most` thresholds."""
+    counts = np.bincount(passes, minlength=most + 1)
+    if weights is None:
+        return tuple(map(Yield.unweighted, counts.tolist()))
+    ends = np.cumsum(counts)[:-1]
+    return tuple(map(Yield.of, np.split(weights[np.argsort(passes, kind="stable")], ends)))

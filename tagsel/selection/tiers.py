@@ -1,0 +1,109 @@
+"""Which tier answers: the interpreter, which starts at once, or compiled steps, which are faster and cost to make.
+
+Compiled steps answer where they are made already (in the process, or on disk, if the work pays for loading them), or
+where the interpreter would take longer than compiling them. Else the interpreter does, and what it spent on a step is
+added up; once that comes to a part of what compiling costs, the step is compiled behind the answers, for the next one.
+Invariant: both tiers give the same, so the choice is never seen in an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock, Thread
+
+import numpy as np
+
+from tagsel import settings
+from tagsel.expr import Node, kernel_cache
+from tagsel.expr.chain import source_of
+from tagsel.expr.lower import fits, steps_of
+from tagsel.expr.nodes import columns_of, walk
+from tagsel.kernels import driver
+from tagsel.selection.query import BoundInput
+from tagsel.selection.steps import DEAR, print_of
+
+A_ROW = 1.5e-9
+"""Seconds of the interpreter for a row and a comparison."""
+
+TO_COMPILE, TO_COMPILE_A_CALL = 0.3, 2.0
+"""Seconds that a step takes to compile, and a function that it calls, which is compiled once for all steps."""
+
+TO_LOAD = 0.03
+"""Seconds of the interpreter above which kernels on disk are worth loading in a fresh process."""
+
+PART = 0.05
+"""Share of the time to compile a step after which it is compiled behind the answers."""
+
+MOST_KNOWN = 4096
+
+_spent: dict[str, float] = {}
+_making: set[str] = set()
+_lock = Lock()
+
+
+def choose(inputs: Sequence[BoundInput], rows: int) -> str:
+    """ "kernel" or "interpreter", for cuts whose zones leave `rows` rows to look at."""
+    if not all(fits(b.cut.node) for b in inputs):
+        return "interpreter"
+    steps = _steps(inputs)
+    seconds: dict[str, float] = {}
+    total = 0.0
+    for node, texts in steps:
+        spent = rows * A_ROW * _cost(node)
+        total += spent
+        seconds.update(dict.fromkeys(texts, spent))
+    if all(kernel_cache.ready(text) for text in (driver.SOURCE, *seconds)):
+        return "kernel"
+    if total >= TO_LOAD:
+        missing = [text for text in (driver.SOURCE, *seconds) if not kernel_cache.kept(text)]
+        if total >= sum(_to_compile(text) for text in missing):
+            return "kernel"
+    if not settings.one_answer:
+        _spend(seconds)
+    return "interpreter"
+
+
+def _steps(inputs: Sequence[BoundInput]) -> list[tuple[Node, tuple[str, ...]]]:
+    """The steps of all inputs, with the sources of their kernels, as of parts that have all columns."""
+    found = []
+    for bound in inputs:
+        frame = bound.input.snapshot.frame
+        memo: dict[str, tuple[str, ...]] = bound.input.snapshot.memo.setdefault("sources", {})
+        while len(memo) >= MOST_KNOWN:
+            memo.pop(next(iter(memo)), None)
+        for step in steps_of(bound.cut.node):
+            key = print_of(step)
+            if key not in memo:
+                kinds = {c for columns, _ in frame.kinds for c in columns}
+                source = source_of(step, {c: frame.type(c) for c in columns_of(step) if c in kinds})
+                memo[key] = source.text, *source.functions
+            found.append((step, memo[key]))
+    return found
+
+
+def _cost(step: Node) -> float:
+    return float(np.sum([DEAR.get(n.op, 1) for n in walk(step) if n.op not in ("const", "column", "slot", "member")]))
+
+
+def _to_compile(text: str) -> float:
+    return TO_COMPILE_A_CALL if text.startswith("def function") else TO_COMPILE
+
+
+def _spend(seconds: dict[str, float]) -> None:
+    """Add up what the interpreter spends on steps; have those compiled that are worth it by now."""
+    with _lock:
+        if len(_spent) > MOST_KNOWN:
+            _spent.clear()
+        for text, more in seconds.items():
+            _spent[text] = _spent.get(text, 0.0) + more
+        worth = [t for t in seconds if _spent[t] >= PART * _to_compile(t) and t not in _making]
+        if not worth:
+            return
+        wanted = [t for t in (driver.SOURCE, *worth) if t not in _making]
+        _making.update(wanted)
+    Thread(target=_make, args=(wanted,), name="tagsel-compile").start()
+
+
+def _make(texts: Sequence[str]) -> None:
+    for text in texts:
+        kernel_cache.function(text)

@@ -1,0 +1,166 @@
+"""The row groups of a snapshot side by side: zones, memory and places of all of them at once, column by column.
+
+What a part says row group by row group is here one array over all G row groups of the snapshot, so that planning and
+reading cost a few array operations, however many parts there are. Invariant: an address that is handed out points to
+bytes whose CRC was compared, in a file that is still the one the log names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tagsel.store import columns as cols
+from tagsel.store.columns import DTYPES, Array
+from tagsel.store.pages import FIXED, LIST
+from tagsel.store.places import Stretches, joined
+from tagsel.store.zones import FIELDS, Zone, chunk, zone
+
+if TYPE_CHECKING:
+    from tagsel.store.parts import Part
+
+_KIND, _START, _VALUES = (FIELDS.index(name) for name in ("kind", "start", "values"))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A column of some row groups in memory: where its bytes begin (uint64), how many values (int64), and what holds
+    them; `type` is NumPy's ("f4")."""
+
+    addresses: Array
+    sizes: Array
+    type: str
+    held: Sequence[Any]
+
+
+class Frame:
+    """The row groups of `parts`, G in all, in order.
+
+    `part_of`, `group_of`: the part of each, and its place in the part, (G,) int64; `rows`, `first_rows`: its size and
+    the number of its first row in the snapshot, (G,) int64.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        sizes = [len(p.groups) for p in parts]
+        self.part_of = np.repeat(np.arange(len(parts)), sizes)
+        self.rows = np.array([n for p in parts for n in p.groups], np.int64)
+        self.first_rows = np.cumsum(self.rows) - self.rows
+        starts = np.cumsum([0, *sizes])
+        self.group_of = np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
+        self.starts = starts  # the first row group of each part
+        self._blocks: dict[str, Array] = {}
+        self._verified: dict[str, Array] = {}
+        self._places: dict[str, Stretches | None] = {}
+        self._identities: list[cols.Identity | None] = [None] * len(parts)
+        self._bases = np.zeros(len(parts), np.uint64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, group: int) -> Part:
+        """The part that a row group belongs to."""
+        return self.parts[int(self.part_of[group])]
+
+    @cached_property
+    def kinds(self) -> list[tuple[frozenset[str], Array]]:
+        """Row groups by the columns that their parts have: (columns, row groups) for each set of columns."""
+        order = sorted(range(len(self.parts)), key=lambda i: (id(self.parts[i].columns), i))
+        found = []
+        for _, members in groupby(order, key=lambda i: id(self.parts[i].columns)):
+            inside = list(members)
+            found.append((self.parts[inside[0]].columns, np.flatnonzero(np.isin(self.part_of, inside))))
+        return found
+
+    def block(self, column: str) -> Array:
+        """What the sidecars say of a column: (len(FIELDS), G) int64; zeros where a part lacks it.
+
+        StoreError: a part is damaged.
+        """
+        found = self._blocks.get(column)
+        if found is None:
+            pieces = [
+                p.block(column) if column in p.columns else np.zeros((len(FIELDS), len(p.groups)), np.int64)
+                for p in self.parts
+            ]
+            found = np.concatenate(pieces, axis=1) if pieces else np.zeros((len(FIELDS), 0), np.int64)
+            self._blocks[column] = found
+        return found
+
+    def zone(self, column: str, groups: Array) -> Zone | None:
+        """Bounds of a column over the given row groups, whose parts have it; None for text."""
+        if not len(groups):
+            return None
+        kind = self.parts[self.part_of[groups[0]]].kinds[column]
+        block = self.block(column)
+        return None if kind[0] == "string" else zone(block if len(groups) == len(self) else block[:, groups], kind)
+
+    def places(self, kind: str) -> Stretches | None:
+        """Where the snapshot's rows come from; None where a part does not keep it. StoreError: a part is damaged."""
+        if kind not in self._places:
+            self._places[kind] = joined(kind, ((p.first_row, p.places()) for p in self.parts))
+        return self._places[kind]
+
+    def type(self, column: str) -> str:
+        """NumPy's type of a column that the parts have ("f4")."""
+        return next(DTYPES[p.kinds[column][0]].str[1:] for p in self.parts if column in p.kinds)
+
+    def memory(self, column: str, groups: Array) -> Memory:
+        """A column of the given row groups, mapped where the layout allows, decoded elsewhere; their parts have it.
+
+        StoreError: a part is gone, cut short or damaged.
+        """
+        block = self.block(column)[:, groups]
+        part_of = self.part_of[groups]
+        kind = self.parts[part_of[0]].kinds[column]
+        addresses = self._bases[part_of] + block[_START].astype(np.uint64)
+        self._verify(column, groups)
+        mapped = (block[_KIND] == FIXED) | (block[_KIND] == LIST)
+        sizes, held = block[_VALUES], []
+        if not mapped.all():
+            sizes = sizes.copy()
+            for at in np.flatnonzero(~mapped).tolist():
+                values = self.parts[part_of[at]].read(int(self.group_of[groups[at]]), [column])[column]
+                addresses[at], sizes[at] = values.__array_interface__["data"][0], values.size
+                held.append(values)
+        return Memory(addresses, sizes, DTYPES[kind[0]].str[1:], held)
+
+    def open(self, groups: Array) -> None:
+        """See that the parts of the given row groups are the files that the log names, and map them.
+
+        What was known of a file that has been replaced is forgotten. StoreError: gone, cut short, footer damaged.
+        """
+        for part in np.unique(self.part_of[groups]).tolist():
+            identity = cols.identity(self.parts[part].path, self.parts[part].bytes)
+            if identity != self._identities[part]:
+                self._bases[part] = cols.mapped(identity).__array_interface__["data"][0]
+                self._identities[part] = identity
+                for verified in self._verified.values():
+                    verified[self.starts[part] : self.starts[part + 1]] = False
+
+    def _verify(self, column: str, groups: Array) -> None:
+        """Compare pages with their CRCs where that was not done yet."""
+        verified = self._verified.get(column)
+        if verified is None:
+            verified = self._verified[column] = np.zeros(len(self), np.bool_)
+        for group in groups[~verified[groups]].tolist():
+            part, within = int(self.part_of[group]), int(self.group_of[group])
+            identity = self._identities[part]
+            assert identity is not None  # `open` came first
+            cols.verify(identity, within, column, chunk(self.parts[part].block(column), within))
+            verified[group] = True
+
+    def pieces(self, rows: Array) -> Iterator[tuple[Part, int, Array, slice]]:
+        """Rows of the snapshot, rising, by row group: (part, its row group, rows within it, where in `rows`)."""
+        ends = np.searchsorted(rows, self.first_rows + self.rows)
+        begin = 0
+        for group in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
+            end = int(ends[group])
+            part = self.parts[int(self.part_of[group])]
+            yield part, int(self.group_of[group]), rows[begin:end] - self.first_rows[group], slice(begin, end)
+            begin = end
