@@ -10,8 +10,9 @@ Everything public stands here, or is reached from what these return. Nothing hea
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tagsel.errors import (
     AccessError,
@@ -113,10 +114,15 @@ def read_lumi(path: str | Path) -> LumiSet:
     return read(path)
 
 
-def cut(text: str) -> Cut:
-    """A cut as an object, to combine with `&`, `|` and `~`; CutError for text that is no cut."""
+def cut(text: str | Callable[..., Any], *, compiled: bool = True) -> Cut:
+    """A cut as an object, to combine with `&`, `|` and `~`: a text, or a function of arrays named after attributes.
+
+    A function is compiled by numba, unless not `compiled`: then it runs as NumPy. CutError for text that is no cut.
+    """
     from tagsel.api import Cut
     from tagsel.expr import parse
 
+    if callable(text):
+        return Cut.of(text, compiled=compiled)
     parse(text)
     return Cut(text)

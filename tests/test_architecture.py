@@ -107,7 +107,13 @@ def test_there_are_no_empty_rooms() -> None:
         assert code or any(f.is_dir() for f in folder.iterdir()), folder
 
 
-def test_the_lock_names_no_address() -> None:
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+@pytest.mark.parametrize("lock", ["requirements.lock", "bench/rivals.lock"])
+def test_the_lock_names_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8")
     assert "--hash=sha256:" in text
     assert "://" not in text and "index" not in text
+
+
+def test_the_rivals_stay_out_of_the_environment_of_the_tests() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert not any(f"\n{rival}==" in text for rival in ("chdb", "datafusion", "root"))

@@ -7,7 +7,7 @@ Invariant: values are immutable and nothing runs in `repr`, `dir` or `where`; on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,13 @@ class Cut:
 
     text: str
 
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, compiled: bool = True) -> Cut:
+        """A Python function of arrays as a cut; see `tagsel.cut`."""
+        from tagsel.expr.pyfunction import register
+
+        return cls(f'python("{register(function, compiled=compiled).name}")')
+
     def __and__(self, other: Cut) -> Cut:
         return Cut(f"({self.text}) && ({other.text})")
 
@@ -49,6 +56,17 @@ class Cut:
 
     def __str__(self) -> str:
         return self.text
+
+
+CutLike = str | Cut | Callable[..., Any]
+"""What `where` takes: text, a cut, or a Python function of arrays."""
+
+
+def named_cut(name: str, cut: CutLike) -> tuple[str, str]:
+    """Name and text of a cut; a function goes by its own name where it is given none."""
+    if callable(cut):
+        return name or cut.__name__.strip("<>"), str(Cut.of(cut))
+    return name, str(cut)
 
 
 def attribute_table(attributes: Sequence[Attribute]) -> Table:
@@ -93,8 +111,11 @@ class Dataset:
         names = {n for i in self.inputs for m in i.snapshot.menus.values() for n in m.bits}
         return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
 
-    def where(self, *cuts: str | Cut, **named: str | Cut) -> Selection:
-        """A lazy selection of the events that pass all cuts; a keyword names its cut in the cutflow."""
+    def where(self, *cuts: CutLike, **named: CutLike) -> Selection:
+        """A lazy selection of the events that pass all cuts; a keyword names its cut in the cutflow.
+
+        A cut is text, a `Cut`, or a function of arrays (`tagsel.cut`), which goes by its own name.
+        """
         return Selection(self).where(*cuts, **named)
 
     def pick(self, *ids: str) -> Any:
@@ -119,9 +140,9 @@ class Selection:
     weights: str = ""
     duplicates: str = ""
 
-    def where(self, *cuts: str | Cut, **named: str | Cut) -> Selection:
+    def where(self, *cuts: CutLike, **named: CutLike) -> Selection:
         """The same with more cuts, checked against the schema now: CutError with caret and suggestion."""
-        more = (*(("", str(c)) for c in cuts), *((n, str(c)) for n, c in named.items()))
+        more = (*(named_cut("", c) for c in cuts), *(named_cut(n, c) for n, c in named.items()))
         ws = self.dataset.workspace
         for source in self.dataset.inputs:
             scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=lumi_table, named=ws.named_cut)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from tagsel import selection
 from tagsel.api.lists import Events
@@ -55,16 +56,16 @@ def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
     among_tags, in_files = asked[~known], asked[known]
     picked = selection.pick(query, among_tags)
     if not len(in_files):
-        return Picked(Events.of(picked.events, workspace), picked.misses, picked.asked)
-    found, misses = _in_files(workspace, in_files, simulation=query.simulation)
+        return Picked(Events.of(picked.events, workspace), picked.missed, picked.asked)
+    found, missed = _in_files(workspace, in_files, simulation=query.simulation)
     both = picked.events | found if len(picked.events) and len(found) else found if len(found) else picked.events
-    return Picked(Events.of(both, workspace), (*picked.misses, *misses), len(asked))
+    return Picked(Events.of(both, workspace), np.concatenate([picked.missed, missed]), len(asked))
 
 
 def _in_files(
     workspace: Workspace, asked: EventList, *, simulation: bool
-) -> tuple[EventList, list[tuple[int, int, int]]]:
-    """The ids found in the files that their GUIDs name, and those that are not there."""
+) -> tuple[EventList, npt.NDArray[np.int64]]:
+    """The ids found in the files that their GUIDs name, and those that are not there, as `Picked.missed`."""
     from tagsel.aod.lookup import find_entries
 
     entry, lumi = np.full(len(asked), -1, np.int64), asked.lumi.astype(np.int64)
@@ -74,9 +75,10 @@ def _in_files(
         if guid in paths:
             entry[rows], lumi[rows] = find_entries(paths[guid], guid, asked[rows])
     hit = entry >= 0
-    misses = [(e.run, e.lumi, e.event) for e, there in zip(asked, hit.tolist(), strict=True) if not there]
+    nowhere = np.full(int((~hit).sum()), -1)
+    missed = np.stack([asked.run[~hit], asked.lumi[~hit], asked.event[~hit], nowhere], axis=1, dtype=np.int64)
     found = EventList.from_arrays(
         asked.run[hit], lumi[hit], asked.event[hit], asked.guid_codes[hit], asked.guids or ("",), entry[hit],
         simulation=simulation, provenance={"operation": "pick", "files": [g for g in asked.guids if g in paths]},
     )  # fmt: skip
-    return found, misses
+    return found, missed

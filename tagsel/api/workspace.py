@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel import selection, settings
 from tagsel.api import catalogs, named
-from tagsel.api.dataset import Cut, Dataset, attribute_table
+from tagsel.api.dataset import Dataset, attribute_table, named_cut
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
 from tagsel.api.many import CutLike, LumiLike, Many, Progress
@@ -27,6 +27,7 @@ from tagsel.store import Table as StoreTable
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
+    from tagsel.api.extending import Extended
     from tagsel.ingest.load import Ingested
 
 
@@ -116,6 +117,18 @@ class Workspace(Many):
             facts=facts,
         )
 
+    def extend(
+        self, dataset: str, what: Path | str, *, units: Mapping[str, str] | None = None,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> Extended:  # fmt: skip
+        """Attributes of your own as `user.NAME`: `"NAME = EXPRESSION"`, or the columns of a Parquet file, by identity.
+
+        `units` and `descriptions` are by NAME. One commit, undone by `restore`; rows without a match are missing.
+        """
+        from tagsel.api.extending import extend
+
+        return extend(self, dataset, str(what), units or {}, descriptions or {})
+
     def datasets(self, where: str = "") -> Table:
         """The datasets that a metadata query selects: `"type = 'TAG' and year = 2018"`, any free key too."""
         records = self.catalog.datasets(named.sql_text(where, self.folder, "condition"))
@@ -155,7 +168,7 @@ class Workspace(Many):
 
         Without `remember` no mask of an earlier answer is used, and none is kept.
         """
-        pairs = tuple(named.with_name(*(("", str(c)) if isinstance(c, str | Cut) else c)) for c in cuts)
+        pairs = tuple(named.with_name(*(c if isinstance(c, tuple) else named_cut("", c))) for c in cuts)
         lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
         return Query(
             inputs or self.inputs(datasets),

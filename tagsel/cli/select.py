@@ -218,9 +218,12 @@ def pick(context: click.Context, /, dataset: str, ids: tuple[str, ...], path: st
     for event in picked.events:
         lumi = event.lumi if event.lumi >= 0 else ""
         render.say(f"{event.run}:{lumi}:{event.event}\t{event.guid}\t{event.entry}", out)
-    for run, lumi, number in picked.misses:
-        render.note(f"not found: {run}:{f'{lumi}:' if lumi >= 0 else ''}{number}")
-    render.note(f"{picked.asked - len(picked.misses):,} of {picked.asked:,} found, {len(picked.misses):,} missing")
+    missed, elsewhere = picked.misses, picked.elsewhere
+    for run, lumi, number in missed:
+        there = elsewhere.get((run, lumi, number))
+        but = "" if there is None else f" (it is in luminosity block {there})"
+        render.note(f"not found: {run}:{f'{lumi}:' if lumi >= 0 else ''}{number}{but}")
+    render.note(f"{picked.asked - len(missed):,} of {picked.asked:,} found, {len(missed):,} missing")
     if out:
         render.suggest(f"tagsel map {out}")
     return 0

@@ -22,6 +22,7 @@ from tagsel.expr.functions import FUNCTIONS
 from tagsel.expr.named import expand
 from tagsel.expr.nodes import LOOPING_OPS, SEMANTICS, LumiTable, Node, columns_of, walk
 from tagsel.expr.parse import parse
+from tagsel.expr.pyfunction import PyFunction
 from tagsel.expr.scope import Scope
 from tagsel.expr.text import canonical, write
 from tagsel.expr.typed import Typed, as_condition, fail, make, settled, together, typed
@@ -127,7 +128,7 @@ class _Binder:
         check_size(result.node)
         node = quantifiers.numbered(result.node)
         warnings = (*self.warnings, *guards_missing(node))
-        unit = result.unit.symbol if result.unit is not None else ""
+        unit = result.unit.name if result.unit is not None else ""
         return _finished(text, node, warnings, unit, plain)
 
     def warn(self, at: Node, message: str) -> None:
@@ -180,7 +181,7 @@ def _plain_value(node: Node) -> Any:
         return [value.function, value.collection, value.counter, value.slots, *more]
     if node.op == "trigger":
         return [value.name, value.menu, *value.bits]
-    if isinstance(value, LumiTable):
+    if isinstance(value, LumiTable | PyFunction):
         return value.digest
     if isinstance(value, tuple):
         return [v.hex() if isinstance(v, float) else v for v in value]

@@ -339,11 +339,6 @@ def _present(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     )
 
 
-def _same(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
-    nothing = np.zeros(known.groups, np.bool_)
-    return _verdict(nothing, nothing)
-
-
 def _fits(x: npt.NDArray[Any]) -> Any:
     """Whether the integers are inside the range of runs and luminosity blocks."""
     return (x > -(2**31)) & (x < 2**31)
@@ -370,6 +365,11 @@ def _in_lumi(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return _verdict(inside, outside, run, lumi)
 
 
+def _python(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+    """Nothing is known of what a Python function answers."""
+    return _verdict(np.zeros(known.groups, np.bool_), np.zeros(known.groups, np.bool_), *args)
+
+
 def _chain(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     """and, or: a term counts, and raises, only where those before it leave it something to decide."""
     stop, pick = (NONE, np.minimum) if node.op == "and" else (ALL, np.maximum)
@@ -394,6 +394,7 @@ RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
     "trigger": _trigger, "aggregate": _aggregate,
     **{op: _arithmetic(rule) for op, rule in ARITHMETIC.items()},
     "and": _chain, "or": _chain, "not": _not, "cmp": _cmp, "in": _in, "truth": _truth, "test": _test,
-    "present": _present, "in_lumi": _in_lumi, "same": _same,
+    "present": _present, "in_lumi": _in_lumi, "python": _python,
+    "same": lambda node, known, args: _verdict(*[np.zeros(known.groups, np.bool_)] * 2),
 }  # fmt: skip
 """The rule of every op."""

@@ -6,14 +6,16 @@ Invariant: the number of arguments is checked from the function's row before a b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tagsel.errors import CutError
 from tagsel.expr import arithmetic, names, quantifiers
 from tagsel.expr.functions import CutFunction, function
 from tagsel.expr.nodes import Node
+from tagsel.expr.pyfunction import DTYPES, known
 from tagsel.expr.scope import Scope
 from tagsel.expr.typed import (
+    WORDS,
     Over,
     Typed,
     alike,
@@ -175,6 +177,21 @@ def _in_lumi(c: Call) -> Typed:
     return typed(c.at, make(c.at, "in_lumi", ids, table))
 
 
+def _python(c: Call) -> Typed:
+    try:
+        function = known(_text(c))
+        parts = [settled(names.name(c.scope, replace(c.at, op="name", value=p))) for p in function.parameters]
+        for name, part in zip(function.parameters, parts, strict=True):
+            if part.over or part.kind not in DTYPES:
+                what = "a list" if part.over is not None else WORDS.get(part.kind, part.kind)
+                hint = "an attribute with one number an event; tagsel extend makes one of a list"
+                raise CutError(f"{function.place} takes {name}, which is {what}", hint=hint)
+        function.check([p.kind for p in parts])
+    except CutError as error:
+        raise fail(c.at, error.message, error.hint) from None
+    return typed(c.at, make(c.at, "python", [p.node for p in parts], function))
+
+
 # objects
 
 
@@ -224,5 +241,6 @@ _FORMS: Mapping[str, Callable[[Call], Typed]] = {
     "present": _present,
     "trigger": _trigger,
     "in_lumi": _in_lumi,
+    "python": _python,
 }
 """The binder of each form of function."""

@@ -165,6 +165,7 @@ _ROWS = (
     CutFunction(
         "in_lumi", "in_lumi", 'in_lumi("file")', "True where run and luminosity block are in a good-run list."
     ),
+    CutFunction("python", "python", 'python("name")', "A Python function that `tagsel.cut` made a cut."),
     CutFunction("count", "aggregate", "count(condition)", "How many objects pass; `count(Muon)` is all; 0 of none."),
     CutFunction("any", "aggregate", "any(condition)", "Whether some object passes; false of none."),
     CutFunction("all", "aggregate", "all(condition)", "Whether every object passes; true of none."),

@@ -47,7 +47,7 @@ def steps_of(node: Node) -> tuple[Node, ...]:
 
 
 def fits(node: Node) -> bool:
-    """Whether every step of a bound cut can be a kernel: none is very long or deep, none reads text columns."""
+    """Whether every step of a bound cut can be a kernel: none is long or deep, with texts or Python functions."""
     return all(map(_fits, steps_of(node)))
 
 
@@ -60,7 +60,7 @@ def _fits(step: Node) -> bool:
         nodes += 1 + (len(top.value.bits) if top.op == "trigger" else 0)
         loops += len(top.value.loops) if top.op in LOOPING_OPS else 0
         long = atoms > MOST_ATOMS or nodes > MOST_NODES or levels > MOST_LEVELS or loops > MOST_LOOPS
-        if long or top.kind == "str":
+        if long or top.kind == "str" or top.op == "python":
             return False
         stack.extend((arg, levels + 1, loops) for arg in top.args)
     return True

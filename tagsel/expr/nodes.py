@@ -42,6 +42,7 @@ boolean ops (never missing: an atom with a missing operand is false)
               a `let` did not find one of them
     let       value: Aggregate (argmin, argmax); args: (body, rest). Chooses the first combination whose value, neither
               missing nor NaN, is smallest (largest); the answer is that of the rest
+    python    value: PyFunction; args: the values that it takes (bool, int, f32, f64)
 
 Variables are numbered from the inside: 0 is the last variable of the innermost aggregate or let around a node, and
 so on outwards. The combinations of an aggregate are those of its loops, the last loop running fastest. A missing
@@ -68,7 +69,9 @@ KINDS = ("bool", "int", "f32", "f64", "word", "str")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 AGGREGATES = ("count", "any", "all", "sum", "min", "max")
 CHOICES = ("argmin", "argmax")
-BOOLEAN_OPS = frozenset({"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi", "same", "let"})
+BOOLEAN_OPS = frozenset(
+    {"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi", "same", "let", "python"}
+)
 LOOPING_OPS = frozenset({"aggregate", "let", "let_value", "objects"})
 """Ops that bring variables: in their first arg, and a let in its second."""
 

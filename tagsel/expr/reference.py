@@ -17,7 +17,7 @@ SECTIONS = (
     ("Objects of a collection", ("aggregate", "choice")),
     ("Kinematics of objects", ("object", "difference")),
     ("Numbers", ("same", "pick", "elementary", "test")),
-    ("Events, bits, triggers", ("present", "bit", "trigger", "in_lumi")),
+    ("Events, bits, triggers", ("present", "bit", "trigger", "in_lumi", "python")),
 )
 """Headings of the page, and the forms of functions below each."""
 
@@ -45,8 +45,8 @@ def _section(title: str, forms: tuple[str, ...]) -> Iterator[str]:
 
 
 def _in_sql(row: CutFunction) -> bool:
-    """Forms without a kernel are ops of the tree, which SQL knows, but for choices."""
-    return row.form != "choice" and (not row.kernel or bool(row.sql))
+    """Forms without a kernel are ops of the tree, which SQL knows, but for choices and Python functions."""
+    return row.form not in ("choice", "python") and (not row.kernel or bool(row.sql))
 
 
 def _limits() -> Iterator[str]:

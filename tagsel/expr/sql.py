@@ -306,6 +306,10 @@ def _in_lumi(node: Node, run: str, lumi: str) -> str:
     return f"coalesce({' OR '.join(found) or 'false'}, false)"
 
 
+def _python(node: Node, *args: str) -> str:
+    raise _unsupported(node, "a Python function is")
+
+
 def _joined(word: str) -> Callable[..., str]:
     return lambda node, *args: "(" + f" {word} ".join(args) + ")"
 
@@ -321,7 +325,7 @@ WRITERS: Mapping[str, Callable[..., str]] = {
     "given": lambda node, value, condition: f"(CASE WHEN {condition} THEN {value} END)",
     "same": lambda node: f"({_MARK.format(node.value[1])} {_SQL_MARK[node.value[0]]} {_MARK.format(node.value[2])})",
     "let": _choice, "let_value": _choice, "chosen": lambda node: "",
-    "cmp": _cmp, "in": _in, "in_lumi": _in_lumi,
+    "cmp": _cmp, "in": _in, "in_lumi": _in_lumi, "python": _python,
     "truth": lambda node, a: f"coalesce({a}, false)",
     "test": lambda node, a: f"coalesce({node.value}({a}), false)",
     "present": lambda node, a: f"({a} IS NOT NULL)",

@@ -61,6 +61,11 @@ class Unit:
         scale = Fraction(top, bottom)
         return Unit((e, x, t, a), scale, f"sqrt({self.symbol})") if scale * scale == self.scale else None
 
+    @property
+    def name(self) -> str:
+        """How the unit is written: as literals write it where one has it (twice an energy in GeV is one in GeV)."""
+        return next((s for s, u in UNITS.items() if (u.dims, u.scale) == (self.dims, self.scale)), self.symbol)
+
     def describe(self) -> str:
         """The unit for people: `GeV (energy)`."""
         named = [name for name, power in zip(DIMENSIONS, self.dims, strict=True) if power]

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tagsel.expr.functions import numpy_function
 from tagsel.expr.nodes import LumiTable, Node
+from tagsel.expr.pyfunction import DTYPES
 from tagsel.expr.space import Mask, Space, Value, Variable
 from tagsel.kernels import segments
 from tagsel.kernels.integers import FUNCTIONS as EXACT
@@ -292,6 +294,19 @@ def in_ranges(table: LumiTable, run: Any, lumi: Any) -> Any:
     return small & (run == table.run[at]) & (lumi >= table.first[at]) & (lumi <= table.last[at])
 
 
+def _python(node: Node, space: Space, *args: Value) -> Any:
+    """A Python function's answer; false where a value that it takes is missing (whatever is given it there)."""
+    arrays: list[npt.NDArray[Any]] = []
+    for (data, _), arg in zip(args, node.args, strict=True):
+        full: npt.NDArray[Any] = np.broadcast_to(data, space.size)
+        array = np.require(full, DTYPES[arg.kind], ["C", "ALIGNED"]).view()
+        array.flags.writeable = False
+        arrays.append(array)
+    columns: Any = space.block.columns
+    where = f"part {columns.part.path}, row group {columns.group}" if hasattr(columns, "part") else "a block"
+    return present(node.value(arrays, space.size, where), *(missing for _, missing in args))
+
+
 TESTS = {"isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite}
 
 OPS: Mapping[str, Callable[..., Any]] = {
@@ -323,6 +338,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "in": _in,
     "in_lumi": _in_lumi,
     "same": _same,
+    "python": _python,
     "truth": lambda node, space, a: present(np.asarray(a[0], np.bool_), a[1]),
     "test": lambda node, space, a: present(TESTS[node.value](a[0]), a[1]),
     "present": lambda node, space, a: np.bool_(True) if a[1] is None else ~a[1],

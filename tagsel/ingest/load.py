@@ -17,7 +17,7 @@ from tagsel.errors import IngestError, StoreError, TagselError
 from tagsel.ingest.find import open_source
 from tagsel.ingest.registration import aod_files, is_simulation, register
 from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, unreported, write_all
-from tagsel.schema import Schema
+from tagsel.schema import USER, Schema
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
 from tagsel.selection.bookkeeping import totals
@@ -191,14 +191,15 @@ def _fitting(
 
 
 def _differences(schema: Schema, base: Schema) -> list[str]:
-    """Attributes that one schema has and the other lacks; words of trigger bits are the menus' business."""
-    ours = {a.name for a in base if a.role not in ("trigger", "flag")}
+    """Attributes that one schema has and the other lacks; trigger bits are the menus' business, `user.…` the user's."""
+    ours = {a.name for a in base if a.role not in ("trigger", "flag") and not a.name.startswith(USER)}
     theirs = {a.name for a in schema if a.role not in ("trigger", "flag")}
     return [*(f"lacks {n}" for n in sorted(ours - theirs)), *(f"adds {n}" for n in sorted(theirs - ours))]
 
 
 def _remove_empty(folder: Path) -> None:
     """Remove the folders of a dataset that never came to be, as far as they are empty."""
-    for place in () if Table.exists(folder) else (folder / "_tagsel" / "zones", folder / "_tagsel", folder):
+    own = folder / "_tagsel"
+    for place in () if Table.exists(folder) else (own / "zones", own / "index", own, folder):
         with suppress(OSError):
             place.rmdir()

@@ -20,7 +20,7 @@ from tagsel.ingest.find import open_source
 from tagsel.schema import Menu, Schema
 from tagsel.schema.sourcetypes import SourceSchema
 from tagsel.store import NewPart, Source, Table, disk, write_part
-from tagsel.store.zones import sidecar_path
+from tagsel.store.layout import caches_of
 
 PARALLEL_FROM = 64_000_000
 """Bytes of input above which a second process pays for its start of about a second."""
@@ -165,7 +165,7 @@ def _has_result(task: Future[Result]) -> bool:
 def _remove_torn(folder: Path, processes: Collection[BaseProcess]) -> None:
     """Remove what ended processes were writing."""
     for process in processes:
-        for place in (folder, sidecar_path(folder / "part").parent):
+        for place in (folder, *(cache.parent for cache in caches_of(folder / "part"))):
             for path in place.glob(f"{disk.TEMPORARY}{process.pid}-*"):
                 path.unlink(missing_ok=True)
 
@@ -194,4 +194,5 @@ def discard(names: Collection[str], folder: Path, there: Collection[str]) -> Non
         names -= {part.name for part in Table.open(folder).snapshot().parts}
     for name in names:
         (folder / name).unlink(missing_ok=True)
-        sidecar_path(folder / name).unlink(missing_ok=True)
+        for cache in caches_of(folder / name):
+            cache.unlink(missing_ok=True)

@@ -29,6 +29,9 @@ ROLES = ("value", "id", "counter", "trigger", "flag", "weight", "reference", "me
 IDS = ("run", "lumi", "event")
 """The columns that every dataset has: int32, int32, int64."""
 
+USER = "user."
+"""Users' own attributes begin with it: no format has such names."""
+
 STAGES = ("aod", "esd", "raw")
 """Processing stages that a row may point to, by columns `<stage>_guid` (string) and `<stage>_entry` (int64)."""
 

@@ -1,99 +1,135 @@
-"""Find events by their identity: one or a hundred thousand, every miss listed.
+"""Find events by their identity: one or ten million, every miss listed.
 
 Invariant: found + missing = asked; of data an event is found once (the row that counts), of simulation in every
-row that carries its numbers.
+row that carries its numbers. A luminosity block that is given must agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.events import EventList
-from tagsel.selection.duplicates import pack
+from tagsel.expr.bounds import ALL
 from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
-from tagsel.selection.rows import Filter, rows_that_count
+from tagsel.selection.rows import rows_that_count
+from tagsel.store import Part, lookup
+
+Ints = npt.NDArray[np.int64]
+
+_SAID = 1_000
+"""Misses that a list's provenance names; it counts them all."""
 
 
 @dataclass(frozen=True)
 class Picked:
-    """The events found, and the identities (run, lumi or -1, event) that no input has, in the order asked."""
+    """The events found, and those that no input has, in the order asked.
+
+    `missed` is (n, 4) int64: run, lumi (-1: not given), event, and the luminosity block that the data have the event
+    in where it is another one (else -1).
+    """
 
     events: EventList
-    misses: tuple[tuple[int, int, int], ...]
+    missed: Ints
     asked: int
+
+    @property
+    def misses(self) -> tuple[tuple[int, int, int], ...]:
+        """The identities (run, lumi or -1, event) that were not found, in the order asked."""
+        return tuple((run, lumi, event) for run, lumi, event, _ in self.missed.tolist())
+
+    @property
+    def elsewhere(self) -> dict[tuple[int, int, int], int]:
+        """Of those not found, those that are there in another luminosity block: the block."""
+        return {(run, lumi, event): there for run, lumi, event, there in self.missed.tolist() if there >= 0}
 
     def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
         return {
             "asked": self.asked,
-            "found": self.asked - len(self.misses),
+            "found": self.asked - len(self.missed),
             "rows": len(self.events),
-            "misses": [{"run": r, "lumi": lumi if lumi >= 0 else None, "event": e} for r, lumi, e in self.misses],
+            "misses": [
+                {"run": r, "lumi": lumi if lumi >= 0 else None, "event": e, "in_lumi": there if there >= 0 else None}
+                for r, lumi, e, there in self.missed.tolist()
+            ],
             "digest": self.events.digest,
         }
 
 
 def pick(query: Query, wanted: EventList) -> Picked:
     """The rows of the query's inputs that hold the wanted identities (run, event; and lumi where it is given)."""
-    run, lumi, event = wanted.run, wanted.lumi, wanted.event
-    hit = np.zeros(len(wanted), bool)
+    asked = _Asked(wanted)
     rows = rows_that_count(query, masked=False)
     blocks: list[Accepted] = []
-    for unit in _units(query, run):
-        found, matched = _match(unit, run, lumi, event, rows)
-        hit |= matched
-        if len(found):
-            blocks.append(gather(unit, found))
-    misses = [(int(run[i]), int(lumi[i]), int(event[i])) for i in np.flatnonzero(~hit)]
+    for index, source in enumerate(query.inputs):
+        for part, which, places in lookup.find(source.snapshot.parts, asked.run, asked.event):
+            for unit, keys, here in by_group(index, part, which, places):
+                duplicate = rows.duplicates(unit)
+                if duplicate is not None:
+                    keys, here = keys[~duplicate[here]], here[~duplicate[here]]
+                kept = here[asked.answered(keys, part.read(unit.group, ["lumi"])["lumi"][here])]
+                if len(kept):
+                    blocks.append(gather(unit, kept))
+    missed = asked.missed()
     history = {
         "operation": "pick",
         "datasets": [i.pinned for i in query.inputs],
         "asked": len(wanted),
-        "misses": [list(m) for m in misses],
+        "missed": len(missed),
+        "misses": missed[:_SAID, :3].tolist(),
     }
-    return Picked(event_list(blocks, query.inputs, None, history), tuple(misses), len(wanted))
+    return Picked(event_list(blocks, query.inputs, None, history), missed, len(wanted))
 
 
-def _units(query: Query, run: npt.NDArray[np.int32]) -> Sequence[Unit]:
-    """Row groups that hold at least one of the wanted runs, by their small tables."""
-    runs = np.unique(run)
-    units = []
-    for index, source in enumerate(query.inputs):
-        for part in source.snapshot.parts:
-            for group, size in enumerate(part.groups):
-                if np.isin(part.lumi_counts(group)[0], runs).any():
-                    units.append(Unit(index, part, group, size, 1, 0))
-    return units
+def by_group(source: int, part: Part, which: Ints, places: Ints) -> Iterator[tuple[Unit, Ints, Ints]]:
+    """Row group by row group: the unit, the keys found in it, and their rows in the group, rising."""
+    order = np.argsort(places, kind="stable")
+    which, places = which[order], places[order]
+    starts = np.cumsum([0, *part.groups])
+    bounds = np.searchsorted(places, starts).tolist()
+    for group, (low, high) in enumerate(pairwise(bounds)):
+        if low < high:
+            unit = Unit(source, part, group, part.groups[group], ALL, 0)
+            yield unit, which[low:high], places[low:high] - starts[group]
 
 
-def _match(
-    unit: Unit,
-    run: npt.NDArray[np.int32],
-    lumi: npt.NDArray[np.int32],
-    event: npt.NDArray[np.int64],
-    rows: Filter,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Rows of the unit that are wanted and count, and which of the wanted were met there."""
-    ids = unit.part.read(unit.group, ["run", "lumi", "event"])
-    here, asked = pack([ids["run"], run], [ids["event"], event])
-    candidates = np.flatnonzero(np.isin(here, asked))
-    duplicate = rows.duplicates(unit)
-    if duplicate is not None:
-        candidates = candidates[~duplicate[candidates]]
-    order = np.argsort(asked, kind="stable")
-    first = np.searchsorted(asked[order], here[candidates], "left")
-    last = np.searchsorted(asked[order], here[candidates], "right")
-    matched = np.zeros(len(run), bool)
-    kept = np.zeros(len(candidates), bool)
-    for k, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        which = order[low:high]
-        agrees = (lumi[which] < 0) | (lumi[which] == ids["lumi"][candidates[k]])
-        matched[which[agrees]] = True
-        kept[k] = bool(agrees.any())
-    return candidates[kept], matched
+@dataclass
+class _Asked:
+    """What is wanted, and what has been answered of it so far."""
+
+    wanted: EventList
+    run: npt.NDArray[np.int32] = field(init=False)  # of each key: a (run, event) that is asked for, once
+    event: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run, self.event, key = lookup.distinct(self.wanted.run, self.wanted.event)
+        self.members = np.argsort(key, kind="stable")  # who asks for each key, key by key
+        self.counts = np.bincount(key, minlength=len(self.run))
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.hit = np.zeros(len(self.wanted), np.bool_)
+        self.there = np.full(len(self.wanted), -1, np.int32)
+
+    def answered(self, keys: Ints, lumi: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which rows, of these keys and in these luminosity blocks, answer someone; it is noted whom."""
+        counts = self.counts[keys]
+        row = np.repeat(np.arange(len(keys)), counts)
+        first = np.repeat(self.starts[keys] - (np.cumsum(counts) - counts), counts)
+        member = self.members[first + np.arange(len(row))]
+        wanted = self.wanted.lumi[member]
+        agrees = (wanted < 0) | (wanted == lumi[row])
+        self.hit[member[agrees]] = True
+        self.there[member[~agrees]] = lumi[row[~agrees]]
+        return np.bincount(row[agrees], minlength=len(keys)) > 0
+
+    def missed(self) -> Ints:
+        """As `Picked.missed`."""
+        left = np.flatnonzero(~self.hit)
+        columns = (self.wanted.run, self.wanted.lumi, self.wanted.event, self.there)
+        return np.stack([c[left].astype(np.int64) for c in columns], axis=1)

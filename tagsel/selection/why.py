@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from tagsel.errors import StoreError
 from tagsel.expr import Block
-from tagsel.expr.bounds import ALL
 from tagsel.expr.explain import explain_row
 from tagsel.selection.columns import Columns
+from tagsel.selection.pick import by_group
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, bind_query
 from tagsel.selection.rows import Filter, rows_that_count
 from tagsel.selection.scan import judge
+from tagsel.store import lookup
 
 VERDICTS = (
     "accepted",
@@ -95,15 +97,14 @@ def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
     bound = bind_query(query)
     rows = rows_that_count(query)
     found: list[Reason] = []
+    asked = np.array([run], np.int32), np.array([event], np.int64)
     for index, source in enumerate(bound):
-        for part in source.input.snapshot.parts:
-            for group, size in enumerate(part.groups):
-                unit = Unit(index, part, group, size, ALL, 0)
-                try:
-                    if run in part.lumi_counts(group)[0]:
-                        found += _reasons(query, source, unit, rows, (run, lumi, event))
-                except StoreError as error:
-                    found.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
+        for part in lookup.near(source.input.snapshot.parts, run, event):
+            try:
+                for unit, _, places in by_group(index, part, *lookup.find_in(part, *asked)):
+                    found += _reasons(query, source, unit, rows, places, lumi)
+            except StoreError as error:
+                found.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
     keeper = next((r for r in found if r.verdict not in ("duplicate", "part unreadable")), None)
     if keeper is not None:
         place = f"of {keeper.dataset}, file {keeper.guid or 'unknown'}, entry {keeper.entry}"
@@ -111,12 +112,12 @@ def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
     return Why(run, event, tuple(found))
 
 
-def _reasons(query: Query, source: BoundInput, unit: Unit, rows: Filter, wanted: tuple[int, int, int]) -> list[Reason]:
-    """The reasons of every row of the unit that holds the event."""
+def _reasons(
+    query: Query, source: BoundInput, unit: Unit, rows: Filter, places: npt.NDArray[np.int64], lumi: int
+) -> list[Reason]:
+    """The reasons of the rows of the unit at `places`, which hold the event; those in `lumi` only, unless it is -1."""
     columns = Columns(unit.part, unit.group)
-    run, lumi, event = wanted
-    here = (columns["run"] == run) & (columns["event"] == event)
-    at = np.flatnonzero(here if lumi < 0 else here & (columns["lumi"] == lumi))
+    at = places if lumi < 0 else places[columns["lumi"][places] == lumi]
     if not len(at):
         return []
     duplicate = rows.duplicates(unit)
@@ -141,5 +142,6 @@ def _reasons(query: Query, source: BoundInput, unit: Unit, rows: Filter, wanted:
             verdict = "duplicate"
         guid = guids[1][guids[0][row]] if guids is not None else ""
         entry = int(columns["aod_entry"][row]) if "aod_entry" in columns else -1
-        reasons.append(Reason(run, event, verdict, source.input.pinned, int(columns["lumi"][row]), guid, entry, cuts))
+        run, at_lumi, event = (int(columns[c][row]) for c in ("run", "lumi", "event"))
+        reasons.append(Reason(run, event, verdict, source.input.pinned, at_lumi, guid, entry, cuts))
     return reasons

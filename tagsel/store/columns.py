@@ -40,7 +40,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """The NumPy type in which values of an attribute type are handed out; words of bits are unsigned."""
 
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-_OPEN_MAPS = min(max(_FILES // 3, 16), 4096) if _FILES > 0 else 4096  # each map holds a file descriptor
+OPEN_MAPS = min(max(_FILES // 3, 16), 4096) if _FILES > 0 else 4096  # each map holds a descriptor
 Identity = tuple[str, int, int, int]
 
 _verified: dict[tuple[Identity, str], int] = {}  # row groups, one bit each, whose CRC was found right
@@ -68,7 +68,7 @@ def identity(path: Path, size: int | None = None) -> Identity:
     return str(path), state.st_ino, state.st_mtime_ns, state.st_size
 
 
-@lru_cache(maxsize=_OPEN_MAPS)
+@lru_cache(maxsize=OPEN_MAPS)
 def mapped(part: Identity) -> np.memmap[Any, np.dtype[np.uint8]]:
     """The bytes of a part, mapped read-only, once its footer's hash has been found equal to its name."""
     path = Path(part[0])

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.faults import step
 from tagsel.schema import Schema
-from tagsel.store import disk, zones
+from tagsel.store import disk, lookup, zones
 from tagsel.store.columns import identity
 from tagsel.store.conform import conforming, kinds_of
+from tagsel.store.eventindex import index_path
 from tagsel.store.footers import part_name, read_footer
+from tagsel.store.parts import Part
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +140,20 @@ def write_part(
             aside.unlink(missing_ok=True)
             raise
     zones.build(identity(folder / name), kinds_of(schema), written=True)
+    lookup.build(_as_part(folder / name, rows, sink.position, schema))
     return NewPart(name, rows, sink.position, sources)
+
+
+def _as_part(path: Path, rows: int, size: int, schema: Schema) -> Part:
+    """The part that was just written, to read from."""
+    groups = tuple(min(ROW_GROUP, rows - row) for row in range(0, rows, ROW_GROUP))
+    kinds = kinds_of(schema)
+    return Part(path.name, path, rows, size, groups, frozenset(kinds), kinds=kinds)
+
+
+def caches_of(part: Path) -> tuple[Path, ...]:
+    """The files beside a part that can be made again from it: its zones and its event index."""
+    return zones.sidecar_path(part), index_path(part)
 
 
 def _write(

@@ -2,7 +2,7 @@
 remembers the result.
 
 Each of our Delta commits names a *commit record* (a JSON document named by its hash, written before the
-commit) that says what it did: `create`, `append`, `compact` or `restore`. Versions of the Delta log without
+commit) that says what it did: `create`, `append`, `compact`, `extend` or `restore`. Versions of the Delta log without
 a record change the table's columns only and are no snapshots. Everything here is JSON: no Parquet or Delta
 library is loaded.
 
@@ -156,11 +156,20 @@ def _compact(state: State, name: str, record: Mapping[str, Any]) -> State:
     return replace(state, parts=tuple(parts))
 
 
+def _extend(state: State, name: str, record: Mapping[str, Any]) -> State:
+    """Parts give way, each to one with the same rows in the same order and more columns."""
+    new = {old: State.from_json({**_BLANK, "parts": [part]}).parts[0] for old, part in record["parts"]}
+    old = {p.name: p.rows for p in state.parts}
+    if any(old.get(name) != part.rows for name, part in new.items()):
+        raise StoreError(f"commit record {name} extends parts that are not those of snapshot {state.number}")
+    return replace(state, schema=record["schema"], parts=tuple(new.get(p.name, p) for p in state.parts))
+
+
 def _restore(state: State, name: str, record: Mapping[str, Any]) -> State:
     return replace(State.from_json(record["state"]), number=state.number, version=state.version)
 
 
-_FOLD = {"append": _append, "compact": _compact, "restore": _restore}
+_FOLD = {"append": _append, "compact": _compact, "extend": _extend, "restore": _restore}
 _BLANK: dict[str, Any] = {"number": 0, "version": 0, "schema": "", "menus": (), "sources": (), "guids": ()}
 
 

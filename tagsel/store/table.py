@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tagsel.errors import StoreError
-from tagsel.schema import Menu, Schema
+from tagsel.schema import Attribute, Menu, Schema
 from tagsel.store import checks, disk, log, pins, snapshots, upkeep
+from tagsel.store import extend as extending
 from tagsel.store.commits import Change, commit, create
+from tagsel.store.extend import Values
 from tagsel.store.layout import NewPart, Source
 from tagsel.store.log import State
 from tagsel.store.snapshots import Snapshot
@@ -149,6 +151,42 @@ class Table:
             return Change({"op": "compact", "bins": bins}, snapshot.schema, records, removed)
 
         return commit(self.folder, change)
+
+    def extend(
+        self, snapshot: Snapshot, attributes: Sequence[Attribute], values: Values, said: Mapping[str, object]
+    ) -> Snapshot:
+        """A new snapshot whose parts have the users' `attributes`, too: same rows, same order, same digests.
+
+        `snapshot` is the latest, `attributes` are those of `extend.user_attributes`; `values` gives them by row group;
+        `said`, JSON-ready, is kept in the commit. Parts that have them already are left alone. The old parts stay until
+        `gc`. StoreError: no part lacks them, or the dataset changed meanwhile.
+        """
+        merged = snapshot.schema.union(Schema(tuple(attributes)))
+        extending.check_other_engines(self.folder, attributes)
+        made = extending.rewrite(snapshot, attributes, values)
+
+        def change(state: State) -> Change:
+            records = [(old, checks.record(self.folder, new, schema, False)) for old, new, schema in made]
+            gone = {old for old, _ in records}
+            removed = tuple(p for p in state.parts if p.name in gone)
+            if len(removed) != len(gone):
+                raise StoreError("the dataset changed while it was extended: parts are gone", hint="extend again")
+            mine = Snapshot(self.folder, state).schema.union(merged)
+            commits = log.commits_folder(self.folder)
+            record = {
+                "op": "extend",
+                "schema": disk.write_document(commits, mine.to_json()),
+                "parts": [[old, asdict(new)] for old, new in records],
+                "said": dict(said),
+            }
+            return Change(record, mine, tuple(new for _, new in records), removed)
+
+        try:
+            return commit(self.folder, change)
+        except StoreError:
+            held = {p.name for p in log.latest(self.folder).parts}
+            extending.discard(self.folder, [m for m in made if m[1].name not in held])
+            raise
 
     def pin(self, number: int, reason: str) -> None:
         """Keep the parts of a snapshot from ever being removed, for `reason` (a list, an output, a tag)."""

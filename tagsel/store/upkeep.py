@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from tagsel.errors import StoreError
 from tagsel.schema import Schema
 from tagsel.store import disk, log, pins
-from tagsel.store.layout import NewPart, write_part
+from tagsel.store.footers import SUFFIX
+from tagsel.store.layout import NewPart, caches_of, write_part
 from tagsel.store.parts import Part
 from tagsel.store.snapshots import Snapshot
 
@@ -96,8 +97,9 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
     ]
     gone = {p.stem for p in found}
     parts = {p.stem for p in folder.glob("*.parquet")} - gone
-    found += [p for p in (folder / "_tagsel" / "zones").glob("*.zones") if p.stem not in parts and old(p)]
-    for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones"))):
+    for cache in caches_of(folder / f"*{SUFFIX}"):
+        found += [p for p in cache.parent.glob(cache.name) if p.stem not in parts and old(p)]
+    for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones", "index"))):
         found += [p for p in place.glob(f"{disk.TEMPORARY}*") if old(p)]
     found += [p for p in (folder / "_delta_log").glob("*.tmp") if old(p)]
     found += [p for p in _unnamed(folder) if old(p)]

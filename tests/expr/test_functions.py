@@ -15,6 +15,7 @@ from tagsel.errors import CutError
 from tagsel.expr import FUNCTIONS, CutFunction, Scope, bind, bind_value, parse
 from tagsel.expr.calls import _FORMS
 from tagsel.expr.functions import cell, function, numpy_function
+from tagsel.expr.pyfunction import register
 from tagsel.expr.reference import SECTIONS, markdown
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -32,6 +33,7 @@ EXAMPLES = {
     "trigger": 'trigger("HLT_mu10")',
     "in_lumi": 'in_lumi("good.xml")',
     "choice": "let m = {name}(m in Muon: m.pt); m.pt > 1",
+    "python": f'python("{register(lambda MET_pt: MET_pt > 1, compiled=False).name}")',
 }
 
 AGGREGATES = {

@@ -1,6 +1,6 @@
 """Small TAG tables for the store's tests, and a program that appends one: it is run to be killed, or beside others.
 
-python tagmaker.py append|compact FOLDER [FIRST_EVENT ROWS [TIMES]]
+python tagmaker.py append|compact|extend FOLDER [FIRST_EVENT ROWS [TIMES]]
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from tagsel.schema import Attribute as A
 from tagsel.schema import Schema
-from tagsel.store import NewPart, Source, Table, write_part
+from tagsel.store import NewPart, Part, Source, Table, write_part
+from tagsel.store.extend import user_attributes
 
 IDS = (
     A("run", "int32", role="id"),
@@ -96,10 +97,21 @@ def part(folder: Path, rows: int, schema: Schema = SCHEMA, guid: str = "", **how
     return made
 
 
+def score(part: Part, group: int) -> dict[str, np.ndarray]:
+    """Values of the user's attribute `user.score`: half of the event number, missing where that is odd."""
+    event = part.read(group, ["event"])["event"]
+    return {"user_score_known": (event % 2 == 0).astype(np.int32), "user_score": (event / 2).astype(np.float32)}
+
+
 def main(verb: str, folder: Path, first: int = 0, rows: int = 100, times: int = 1) -> None:
-    """Append `times` parts of `rows` rows, or compact."""
+    """Append `times` parts of `rows` rows, or compact, or extend."""
     if verb == "compact":
         Table.open(folder).compact()
+        return
+    if verb == "extend":
+        made = Table.open(folder)
+        attributes = user_attributes("score", "float32")
+        made.extend(made.snapshot(), attributes, score, {})
         return
     for i in range(times):
         new = part(folder, rows, first_event=first + i * rows, seed=first + i)

@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from tagsel.errors import StoreError
 from tagsel.store import Source, Table, disk, log
+from tagsel.store.extend import user_attributes
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -80,6 +81,35 @@ def test_fault_13_killed_in_a_compaction(maker: ModuleType, table: Table, progra
     assert all_events(again) == before
     again.compact()
     assert all_events(again) == before
+
+
+STEPS = ["store.write", "store.write:2", "store.rename", "store.rename:2", "store.commit", "store.logged"]
+STEPS += ["store.manifest"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_fault_13_feature_06_killed_in_an_extension(
+    maker: ModuleType, table: Table, program: Program, step: str
+) -> None:
+    """All parts have the new column, or none; gc takes what is left, and a second try lands."""
+    table.append([maker.part(table.folder, 10, first_event=500)], maker.SCHEMA, {})
+    before, marks = all_events(table), table.snapshot().duplicate_rows()
+    done = program("extend", table.folder, TAGSEL_KILL_AT=step)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    landed = step in ("store.logged", "store.manifest")
+    again = Table.open(table.folder)
+    assert again.snapshot().number == (3 if landed else 2)
+    assert ["user_score" in p.columns for p in again.snapshot().parts] == [landed, landed]
+    assert all_events(again) == before
+    again.gc(dry_run=False, grace_s=0)
+    whole(again)
+    if not landed:
+        again.extend(again.snapshot(), user_attributes("score", "float32"), maker.score, {})
+    scores = [p.read(0, ["user_score"])["user_score"].tolist() for p in again.snapshot().parts]
+    assert scores == [[e / 2 for e in range(300)], [e / 2 for e in range(500, 510)]]
+    assert (all_events(again), again.snapshot().duplicate_rows()) == (before, marks)
+    engine = DeltaTable(str(table.folder)).to_pyarrow_table(columns=["event", "user_score"])
+    assert dict(zip(*(engine[c].to_pylist() for c in ("event", "user_score")), strict=True))[501] == 250.5
 
 
 def test_fault_13_acknowledged_appends_survive_a_kill_in_a_later_one(table: Table, program: Program) -> None:

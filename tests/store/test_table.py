@@ -267,7 +267,8 @@ def test_gc_lists_first_and_keeps_what_is_needed(maker: ModuleType, table: Table
     orphan = maker.part(table.folder, 10, first_event=7000)
     (table.folder / ".tmp-1-x").write_bytes(b"half a part")
     (table.folder / "notes.parquet").write_bytes(b"somebody's own file")
-    expected = {orphan.name, orphan.name.replace(".parquet", ".zones"), ".tmp-1-x"}
+    caches = {orphan.name.replace(".parquet", end) for end in (".zones", ".index")}
+    expected = {orphan.name, *caches, ".tmp-1-x"}
     assert garbage(table) == expected
     assert (table.folder / orphan.name).exists()
     assert garbage(table, grace_s=3600) == set()  # too young: somebody may be about to commit it
@@ -288,7 +289,7 @@ def test_feature_36_pinned_snapshots_outlive_compaction_and_gc(maker: ModuleType
     assert garbage(table) == set()
     assert content(table.snapshot(2)) == then
     table.unpin(2)
-    assert len(garbage(table, dry_run=False)) == 4  # two parts and their zones
+    assert len(garbage(table, dry_run=False)) == 6  # two parts, their zones and indexes
     with pytest.raises(StoreError, match=r"snapshot 2 .* no longer whole") as caught:
         table.snapshot(2)
     assert "pin" in caught.value.hint

@@ -1,0 +1,51 @@
+"""The verb that adds a user's own attributes: extend."""
+
+from __future__ import annotations
+
+import click
+
+from tagsel.cli import render
+from tagsel.cli.options import common, dataset_argument, workspace_of
+from tagsel.errors import TagselError
+
+
+@click.command()
+@dataset_argument
+@click.argument("what", metavar="FILE.parquet|'NAME = EXPRESSION'")
+@click.option("--unit", "units", multiple=True, metavar="NAME=UNIT", help="Unit of a new attribute.")
+@click.option("--describe", "descriptions", multiple=True, metavar="NAME=TEXT", help="What a new attribute says.")
+@common
+@click.pass_context
+def extend(context: click.Context, /, dataset: str, what: str, units: tuple[str, ...], descriptions: tuple[str, ...],
+           workspace: str | None, as_json: bool) -> None:  # fmt: skip
+    """Give DATASET attributes of your own, user.NAME: computed, or from a Parquet file by run and event.
+
+    \b
+    Example:
+      tagsel extend data18.DoubleMuon.TAG "dimuon_mass = mass(Muon[0], Muon[1])" --unit dimuon_mass=GeV
+      tagsel extend data18.DoubleMuon.TAG scores.parquet --describe "dnn=my network, v3"
+
+    One new snapshot; tagsel datasets restore undoes it. Rows without a match are missing.
+    """
+    done = workspace_of(context, workspace).extend(
+        dataset, what, units=pairs(units, "--unit"), descriptions=pairs(descriptions, "--describe")
+    )
+    if as_json:
+        render.document(done.to_json())
+        return
+    print(f"{done.dataset}@{done.snapshot}: {', '.join(done.attributes)}")
+    render.note(f"{done.rows:,} rows: {done.matched:,} matched, {done.unmatched:,} missing")
+    if done.given:
+        render.note(f"{done.given:,} rows of the file: {done.used:,} used, {done.unused:,} not")
+    render.suggest(f"tagsel count {done.dataset} 'present({done.attributes[0]})'")
+
+
+def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """`NAME=TEXT` options by name; TagselError for one without a `=`."""
+    wrong = [t for t in texts if "=" not in t]
+    if wrong:
+        raise TagselError(f"{option} {wrong[0]!r}: NAME=… was expected")
+    return {name.strip(): said.strip() for name, _, said in (t.partition("=") for t in texts)}
+
+
+COMMANDS = (extend,)

@@ -1,0 +1,151 @@
+"""Where events are: the rows of parts that carry given (run, event), by the parts' event indexes.
+
+An index that is absent, damaged or of another part is made again from the part and kept, where that is possible.
+Invariant: the rows are those that a look at every row of every part finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from tagsel.errors import StoreError
+from tagsel.store import columns as cols
+from tagsel.store import disk
+from tagsel.store.columns import Array
+from tagsel.store.eventindex import EventIndex, encode, identity_of, index_path
+from tagsel.store.parts import Part
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+_AT_ONCE = 1 << 20  # ids looked up together: bounds the memory
+_WIDEST = (0, np.iinfo(np.int32).max, 0, np.iinfo(np.int64).max)
+_KEPT = 16  # indexes that no file holds (of a read-only dataset), and sets of parts whose spans are known
+
+_unwritten: dict[cols.Identity, EventIndex] = {}
+_known_spans: dict[tuple[Path, tuple[str, ...]], Array] = {}
+
+
+def find(parts: Sequence[Part], run: Array, event: Array) -> Iterator[tuple[Part, Array, Array]]:
+    """Part by part, in their order: which of the wanted, and a row of the part that carries it, (n,) int64 each.
+
+    `run` and `event`, (n,) int32 and int64, rise together and repeat nothing. Only indexes of parts that may hold one
+    are touched; the wanted of one part come in several pieces where they are many. StoreError: a part is damaged, and
+    its index is not there.
+    """
+    if not len(parts) or not len(run):
+        return
+    spans = _spans(parts)
+    starts, ends = np.searchsorted(run, spans[0]), np.searchsorted(run, spans[1], "right")
+    for at in np.flatnonzero(starts < ends).tolist():
+        start, end = int(starts[at]), int(ends[at])
+        if spans[0][at] == spans[1][at]:  # of one run: then the wanted events rise, too
+            inside = event[start:end]
+            end = start + int(np.searchsorted(inside, spans[3][at], "right"))
+            start += int(np.searchsorted(inside, spans[2][at]))
+        for piece in range(start, end, _AT_ONCE):
+            these = slice(piece, min(piece + _AT_ONCE, end))
+            which, rows = find_in(parts[at], run[these], event[these])
+            if len(rows):
+                yield parts[at], which + piece, rows
+
+
+def near(parts: Sequence[Part], run: int, event: int) -> list[Part]:
+    """The parts that may hold an event, by the runs and events that they span; damaged ones may hold any."""
+    if not len(parts):
+        return []
+    spans = _spans(parts)
+    inside = (spans[0] <= run) & (run <= spans[1]) & (spans[2] <= event) & (event <= spans[3])
+    return [parts[at] for at in np.flatnonzero(inside).tolist()]
+
+
+def find_in(part: Part, run: Array, event: Array) -> tuple[Array, Array]:
+    """As `find`, in one part, which is not looked at where its index is there."""
+    with contextlib.suppress(OSError, ValueError):
+        return _index(part).find(run, event)
+    return _made(part).find(run, event)
+
+
+def distinct(run: Array, event: Array) -> tuple[Array, Array, Array]:
+    """The (run, event) rising together and each once, as `find` asks for them, and the place there of each given."""
+    small = not len(run) or int(event.max()) < 2**32
+    order = np.argsort(run.astype(np.int64) << 32 | event) if small else np.lexsort((event, run))
+    runs, events = run[order], event[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (runs[1:] != runs[:-1]) | (events[1:] != events[:-1])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(new) - 1
+    return runs[new], events[new], place
+
+
+def build(part: Part) -> EventIndex:
+    """Make the index of a part by reading its runs and events; written beside it where that is possible.
+
+    StoreError: the part is damaged.
+    """
+    groups = [part.read(group, ("run", "event")) for group in range(len(part.groups))]
+    run, event = (np.concatenate([np.zeros(0, t), *(g[c] for g in groups)]) for c, t in _IDS)
+    data = encode(run, event, identity_of(part.path))
+    made = EventIndex(np.frombuffer(data, np.uint8), identity_of(part.path), part.rows)
+    path = index_path(part.path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_file(path, data)
+    except OSError:  # a cache: a read-only or full disk is no error here
+        _remember(_unwritten, cols.identity(part.path, part.bytes), made)
+    return made
+
+
+_IDS = (("run", np.int32), ("event", np.int64))
+
+
+def _made(part: Part) -> EventIndex:
+    return _unwritten.get(cols.identity(part.path, part.bytes)) or build(part)
+
+
+def _index(part: Part) -> EventIndex:
+    """The index in the part's file. OSError, ValueError: it is not there, or not that of the part."""
+    path = index_path(part.path)
+    state = path.stat()
+    return _mapped(path, (state.st_ino, state.st_mtime_ns, state.st_size), part.rows)
+
+
+@lru_cache(maxsize=cols.OPEN_MAPS)
+def _mapped(path: Path, state: tuple[int, int, int], rows: int) -> EventIndex:
+    """The index in a file; `state` tells one file under the same name from another."""
+    return EventIndex(np.memmap(path, np.uint8, mode="r").view(np.ndarray), identity_of(path), rows)
+
+
+def _spans(parts: Sequence[Part]) -> Array:
+    """Lowest and highest run, lowest and highest event of each part, (4, n) int64: the widest where it is damaged."""
+    key = parts[0].path.parent, tuple(p.name for p in parts)
+    if key not in _known_spans:
+        found = [_span(p) for p in parts]
+        spans = np.array([s or _WIDEST for s in found], np.int64).T
+        if not all(found):
+            return spans
+        _remember(_known_spans, key, spans)
+        return spans
+    return _known_spans[key]
+
+
+def _span(part: Part) -> tuple[int, int, int, int] | None:
+    try:
+        zones = part.zones(("run", "event"))
+    except StoreError:
+        return None
+    run, event = zones["run"], zones["event"]
+    return int(run.min.min()), int(run.max.max()), int(event.min.min()), int(event.max.max())
+
+
+def _remember(cache: dict[Key, Value], key: Key, value: Value) -> None:
+    """Keep a value; the oldest go."""
+    while len(cache) >= _KEPT:
+        cache.pop(next(iter(cache)), None)
+    cache[key] = value

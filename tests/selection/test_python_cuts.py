@@ -1,0 +1,143 @@
+"""Python functions of arrays as cuts: the same answers as the language's own cuts, through every verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import build, rows, workspace
+
+import tagsel
+from tagsel.api import Workspace
+from tagsel.errors import CutError
+from tagsel.expr.pyfunction import digest_of
+
+LIMIT = 30.0
+
+
+def hard(MET_pt, nMuon):
+    return (MET_pt > LIMIT) & (nMuon >= 2)
+
+
+def looped(MET_pt, nMuon):
+    """A loop, that only a compiler makes fast."""
+    passed = np.zeros(len(MET_pt), np.bool_)
+    for i in range(len(MET_pt)):
+        passed[i] = MET_pt[i] > 30 and nMuon[i] >= 2
+    return passed
+
+
+TEXT = "MET_pt > 30 && nMuon >= 2"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Workspace:
+    made = workspace(tmp_path)
+    build(made, "a.TAG", rows(200, 1), rows(100, 2))
+    return made
+
+
+@pytest.mark.parametrize("function", [hard, looped], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "NumPy"])
+def test_feature_22_a_function_selects_what_the_text_selects(
+    home: Workspace, function: Callable[..., Any], compiled: bool
+) -> None:
+    cut = tagsel.cut(function, compiled=compiled)
+    expected = home.select("a.TAG", TEXT)
+    assert 0 < len(expected) < 300
+    assert home.select("a.TAG", cut).digest == expected.digest
+    assert home.count("a.TAG", function if compiled else cut).accepted == len(expected)
+    lazy = home["a.TAG"].where(cut & tagsel.cut("lumi > 2") | ~tagsel.cut("run == 8"))
+    assert lazy.count().accepted == home.count("a.TAG", f"({TEXT}) && lumi > 2 || run != 8").accepted
+    assert home["a.TAG"].where(~cut).count().accepted == 300 - len(expected)
+
+
+def test_every_verb_takes_it(home: Workspace) -> None:
+    flow = home["a.TAG"].where(hard).where(early="lumi <= 2").cutflow()
+    by_text = home["a.TAG"].where(hard=TEXT).where(early="lumi <= 2").cutflow()
+    for name in ("hard", "early"):
+        assert flow[name].alone.n == by_text[name].alone.n
+        assert flow[name].all_but.n == by_text[name].all_but.n
+    accepted = next(iter(home.select("a.TAG", TEXT)))
+    assert home["a.TAG"].where(hard).why(accepted.run, accepted.event).verdict == "accepted"
+    other = next(iter(home.select("a.TAG", f"!({TEXT})")))
+    assert home["a.TAG"].where(hard).why(other.run, other.event).verdict == "rejected"
+    assert home["a.TAG"].where(hard).explain().tier == "interpreter"
+
+
+def test_an_event_without_a_value_does_not_pass(home: Workspace) -> None:
+    """user.lead is missing in events without a muon, whatever is stored there."""
+    home.extend("a.TAG", "lead = Muon.pt[0]")
+    soft = tagsel.cut(lambda user_lead: user_lead < 15)
+    assert home.count("a.TAG", soft).accepted == home.count("a.TAG", "Muon.pt[0] < 15").accepted
+    assert home.count("a.TAG", ~soft).accepted == home.count("a.TAG", "!(Muon.pt[0] < 15)").accepted
+
+
+def above(limit: Any) -> Callable[..., Any]:
+    return lambda MET_pt: MET_pt > limit
+
+
+def test_the_selection_hash_covers_code_closures_defaults_and_globals(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(function: Callable[..., Any]) -> str:
+        return home.count("a.TAG", tagsel.cut(function, compiled=False)).selection
+
+    assert of(above(10)) == of(above(10)) != of(above(11))
+    assert of(lambda MET_pt: MET_pt > 10) != of(lambda MET_pt: MET_pt >= 10)
+    assert of(lambda MET_pt, at=1: MET_pt > at) != of(lambda MET_pt, at=2: MET_pt > at)
+    before = digest_of(hard, False)
+    cut = tagsel.cut(hard, compiled=False)
+    monkeypatch.setitem(globals(), "LIMIT", 31.0)
+    assert digest_of(hard, False) != before
+    with pytest.raises(CutError, match="hard .* has changed since"):
+        home.count("a.TAG", cut)
+
+
+def fails(MET_pt):
+    return MET_pt[10**6] > 1
+
+
+def uses_a_file(MET_pt):
+    return MET_pt > float(Path("x").name)
+
+
+WRONG = [
+    (fails, "fails .*failed on part .*row group 0: IndexError"),
+    (lambda MET_pt: MET_pt, "gave float32 of shape .*bools was expected"),
+    (lambda MET_pt: True, "gave bool for 200 events"),
+    (lambda MET_pt: MET_pt[1:] > 1, r"gave bool of shape \(199,\)"),
+]
+
+
+@pytest.mark.parametrize(("function", "said"), WRONG, ids=["raises", "no bools", "one bool", "too short"])
+def test_what_a_function_gives_is_checked(home: Workspace, function: Callable[..., Any], said: str) -> None:
+    with pytest.raises(CutError, match=said):
+        home.count("a.TAG", tagsel.cut(function, compiled=False))
+
+
+def test_what_numba_cannot_compile_is_said_at_once(home: Workspace) -> None:
+    with pytest.raises(CutError, match=r"numba cannot compile uses_a_file \(test_python_cuts.py:\d+\)") as caught:
+        home["a.TAG"].where(uses_a_file)
+    assert "compiled=False" in caught.value.hint
+    assert len(caught.value.message.splitlines()) == 1
+
+
+def test_what_a_function_may_not_take_or_use(home: Workspace) -> None:
+    with pytest.raises(CutError, match="takes Muon_pt, which is a list"):
+        home["a.TAG"].where(lambda Muon_pt: Muon_pt > 1)
+    with pytest.raises(CutError, match="nowhere"):
+        home["a.TAG"].where(lambda nowhere: nowhere > 1)
+    with pytest.raises(CutError, match="takes no attribute"):
+        tagsel.cut(lambda: True)
+    with pytest.raises(CutError, match="takes args"):
+        tagsel.cut(lambda *args: True)
+    with pytest.raises(CutError, match="is no Python function"):
+        tagsel.cut(np.isnan)
+    with pytest.raises(CutError, match="cannot use .*Workspace"):
+        tagsel.cut(lambda MET_pt: MET_pt > len(str(home)))
+    with pytest.raises(CutError, match="no Python function 'other_1' is known"):
+        home.count("a.TAG", 'python("other_1")')
