@@ -111,6 +111,8 @@ class ObjectWriter(Writer):
         if WHOLES[first] and WHOLES[second]:
             m, n = self.of(*WHOLES[first]), self.of(*WHOLES[second])
             forms += [f"{a}.{m} {{}} {b}.{n}", f"{a}.{m} {self.of(*'*%%+')} {b}.{n} {{}} {self.of(*WHOLE)}"]
+        if first == second:
+            forms.append(f"{a} {self.of('==', '!=')} {b}")
         return str(self.of(*forms)).format(self.of(*COMPARISONS))
 
     def value(self, objects: Objects, around: Objects) -> tuple[str, tuple[str, ...]]:

@@ -144,6 +144,14 @@ def trigger(node: Node, row: Row, objects: Objects) -> Any:
     return MISSING
 
 
+def same(node: Node, row: Row, objects: Objects) -> bool:
+    mark, *numbers = node.value
+    a, b = (objects[len(objects) - 1 - n] for n in numbers)
+    if a is None or b is None:
+        return False
+    return a == b if mark == "==" else a != b
+
+
 LEAVES = {
     "const": lambda node, row, objects: node.value,
     "column": column,
@@ -152,6 +160,7 @@ LEAVES = {
     "member": member,
     "outer": outer,
     "chosen": outer,
+    "same": same,
     "trigger": trigger,
 }
 

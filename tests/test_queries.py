@@ -29,8 +29,11 @@ QUERIES = ROOT / "queries"
 FILES = ROOT / "data" / "sample" / "files"
 STREAMS = ("physics_MinBias", "physics_Muon")
 CUTS: dict[str, dict[str, Any]] = {
-    name: entry for path in sorted(QUERIES.glob("*.toml")) for name, entry in tomllib.loads(path.read_text()).items()
+    name: entry
+    for path in ("events", "muons")
+    for name, entry in tomllib.loads((QUERIES / f"{path}.toml").read_text()).items()
 }
+ADL = tomllib.loads((QUERIES / "adl.toml").read_text())  # tested in test_adl.py
 SQL = {path.stem: path.read_text() for path in sorted(QUERIES.glob("*.sql"))}
 MUON_MASS = 105.6583755  # MeV, PDG
 
@@ -285,7 +288,10 @@ def test_a_select_is_no_condition_and_the_other_way_round(sample_home: Path) -> 
 def test_every_named_query_is_listed_with_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["queries", "--json"]) == 0
     listed = {q["name"]: q for q in json.loads(capsys.readouterr().out)["queries"]}
-    assert set(listed) == {*CUTS, *SQL}
+    assert set(listed) == {*CUTS, *ADL, *SQL}
+    assert {name: q["fill"] for name, q in listed.items() if q["fill"]} == {
+        name: entry["fill"].strip() for name, entry in ADL.items() if "fill" in entry
+    }
     assert all(q["description"] and q["kind"] in ("cut", "sql", "condition") for q in listed.values())
 
 

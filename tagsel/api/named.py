@@ -21,13 +21,14 @@ PACKAGED = Path(__file__).resolve().parent.parent / "queries"
 
 @dataclass(frozen=True)
 class Named:
-    """A named cut or metadata query: its text, what it is for, and where it stands."""
+    """A named cut or metadata query: its text, what it is for, where it stands; what a cut's events `fill`, if told."""
 
     name: str
     kind: str  # cut | sql (a SELECT) | condition (on datasets)
     text: str
     description: str
     path: str
+    fill: str = ""
 
 
 def folders(workspace: Path | None) -> list[Path]:
@@ -51,7 +52,8 @@ def _cuts(folder: Path) -> Iterator[Named]:
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
             for name, entry in document.items():
-                yield Named(name, "cut", str(entry["cut"]), str(entry.get("description", "")), str(path))
+                description, fill = (str(entry.get(key, "")).strip() for key in ("description", "fill"))
+                yield Named(name, "cut", str(entry["cut"]), description, str(path), fill)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TagselError(f"named cuts in {path} cannot be read: {error}", path=str(path)) from error
 

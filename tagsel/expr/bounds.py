@@ -395,5 +395,6 @@ RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
     **{op: _arithmetic(rule) for op, rule in ARITHMETIC.items()},
     "and": _chain, "or": _chain, "not": _not, "cmp": _cmp, "in": _in, "truth": _truth, "test": _test,
     "present": _present, "in_lumi": _in_lumi, "python": _python,
+    "same": lambda node, known, args: _verdict(np.zeros(known.groups, np.bool_), np.zeros(known.groups, np.bool_)),
 }  # fmt: skip
 """The rule of every op."""

@@ -37,6 +37,8 @@ def compare(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
     over = together(at, (a, b))
     if a.kind == "literal" and b.kind != "literal":
         a, b, op = b, a, MIRRORED[op]
+    if a.kind == b.kind == "object" and op in ("==", "!="):
+        return replace(_objects(at, op, a, b), over=over)
     for part in (a, b):
         if part.kind == "condition":
             raise fail(part.at, f"a condition stands beside {op}, where a value is needed", _instead(at, op, part))
@@ -45,6 +47,16 @@ def compare(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
         if kind in (a.kind, b.kind):
             return replace(rule(at, op, a, b, warn), over=over)
     return replace(_floats(at, op, a, b), over=over)
+
+
+def _objects(at: Node, op: str, a: Typed, b: Typed) -> Typed:
+    """Whether two variables are one object of their collection; by name, until variables have numbers."""
+    names = [over.variable for part in (a, b) for over in part.over]
+    if len(names) < 2 or not all(names):
+        raise fail(at, "only objects with names are compared: any(a in Muon, b in Muon: a != b && …)", "a.pt == b.pt")
+    if a.collection != b.collection:
+        raise fail(at, f"{names[0]} is of {a.collection}, {names[1]} of {b.collection}: they are never the same")
+    return typed(at, make(at, "same", (), (op, *names)))
 
 
 def _instead(at: Node, op: str, condition: Typed) -> str:

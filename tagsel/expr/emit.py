@@ -51,10 +51,17 @@ def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
     if node.op in LOOPS:
         result = yield LOOPS[node.op](node, place, code)
         return result
+    if node.op == "call":
+        for known in reversed(code.known):
+            if (place, node) in known:
+                return known[place, node]
     args = []
     for arg in node.args:
         args.append((yield _emit(arg, place, code)))
-    return OPS[node.op](code, node, place, *args)
+    result = OPS[node.op](code, node, place, *args)
+    if node.op == "call":  # it is dear: `60 < mass(a, b) < 120` computes it once
+        code.known[-1][place, node] = result
+    return result
 
 
 def _chain(node: Node, place: Place, code: Code) -> Generator[Any, Any, str]:
@@ -321,6 +328,12 @@ def _in(code: Code, node: Node, place: Place, a: Value) -> str:
     return _atom(code, f"contains_{'f8' if floats else 'i8'}({table}, {size}, {a[0]})", a[1])
 
 
+def _same(code: Code, node: Node, place: Place) -> str:
+    mark, *numbers = node.value
+    a, b = (place.up(up) for up in numbers)
+    return _atom(code, f"{a.index} {mark} {b.index}", a.missing, b.missing)
+
+
 def _in_lumi(code: Code, node: Node, place: Place, run: Value, lumi: Value) -> str:
     ranges: LumiTable = node.value
     tables = ", ".join(code.table(part.astype(np.int64)) for part in (ranges.run, ranges.first, ranges.last))
@@ -359,6 +372,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "cmp": _cmp,
     "in": _in,
     "in_lumi": _in_lumi,
+    "same": _same,
     "truth": lambda code, node, place, a: _atom(code, a[0], a[1]),
     "test": lambda code, node, place, a: _atom(code, TESTS[node.value].format(a[0]), a[1]),
     "present": lambda code, node, place, a: code.let(f"not {a[1]}" if a[1] else "True"),

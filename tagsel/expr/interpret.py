@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import CutError
+from tagsel.expr import momenta
+from tagsel.expr.functions import FUNCTIONS
 from tagsel.expr.nodes import Block, Node, free_variables
 from tagsel.expr.reductions import CHOOSE, REDUCTIONS
 from tagsel.expr.space import ZEROS, Mask, Space, Value
@@ -129,11 +131,15 @@ def _evaluate(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generat
     if node.op in WALKED:
         result = yield WALKED[node.op](node, space, alive, errors)
         return result
+    if node.op == "call":
+        found = space.known(node, alive)
+        if found is None:
+            found = yield _call(node, space, alive, errors)
+            space.last[:] = [(node, alive, found)]
+        return found
     args = []
     for arg in node.args:
         args.append((yield _evaluate(arg, space, alive, errors)))
-    if node.op == "call":
-        return call(node, space, alive, args)
     result = OPS[node.op](node, space, *args)
     if isinstance(result, tuple) and len(result) == 3:
         data, missing, bad = result
@@ -156,6 +162,33 @@ def _chain(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[
         term = yield _evaluate(arg, space, still, errors)
         so_far = so_far & term if conjunction else so_far | term
     return so_far
+
+
+def _call(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
+    """A function of the language."""
+    value: Value | None = yield _by_objects(node, space, alive, errors)
+    if value is None:
+        args = []
+        for arg in node.args:
+            args.append((yield _evaluate(arg, space, alive, errors)))
+        value = call(node, space, alive, args)
+    return value
+
+
+def _by_objects(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value | None]:
+    """A function of a sum of objects, of which each is worked out once; None where that does not help."""
+    objects = momenta.objects_of(node, space)
+    if not objects or not momenta.worth(objects, space, alive):
+        return None
+    for variable, args in objects:
+        key, flat = momenta.key(variable.loop, args), space.objects(momenta.list_of(variable.loop))
+        if key not in space.memo:
+            components = []
+            for arg in args:
+                components.append((yield _evaluate(arg, flat, None, errors)))
+            space.memo[key] = momenta.of_list(FUNCTIONS[node.value].kernel, components, flat.size)
+    parts = [(variable, space.memo[momenta.key(variable.loop, args)]) for variable, args in objects]
+    return momenta.summed(node, space, alive, parts)
 
 
 def _given(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:

@@ -38,6 +38,8 @@ boolean ops (never missing: an atom with a missing operand is false)
     test      value: isnan | isinf | isfinite; arg f32 or f64
     present   arg: a value op: true where it is not missing
     in_lumi   value: LumiTable; args: run, lumi (int)
+    same      value: (== or !=, two variables by number), of one collection: whether they are one object; false where
+              a `let` did not find one of them
     let       value: Aggregate (argmin, argmax); args: (body, rest). Chooses the first combination whose value, neither
               missing nor NaN, is smallest (largest); the answer is that of the rest
     python    value: PyFunction; args: the values that it takes (bool, int, f32, f64)
@@ -67,7 +69,9 @@ KINDS = ("bool", "int", "f32", "f64", "word", "str")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 AGGREGATES = ("count", "any", "all", "sum", "min", "max")
 CHOICES = ("argmin", "argmax")
-BOOLEAN_OPS = frozenset({"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi", "let", "python"})
+BOOLEAN_OPS = frozenset(
+    {"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi", "same", "let", "python"}
+)
 LOOPING_OPS = frozenset({"aggregate", "let", "let_value", "objects"})
 """Ops that bring variables: in their first arg, and a let in its second."""
 
@@ -181,8 +185,9 @@ def free_variables(node: Node) -> int:
     """How many of the variables around a node it looks at, counted from the innermost to the outermost of them."""
     most = 0
     for n, around in scoped(node):
-        if n.op in ("member", "outer", "chosen"):
-            most = max(most, (0 if n.op == "member" else n.value[1]) + 1 - len(around))
+        if n.op in ("member", "outer", "chosen", "same"):
+            up = 0 if n.op == "member" else max(n.value[1:])
+            most = max(most, up + 1 - len(around))
     return most
 
 

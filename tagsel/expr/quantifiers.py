@@ -168,13 +168,16 @@ Names = tuple[tuple[str, bool], ...]
 
 def numbered(node: Node) -> Node:
     """The bound tree with variables by number, as `nodes` describes."""
-    named = any(n.op in ("outer", "let", "let_value") for n in walk(node))
+    named = any(n.op in ("outer", "same", "let", "let_value") for n in walk(node))
     return trampoline(_numbered(node, ())) if named else node
 
 
 def _numbered(node: Node, around: Names) -> Generator[Any, Any, Node]:
     if node.op in ("member", "outer"):
         return _member(node, around)
+    if node.op == "same":
+        mark, *names = node.value
+        return replace(node, value=(mark, *(_number(name, around)[0] for name in names)))
     inner = around
     if node.op in LOOPING_OPS or node.op == "choice":
         inner = (*around, *((name, node.op in ("let", "let_value")) for name in node.value.names))
@@ -191,9 +194,15 @@ def _numbered(node: Node, around: Names) -> Generator[Any, Any, Node]:
 def _member(node: Node, around: Names) -> Node:
     """The member of the object whose name it has."""
     stored, name = (node.value, "") if node.op == "member" else node.value
+    up, chosen = _number(name, around)
+    if chosen:
+        return replace(node, op="chosen", value=(stored, up))
+    return replace(node, op="outer", value=(stored, up)) if up else replace(node, op="member", value=stored)
+
+
+def _number(name: str, around: Names) -> tuple[int, bool]:
+    """The number of a variable, and whether a `let` chose its object."""
     for up, (variable, chosen) in enumerate(reversed(around)):
         if variable == name:
-            if chosen:
-                return replace(node, op="chosen", value=(stored, up))
-            return replace(node, op="outer", value=(stored, up)) if up else replace(node, op="member", value=stored)
+            return up, chosen
     raise AssertionError(f"{name!r} belongs to no quantifier")

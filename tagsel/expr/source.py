@@ -72,6 +72,7 @@ class Code:
     counters: list[str] = field(default_factory=list)
     constants: list[tuple[str, Any]] = field(default_factory=list)
     tables: list[npt.NDArray[Any]] = field(default_factory=list)
+    known: list[dict[Any, Any]] = field(default_factory=lambda: [{}])  # what each open block has computed
     functions: list[str] = field(default_factory=list)
     dense: bool = False
 
@@ -96,7 +97,9 @@ class Code:
         self.line(f"{head}:")
         before = len(self.lines)
         self.indent += 1
+        self.known.append({})
         yield
+        self.known.pop()
         if len(self.lines) == before:
             self.line("pass")
         self.indent -= 1

@@ -7,13 +7,13 @@ last one running fastest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr.nodes import Aggregate, Block, Loop
+from tagsel.expr.nodes import Aggregate, Block, Loop, Node
 from tagsel.kernels import segments
 
 Mask = npt.NDArray[np.bool_] | None
@@ -52,6 +52,15 @@ class Space:
     over: tuple[str, int] = ("", 0)
     events: Index | None = None
     variables: tuple[Variable, ...] = ()
+    last: list[tuple[Node, Mask, Value]] = field(default_factory=list)  # the last call here: where it was asked for
+
+    def known(self, node: Node, alive: Mask) -> Value | None:
+        """The value of the same call, if it is the last one here and was asked for wherever it is asked for now."""
+        for call, asked, value in self.last:
+            covered = asked is None or (alive is not None and not np.any(alive & ~asked))
+            if covered and call == node:
+                return value
+        return None
 
     def owner(self) -> Index:
         """The event of each element, `(size,) int64`; worked out when it is first asked for."""
@@ -125,7 +134,7 @@ class Space:
     def with_chosen(self, loops: Sequence[Loop], places: Sequence[Index], gone: Mask) -> Space:
         """The same elements, with a chosen object each for some loops."""
         chosen = tuple(Variable(loop, place, gone) for loop, place in zip(loops, places, strict=True))
-        return replace(self, variables=(*self.variables, *chosen))
+        return replace(self, variables=(*self.variables, *chosen), last=[])
 
     def combinations(self, over: Aggregate, alive: Mask) -> Iterator[tuple[Index, Space]]:
         """Chunks of the combinations of the elements that are alive: (those elements, the space of theirs)."""
@@ -168,6 +177,10 @@ class Space:
         kept = tuple(replace(v, place=self._place(v, back), gone=_taken(v.gone, back)) for v in self.variables)
         new = tuple(Variable(loop, place) for loop, place in zip(over.loops, places, strict=True))
         return Space(self.block, parent.size, self.memo, counts, ("", 0), events[parent], (*kept, *new))
+
+    def places(self, variable: Variable) -> Index:
+        """Places in its list of a variable's objects."""
+        return self._place(variable, np.arange(self.size)) if variable.place is None else variable.place
 
     def _place(self, variable: Variable, elements: Index) -> Index:
         """Places in its list of a variable's objects, of some elements."""

@@ -259,6 +259,9 @@ def _extreme(function: str) -> Callable[[Node, str], str]:
     return write
 
 
+_SQL_MARK = {"==": "=", "!=": "<>"}
+
+
 def _choice(node: Node, *args: str) -> str:
     raise _unsupported(node, f"{node.value.function} is")
 
@@ -320,6 +323,7 @@ WRITERS: Mapping[str, Callable[..., str]] = {
     "bit_not": _exact("(~{0})"), "shl": _shl, "shr": _shr, "call": _call, "pick": _pick,
     "and": _joined("AND"), "or": _joined("OR"), "not": lambda node, a: f"(NOT {a})",
     "given": lambda node, value, condition: f"(CASE WHEN {condition} THEN {value} END)",
+    "same": lambda node: f"({_MARK.format(node.value[1])} {_SQL_MARK[node.value[0]]} {_MARK.format(node.value[2])})",
     "let": _choice, "let_value": _choice, "chosen": lambda node: "",
     "cmp": _cmp, "in": _in, "in_lumi": _in_lumi, "python": _python,
     "truth": lambda node, a: f"coalesce({a}, false)",

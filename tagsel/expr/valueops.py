@@ -272,6 +272,12 @@ def _in(node: Node, space: Space, a: Value) -> Any:
     return present(found, a[1])
 
 
+def _same(node: Node, space: Space) -> Any:
+    mark, *numbers = node.value
+    a, b = (space.variables[-1 - up] for up in numbers)
+    return present(COMPARE[mark](space.places(a), space.places(b)), a.gone, b.gone)
+
+
 def _in_lumi(node: Node, space: Space, run: Value, lumi: Value) -> Any:
     wide = (np.asarray(part[0]).astype(np.int64) for part in (run, lumi))
     return present(in_ranges(node.value, *wide), run[1], lumi[1])
@@ -331,6 +337,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "cmp": _cmp,
     "in": _in,
     "in_lumi": _in_lumi,
+    "same": _same,
     "python": _python,
     "truth": lambda node, space, a: present(np.asarray(a[0], np.bool_), a[1]),
     "test": lambda node, space, a: present(TESTS[node.value](a[0]), a[1]),

@@ -69,7 +69,8 @@ def energy(pt: Floats, eta: Floats, mass: Floats) -> Floats:
 
 def momentum(pt: Floats, eta: Floats, phi: Floats, mass: Floats) -> Momentum:
     """The four-momentum (energy, px, py, pz) of one object."""
-    return energy(pt, eta, mass), px(pt, phi), py(pt, phi), pz(pt, eta)
+    z = pz(pt, eta)
+    return np.sqrt((pt * pt + z * z) + mass * mass), px(pt, phi), py(pt, phi), z
 
 
 def total(*components: Floats) -> Momentum:
@@ -84,6 +85,11 @@ def total(*components: Floats) -> Momentum:
 def mass(*components: Floats) -> Floats:
     """Invariant mass of objects given as pt1, eta1, phi1, mass1, pt2, …; 0 where rounding makes m² < 0."""
     e, x, y, z = total(*components)
+    return mass_of(e, x, y, z)
+
+
+def mass_of(e: Floats, x: Floats, y: Floats, z: Floats) -> Floats:
+    """Invariant mass of a four-momentum; 0 where rounding makes m² < 0."""
     m2 = e * e - ((x * x + y * y) + z * z)
     return np.sqrt(select(m2 < 0.0, 0.0, m2))
 
@@ -98,18 +104,38 @@ def sum_pt(*components: Floats) -> Floats:
     x, y = px(components[0], components[1]), py(components[0], components[1])
     for i in range(2, len(components), 2):
         x, y = x + px(components[i], components[i + 1]), y + py(components[i], components[i + 1])
+    return pt_of(x, y)
+
+
+def pt_of(x: Floats, y: Floats) -> Floats:
+    """Length √(x² + y²) of a transverse momentum."""
     return np.sqrt(x * x + y * y)
+
+
+def transverse(pt: Floats, phi: Floats) -> tuple[Floats, Floats]:
+    """The transverse momentum (px, py) of one object."""
+    return px(pt, phi), py(pt, phi)
 
 
 def sum_eta(*components: Floats) -> Floats:
     """Pseudorapidity asinh(pz/pt) of the sum of objects given as pt1, eta1, phi1, mass1, pt2, …"""
-    _, x, y, z = total(*components)
+    e, x, y, z = total(*components)
+    return eta_of(e, x, y, z)
+
+
+def eta_of(e: Floats, x: Floats, y: Floats, z: Floats) -> Floats:
+    """Pseudorapidity of a four-momentum."""
     return asinh(z / np.sqrt(x * x + y * y))
 
 
 def rapidity(*components: Floats) -> Floats:
     """Rapidity asinh(pz/mT), mT² = (E − pz)(E + pz), of the sum of objects as in `mass`."""
-    e, _, _, z = total(*components)
+    e, x, y, z = total(*components)
+    return rapidity_of(e, x, y, z)
+
+
+def rapidity_of(e: Floats, x: Floats, y: Floats, z: Floats) -> Floats:
+    """Rapidity of a four-momentum."""
     return asinh(z / np.sqrt((e - z) * (e + z)))
 
 
@@ -121,3 +147,11 @@ SOURCES: dict[str, Callable[..., Any]] = {
 
 FUNCTIONS: dict[str, Elementary] = {name: vectorised(f) for name, f in SOURCES.items()}
 """The functions on arrays that broadcast, by name."""
+
+SUMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "mass": (momentum, mass_of),
+    "sum_eta": (momentum, eta_of),
+    "rapidity": (momentum, rapidity_of),
+    "sum_pt": (transverse, pt_of),
+}
+"""Functions of a sum over objects: what is summed, of one object, and what is made of the sum."""

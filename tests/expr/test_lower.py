@@ -60,6 +60,7 @@ CUTS = [
     "sinh(x) > 2 && cosh(x) < 8 || tanh(x) == 1 || atanh(x) > 0.1 || asin(x) > acos(x) || atan(y) < 0",
     "deltaPhi(Muon[0], MET) > 0 || deltaEta(Muon[0], Jet[0]) > 1",
     "any(a, b in Muon: a.charge != b.charge && mass(a, b) > 60 GeV) || count(a, b, c in Tau: a.n + b.n < c.n) > 0",
+    "any(a in Muon, b in Muon: a != b && a.eta == b.eta)",
     "sum(m in Muon: m.pt if all(j in Jet: deltaR(m, j) > 0.4)) > 20 || any(m in Muon, t in Tau: m.big * t.n > 3)",
     "(let (a, b) = argmin(a, b in Muon: abs(mass(a, b) - 91.2 GeV)); a.pt > b.pt && !(b.good))"
     " || (let t = argmax(t in Tau: t.eta); t.pt) > 2 || (let m = argmax(m in Muon: m.id); 2 * m.big) == 2",
