@@ -16,12 +16,13 @@ from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.kernels.exact import ExactSum
 from tagsel.selection.bookkeeping import generated_sums
+from tagsel.selection.patterns import Patterns, by_pattern, ways_of
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.run import Progress, prepare
 from tagsel.selection.scan import Mask, judge, losses, scan
 from tagsel.selection.table import Table
-from tagsel.selection.weights import Yield, total, weigh, weights_of
+from tagsel.selection.weights import Yield, weights_of
 
 WAYS = ("alone", "sequential", "all_but")
 
@@ -126,19 +127,18 @@ def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
     """The cutflow of the query's cuts in their order; the scan needs every row, so zones skip nothing."""
     prepared = prepare(query, zones=False)
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> list[Yield]:
+    def work(unit: Unit, block: Block, alive: Mask | None) -> Patterns:
         bound = prepared.inputs[unit.source]
         counted = np.ones(unit.rows, bool) if alive is None else alive
-        masks = _masks(bound, block, counted)
+        masks = _masks(bound, block, counted, prepared.plan.tier)
         weights = weights_of(bound, block, counted)
-        return [weigh(mask, weights) for mask in _ways(masks, counted)]
+        return by_pattern(masks, counted, weights)
 
     tallies = scan(
         prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
         needs_rows=True, progress=progress,
     )  # fmt: skip
-    found = [t.result for t in tallies if t.result is not None]
-    sums = [total([row[k] for row in found]) for k in range(1 + 3 * len(query.cuts))]
+    sums = ways_of([t.result for t in tallies if t.result is not None], len(query.cuts))
     alive = sum(t.alive for t in tallies)
     passed = sums[-1] if query.cuts else sums[0]
     ledger = Ledger(
@@ -159,12 +159,12 @@ def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
     )  # fmt: skip
 
 
-def _masks(bound: BoundInput, block: Block, counted: Mask) -> list[Mask]:
+def _masks(bound: BoundInput, block: Block, counted: Mask, tier: str) -> list[Mask]:
     """Each cut's own mask over the rows that count; one that may overflow or take `% 0` sees what reaches it only."""
     masks: list[Mask] = []
     ahead = counted
     for cut in bound.cuts:
-        masks.append(judge(cut, block, ahead if cut.node.raises else counted))
+        masks.append(judge(cut, block, ahead if cut.node.raises else counted, tier))
         ahead = ahead & masks[-1]
     return masks
 
@@ -177,18 +177,6 @@ def _guarded(inputs: Sequence[BoundInput]) -> list[str]:
         for cut in bound.cuts[1:]
         if cut.node.raises
     ]
-
-
-def _ways(masks: Sequence[Mask], counted: Mask) -> list[Mask]:
-    """The start, then every cut alone, every cut left out, and the cuts in sequence."""
-    ahead = [counted]
-    for mask in masks:
-        ahead.append(ahead[-1] & mask)
-    behind = [counted]
-    for mask in reversed(masks):
-        behind.append(behind[-1] & mask)
-    all_but = [ahead[i] & behind[len(masks) - 1 - i] for i in range(len(masks))]
-    return [counted, *masks, *all_but, *ahead[1:]]
 
 
 def generated(query: Query, inputs: Sequence[BoundInput]) -> Yield | None:
