@@ -29,7 +29,7 @@ def assemble(source: int, frame: Frame, rows: Ints, events: Ints) -> Accepted:
     def arranged(values: Array) -> Array:
         return values if order is None else np.concatenate([values[piece] for piece in order])
 
-    ids = _ids(frame, rows)
+    ids = ids_of(frame, rows)
     stages = {}
     for stage in STAGES:
         if any(f"{stage}_guid" in p.columns for p in frame.parts):
@@ -68,7 +68,8 @@ def _ranks(files: Stretches, hit: Ints) -> tuple[npt.NDArray[np.int32], tuple[st
     return np.array([rank[name] for name in names], np.int32)[inverse], table
 
 
-def _ids(frame: Frame, rows: Ints) -> Mapping[str, Array]:
+def ids_of(frame: Frame, rows: Ints) -> Mapping[str, Array]:
+    """Run and lumi of rows of the snapshot, rising: (len(rows),) int32 each."""
     known = frame.places("ids")
     if known is None:
         return _columns(frame, rows, {"run": np.dtype(np.int32), "lumi": np.dtype(np.int32)})

@@ -31,7 +31,8 @@ def by_pattern(masks: Sequence[Mask], counted: Mask, weights: Weights | None) ->
     size = int(np.count_nonzero(counted))
     if len(masks) > 62:
         return _by_sorting(masks, weights)
-    pattern: npt.NDArray[Any] = np.zeros(size, np.uint8 if len(masks) <= 8 else np.uint16 if len(masks) <= FEW else np.int64)
+    kind = np.uint8 if len(masks) <= 8 else np.uint16 if len(masks) <= FEW else np.int64
+    pattern: npt.NDArray[Any] = np.zeros(size, kind)
     for k, mask in enumerate(masks):
         pattern += mask.astype(pattern.dtype) << k
     if len(masks) <= FEW:

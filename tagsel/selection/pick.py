@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from tagsel.events import EventList
 from tagsel.expr.bounds import ALL
-from tagsel.selection.gather import Accepted, event_list, gather
+from tagsel.selection.assemble import assemble, ids_of
+from tagsel.selection.gather import Accepted, event_list
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.rows import rows_that_count
@@ -69,14 +70,16 @@ def pick(query: Query, wanted: EventList) -> Picked:
     rows = rows_that_count(query, masked=False)
     blocks: list[Accepted] = []
     for index, source in enumerate(query.inputs):
-        for part, which, places in lookup.find(source.snapshot.parts, asked.run, asked.event):
-            for unit, keys, here in by_group(index, part, which, places):
-                duplicate = rows.duplicates(unit)
-                if duplicate is not None:
-                    keys, here = keys[~duplicate[here]], here[~duplicate[here]]
-                kept = here[asked.answered(keys, part.read(unit.group, ["lumi"])["lumi"][here])]
-                if len(kept):
-                    blocks.append(gather(unit, kept))
+        frame = source.snapshot.frame
+        found = [(k, p.first_row + at) for p, k, at in lookup.find(source.snapshot.parts, asked.run, asked.event)]
+        keys, places = (np.concatenate([f[n] for f in found]) if found else np.empty(0, np.int64) for n in (0, 1))
+        order = np.argsort(places, kind="stable")
+        keys, places = keys[order], places[order]
+        counts = ~rows.repeated(index, frame, places)
+        keys, places = keys[counts], places[counts]
+        answers = asked.answered(keys, ids_of(frame, places)["lumi"])
+        if answers.any():
+            blocks.append(assemble(index, frame, places[answers], asked.event[keys[answers]]))
     missed = asked.missed()
     history = {
         "operation": "pick",

@@ -58,6 +58,24 @@ class Filter:
         return False if not verdict.any() else self.lumi.contains(columns["run"], columns["lumi"])
 
 
+    def repeated(self, source: int, frame: Frame, rows: Counts) -> Mask:
+        """Which rows of an input's snapshot repeat an event that stands first elsewhere."""
+        found = np.zeros(len(rows), np.bool_)
+        if not len(rows):
+            return found
+        ends = np.array([p.first_row + p.rows for p in frame.parts], np.int64)
+        part_of = np.searchsorted(ends, rows, side="right")
+        for at in np.unique(part_of).tolist() if self.damaged or self.across else ():
+            part, mine = frame.parts[at], part_of == at
+            if (source, part.name) in self.damaged:
+                raise self.damaged[source, part.name]
+            across = self.across.get((source, part.name)) if self.drop_duplicates else None
+            if across is not None:
+                found[mine] = across[rows[mine] - part.first_row]
+        marks = frame.parts[0].marks.rows() if self.drop_duplicates and frame.parts[0].marks is not None else rows[:0]
+        at_mark = np.minimum(np.searchsorted(marks, rows), max(len(marks) - 1, 0))
+        return found | (marks[at_mark] == rows) if len(marks) else found
+
     def fates(self, source: int, frame: Frame) -> Fates:
         """What becomes of the rows of all row groups of one input. StoreError: a part that cannot be judged."""
         for key, error in self.damaged.items():
