@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from tagsel.errors import CutError
+from tagsel.expr.lalr import Token, Unexpected
 
 _OPERAND = frozenset({"NAME", "NUMBER", "STRING"})
 
@@ -43,11 +43,11 @@ def placed(error: CutError, text: str, position: int | None = None) -> CutError:
     return CutError(error.message, cut=text, position=at, length=error.length, hint=error.hint, **fields)
 
 
-def complain(error: Any, text: str) -> CutError:
-    """The `CutError` for what the parser could not read (an `UnexpectedInput` of lark)."""
-    token = getattr(error, "token", None)
+def complain(error: Unexpected, text: str) -> CutError:
+    """The `CutError` for what the parser could not read."""
+    token = error.token
     if token is None:
-        return _bad_character(error.pos_in_stream, text)
+        return _bad_character(error.position, text)
     if token.type == "$END":
         return _unfinished(text, error.expected)
     place = token.start_pos
@@ -75,7 +75,7 @@ def _unfinished(text: str, expected: Iterable[str]) -> CutError:
     return CutError(f"the cut ends too soon; expected {wanted}", cut=text, position=max(0, end - 1))
 
 
-def _hint(token: Any, text: str) -> str:
+def _hint(token: Token, text: str) -> str:
     """What to try where a token has no place: by the token, then by the word before it."""
     before = text[: token.start_pos].split()
     last = before[-1] if before else ""

@@ -65,7 +65,7 @@ def _one_input(
 ) -> Passing | None:
     bound, verdict = plan.inputs[index], plan.verdicts[index]
     frame = bound.input.snapshot.frame
-    fates = rows.fates(index, frame)
+    fates = rows.fates(index, frame, (verdict.cut != NONE) & (listing | (verdict.cut != ALL)))
     run = (verdict.cut != NONE) & (fates.alive > 0)
     sure = 0
     if not listing:

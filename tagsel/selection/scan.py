@@ -66,9 +66,11 @@ def visit(unit: Unit, rows: Filter, work: Work[T], needs_rows: bool) -> Tally[T]
 
 def scan(
     plan: Plan, rows: Filter, work: Work[T], *, threads: int = 0, allow_losses: bool = False, needs_rows: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None, units: Sequence[Unit] | None = None,
 ) -> list[Tally[T]]:  # fmt: skip
-    """Tally every unit of the plan, in its order; a damaged part raises, or is *unreadable* with `allow_losses`."""
+    """Tally every unit of the plan, or those of its `units`, in order; a damaged part raises, or is *unreadable* with
+    `allow_losses`.
+    """
 
     def one(unit: Unit) -> Tally[T]:
         try:
@@ -78,12 +80,13 @@ def scan(
                 raise with_hint(error) from error
             return Tally(unit, unreadable=unit.rows, loss=error.message)
 
-    workers = min(threads or os.cpu_count() or 1, max(1, len(plan.units)))
+    units = plan.units if units is None else units
+    workers = min(threads or os.cpu_count() or 1, max(1, len(units)))
     if workers == 1:
-        return [_noted(one(unit), progress) for unit in plan.units]
+        return [_noted(one(unit), progress) for unit in units]
     with ThreadPoolExecutor(workers, thread_name_prefix="tagsel-scan") as pool:
         try:
-            return [_noted(tally, progress) for tally in pool.map(one, plan.units)]
+            return [_noted(tally, progress) for tally in pool.map(one, units)]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -81,7 +81,7 @@ class Snapshot:
     @cached_property
     def frame(self) -> Frame:
         """All row groups of all parts side by side."""
-        return Frame(self.parts)
+        return Frame(self.parts, self.folder)
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
