@@ -62,11 +62,12 @@ def test_the_wheel_carries_all_that_is_no_code(wheel: Path) -> None:
     wanted = {f"tagsel/queries/{p.name}" for p in (ROOT / "queries").iterdir()}
     wanted |= {
         str(p.relative_to(ROOT))
-        for suffix in ("*.lark", "*.sql", "*.toml", "*.py", "py.typed")
+        for suffix in ("*.lark", "*.json", "*.sql", "*.toml", "*.py", "py.typed")
         for p in (ROOT / "tagsel").rglob(suffix)
     }
     assert wanted <= names
-    assert {"tagsel/py.typed", "tagsel/expr/language.lark", "tagsel/catalog/schema.sql"} <= wanted
+    needed = ("py.typed", "expr/language.json", "expr/language.lark", "catalog/schema.sql")
+    assert {f"tagsel/{name}" for name in needed} <= wanted
     assert "tagsel/schema/standard/nanoaod.toml" in wanted
     assert not [n for n in names if not n.startswith(("tagsel/", f"tagsel-{tagsel.__version__}.dist-info/"))]
     assert any(n.endswith("licenses/LICENSE") for n in names)

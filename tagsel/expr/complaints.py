@@ -6,9 +6,9 @@ Invariant: every error that leaves here carries the cut and a place within it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from tagsel.errors import CutError
+from tagsel.expr.lalr import Token, Unexpected
 
 _OPERAND = frozenset({"NAME", "NUMBER", "STRING"})
 
@@ -36,11 +36,11 @@ def placed(error: CutError, text: str, position: int | None = None) -> CutError:
     return CutError(error.message, cut=text, position=at, length=error.length, hint=error.hint, **fields)
 
 
-def complain(error: Any, text: str) -> CutError:
-    """The `CutError` for what the parser could not read (an `UnexpectedInput` of lark)."""
-    token = getattr(error, "token", None)
+def complain(error: Unexpected, text: str) -> CutError:
+    """The `CutError` for what the parser could not read."""
+    token = error.token
     if token is None:
-        return _bad_character(error.pos_in_stream, text)
+        return _bad_character(error.position, text)
     if token.type == "$END":
         return _unfinished(text, error.expected)
     place = token.start_pos
@@ -69,7 +69,7 @@ _MARKS = {
 """What to try where one of these marks has no place."""
 
 
-def _hint(token: Any, text: str) -> str:
+def _hint(token: Token, text: str) -> str:
     """What to try where a token has no place: by the token, then by the word before it."""
     if token.type == "EQUALS" and text[: token.start_pos].endswith(("==", "!=")):
         return text[token.start_pos - 2 : token.start_pos]

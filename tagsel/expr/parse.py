@@ -19,19 +19,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tagsel.errors import CutError
 from tagsel.expr.complaints import complain, placed
+from tagsel.expr.lalr import Parser, Unexpected, tables
 from tagsel.expr.literals import read_number
 from tagsel.expr.nodes import CHOICES, Node
 from tagsel.expr.text import canonical
 from tagsel.expr.units import UNITS
 from tagsel.expr.walk import fold
-
-if TYPE_CHECKING:
-    from lark import Lark
 
 MAX_TEXT = 1_000_000
 """Longest cut, in characters."""
@@ -69,7 +66,7 @@ def _parsed(text: str) -> Node:
         _check_shape(tree)
     except CutError as error:
         raise placed(error, text) from None
-    except _lark_error() as error:
+    except Unexpected as error:
         raise complain(error, text) from None
     return tree
 
@@ -128,20 +125,9 @@ def _check_shape(tree: Node) -> None:
 
 
 @cache
-def _language() -> Lark:
-    """The parser, built once a process from the grammar beside this file."""
-    from lark import Lark
-
-    grammar = files("tagsel.expr").joinpath("language.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="basic", keep_all_tokens=True, transformer=_Builder())
-
-
-@cache
-def _lark_error() -> type[Exception]:
-    from lark.exceptions import UnexpectedInput
-
-    found: type[Exception] = UnexpectedInput
-    return found
+def _language() -> Parser:
+    """The parser, made once a process from its tables."""
+    return Parser(tables(), _Builder())
 
 
 def _start(part: Any) -> int:

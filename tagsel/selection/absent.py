@@ -10,7 +10,7 @@ import numpy as np
 from tagsel.errors import StoreError
 from tagsel.schema import NO_MENU
 from tagsel.selection.query import BoundInput
-from tagsel.store import Part
+from tagsel.store import Frame
 
 
 def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) -> dict[str, dict[str, object]]:
@@ -20,11 +20,9 @@ def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) ->
         snapshot = bound.input.snapshot
         for chain in bound.cut.triggers:
             lacking = [NO_MENU, *(i for i, menu in snapshot.menus.items() if chain not in menu.bits)]
-            found = [_tried(part, lacking, allow_losses) for part in snapshot.parts]
-            rows = sum(n for n, _ in found)
+            rows, runs = _tried(snapshot.frame, lacking, allow_losses)
             if rows:
                 known = absent.setdefault(chain, {"events": 0, "runs": []})
-                runs = {run for _, runs in found for run in runs}
                 absent[chain] = {
                     "events": cast(int, known["events"]) + rows,
                     "runs": sorted(runs.union(cast("list[int]", known["runs"]))),
@@ -32,28 +30,51 @@ def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) ->
     return absent
 
 
-def _tried(part: Part, menus: Sequence[int], allow_losses: bool) -> tuple[int, set[int]]:
-    """The same, nothing for a damaged part whose rows the ledger counts as unreadable."""
+def _tried(frame: Frame, menus: Sequence[int], allow_losses: bool) -> tuple[int, set[int]]:
+    """The same without the damaged parts, whose rows the ledger counts as unreadable, where that is allowed."""
     try:
-        return _rows_of_menus(part, menus)
+        return _rows_of_menus(frame, menus)
     except StoreError:
-        if allow_losses:
-            return 0, set()
-        raise
-
-
-def _rows_of_menus(part: Part, menus: Sequence[int]) -> tuple[int, set[int]]:
-    """Rows of a part with one of these menus, and their runs; row groups whose zone excludes them are not read."""
-    if "menu" not in part.columns:
-        runs = {run for group in range(len(part.groups)) for run in part.lumi_counts(group)[0].tolist()}
-        return part.rows, runs
-    zone = part.zones(["menu"]).get("menu")
+        if not allow_losses:
+            raise
     rows, runs = 0, set[int]()
-    for group in range(len(part.groups)):
-        if zone is not None and not any(zone.min[group] <= menu <= zone.max[group] for menu in menus):
+    for at in range(len(frame.parts)):
+        try:
+            found = _rows_of_menus(Frame(frame.parts[at : at + 1]), menus)
+        except StoreError:
             continue
-        ids = part.read(group, ["run", "menu"])
-        lacks = np.isin(ids["menu"], menus)
-        rows += int(np.count_nonzero(lacks))
-        runs.update(np.unique(ids["run"][lacks]).tolist())
+        rows, runs = rows + found[0], runs | found[1]
     return rows, runs
+
+
+def _rows_of_menus(frame: Frame, menus: Sequence[int]) -> tuple[int, set[int]]:
+    """Rows with one of these menus, and their runs; where the zones know both, nothing is read."""
+    rows, runs = 0, set[int]()
+    for columns, members in frame.kinds:
+        whole, some = members, members[:0]
+        if "menu" in columns:
+            zone = frame.zone("menu", members)
+            assert zone is not None  # it is a number
+            near = np.logical_or.reduce([(zone.min <= menu) & (menu <= zone.max) for menu in menus])
+            one = zone.min == zone.max
+            whole, some = members[near & one], members[near & ~one]
+        rows += int(frame.rows[whole].sum())
+        runs |= _runs(frame, whole)
+        for group in some.tolist():
+            ids = frame.part(group).read(int(frame.group_of[group]), ["run", "menu"])
+            lacks = np.isin(ids["menu"], menus)
+            rows += int(np.count_nonzero(lacks))
+            runs.update(np.unique(ids["run"][lacks]).tolist())
+    return rows, runs
+
+
+def _runs(frame: Frame, groups: np.ndarray[tuple[int], np.dtype[np.int64]]) -> set[int]:
+    """The runs in some row groups."""
+    zone = frame.zone("run", groups)
+    if zone is None:
+        return set()
+    one = zone.min == zone.max
+    runs = set(zone.min[one].tolist())
+    for group in groups[~one].tolist():
+        runs.update(frame.part(group).lumi_counts(int(frame.group_of[group]))[0].tolist())
+    return runs

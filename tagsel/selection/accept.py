@@ -76,7 +76,7 @@ def accept(plan: Plan, rows: Filter, how: How) -> list[Passing] | None:
 def _one_input(plan: Plan, rows: Filter, index: int, how: How) -> Passing | None:
     bound, verdict = plan.inputs[index], plan.verdicts[index]
     frame = bound.input.snapshot.frame
-    fates = rows.fates(index, frame)
+    fates = rows.fates(index, frame, (verdict.cut != NONE) & (how.listing | (verdict.cut != ALL)))
     run = (verdict.cut != NONE) & (fates.alive > 0)
     sure = 0
     if not how.listing:

@@ -59,15 +59,17 @@ class Plan:
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         """All row groups in order, one by one."""
-        return tuple(
-            Unit(index, frame.parts[part], group, rows, verdict, first)
-            for index, (bound, found) in enumerate(zip(self.inputs, self.verdicts, strict=True))
-            for frame in [bound.input.snapshot.frame]
-            for part, group, rows, first, verdict in zip(
-                *(a.tolist() for a in (frame.part_of, frame.group_of, frame.rows, frame.first_rows, found.cut)),
-                strict=True,
-            )
-        )
+        every = [np.ones(len(found.cut), np.bool_) for found in self.verdicts]
+        return tuple(unit for index, wanted in enumerate(every) for unit in self.units_of(index, wanted))
+
+    def units_of(self, index: int, wanted: npt.NDArray[np.bool_]) -> list[Unit]:
+        """The wanted row groups, (G,), of one input."""
+        frame, groups = self.inputs[index].input.snapshot.frame, np.flatnonzero(wanted)
+        told = (frame.part_of, frame.group_of, frame.rows, self.verdicts[index].cut, frame.first_rows)
+        return [
+            Unit(index, frame.parts[part], *rest)
+            for part, *rest in zip(*(a[groups].tolist() for a in told), strict=True)
+        ]
 
     def rows(self, verdict: int) -> int:
         """Rows in row groups of this verdict."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.store import Frame
 
+T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
@@ -57,7 +59,6 @@ class Filter:
             return True
         return False if not verdict.any() else self.lumi.contains(columns["run"], columns["lumi"])
 
-
     def repeated(self, source: int, frame: Frame, rows: Counts) -> Mask:
         """Which rows of an input's snapshot repeat an event that stands first elsewhere."""
         found = np.zeros(len(rows), np.bool_)
@@ -76,8 +77,10 @@ class Filter:
         at_mark = np.minimum(np.searchsorted(marks, rows), max(len(marks) - 1, 0))
         return found | (marks[at_mark] == rows) if len(marks) else found
 
-    def fates(self, source: int, frame: Frame) -> Fates:
-        """What becomes of the rows of all row groups of one input. StoreError: a part that cannot be judged."""
+    def fates(self, source: int, frame: Frame, wanted: Mask | None = None) -> Fates:
+        """What becomes of the rows of all row groups of one input; masks only of the `wanted` ones, (G,), or all.
+        StoreError: a part that cannot be judged.
+        """
         for key, error in self.damaged.items():
             if key[0] == source:
                 raise error
@@ -85,7 +88,8 @@ class Filter:
         if self.lumi is None and not repeated:
             nothing = np.zeros(len(frame), np.int64)
             return Fates(nothing, nothing, frame.rows, {})
-        return self._judged(frame, repeated, None if self.lumi is None else self._good(source, frame))
+        wanted = np.ones(len(frame), np.bool_) if wanted is None else wanted
+        return self._judged(frame, repeated, None if self.lumi is None else self._good(frame), wanted)
 
     def _repeated(self, source: int, frame: Frame) -> dict[int, Mask]:
         """The rows that do not count, of the row groups that have some."""
@@ -104,7 +108,7 @@ class Filter:
                     found[group] = here | found[group] if group in found else here
         return found
 
-    def _good(self, source: int, frame: Frame) -> tuple[Counts, Callable[[int], Mask]]:
+    def _good(self, frame: Frame) -> tuple[Counts, Callable[[int], Mask]]:
         """How many rows of each row group lie in good luminosity blocks, and which, for one row group."""
         assert self.lumi is not None
         ids = frame.places("ids")
@@ -119,16 +123,22 @@ class Filter:
                 return np.repeat(good[inside], lengths[inside])
 
             return np.diff(total[first]), rows_of
-        masks = {g: self.lumi.contains(*_ids(frame, g)) for g in range(len(frame))}
-        return np.array([np.count_nonzero(masks[g]) for g in masks], np.int64), masks.__getitem__
+        counts = np.zeros(len(frame), np.int64)
+        for group in range(len(frame)):
+            run, lumi, events = frame.part(group).lumi_counts(int(frame.group_of[group]))
+            counts[group] = events[self.lumi.contains(run, lumi)].sum()
+        return counts, lambda group: _kept(self.lumi).contains(*_ids(frame, group))
 
     def _judged(
-        self, frame: Frame, repeated: Mapping[int, Mask], good: tuple[Counts, Callable[[int], Mask]] | None
-    ) -> Fates:
+        self, frame: Frame, repeated: Mapping[int, Mask], good: tuple[Counts, Callable[[int], Mask]] | None,
+        wanted: Mask,
+    ) -> Fates:  # fmt: skip
         duplicate = np.zeros(len(frame), np.int64)
         alive = frame.rows.copy() if good is None else good[0].copy()
         masks: dict[int, Mask] = {}
-        for group in np.flatnonzero((alive > 0) & (alive < frame.rows)).tolist() if good is not None else ():
+        needed = wanted.copy()
+        needed[list(repeated)] = True
+        for group in np.flatnonzero(needed & (alive > 0) & (alive < frame.rows)).tolist() if good is not None else ():
             masks[group] = good[1](group)  # type: ignore[index]
         for group, marked in repeated.items():
             duplicate[group] = np.count_nonzero(marked)
@@ -160,9 +170,9 @@ class Fates:
         return found
 
 
-def _kept(mask: Mask | None) -> Mask:
-    assert mask is not None  # asked for only where there are some
-    return mask
+def _kept(given: T | None) -> T:
+    assert given is not None  # asked for only where there are some
+    return given
 
 
 def _ids(frame: Frame, group: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

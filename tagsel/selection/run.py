@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tagsel.errors import StoreError
 from tagsel.events import Ledger
 from tagsel.expr import Block
+from tagsel.expr.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.accept import How, Passing, able, accept
 from tagsel.selection.plan import Plan, Unit, plan
@@ -22,6 +24,7 @@ from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut,
 from tagsel.selection.rows import Filter, rows_that_count
 from tagsel.selection.scan import Mask, Tally, evaluate, losses, scan, with_hint
 from tagsel.selection.weights import Yield, total, weigh, weights_of
+from tagsel.store import Frame
 
 Progress = Callable[[int], None] | None
 
@@ -127,18 +130,25 @@ def _lumi_warning(query: Query) -> list[str]:
     mask = query.mask
     if mask is None or not any(i.snapshot.rows for i in query.inputs):
         return []
-    good = set(np.asarray(mask.runs).tolist())
-    for source in query.inputs:
-        for part in source.snapshot.parts:
-            try:
-                runs = {run for group in range(len(part.groups)) for run in part.lumi_counts(group)[0].tolist()}
-            except StoreError:
-                if query.allow_losses:
-                    return []  # what a damaged part holds is unknown
-                raise
-            if good & runs:
-                return []
+    try:
+        known = any(np.isin(_runs(i.snapshot.frame), mask.runs).any() for i in query.inputs)
+    except StoreError:
+        if query.allow_losses:
+            return []  # what a damaged part holds is unknown
+        raise
+    if known:
+        return []
     return ["the good-run lists and the data have no run in common: every event is masked"]
+
+
+def _runs(frame: Frame) -> npt.NDArray[np.int32]:
+    """The runs of a snapshot, some of them more than once."""
+    ids = frame.places("ids")
+    if ids is not None:
+        return ids.fields["run"]
+    groups = range(len(frame))
+    runs = [frame.part(group).lumi_counts(int(frame.group_of[group]))[0] for group in groups]
+    return np.concatenate(runs) if runs else np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,10 @@ class Fate:
         counts = (sum(getattr(t, n) for t in tallies) for n in ("duplicate", "masked", "unreadable", "alive", "bytes"))
         duplicate, masked, unreadable, alive, size = counts
         return cls(duplicate, masked, unreadable, alive, size, tuple(losses(tallies)))
+
+    def __add__(self, other: Fate) -> Fate:
+        """Of both together."""
+        return Fate(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     @classmethod
     def of_passing(cls, found: Sequence[Passing]) -> Fate:
@@ -216,12 +230,34 @@ def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Cou
         mask = passed(prepared, unit, block, alive)
         return weigh(mask, weights_of(prepared.inputs[unit.source], block, mask))
 
+    fate, sure, units = _decided(prepared, progress)
     tallies = scan(
-        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
-        progress=progress,
-    )  # fmt: skip
-    passing = total(t.result for t in tallies if t.result is not None)
-    return finish(prepared, Fate.of_tallies(tallies), passing, started)
+        units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
+    )
+    passing = total([Yield.unweighted(sure), *(t.result for t in tallies if t.result is not None)])
+    return finish(prepared, fate + Fate.of_tallies(tallies), passing, started)
+
+
+def _decided(prepared: Prepared, progress: Progress) -> tuple[Fate, int, list[Unit]]:
+    """What the zones and small tables decide without the rows: fates, events accepted, and the row groups left."""
+    plan, weighted = prepared.plan, bool(prepared.query.weight)
+    counts, sure, units = np.zeros(3, np.int64), 0, list[Unit]()
+    for index, (bound, verdict) in enumerate(zip(plan.inputs, plan.verdicts, strict=True)):
+        frame = bound.input.snapshot.frame
+        try:
+            fates = prepared.rows.fates(index, frame, np.zeros(len(frame), np.bool_))
+        except StoreError:  # the scan tells of which part
+            units += plan.units_of(index, np.ones(len(frame), np.bool_))
+            continue
+        all_pass = (verdict.cut == ALL) & (not weighted)
+        done = (verdict.cut == NONE) | (fates.alive == 0) | all_pass
+        counts += [int(of[done].sum()) for of in (fates.duplicate, fates.masked, fates.alive)]
+        sure += int(fates.alive[done & all_pass].sum())
+        units += plan.units_of(index, ~done)
+        if progress is not None:
+            progress(int(frame.rows[done].sum()))
+    duplicate, masked, alive = counts.tolist()
+    return Fate(duplicate, masked, 0, alive, 0), sure, units
 
 
 def passed(prepared: Prepared, unit: Unit, block: Block, alive: Mask | None) -> Mask:

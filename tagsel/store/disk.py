@@ -61,18 +61,23 @@ def saying(what: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Put `data` under `path` at once and for good; on an error nothing is left behind. Errors: OSError."""
+def write_file(path: Path, data: bytes, *, lasting: bool = True) -> None:
+    """Put `data` under `path` at once and for good; on an error nothing is left behind. Errors: OSError.
+
+    Not `lasting`: a cache that knows when it is not whole; the disk is not waited for.
+    """
     aside = temporary(path.parent)
     try:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             write_all(descriptor, data)
-            _fsync(descriptor)
+            if lasting:
+                _fsync(descriptor)
         finally:
             os.close(descriptor)
         aside.rename(path)
-        sync(path.parent)
+        if lasting:
+            sync(path.parent)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise

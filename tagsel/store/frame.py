@@ -10,21 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tagsel.store import columns as cols
 from tagsel.store.columns import DTYPES, Array
-from tagsel.store.pages import FIXED, LIST
-from tagsel.store.places import Stretches, joined
-from tagsel.store.zones import FIELDS, Zone, chunk, zone
+from tagsel.store.pages import FIXED, LIST, Chunk
+from tagsel.store.places import Stretches
+from tagsel.store.stacked import BOUNDS, WHERE, Stack
+from tagsel.store.zones import Zone, zone
 
 if TYPE_CHECKING:
     from tagsel.store.parts import Part
 
-_KIND, _START, _VALUES = (FIELDS.index(name) for name in ("kind", "start", "values"))
+_KIND, _START, _VALUES = (Chunk._fields.index(name) for name in ("kind", "start", "values"))
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Frame:
     """The row groups of `parts`, G in all, in order.
 
     `part_of`, `group_of`: the part of each, and its place in the part, (G,) int64; `rows`, `first_rows`: its size and
-    the number of its first row in the snapshot, (G,) int64.
+    the number of its first row in the snapshot, (G,) int64. `folder`: the dataset's, whose stacks of zones serve all of
+    its parts at once; None: each part is asked.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], folder: Path | None = None) -> None:
         self.parts = parts
+        self._stack = Stack(folder, parts)
         sizes = [len(p.groups) for p in parts]
         self.part_of = np.repeat(np.arange(len(parts)), sizes)
         self.rows = np.array([n for p in parts for n in p.groups], np.int64)
@@ -54,7 +57,7 @@ class Frame:
         starts = np.cumsum([0, *sizes])
         self.group_of = np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
         self.starts = starts  # the first row group of each part
-        self._blocks: dict[str, Array] = {}
+        self._halves: dict[tuple[str, int], Array] = {}
         self._verified: dict[str, Array] = {}
         self._places: dict[str, Stretches | None] = {}
         self._identities: list[cols.Identity | None] = [None] * len(parts)
@@ -70,26 +73,19 @@ class Frame:
     @cached_property
     def kinds(self) -> list[tuple[frozenset[str], Array]]:
         """Row groups by the columns that their parts have: (columns, row groups) for each set of columns."""
-        order = sorted(range(len(self.parts)), key=lambda i: (id(self.parts[i].columns), i))
-        found = []
-        for _, members in groupby(order, key=lambda i: id(self.parts[i].columns)):
-            inside = list(members)
-            found.append((self.parts[inside[0]].columns, np.flatnonzero(np.isin(self.part_of, inside))))
-        return found
+        ids = np.array([id(p.columns) for p in self.parts], np.int64)
+        _, firsts, kind_of = np.unique(ids, return_index=True, return_inverse=True)
+        of_group = kind_of[self.part_of]
+        return [(self.parts[first].columns, np.flatnonzero(of_group == at)) for at, first in enumerate(firsts.tolist())]
 
-    def block(self, column: str) -> Array:
-        """What the sidecars say of a column: (len(FIELDS), G) int64; zeros where a part lacks it.
+    def _half(self, column: str, number: int) -> Array:
+        """What the sidecars say of a column that a part has, of its values or where they lie: (6, G) int64.
 
         StoreError: a part is damaged.
         """
-        found = self._blocks.get(column)
+        found = self._halves.get((column, number))
         if found is None:
-            pieces = [
-                p.block(column) if column in p.columns else np.zeros((len(FIELDS), len(p.groups)), np.int64)
-                for p in self.parts
-            ]
-            found = np.concatenate(pieces, axis=1) if pieces else np.zeros((len(FIELDS), 0), np.int64)
-            self._blocks[column] = found
+            found = self._halves[column, number] = self._stack.half(column, number)
         return found
 
     def zone(self, column: str, groups: Array) -> Zone | None:
@@ -97,13 +93,15 @@ class Frame:
         if not len(groups):
             return None
         kind = self.parts[self.part_of[groups[0]]].kinds[column]
-        block = self.block(column)
-        return None if kind[0] == "string" else zone(block if len(groups) == len(self) else block[:, groups], kind)
+        if kind[0] == "string":
+            return None
+        block = self._half(column, BOUNDS)
+        return zone(block if len(groups) == len(self) else block[:, groups], kind)
 
     def places(self, kind: str) -> Stretches | None:
         """Where the snapshot's rows come from; None where a part does not keep it. StoreError: a part is damaged."""
         if kind not in self._places:
-            self._places[kind] = joined(kind, ((p.first_row, p.places()) for p in self.parts))
+            self._places[kind] = self._stack.places(kind) if self.parts else None
         return self._places[kind]
 
     def type(self, column: str) -> str:
@@ -115,7 +113,7 @@ class Frame:
 
         StoreError: a part is gone, cut short or damaged.
         """
-        block = self.block(column)[:, groups]
+        block = self._half(column, WHERE)[:, groups]
         part_of = self.part_of[groups]
         kind = self.parts[part_of[0]].kinds[column]
         addresses = self._bases[part_of] + block[_START].astype(np.uint64)
@@ -148,11 +146,12 @@ class Frame:
         verified = self._verified.get(column)
         if verified is None:
             verified = self._verified[column] = np.zeros(len(self), np.bool_)
+        where = self._half(column, WHERE)
         for group in groups[~verified[groups]].tolist():
             part, within = int(self.part_of[group]), int(self.group_of[group])
             identity = self._identities[part]
             assert identity is not None  # `open` came first
-            cols.verify(identity, within, column, chunk(self.parts[part].block(column), within))
+            cols.verify(identity, within, column, Chunk(*where[:, group].tolist()))
             verified[group] = True
 
     def pieces(self, rows: Array) -> Iterator[tuple[Part, int, Array, slice]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tagsel.errors import StoreError
 from tagsel.schema import Schema
-from tagsel.store import disk, log, pins
+from tagsel.store import disk, log, pins, stacked
 from tagsel.store.footers import SUFFIX
 from tagsel.store.layout import NewPart, caches_of, write_part
 from tagsel.store.parts import Part
@@ -86,9 +86,8 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
     def old(path: Path) -> bool:
         return now - path.stat().st_mtime >= grace_s
 
-    keep = {p.name for p in log.latest(folder).parts}
-    for number in pins.read(folder):
-        keep |= {p.name for p in log.at(folder, number).parts}
+    kept = [log.latest(folder), *(log.at(folder, number) for number in pins.read(folder))]
+    keep = {p.name for state in kept for p in state.parts}
     left = _left(folder)
     found = [
         path
@@ -99,7 +98,8 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
     parts = {p.stem for p in folder.glob("*.parquet")} - gone
     for cache in caches_of(folder / f"*{SUFFIX}"):
         found += [p for p in cache.parent.glob(cache.name) if p.stem not in parts and old(p)]
-    for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones", "index"))):
+    found += [p for p in stacked.useless(folder, [[p.name for p in s.parts] for s in kept]) if old(p)]
+    for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones", "index", "stacked"))):
         found += [p for p in place.glob(f"{disk.TEMPORARY}*") if old(p)]
     found += [p for p in (folder / "_delta_log").glob("*.tmp") if old(p)]
     found += [p for p in _unnamed(folder) if old(p)]

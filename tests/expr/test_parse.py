@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
+from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagsel.errors import CutError
 from tagsel.expr import Node, canonical, parse
+from tagsel.expr.lalr import Unexpected
 from tagsel.expr.literals import MAX_LITERAL, Literal
-from tagsel.expr.parse import CONDITIONS, MAX_DEPTH, MAX_TERMS, MAX_TEXT
+from tagsel.expr.parse import CONDITIONS, MAX_DEPTH, MAX_TERMS, MAX_TEXT, _Builder, _language
 from tagsel.expr.text import write
 
 CANONICAL = {
@@ -343,3 +347,54 @@ def test_parsing_the_canonical_text_gives_the_tree(tree: Node) -> None:
     text, placed = write(tree)
     assert placed == tree
     assert parse(text) == tree
+
+
+# tables
+
+
+def test_the_parser_s_tables_are_those_of_the_grammar() -> None:
+    """`python -m tagsel.expr.grammar` writes them anew."""
+    from importlib.resources import files
+
+    from tagsel.expr import grammar
+
+    assert files("tagsel.expr").joinpath("language.json").read_text(encoding="utf-8") == grammar.text()
+
+
+PIECES = (
+    "a", "Muon.pt", "and", "or", "not", "in", "true", "false", "1", "0x1f", "2.5e3", "GeV", "&&", "||", "!", "<", "<=",
+    "==", "!=", "<<", ">>", "|", "^", "&", "~", "+", "-", "*", "/", "%", "**", "(", ")", "[", "]", ",", ":", ".pt",
+    "@cut", '"text"', "'", " ", "\n", "§", "count(", "inn", "android", "a > 1", "(b)", "x in (1, 2)", "any(m in Muon: ",
+)  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(st.lists(st.sampled_from(PIECES), max_size=14), st.sampled_from(["", " "]))
+def test_the_tables_parse_as_lark_does(pieces: list[str], between: str) -> None:
+    """The same tree, or no tree for the same token at the same place, with the same tokens expected."""
+    text = between.join(pieces)
+    assert _outcome(_language().parse, text) == _outcome(_lark().parse, text)
+
+
+@cache
+def _lark() -> Any:
+    from tagsel.expr.grammar import language
+
+    return language(_Builder())
+
+
+def _outcome(parse: Callable[[str], Any], text: str) -> Any:
+    from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+
+    try:
+        return parse(text)
+    except Unexpected as error:
+        if error.token is None:
+            return error.position
+        return error.token.type, str(error.token), error.token and error.position, error.expected
+    except UnexpectedCharacters as error:
+        return error.pos_in_stream
+    except UnexpectedToken as error:
+        return error.token.type, str(error.token), error.token and error.token.start_pos, frozenset(error.expected)
+    except CutError as error:
+        return error.message, error.position
