@@ -6,16 +6,14 @@ too short) it gives up, and the scan row group by row group tells it. Invariant:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import compress, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.cores import threads as threads_here
 from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
 from tagsel.expr.chain import Chain, Job, Units
@@ -24,6 +22,7 @@ from tagsel.selection import steps as known
 from tagsel.selection.plan import Plan
 from tagsel.selection.remember import Notes, Recalled, recall
 from tagsel.selection.rows import Fates, Filter
+from tagsel.selection.threads import each
 from tagsel.store import Frame
 
 LITTLE = 200_000
@@ -187,7 +186,7 @@ def _in_order(pieces: Sequence[_Piece]) -> tuple[Ints, Ints]:
 
 def _run(job: Job, sizes: Ints, how: How) -> _Piece | None:
     """Run a job in pieces of some row groups each, in several threads; None where a piece gives no answer."""
-    threads = how.threads or os.cpu_count() or 1
+    threads = how.threads or threads_here()
     bounds = _pieces(sizes, threads)
 
     def one(piece: tuple[int, int]) -> _Piece:
@@ -198,8 +197,8 @@ def _run(job: Job, sizes: Ints, how: How) -> _Piece | None:
         kept = max(found, 0) if how.listing else 0
         return _Piece(found, rows[:kept], events[:kept], seen)
 
-    alone = threads == 1 or len(bounds) == 1 or len(job.chain.steps) * int(sizes.sum()) < LITTLE
-    done = list(map(one, bounds) if alone else _pool(threads).map(one, bounds))
+    little = len(job.chain.steps) * int(sizes.sum()) < LITTLE
+    done = each(one, bounds, 1 if little else threads)
     if any(piece.count < 0 for piece in done):
         return None
     if how.progress is not None:
@@ -213,9 +212,3 @@ def _pieces(sizes: Ints, threads: int) -> list[tuple[int, int]]:
     count = min(len(sizes), 1 if threads == 1 else 2 * threads)
     edges = np.linspace(0, len(sizes), count + 1).astype(int).tolist()
     return list(pairwise(edges))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """The threads of all selections in the process, for each number of threads asked for."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="tagsel-scan")

@@ -6,9 +6,7 @@ results come back in the order of the units, whatever the number of threads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -23,6 +21,7 @@ from tagsel.expr.interpret import interpret
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.rows import Filter
+from tagsel.selection.threads import each
 
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
@@ -78,27 +77,13 @@ def scan(
                 raise with_hint(error) from error
             return Tally(unit, unreadable=unit.rows, loss=error.message)
 
-    workers = min(threads or os.cpu_count() or 1, max(1, len(units)))
-    if workers == 1:
-        return [_noted(one(unit), progress) for unit in units]
-    with ThreadPoolExecutor(workers, thread_name_prefix="tagsel-scan") as pool:
-        try:
-            return [_noted(tally, progress) for tally in pool.map(one, units)]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return each(one, units, threads, None if progress is None else lambda unit: progress(unit.rows))
 
 
 def with_hint(error: StoreError) -> StoreError:
     """The error of a damaged part, with what to try."""
     hint = error.hint or "--allow-losses goes on without its rows and names them"
     return StoreError(error.message, hint=hint, **error.fields)
-
-
-def _noted(tally: Tally[T], progress: Callable[[int], None] | None) -> Tally[T]:
-    if progress is not None:
-        progress(tally.unit.rows)
-    return tally
 
 
 def evaluate(cut: Bound, unit: Unit, block: Block, alive: Mask | None, tier: str) -> Mask:
