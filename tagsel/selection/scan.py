@@ -48,16 +48,9 @@ Work = Callable[[Unit, Block, Mask | None], T]
 def visit(unit: Unit, rows: Filter, work: Work[T], needs_rows: bool) -> Tally[T]:
     """Tally one unit; where the verdict is NONE (and the caller does not need rows) the small tables suffice."""
     columns = Columns(unit.part, unit.group)
-    duplicate = rows.duplicates(unit)
-    good = rows.good(unit, columns)
-    fresh = unit.rows if duplicate is None else unit.rows - int(np.count_nonzero(duplicate))
-    if good is False:
-        return Tally(unit, unit.rows - fresh, fresh, bytes=columns.bytes)
-    alive: Mask | None = None if duplicate is None else ~duplicate
-    if good is not True:
-        alive = good if alive is None else alive & good
-    kept = unit.rows if alive is None else int(np.count_nonzero(alive))
-    tally: Tally[T] = Tally(unit, unit.rows - fresh, fresh - kept, alive=kept)
+    duplicate, masked, alive = rows.judge(unit, columns)
+    kept = unit.rows - duplicate - masked
+    tally: Tally[T] = Tally(unit, duplicate, masked, alive=kept)
     if kept and (needs_rows or unit.verdict != NONE):
         tally = replace(tally, result=work(unit, Block(unit.rows, columns), alive))
     return replace(tally, bytes=columns.bytes)
