@@ -22,7 +22,7 @@ from tagsel.expr.lower import fits, ordered, steps_of
 from tagsel.selection import steps as known
 from tagsel.selection.plan import Plan
 from tagsel.selection.remember import Notes, Recalled, recall
-from tagsel.selection.rows import Fates, Filter, Mask, addresses
+from tagsel.selection.rows import Fates, Mask, Rows, addresses
 from tagsel.selection.threads import each
 from tagsel.store import Frame
 
@@ -62,7 +62,7 @@ def able(plan: Plan) -> bool:
     return all(fits(b.cut.node) and not b.cut.node.raises for b in plan.inputs)
 
 
-def accept(plan: Plan, rows: Filter, how: How) -> list[Passing] | None:
+def accept(plan: Plan, rows: Rows, how: How) -> list[Passing] | None:
     """The accepted rows of every input, or None where the scan must tell. StoreError: a part is damaged."""
     found = []
     for index in range(len(plan.inputs)):
@@ -73,7 +73,7 @@ def accept(plan: Plan, rows: Filter, how: How) -> list[Passing] | None:
     return found
 
 
-def _one_input(plan: Plan, rows: Filter, index: int, how: How) -> Passing | None:
+def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
     bound, verdict = plan.inputs[index], plan.verdicts[index]
     frame = bound.input.snapshot.frame
     fates = rows.fates(index, frame)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,25 @@ from tagsel.store import Frame, Part
 
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
+
+
+class Judged(NamedTuple):
+    """How many rows of a unit are duplicate, masked, alive; and which are alive (None: all, or none)."""
+
+    duplicate: int
+    masked: int
+    alive: int
+    mask: Mask | None = None
+
+
+class Rows(Protocol):
+    """Which rows count, for one row group or for all of an input: worked out here, or where a piece was sent from."""
+
+    def judge(self, unit: Unit, columns: Columns) -> Judged:
+        """What becomes of the rows of one unit. StoreError: its part cannot be judged."""
+
+    def fates(self, source: int, frame: Frame) -> Fates:
+        """What becomes of the rows of all row groups of one input. StoreError: a part that cannot be judged."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +77,17 @@ class Filter:
             return True
         return False if not verdict.any() else self.lumi.contains(columns["run"], columns["lumi"])
 
-    def judge(self, unit: Unit, columns: Columns) -> tuple[int, int, Mask | None]:
-        """How many rows of the unit are duplicates, how many masked, and which are alive (None: all that are left)."""
+    def judge(self, unit: Unit, columns: Columns) -> Judged:
+        """What becomes of the rows of one unit. StoreError: its part cannot be judged."""
         duplicate, good = self.duplicates(unit), self.good(unit, columns)
         fresh = unit.rows if duplicate is None else unit.rows - int(np.count_nonzero(duplicate))
         if good is False:
-            return unit.rows - fresh, fresh, None
+            return Judged(unit.rows - fresh, fresh, 0)
         alive = None if duplicate is None else ~duplicate
         if good is not True:
             alive = good if alive is None else alive & good
         kept = unit.rows if alive is None else int(np.count_nonzero(alive))
-        return unit.rows - fresh, fresh - kept, alive
+        return Judged(unit.rows - fresh, fresh - kept, kept, alive)
 
     def fates(self, source: int, frame: Frame) -> Fates:
         """What becomes of the rows of all row groups of one input. StoreError: a part that cannot be judged."""

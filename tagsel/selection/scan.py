@@ -20,7 +20,7 @@ from tagsel.expr.bounds import ALL, NONE
 from tagsel.expr.interpret import interpret
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
-from tagsel.selection.rows import Filter
+from tagsel.selection.rows import Rows
 from tagsel.selection.threads import each
 
 T = TypeVar("T")
@@ -45,19 +45,18 @@ Work = Callable[[Unit, Block, Mask | None], T]
 """What a caller does with a row group: `alive` says which rows count (None: all of them)."""
 
 
-def visit(unit: Unit, rows: Filter, work: Work[T], needs_rows: bool) -> Tally[T]:
+def visit(unit: Unit, rows: Rows, work: Work[T], needs_rows: bool) -> Tally[T]:
     """Tally one unit; where the verdict is NONE (and the caller does not need rows) the small tables suffice."""
     columns = Columns(unit.part, unit.group)
-    duplicate, masked, alive = rows.judge(unit, columns)
-    kept = unit.rows - duplicate - masked
-    tally: Tally[T] = Tally(unit, duplicate, masked, alive=kept)
-    if kept and (needs_rows or unit.verdict != NONE):
-        tally = replace(tally, result=work(unit, Block(unit.rows, columns), alive))
+    found = rows.judge(unit, columns)
+    tally: Tally[T] = Tally(unit, found.duplicate, found.masked, alive=found.alive)
+    if found.alive and (needs_rows or unit.verdict != NONE):
+        tally = replace(tally, result=work(unit, Block(unit.rows, columns), found.mask))
     return replace(tally, bytes=columns.bytes)
 
 
 def scan(
-    units: Sequence[Unit], rows: Filter, work: Work[T], *, threads: int = 0, allow_losses: bool = False,
+    units: Sequence[Unit], rows: Rows, work: Work[T], *, threads: int = 0, allow_losses: bool = False,
     needs_rows: bool = False, progress: Callable[[int], None] | None = None,
 ) -> list[Tally[T]]:  # fmt: skip
     """Tally every unit, in their order; a damaged part raises, or is *unreadable* with `allow_losses`."""
