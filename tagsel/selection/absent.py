@@ -52,6 +52,10 @@ def _rows_of_menus(part: Part, menus: Sequence[int]) -> tuple[int, set[int]]:
     for group in range(len(part.groups)):
         if zone is not None and not any(zone.min[group] <= menu <= zone.max[group] for menu in menus):
             continue
+        if zone is not None and zone.min[group] == zone.max[group]:  # one menu, which lacks it: no row need be read
+            rows += part.groups[group]
+            runs.update(part.lumi_counts(group)[0].tolist())
+            continue
         ids = part.read(group, ["run", "menu"])
         lacks = np.isin(ids["menu"], menus)
         rows += int(np.count_nonzero(lacks))

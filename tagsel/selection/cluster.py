@@ -18,7 +18,7 @@ from tagsel.selection.answer import Answer, Top, merged
 from tagsel.selection.pieces import WORK, Piece, answer, split
 from tagsel.selection.run import Prepared, Progress, Runner
 
-SMALLEST, LARGEST = 1 << 18, 1 << 23
+SMALLEST, LARGEST = 1 << 18, 1 << 28
 """Rows of a piece, about: less is not worth sending, more is not worth losing."""
 
 A_THREAD = 4
