@@ -166,14 +166,14 @@ class Selection:
             "inputs": self.dataset.inputs,
         }
 
-    def count(self) -> Count:
-        """How many events pass, with the ledger; `int()` of it is the number."""
-        return self.dataset.workspace.count(self.dataset.pinned, *self._named(), **self._options())
+    def count(self, client: Any = None) -> Count:
+        """How many events pass, with the ledger; `int()` of it is the number. `client`: a Dask cluster that counts."""
+        return self.dataset.workspace.count(self.dataset.pinned, *self._named(), client=client, **self._options())
 
-    def cutflow(self) -> Cutflow:
-        """Every cut alone, in sequence and left out, weighted where a weight is set."""
+    def cutflow(self, client: Any = None) -> Cutflow:
+        """Every cut alone, in sequence and left out, weighted where a weight is set; `client`: a Dask cluster."""
         ws = self.dataset.workspace
-        return ws.cutflow(self.dataset.pinned, *self._named(), **self._options())
+        return ws.cutflow(self.dataset.pinned, *self._named(), client=client, **self._options())
 
     def regions(self, regions: Mapping[str, str | Cut], **options: Any) -> Regions:
         """Many cuts after this selection, in one pass; see `Workspace.regions`."""
@@ -189,9 +189,9 @@ class Selection:
         ws = self.dataset.workspace
         return ws.estimate(self.dataset.pinned, *self._named(), sample=sample, seed=seed, **self._options())
 
-    def events(self) -> Events:
-        """The accepted events: this runs the selection."""
-        return self.dataset.workspace.select(self.dataset.pinned, *self._named(), **self._options())
+    def events(self, client: Any = None) -> Events:
+        """The accepted events: this runs the selection, on the Dask cluster of `client` where there is one."""
+        return self.dataset.workspace.select(self.dataset.pinned, *self._named(), client=client, **self._options())
 
     def why(self, run: int, event: int) -> Why:
         """The verdict of each cut on one event, with the values that it saw."""

@@ -21,6 +21,7 @@ from tagsel.errors import CatalogError
 from tagsel.events import EventList
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
+from tagsel.selection.cluster import runner
 from tagsel.selection.table import Table
 from tagsel.store import CompactPlan, Snapshot
 from tagsel.store import Table as StoreTable
@@ -186,9 +187,14 @@ class Workspace(Many):
         """The text of the named cut `@name`."""
         return named.cut_text(name, self.folder)
 
-    def count(self, datasets: str, *cuts: CutLike, progress: Progress = None, **options: Any) -> Count:
-        """How many events pass all cuts, with the ledger of every row; options as `query`."""
-        return selection.count(self.query(datasets, cuts, **options), progress=progress)
+    def count(
+        self, datasets: str, *cuts: CutLike, progress: Progress = None, client: Any = None, **options: Any
+    ) -> Count:
+        """How many events pass all cuts, with the ledger of every row; options as `query`.
+
+        `client`, a `distributed.Client` or the address of a scheduler, has a Dask cluster do the work.
+        """
+        return selection.count(self.query(datasets, cuts, **options), progress=progress, runner=runner(client))
 
     def select(
         self,
@@ -196,10 +202,14 @@ class Workspace(Many):
         *cuts: CutLike,
         top: tuple[int, str] | None = None,
         progress: Progress = None,
+        client: Any = None,
         **options: Any,
     ) -> Events:
-        """The events that pass all cuts; with `top=(n, attribute)` the n with the highest value of it."""
-        events, counted = self.select_counted(datasets, *cuts, top=top, progress=progress, **options)
+        """The events that pass all cuts; with `top=(n, attribute)` the n with the highest value of it.
+
+        Options as `query`, `client` as `count`.
+        """
+        events, counted = self.select_counted(datasets, *cuts, top=top, progress=progress, client=client, **options)
         del counted
         return events
 
@@ -209,16 +219,22 @@ class Workspace(Many):
         *cuts: CutLike,
         top: tuple[int, str] | None = None,
         progress: Progress = None,
+        client: Any = None,
         **options: Any,
     ) -> tuple[Events, Count]:
         """`select`, and what it took."""
         query = self.query(datasets, cuts, **options)
-        events, counted = selection.select(query, top=top, progress=progress)
+        events, counted = selection.select(query, top=top, progress=progress, runner=runner(client))
         return Events.of(events, self), counted
 
-    def cutflow(self, datasets: str, *cuts: CutLike, progress: Progress = None, **options: Any) -> Cutflow:
-        """For each cut the events that pass it alone, in sequence, and all cuts but it, weighted with `weight=`."""
-        return selection.cutflow(self.query(datasets, cuts, **options), progress=progress)
+    def cutflow(
+        self, datasets: str, *cuts: CutLike, progress: Progress = None, client: Any = None, **options: Any
+    ) -> Cutflow:
+        """For each cut the events that pass it alone, in sequence, and all cuts but it, weighted with `weight=`.
+
+        Options as `query`, `client` as `count`.
+        """
+        return selection.cutflow(self.query(datasets, cuts, **options), progress=progress, runner=runner(client))
 
     def pick(self, datasets: str, ids: Sequence[str] | EventList, **options: Any) -> Picked:
         """Events by identity: `run:event` or `run:lumi:event` texts, or a list; every miss is listed."""

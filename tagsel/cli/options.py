@@ -113,6 +113,8 @@ workspace_option = click.option(
     "-w", "--workspace", metavar="W", help="The workspace's folder (default: TAGSEL_WORKSPACE, else here)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+dask_option = click.option("--dask", metavar="ADDRESS", default=None,
+                           help="Have a Dask cluster do it; its workers see the same files.")  # fmt: skip
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="The table as CSV.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")

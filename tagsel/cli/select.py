@@ -15,6 +15,7 @@ from tagsel.cli.options import (
     csv_option,
     cut_arguments,
     cuts_of,
+    dask_option,
     dataset_argument,
     home_of,
     selection_options,
@@ -25,10 +26,11 @@ from tagsel.cli.streams import check_streams, read_list, save_list
 @click.command()
 @cut_arguments
 @selection_options
+@dask_option
 @common
 @click.pass_context
 def count(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-          **options: Any) -> int:  # fmt: skip
+          dask: str | None, **options: Any) -> int:  # fmt: skip
     """Count the events of DATASET that pass every CUT.
 
     \b
@@ -40,9 +42,10 @@ def count(context: click.Context, /, dataset: str, cuts: tuple[str, ...], worksp
     home, name = home_of(context, workspace, dataset)
     query = home.query(name, cuts_of(cuts), **chosen(**options))
     from tagsel import selection
+    from tagsel.selection.cluster import runner
 
     with render.progress("counting", sum(i.snapshot.rows for i in query.inputs)) as advance:
-        counted = selection.count(query, progress=advance)
+        counted = selection.count(query, progress=advance, runner=runner(dask))
     if as_json:
         render.document(counted.to_json())
     else:
@@ -73,6 +76,7 @@ def _absent(chains: Any) -> None:
 @click.command()
 @cut_arguments
 @selection_options
+@dask_option
 @click.option("-o", "--out", metavar="FILE", help="Save the event list (.events) to FILE.")
 @click.option("--top", nargs=2, type=(click.IntRange(min=0), str), metavar="N ATTR",
               help="Only the N events with the highest ATTR.")  # fmt: skip
@@ -80,7 +84,8 @@ def _absent(chains: Any) -> None:
 @common
 @click.pass_context
 def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-           out: str | None, top: tuple[int, str] | None, explain: bool, **options: Any) -> int:  # fmt: skip
+           out: str | None, top: tuple[int, str] | None, explain: bool, dask: str | None,
+           **options: Any) -> int:  # fmt: skip
     """Select the events of DATASET that pass every CUT, as an event list.
 
     \b
@@ -92,13 +97,14 @@ def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], works
     query = home.query(name, cuts_of(cuts), **chosen(**options))
     from tagsel import selection
     from tagsel.api import Events
+    from tagsel.selection.cluster import runner
 
     if explain:
         plan = selection.prepare(query).plan.to_json()
         render.document(plan) if as_json else render.facts(plan)
         return 0
     with render.progress("selecting", sum(i.snapshot.rows for i in query.inputs)) as advance:
-        found, counted = selection.select(query, top=top, progress=advance)
+        found, counted = selection.select(query, top=top, progress=advance, runner=runner(dask))
     events = Events.of(found, home)
     if out:
         save_list(events, out)
@@ -117,11 +123,12 @@ def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], works
 @click.command()
 @cut_arguments
 @selection_options
+@dask_option
 @csv_option
 @common
 @click.pass_context
 def cutflow(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-            as_csv: bool, **options: Any) -> int:  # fmt: skip
+            as_csv: bool, dask: str | None, **options: Any) -> int:  # fmt: skip
     """Show for each CUT the events that pass it alone, in sequence, and all cuts but it.
 
     \b
@@ -131,9 +138,10 @@ def cutflow(context: click.Context, /, dataset: str, cuts: tuple[str, ...], work
     home, name = home_of(context, workspace, dataset)
     query = home.query(name, cuts_of(cuts), **chosen(**options))
     from tagsel import selection
+    from tagsel.selection.cluster import runner
 
     with render.progress("cutflow", sum(i.snapshot.rows for i in query.inputs)) as advance:
-        flow = selection.cutflow(query, progress=advance)
+        flow = selection.cutflow(query, progress=advance, runner=runner(dask))
     if as_json:
         render.document(flow.to_json())
         return LOSSES if flow.ledger.unreadable else 0

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tagsel.cores import cores
 from tagsel.errors import TagselError
 from tagsel.ingest.find import open_source
 from tagsel.schema import Menu, Schema
@@ -106,7 +107,7 @@ def write_all(
             progress(path)
 
     size = sum(f.stat().st_size for f in files)
-    workers = min(len(files), processes or multiprocessing.cpu_count())
+    workers = min(len(files), processes or cores())
     paths = [str(f) for f in files]
     if workers < 2 or (size < PARALLEL_FROM and not processes):
         for path in paths:

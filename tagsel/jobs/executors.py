@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tagsel.cores import cores
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -63,7 +65,7 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self, workers: int | None = None, timeout_s: float | None = None) -> None:
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or cores()
         self.timeout_s = timeout_s
         self._waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()

@@ -6,16 +6,15 @@ too short) it gives up, and the scan row group by row group tells it. Invariant:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import compress, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.cores import threads as threads_here
 from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
 from tagsel.expr.chain import Chain, Job, Units
@@ -23,7 +22,8 @@ from tagsel.expr.lower import fits, ordered, steps_of
 from tagsel.selection import steps as known
 from tagsel.selection.plan import Plan
 from tagsel.selection.remember import Notes, Recalled, recall
-from tagsel.selection.rows import Fates, Filter
+from tagsel.selection.rows import Fates, Mask, Rows, addresses
+from tagsel.selection.threads import each
 from tagsel.store import Frame
 
 LITTLE = 200_000
@@ -62,7 +62,7 @@ def able(plan: Plan) -> bool:
     return all(fits(b.cut.node) and not b.cut.node.raises for b in plan.inputs)
 
 
-def accept(plan: Plan, rows: Filter, how: How) -> list[Passing] | None:
+def accept(plan: Plan, rows: Rows, how: How) -> list[Passing] | None:
     """The accepted rows of every input, or None where the scan must tell. StoreError: a part is damaged."""
     found = []
     for index in range(len(plan.inputs)):
@@ -73,31 +73,43 @@ def accept(plan: Plan, rows: Filter, how: How) -> list[Passing] | None:
     return found
 
 
-def _one_input(plan: Plan, rows: Filter, index: int, how: How) -> Passing | None:
+def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
     bound, verdict = plan.inputs[index], plan.verdicts[index]
     frame = bound.input.snapshot.frame
-    fates = rows.fates(index, frame, (verdict.cut != NONE) & (how.listing | (verdict.cut != ALL)))
+    fates = rows.fates(index, frame)
     run = (verdict.cut != NONE) & (fates.alive > 0)
     sure = 0
     if not how.listing:
         taken = run & (verdict.cut == ALL)
         sure, run = int(fates.alive[taken].sum()), run & ~taken
     cut = _Cut(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates)
-    pieces, touched, spared = [], 0, 0
+    found, touched, spared = [], 0, 0
     for columns, members in frame.kinds:
-        groups = members[run[members]]
-        if len(groups):
+        for groups in _batches(frame, bound.cut.columns & columns, members[run[members]]):
             work = cut.work(columns, groups, how)
-            piece = _run(work.job, frame.rows[groups], how)
-            if piece is None:
+            batch = _run(work.job, frame.rows[groups], how)
+            if batch is None:
                 return None
-            work.learn(piece.seen)
-            pieces.append(piece)
+            work.learn(batch.seen)
+            found.append(batch)
             touched, spared = touched + work.bytes, spared + work.spared
-    count = sure + sum(p.count for p in pieces)
+            del work  # what it has decoded goes before the next batch comes
+    count = sure + sum(batch.count for batch in found)
     if not how.listing:
         return Passing(count, fates, touched, spared)
-    return Passing(count, fates, touched, spared, *_in_order(pieces))
+    return Passing(count, fates, touched, spared, *_in_order(found, len(frame.kinds) > 1))
+
+
+def _batches(frame: Frame, columns: Iterable[str], groups: Ints) -> list[Ints]:
+    """Row groups in batches that bound the memory, whatever the size of the data: masks take some bits and bytes a row,
+    columns that are decoded take all of theirs."""
+    most = MAPPED_AT_ONCE if frame.mapped(columns, groups) else DECODED_AT_ONCE
+    number = (np.cumsum(frame.rows[groups]) - 1) // most
+    return np.split(groups, np.flatnonzero(np.diff(number)) + 1) if len(groups) else []
+
+
+MAPPED_AT_ONCE, DECODED_AT_ONCE = 1 << 25, 1 << 19
+"""Rows of a batch, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,36 +147,37 @@ class _Cut:
         needed = self.undecided[[node_of[id(step)] for step in chosen]][:, groups]
         prints = [known.print_of(step) for step in chosen]
         frame.open(groups)
-        recalled, before = None, int(np.count_nonzero(needed))
+        recalled, before, alive = None, int(np.count_nonzero(needed)), self.fates.masks(groups)
         if how.remember:
             parts = np.unique(frame.part_of[groups]).tolist()
-            recalled = recall(frame, self.fates.masks, parts, chosen, prints)
+            recalled = recall(frame, alive, parts, chosen, prints)
             needed = needed & ~recalled.done[:, groups]
         run = np.asarray(needed.any(axis=1))
         chosen, prints, needed = list(compress(chosen, run)), list(compress(prints, run)), needed[run]
         notes = Notes.on(frame, groups, chosen, prints, needed) if how.remember else None
         chain = known.chain_of(chosen, prints, frame, columns)
-        job, size = self._job(chain, groups, needed, recalled, notes, how.listing)
+        job, size = self._job(chain, groups, alive, needed, recalled, notes, how.listing)
         return _Work(job, prints, size, before - int(np.count_nonzero(needed)), notes)
 
     def _job(
-        self, chain: Chain, groups: Ints, needed: npt.NDArray[np.bool_], recalled: Recalled | None,
-        notes: Notes | None, listing: bool,
+        self, chain: Chain, groups: Ints, alive: Mapping[int, Mask], needed: npt.NDArray[np.bool_],
+        recalled: Recalled | None, notes: Notes | None, listing: bool,
     ) -> tuple[Job, int]:  # fmt: skip
         """The job, and the bytes of the columns that it may touch."""
         frame = self.frame
         memory = {name: frame.memory(name, groups) for name in sorted(chain.columns)}
         units = Units(
-            frame.rows[groups], frame.first_rows[groups], self.fates.addresses(groups),
+            frame.rows[groups], frame.first_rows[groups], addresses(alive, groups),
             {name: m.addresses for name, m in memory.items()}, {name: m.sizes for name, m in memory.items()},
-            [self.fates, recalled, notes, *memory.values()],
+            [alive, recalled, notes, *memory.values()],
         )  # fmt: skip
         event = frame.memory("event", groups) if listing else None
         job = chain.job(
             units, needed=needed, events=event.addresses if event else None,
             left=recalled.addresses(frame, groups) if recalled else None, notes=notes.addresses if notes else None,
         )  # fmt: skip
-        return job, sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
+        size = sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
+        return replace(job, held=[*job.held, event]), size
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,47 +188,68 @@ class _Piece:
     seen: Ints
 
 
-def _in_order(pieces: Sequence[_Piece]) -> tuple[Ints, Ints]:
-    """Rows and events of several runs, by row."""
-    if len(pieces) == 1:
-        return pieces[0].rows, pieces[0].events
-    rows = np.concatenate([p.rows for p in pieces]) if pieces else np.empty(0, np.int64)
-    events = np.concatenate([p.events for p in pieces]) if pieces else np.empty(0, np.int64)
+def _in_order(found: Sequence[_Piece], mixed: bool) -> tuple[Ints, Ints]:
+    """Rows and events of several runs, by row; `mixed`: the runs may not come in that order."""
+    rows, events = _joined([p.rows for p in found]), _joined([p.events for p in found])
+    if not mixed:
+        return rows, events
     order = np.argsort(rows, kind="stable")
     return rows[order], events[order]
 
 
+def _joined(arrays: Sequence[Ints]) -> Ints:
+    return arrays[0] if len(arrays) == 1 else np.concatenate([_NONE, *arrays])
+
+
+_NONE = np.empty(0, np.int64)
+
+
 def _run(job: Job, sizes: Ints, how: How) -> _Piece | None:
     """Run a job in pieces of some row groups each, in several threads; None where a piece gives no answer."""
-    threads = how.threads or os.cpu_count() or 1
-    bounds = _pieces(sizes, threads)
+    threads = how.threads or threads_here()
+    if len(job.chain.steps) * int(sizes.sum()) < LITTLE:
+        threads = 1
 
     def one(piece: tuple[int, int]) -> _Piece:
-        room = int(sizes[piece[0] : piece[1]].sum()) if how.listing else 0
-        rows, events = np.empty(room, np.int64), np.empty(room, np.int64)
         seen = np.zeros((len(job.chain.steps), 2), np.int64)
-        found = job.run(*piece, rows, events, seen) if how.listing else job.run(*piece, seen=seen)
-        kept = max(found, 0) if how.listing else 0
-        return _Piece(found, rows[:kept], events[:kept], seen)
+        if not how.listing:
+            return _Piece(job.run(*piece, seen=seen), _NONE, _NONE, seen)
+        return _written(job, piece, int(sizes[slice(*piece)].sum()), seen)
 
-    alone = threads == 1 or len(bounds) == 1 or len(job.chain.steps) * int(sizes.sum()) < LITTLE
-    done = list(map(one, bounds) if alone else _pool(threads).map(one, bounds))
+    progress = how.progress
+    told = None if progress is None else lambda piece: progress(int(sizes[slice(*piece)].sum()))
+    done = each(one, _pieces(sizes, threads), threads, told)
     if any(piece.count < 0 for piece in done):
         return None
-    if how.progress is not None:
-        how.progress(int(sizes.sum()))
-    rows, events = np.concatenate([d.rows for d in done]), np.concatenate([d.events for d in done])
+    rows, events = _joined([d.rows for d in done]), _joined([d.events for d in done])
     return _Piece(sum(d.count for d in done), rows, events, np.sum([d.seen for d in done], axis=0))
 
 
+def _written(job: Job, units: tuple[int, int], size: int, seen: Ints) -> _Piece:
+    """Run a job over units of so many rows, and keep its accepted rows with their events."""
+    room = getattr(_mine, "room", None)
+    if room is None or room.shape[1] < size:
+        room = _mine.room = np.empty((2, size), np.int64)
+    count = job.run(*units, room[0], room[1], seen)
+    taken = room[:, : max(count, 0)]
+    if 2 * count > room.shape[1]:
+        _mine.room = None  # mostly full: given away as it is, not copied
+    else:
+        taken = taken.copy()
+    return _Piece(count, taken[0], taken[1], seen)
+
+
+_mine = threading.local()
+"""Each thread's room for the accepted rows of a piece; used again while pieces leave it mostly empty."""
+
+
+PIECE_ROWS = 1 << 20
+"""Rows of a piece, about, at most; a row group is not cut."""
+
+
 def _pieces(sizes: Ints, threads: int) -> list[tuple[int, int]]:
-    """Ranges of row groups, some a thread, so that threads end together."""
-    count = min(len(sizes), 1 if threads == 1 else 2 * threads)
-    edges = np.linspace(0, len(sizes), count + 1).astype(int).tolist()
+    """Ranges of row groups, at least two a thread, so that threads end together."""
+    most = PIECE_ROWS if threads == 1 else min(PIECE_ROWS, -(-int(sizes.sum()) // (2 * threads)))
+    number = (np.cumsum(sizes) - 1) // max(most, 1)
+    edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(sizes)]
     return list(pairwise(edges))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """The threads of all selections in the process, for each number of threads asked for."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="tagsel-scan")

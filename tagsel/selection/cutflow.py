@@ -15,12 +15,13 @@ from tagsel.errors import CutError
 from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.kernels.exact import ExactSum
+from tagsel.selection.answer import Answer, Fate
 from tagsel.selection.bookkeeping import generated_sums
 from tagsel.selection.patterns import Patterns, by_pattern, ways_of
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
-from tagsel.selection.run import Progress, prepare
-from tagsel.selection.scan import Mask, judge, losses, scan
+from tagsel.selection.run import Prepared, Progress, Runner, prepare
+from tagsel.selection.scan import Mask, judge, scan
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, weights_of
 
@@ -123,9 +124,29 @@ def _share(part: float, whole: float) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
-def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
+def cutflow(query: Query, *, progress: Progress = None, runner: Runner | None = None) -> Cutflow:
     """The cutflow of the query's cuts in their order; the scan needs every row, so zones skip nothing."""
     prepared = prepare(query, zones=False)
+    found = runner("cutflow", prepared, None, progress) if runner else flowing(prepared, progress)
+    n, fate = len(query.cuts), found.fate
+    sums = found.yields or (Yield(),) * (1 + 3 * n)
+    passed = sums[-1]
+    ledger = Ledger(passed.n, fate.alive - passed.n, fate.masked, fate.duplicate, fate.unreadable)
+    ledger.check(prepared.read)
+    texts = [b.text for b in prepared.inputs[0].cuts] if prepared.inputs else [t for _, t in query.cuts]
+    steps = tuple(
+        Step(name or text, text, sums[1 + i], sums[1 + 2 * n + i], sums[1 + n + i])
+        for i, ((name, _), text) in enumerate(zip(query.cuts, texts, strict=True))
+    )
+    return Cutflow(
+        steps, sums[0], generated(query, prepared.inputs), ledger, query.weight,
+        (*prepared.warnings, *_guarded(prepared.inputs)), fate.losses,
+    )  # fmt: skip
+
+
+def flowing(prepared: Prepared, progress: Progress = None) -> Answer:
+    """The work of `cutflow`: the yields of the start, then of every cut alone, left out, and in sequence."""
+    query = prepared.query
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> Patterns:
         bound = prepared.inputs[unit.source]
@@ -138,25 +159,8 @@ def cutflow(query: Query, *, progress: Progress = None) -> Cutflow:
         prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
         needs_rows=True, progress=progress,
     )  # fmt: skip
-    sums = ways_of([t.result for t in tallies if t.result is not None], len(query.cuts))
-    alive = sum(t.alive for t in tallies)
-    passed = sums[-1] if query.cuts else sums[0]
-    ledger = Ledger(
-        passed.n, alive - passed.n, sum(t.masked for t in tallies), sum(t.duplicate for t in tallies),
-        sum(t.unreadable for t in tallies),
-    )  # fmt: skip
-    ledger.check(prepared.read)
-    n = len(query.cuts)
-    texts = [b.text for b in prepared.inputs[0].cuts] if prepared.inputs else [t for _, t in query.cuts]
-    steps = tuple(
-        Step(name or text, text, sums[1 + i], sums[1 + 2 * n + i], sums[1 + n + i])
-        for i, ((name, _), text) in enumerate(zip(query.cuts, texts, strict=True))
-    )
-    return Cutflow(
-        steps, sums[0], generated(query, prepared.inputs), ledger, query.weight,
-        (*prepared.warnings, *_guarded(prepared.inputs)),
-        tuple(losses(tallies)),
-    )  # fmt: skip
+    found = [t.result for t in tallies if t.result is not None]
+    return Answer(Fate.of_tallies(tallies), tuple(ways_of(found, len(query.cuts))))
 
 
 def _masks(bound: BoundInput, block: Block, counted: Mask, tier: str) -> list[Mask]:

@@ -70,7 +70,7 @@ def event_list(
 ) -> EventList:
     """The list of all gathered rows; simulation carries its sample, the dataset's where none is given."""
     simulation = any(i.simulation for i in inputs)
-    stages = [stage for stage in STAGES if any(stage in b.stages for b in blocks)]
+    stages = [stage for stage in STAGES if any(_says(b.stages.get(stage)) for b in blocks)]
     samples = [i.sample or i.dataset for i in inputs]
     sizes = [len(b.event) for b in blocks]
     sources = np.repeat(np.array([b.source for b in blocks], np.int64), sizes) if simulation else _NONE
@@ -86,6 +86,11 @@ def event_list(
 
 
 _NONE = np.empty(0, np.int64)
+
+
+def _says(reference: Reference | None) -> bool:
+    """Whether it knows the file of any event; a stage of which nothing is known is none of the list's."""
+    return reference is not None and any(reference.guid.values)
 
 
 def _joined(arrays: Sequence[npt.NDArray[Any]], dtype: type[np.generic]) -> npt.NDArray[Any]:

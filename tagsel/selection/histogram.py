@@ -19,12 +19,13 @@ import numpy.typing as npt
 
 from tagsel.errors import CutError
 from tagsel.expr import Block
+from tagsel.selection.answer import Fate
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
 from tagsel.selection.quantity import Quantity, bind_quantity, in_unit, unit_factor, values_of
 from tagsel.selection.query import BoundInput, Query
-from tagsel.selection.run import Count, Fate, Progress, finish, passed, prepare
+from tagsel.selection.run import Count, Progress, finish, passed, prepare
 from tagsel.selection.scan import Mask
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Weights, Yield, weigh, weights_of

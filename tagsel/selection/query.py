@@ -45,6 +45,12 @@ def no_named_cuts(name: str) -> str:
     raise CutError(f"no named cut @{name}", hint="tagsel queries lists the named cuts", cut=f"@{name}")
 
 
+def lumi_table(path: str) -> LumiTable:
+    """The good-run list of a file as `in_lumi("file")` sees it."""
+    lumi = read_lumi(Path(path))
+    return LumiTable(path, lumi.digest, *lumi.arrays())
+
+
 @dataclass(frozen=True)
 class Query:
     """A question to one or more datasets: an event is accepted when it passes every cut and is not masked.
@@ -63,6 +69,7 @@ class Query:
     tier: str = "auto"
     remember: bool = True
     named: Callable[[str], str] = field(default=no_named_cuts, compare=False)
+    tables: Callable[[str], LumiTable] = field(default=lumi_table, compare=False)
 
     def __post_init__(self) -> None:
         if self.duplicates and self.duplicates not in DUPLICATES:
@@ -106,17 +113,11 @@ class BoundInput:
     weight: Bound | None
 
 
-def lumi_table(path: str) -> LumiTable:
-    """The good-run list of a file as `in_lumi("file")` sees it."""
-    lumi = read_lumi(Path(path))
-    return LumiTable(path, lumi.digest, *lumi.arrays())
-
-
 def bind_query(query: Query) -> tuple[BoundInput, ...]:
     """Bind every cut to every input's schema; all errors of names, types and units come from here."""
     bound = []
     for source in query.inputs:
-        scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=lumi_table, named=query.named)
+        scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=query.tables, named=query.named)
         cuts = tuple(_remembered(source.snapshot, text, scope) for _, text in query.cuts)
         weight = bind_value(query.weight, scope) if query.weight else None
         if weight is not None and weight.node.kind not in ("int", "f32", "f64"):

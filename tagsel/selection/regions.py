@@ -19,11 +19,12 @@ from tagsel.errors import CutError, did_you_mean
 from tagsel.events import EventList
 from tagsel.expr import Block, Bound, conjuncts
 from tagsel.expr.bounds import ALL, NONE, SOME
+from tagsel.selection.answer import Fate
 from tagsel.selection.fold import folded
 from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit, plan
 from tagsel.selection.query import Query, bind_query
-from tagsel.selection.run import Count, Fate, Prepared, Progress, finish, prepare
+from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
 from tagsel.selection.scan import Mask, judge
 from tagsel.selection.select import provenance
 from tagsel.selection.table import Table

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,29 @@ from tagsel.selection.columns import Columns
 from tagsel.selection.duplicates import Across, across_inputs
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
-from tagsel.store import Frame
+from tagsel.store import Frame, Part
 
-T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
+
+
+class Judged(NamedTuple):
+    """How many rows of a unit are duplicate, masked, alive; and which are alive (None: all, or none)."""
+
+    duplicate: int
+    masked: int
+    alive: int
+    mask: Mask | None = None
+
+
+class Rows(Protocol):
+    """Which rows count, for one row group or for all of an input: worked out here, or where a piece was sent from."""
+
+    def judge(self, unit: Unit, columns: Columns) -> Judged:
+        """What becomes of the rows of one unit. StoreError: its part cannot be judged."""
+
+    def fates(self, source: int, frame: Frame) -> Fates:
+        """What becomes of the rows of all row groups of one input. StoreError: a part that cannot be judged."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +57,14 @@ class Filter:
         key = unit.source, unit.part.name
         if key in self.damaged:
             raise self.damaged[key]
-        if not self.drop_duplicates:
-            return None
-        within = unit.part.duplicates(unit.group)
-        across = self.across.get(key)
+        return self._repeats(unit.source, unit.part, unit.group) if self.drop_duplicates else None
+
+    def _repeats(self, source: int, part: Part, group: int) -> Mask | None:
+        within, across = part.duplicates(group), self.across.get((source, part.name))
         if across is None:
             return within
-        start = sum(unit.part.groups[: unit.group])
-        here = across[start : start + unit.rows]
+        start = sum(part.groups[:group])
+        here = across[start : start + part.groups[group]]
         return here if within is None else here | within
 
     def good(self, unit: Unit, columns: Columns) -> Mask | bool:
@@ -77,102 +95,105 @@ class Filter:
         at_mark = np.minimum(np.searchsorted(marks, rows), max(len(marks) - 1, 0))
         return found | (marks[at_mark] == rows) if len(marks) else found
 
-    def fates(self, source: int, frame: Frame, wanted: Mask | None = None) -> Fates:
-        """What becomes of the rows of all row groups of one input; masks only of the `wanted` ones, (G,), or all.
-        StoreError: a part that cannot be judged.
-        """
+    def judge(self, unit: Unit, columns: Columns) -> Judged:
+        """What becomes of the rows of one unit. StoreError: its part cannot be judged."""
+        duplicate, good = self.duplicates(unit), self.good(unit, columns)
+        fresh = unit.rows if duplicate is None else unit.rows - int(np.count_nonzero(duplicate))
+        if good is False:
+            return Judged(unit.rows - fresh, fresh, 0)
+        alive = None if duplicate is None else ~duplicate
+        if good is not True:
+            alive = good if alive is None else alive & good
+        kept = unit.rows if alive is None else int(np.count_nonzero(alive))
+        return Judged(unit.rows - fresh, fresh - kept, kept, alive)
+
+    def fates(self, source: int, frame: Frame) -> Fates:
+        """What becomes of the rows of all row groups of one input. StoreError: a part that cannot be judged."""
         for key, error in self.damaged.items():
             if key[0] == source:
                 raise error
-        repeated = self._repeated(source, frame) if self.drop_duplicates else {}
-        if self.lumi is None and not repeated:
-            nothing = np.zeros(len(frame), np.int64)
-            return Fates(nothing, nothing, frame.rows, {})
-        wanted = np.ones(len(frame), np.bool_) if wanted is None else wanted
-        return self._judged(frame, repeated, None if self.lumi is None else self._good(frame), wanted)
+        marked = self._marked(source, frame) if self.drop_duplicates else frozenset()
+        good = None if self.lumi is None else _good(self.lumi, frame)
 
-    def _repeated(self, source: int, frame: Frame) -> dict[int, Mask]:
-        """The rows that do not count, of the row groups that have some."""
-        found: dict[int, Mask] = {}
+        def repeats(group: int) -> Mask | None:
+            return self._repeats(source, frame.part(group), int(frame.group_of[group])) if group in marked else None
+
+        def mask(group: int) -> Mask:
+            again = repeats(group)
+            alive = np.ones(int(frame.rows[group]), np.bool_) if again is None else ~again
+            return alive if good is None or good[0][group] == frame.rows[group] else alive & good[1](group)
+
+        duplicate, alive = np.zeros(len(frame), np.int64), (frame.rows if good is None else good[0]).copy()
+        for group in sorted(marked):
+            again = repeats(group)
+            duplicate[group] = 0 if again is None else np.count_nonzero(again)
+            if duplicate[group] and alive[group]:
+                alive[group] = np.count_nonzero(mask(group))
+        return Fates(duplicate, frame.rows - duplicate - alive, alive, mask)
+
+    def _marked(self, source: int, frame: Frame) -> frozenset[int]:
+        """The row groups that may have rows that repeat an event."""
+        found: set[int] = set()
         marks = frame.parts[0].marks if frame.parts else None
         if marks is not None and len(marks.rows()):
             ends = np.searchsorted(marks.rows(), frame.first_rows + frame.rows)
-            some = np.flatnonzero(np.diff(ends, prepend=0)).tolist()
-            found = {g: _kept(frame.part(g).duplicates(int(frame.group_of[g]))) for g in some}
+            found.update(np.flatnonzero(np.diff(ends, prepend=0)).tolist())
         for at, part in enumerate(frame.parts):
-            across = self.across.get((source, part.name))
-            for group in range(frame.starts[at], frame.starts[at + 1]) if across is not None else ():
-                start = int(frame.first_rows[group] - frame.first_rows[frame.starts[at]])
-                here = across[start : start + int(frame.rows[group])]  # type: ignore[index]
-                if here.any():
-                    found[group] = here | found[group] if group in found else here
-        return found
+            if (source, part.name) in self.across:
+                found.update(range(int(frame.starts[at]), int(frame.starts[at + 1])))
+        return frozenset(found)
 
-    def _good(self, frame: Frame) -> tuple[Counts, Callable[[int], Mask]]:
-        """How many rows of each row group lie in good luminosity blocks, and which, for one row group."""
-        assert self.lumi is not None
-        ids = frame.places("ids")
-        if ids is not None:
-            good = self.lumi.contains(ids.fields["run"], ids.fields["lumi"])
-            lengths = np.diff([*ids.starts, frame.rows.sum()])
-            first = np.searchsorted(ids.starts, [*frame.first_rows, frame.rows.sum()])
-            total = np.concatenate([[0], np.cumsum(lengths * good)])
 
-            def rows_of(group: int) -> Mask:
-                inside = slice(first[group], first[group + 1])
-                return np.repeat(good[inside], lengths[inside])
-
-            return np.diff(total[first]), rows_of
+def _good(lumi: LumiSet, frame: Frame) -> tuple[Counts, Callable[[int], Mask]]:
+    """How many rows of each row group lie in good luminosity blocks, and which, for one row group."""
+    ids = frame.places("ids")
+    if ids is None:
         counts = np.zeros(len(frame), np.int64)
         for group in range(len(frame)):
-            run, lumi, events = frame.part(group).lumi_counts(int(frame.group_of[group]))
-            counts[group] = events[self.lumi.contains(run, lumi)].sum()
-        return counts, lambda group: _kept(self.lumi).contains(*_ids(frame, group))
+            run, block, events = frame.part(group).lumi_counts(int(frame.group_of[group]))
+            counts[group] = events[lumi.contains(run, block)].sum()
+        return counts, lambda group: lumi.contains(*_ids(frame, group))
+    good = lumi.contains(ids.fields["run"], ids.fields["lumi"])
+    lengths = np.diff([*ids.starts, frame.rows.sum()])
+    first = np.searchsorted(ids.starts, [*frame.first_rows, frame.rows.sum()])
+    total = np.concatenate([[0], np.cumsum(lengths * good)])
 
-    def _judged(
-        self, frame: Frame, repeated: Mapping[int, Mask], good: tuple[Counts, Callable[[int], Mask]] | None,
-        wanted: Mask,
-    ) -> Fates:  # fmt: skip
-        duplicate = np.zeros(len(frame), np.int64)
-        alive = frame.rows.copy() if good is None else good[0].copy()
-        masks: dict[int, Mask] = {}
-        needed = wanted.copy()
-        needed[list(repeated)] = True
-        for group in np.flatnonzero(needed & (alive > 0) & (alive < frame.rows)).tolist() if good is not None else ():
-            masks[group] = good[1](group)  # type: ignore[index]
-        for group, marked in repeated.items():
-            duplicate[group] = np.count_nonzero(marked)
-            if alive[group]:
-                masks[group] = masks[group] & ~marked if group in masks else ~marked
-                alive[group] = np.count_nonzero(masks[group])
-        return Fates(duplicate, frame.rows - duplicate - alive, alive, masks)
+    def rows_of(group: int) -> Mask:
+        inside = slice(first[group], first[group + 1])
+        return np.repeat(good[inside], lengths[inside])
+
+    return np.diff(total[first]), rows_of
 
 
 @dataclass(frozen=True, eq=False)
 class Fates:
     """What becomes of the rows of G row groups before any cut: `duplicate`, `masked`, `alive`, (G,) int64.
 
-    `masks`: which rows are alive, (rows,) bool, of the row groups where only some are.
+    `mask(group)`: which rows are alive, (rows,) bool; worked out when asked, so that memory is that of the few in use.
     """
 
     duplicate: Counts
     masked: Counts
     alive: Counts
-    masks: Mapping[int, Mask]
+    mask: Callable[[int], Mask]
 
-    def addresses(self, groups: Counts) -> npt.NDArray[np.uint64]:
-        """Where the masks of some row groups lie; 0 where all rows are alive."""
-        found = np.zeros(len(groups), np.uint64)
-        if self.masks:
-            for at, group in enumerate(groups.tolist()):
-                mask = self.masks.get(group)
-                found[at] = 0 if mask is None else mask.__array_interface__["data"][0]
-        return found
+    @property
+    def partly(self) -> Mask:
+        """Row groups of which some rows are alive and some are not, (G,) bool."""
+        return (self.alive > 0) & (self.duplicate + self.masked > 0)
+
+    def masks(self, groups: Counts) -> dict[int, Mask]:
+        """The masks of some row groups, of those where only some rows are alive."""
+        return {group: self.mask(group) for group in groups[self.partly[groups]].tolist()}
 
 
-def _kept(given: T | None) -> T:
-    assert given is not None  # asked for only where there are some
-    return given
+def addresses(masks: Mapping[int, Mask], groups: Counts) -> npt.NDArray[np.uint64]:
+    """Where the masks of some row groups lie; 0 where all rows are alive."""
+    found = np.zeros(len(groups), np.uint64)
+    for at, group in enumerate(groups.tolist() if masks else ()):
+        if group in masks:
+            found[at] = masks[group].__array_interface__["data"][0]
+    return found
 
 
 def _ids(frame: Frame, group: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -6,9 +6,9 @@ Invariant: the answer and its digest do not depend on threads, tier, zones or th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,11 @@ from tagsel.expr import Block
 from tagsel.expr.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.accept import How, Passing, able, accept
+from tagsel.selection.answer import Answer, Fate, Top
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
-from tagsel.selection.rows import Filter, rows_that_count
-from tagsel.selection.scan import Mask, Tally, evaluate, losses, scan, with_hint
+from tagsel.selection.rows import Rows, rows_that_count
+from tagsel.selection.scan import Mask, evaluate, scan, with_hint
 from tagsel.selection.weights import Yield, total, weigh, weights_of
 from tagsel.store import Frame
 
@@ -106,13 +107,20 @@ class Prepared:
     query: Query
     inputs: tuple[BoundInput, ...]
     plan: Plan
-    rows: Filter
+    rows: Rows
     warnings: tuple[str, ...]
 
     @property
     def read(self) -> int:
         """Rows of all inputs, by the commit log."""
         return sum(b.input.snapshot.rows for b in self.inputs)
+
+
+class Runner(Protocol):
+    """Does a verb's work over the row groups of a prepared query somewhere else: on a cluster."""
+
+    def __call__(self, verb: str, prepared: Prepared, top: Top = None, progress: Progress = None) -> Answer:
+        """What `counting`, `listing` or `flowing` gives; `verb` is "count", "select" or "cutflow"."""
 
 
 def prepare(query: Query, *, zones: bool = True) -> Prepared:
@@ -151,37 +159,6 @@ def _runs(frame: Frame) -> npt.NDArray[np.int32]:
     return np.concatenate(runs) if runs else np.empty(0, np.int32)
 
 
-@dataclass(frozen=True)
-class Fate:
-    """How many rows of all inputs came to which end, bytes of the columns touched, and why rows were unreadable."""
-
-    duplicate: int
-    masked: int
-    unreadable: int
-    alive: int
-    bytes: int
-    losses: tuple[str, ...] = ()
-    remembered: int = 0
-
-    @classmethod
-    def of_tallies(cls, tallies: Sequence[Tally[Any]]) -> Fate:
-        """Of a scan row group by row group."""
-        counts = (sum(getattr(t, n) for t in tallies) for n in ("duplicate", "masked", "unreadable", "alive", "bytes"))
-        duplicate, masked, unreadable, alive, size = counts
-        return cls(duplicate, masked, unreadable, alive, size, tuple(losses(tallies)))
-
-    def __add__(self, other: Fate) -> Fate:
-        """Of both together."""
-        return Fate(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    @classmethod
-    def of_passing(cls, found: Sequence[Passing]) -> Fate:
-        """Of compiled steps."""
-        rows = (sum(int(getattr(a.fates, n).sum()) for a in found) for n in ("duplicate", "masked", "alive"))
-        duplicate, masked, alive = rows
-        return cls(duplicate, masked, 0, alive, sum(a.bytes for a in found), (), sum(a.spared for a in found))
-
-
 def finish(
     prepared: Prepared, fate: Fate, passing: Yield, started: float, top: tuple[int, str] | None = None
 ) -> Count:
@@ -218,13 +195,20 @@ def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) ->
         raise with_hint(error) from error
 
 
-def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Count:
+def count(query: Query, *, zones: bool = True, progress: Progress = None, runner: Runner | None = None) -> Count:
     """How many events the query accepts."""
     started = time.perf_counter()
     prepared = prepare(query, zones=zones)
-    found = accepted(prepared, listing=False, progress=progress)
-    if found is not None:
-        return finish(prepared, Fate.of_passing(found), Yield.unweighted(sum(a.count for a in found)), started)
+    found = runner("count", prepared, None, progress) if runner else counting(prepared, progress)
+    return finish(prepared, found.fate, total(found.yields), started)
+
+
+def counting(prepared: Prepared, progress: Progress = None) -> Answer:
+    """The work of `count`: one yield."""
+    query = prepared.query
+    quick = accepted(prepared, listing=False, progress=progress)
+    if quick is not None:
+        return Answer(Fate.of_passing(quick), (Yield.unweighted(sum(a.count for a in quick)),))
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> Yield:
         mask = passed(prepared, unit, block, alive)
@@ -235,7 +219,7 @@ def count(query: Query, *, zones: bool = True, progress: Progress = None) -> Cou
         units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
     )
     passing = total([Yield.unweighted(sure), *(t.result for t in tallies if t.result is not None)])
-    return finish(prepared, fate + Fate.of_tallies(tallies), passing, started)
+    return Answer(fate + Fate.of_tallies(tallies), (passing,))
 
 
 def _decided(prepared: Prepared, progress: Progress) -> tuple[Fate, int, list[Unit]]:
@@ -245,7 +229,7 @@ def _decided(prepared: Prepared, progress: Progress) -> tuple[Fate, int, list[Un
     for index, (bound, verdict) in enumerate(zip(plan.inputs, plan.verdicts, strict=True)):
         frame = bound.input.snapshot.frame
         try:
-            fates = prepared.rows.fates(index, frame, np.zeros(len(frame), np.bool_))
+            fates = prepared.rows.fates(index, frame)
         except StoreError:  # the scan tells of which part
             units += plan.units_of(index, np.ones(len(frame), np.bool_))
             continue

@@ -6,9 +6,7 @@ results come back in the order of the units, whatever the number of threads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -22,7 +20,8 @@ from tagsel.expr.bounds import ALL, NONE
 from tagsel.expr.interpret import interpret
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
-from tagsel.selection.rows import Filter
+from tagsel.selection.rows import Rows
+from tagsel.selection.threads import each
 
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
@@ -46,26 +45,18 @@ Work = Callable[[Unit, Block, Mask | None], T]
 """What a caller does with a row group: `alive` says which rows count (None: all of them)."""
 
 
-def visit(unit: Unit, rows: Filter, work: Work[T], needs_rows: bool) -> Tally[T]:
+def visit(unit: Unit, rows: Rows, work: Work[T], needs_rows: bool) -> Tally[T]:
     """Tally one unit; where the verdict is NONE (and the caller does not need rows) the small tables suffice."""
     columns = Columns(unit.part, unit.group)
-    duplicate = rows.duplicates(unit)
-    good = rows.good(unit, columns)
-    fresh = unit.rows if duplicate is None else unit.rows - int(np.count_nonzero(duplicate))
-    if good is False:
-        return Tally(unit, unit.rows - fresh, fresh, bytes=columns.bytes)
-    alive: Mask | None = None if duplicate is None else ~duplicate
-    if good is not True:
-        alive = good if alive is None else alive & good
-    kept = unit.rows if alive is None else int(np.count_nonzero(alive))
-    tally: Tally[T] = Tally(unit, unit.rows - fresh, fresh - kept, alive=kept)
-    if kept and (needs_rows or unit.verdict != NONE):
-        tally = replace(tally, result=work(unit, Block(unit.rows, columns), alive))
+    found = rows.judge(unit, columns)
+    tally: Tally[T] = Tally(unit, found.duplicate, found.masked, alive=found.alive)
+    if found.alive and (needs_rows or unit.verdict != NONE):
+        tally = replace(tally, result=work(unit, Block(unit.rows, columns), found.mask))
     return replace(tally, bytes=columns.bytes)
 
 
 def scan(
-    units: Sequence[Unit], rows: Filter, work: Work[T], *, threads: int = 0, allow_losses: bool = False,
+    units: Sequence[Unit], rows: Rows, work: Work[T], *, threads: int = 0, allow_losses: bool = False,
     needs_rows: bool = False, progress: Callable[[int], None] | None = None,
 ) -> list[Tally[T]]:  # fmt: skip
     """Tally every unit, in their order; a damaged part raises, or is *unreadable* with `allow_losses`."""
@@ -78,27 +69,13 @@ def scan(
                 raise with_hint(error) from error
             return Tally(unit, unreadable=unit.rows, loss=error.message)
 
-    workers = min(threads or os.cpu_count() or 1, max(1, len(units)))
-    if workers == 1:
-        return [_noted(one(unit), progress) for unit in units]
-    with ThreadPoolExecutor(workers, thread_name_prefix="tagsel-scan") as pool:
-        try:
-            return [_noted(tally, progress) for tally in pool.map(one, units)]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return each(one, units, threads, None if progress is None else lambda unit: progress(unit.rows))
 
 
 def with_hint(error: StoreError) -> StoreError:
     """The error of a damaged part, with what to try."""
     hint = error.hint or "--allow-losses goes on without its rows and names them"
     return StoreError(error.message, hint=hint, **error.fields)
-
-
-def _noted(tally: Tally[T], progress: Callable[[int], None] | None) -> Tally[T]:
-    if progress is not None:
-        progress(tally.unit.rows)
-    return tally
 
 
 def evaluate(cut: Bound, unit: Unit, block: Block, alive: Mask | None, tier: str) -> Mask:

@@ -6,7 +6,7 @@ Invariant: the same query of the same snapshots gives the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -17,22 +17,23 @@ from tagsel.expr import Block
 from tagsel.expr.interpret import interpret_value
 from tagsel.expr.nodes import SEMANTICS
 from tagsel.selection.accept import Passing
+from tagsel.selection.answer import Answer, Fate, Keys, Top
 from tagsel.selection.assemble import assemble
 from tagsel.selection.bookkeeping import totals
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
 from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
-from tagsel.selection.run import Count, Fate, Prepared, Progress, accepted, finish, passed, prepare
+from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, passed, prepare
 from tagsel.selection.scan import Mask, naming_the_event, scan
-from tagsel.selection.top import Keys, best, best_of_all, bind_top, descending
+from tagsel.selection.top import best, best_of_all, bind_top, descending
 from tagsel.selection.weights import Yield, total, weights_of
 
 _NO_KEYS = np.empty(0)
 
 
 def select(
-    query: Query, *, top: tuple[int, str] | None = None, zones: bool = True, progress: Progress = None
+    query: Query, *, top: Top = None, zones: bool = True, progress: Progress = None, runner: Runner | None = None
 ) -> tuple[EventList, Count]:
     """The accepted events; with `top=(n, attribute)` only the n with the highest value of it, the rest rejected.
 
@@ -40,10 +41,23 @@ def select(
     """
     started = time.perf_counter()
     prepared = prepare(query, zones=zones)
+    if top is not None:
+        bind_top(prepared.inputs, top[1])  # its errors come before any data is read
+    found = runner("select", prepared, top, progress) if runner else listing(prepared, top, progress)
+    blocks = [ids for ids, _ in found.blocks] if top is None else best_of_all(found.blocks, top[0])
+    passing = total(Yield.of(b.weight) if b.weight is not None else Yield.unweighted(len(b.event)) for b in blocks)
+    counted = finish(prepared, found.fate, passing, started, top)
+    history = History(lambda: provenance(prepared, counted, top, runner))
+    return event_list(blocks, [b.input for b in prepared.inputs], counted.ledger, history), counted
+
+
+def listing(prepared: Prepared, top: Top = None, progress: Progress = None) -> Answer:
+    """The work of `select`: events; of a top list the best of each row group, with what they are ordered by."""
+    query = prepared.query
     quick = accepted(prepared, listing=True, progress=progress) if top is None else None
     if quick is not None:
         blocks = [_assembled(prepared, index, one) for index, one in enumerate(quick)]
-        return _listed(prepared, blocks, Fate.of_passing(quick), started, None)
+        return Answer(Fate.of_passing(quick), blocks=tuple((ids, _NO_KEYS) for ids in blocks))
     values = bind_top(prepared.inputs, top[1]) if top else None
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Accepted, Keys]:
@@ -61,9 +75,7 @@ def select(
         prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
         progress=progress,
     )  # fmt: skip
-    found = [t.result for t in tallies if t.result is not None]
-    blocks = [ids for ids, _ in found] if top is None else best_of_all(found, top[0])
-    return _listed(prepared, blocks, Fate.of_tallies(tallies), started, top)
+    return Answer(Fate.of_tallies(tallies), blocks=tuple(t.result for t in tallies if t.result is not None))
 
 
 def _assembled(prepared: Prepared, index: int, found: Passing) -> Accepted:
@@ -71,22 +83,12 @@ def _assembled(prepared: Prepared, index: int, found: Passing) -> Accepted:
     return assemble(index, prepared.inputs[index].input.snapshot.frame, found.rows, found.events)
 
 
-def _listed(
-    prepared: Prepared, blocks: Sequence[Accepted], fate: Fate, started: float, top: tuple[int, str] | None
-) -> tuple[EventList, Count]:
-    """The list of the gathered events, and the count with its ledger."""
-    passing = total(Yield.of(b.weight) if b.weight is not None else Yield.unweighted(len(b.event)) for b in blocks)
-    counted = finish(prepared, fate, passing, started, top)
-    history = History(lambda: provenance(prepared, counted, top))
-    return event_list(blocks, [b.input for b in prepared.inputs], counted.ledger, history), counted
-
-
-def provenance(prepared: Prepared, counted: Count, top: tuple[int, str] | None) -> Mapping[str, object]:
+def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | None = None) -> Mapping[str, object]:
     """What a list says of its making; JSON-ready."""
     query, inputs = prepared.query, [b.input for b in prepared.inputs]
     weighted = query if _weights_are_whole(prepared) else replace(query, weight="")
     several = len(query.cuts) > 1 or weighted.weight or top
-    flow = cutflow(weighted) if several else _one_step(prepared, counted.ledger)
+    flow = cutflow(weighted, runner=runner) if several else _one_step(prepared, counted.ledger)
     return {
         "cut": counted.cut,
         "selection": counted.selection,

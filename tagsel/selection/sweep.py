@@ -22,11 +22,12 @@ from tagsel.expr import Block, Bound, Node, conjuncts, fingerprint
 from tagsel.expr.bounds import ALL
 from tagsel.expr.interpret import interpret_value
 from tagsel.expr.nodes import INT_MAX, INT_MIN
+from tagsel.selection.answer import Fate
 from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut
 from tagsel.selection.regions import queries, regions
-from tagsel.selection.run import Count, Fate, Prepared, Progress, finish, prepare
+from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
 from tagsel.selection.scan import Mask, judge, naming_the_event
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, weights_of

@@ -158,6 +158,8 @@ def decode_arrow(part: Identity, group: int, column: str, dictionary: bool = Fal
             read_dictionary=[column] if dictionary else None,
         ) as file:
             array = file.read_row_group(group, columns=[column], use_threads=False).column(0).combine_chunks()
+    except MemoryError:  # Arrow's own is both
+        raise
     except (pa.ArrowException, OSError) as error:
         raise damaged(part, group, column, str(error)) from error
     if isinstance(array, pa.ChunkedArray):

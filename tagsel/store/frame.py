@@ -7,7 +7,7 @@ bytes whose CRC was compared, in a file that is still the one the log names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +127,11 @@ class Frame:
                 addresses[at], sizes[at] = values.__array_interface__["data"][0], values.size
                 held.append(values)
         return Memory(addresses, sizes, DTYPES[kind[0]].str[1:], held)
+
+    def mapped(self, columns: Iterable[str], groups: Array) -> bool:
+        """Whether columns of row groups whose parts have them are used where they lie in the files, none decoded."""
+        kinds = [self._half(column, WHERE)[_KIND, groups] for column in columns]
+        return all(bool(((k == FIXED) | (k == LIST)).all()) for k in kinds)
 
     def open(self, groups: Array) -> None:
         """See that the parts of the given row groups are the files that the log names, and map them.

@@ -17,7 +17,7 @@ from tagsel.store import disk
 from tagsel.store.duplicates import Marks
 from tagsel.store.frame import Frame
 from tagsel.store.layout import Source
-from tagsel.store.log import State, commits_folder, entry_path, latest, newest_version
+from tagsel.store.log import PartRecord, State, commits_folder, entry_path, latest, newest_version
 from tagsel.store.parts import Part
 from tagsel.store.zones import Kind
 
@@ -71,6 +71,12 @@ class Snapshot:
             row += p.rows
         marks.parts = tuple(made)
         return marks.parts
+
+    def only(self, parts: tuple[PartRecord, ...]) -> Snapshot:
+        """The same, with these parts alone: for a process that is sent some of them, and opens no log."""
+        found = Snapshot(self.folder, replace(self.state, parts=parts))
+        found.__dict__.update(schema=self.schema, menus=self.menus)  # what was read of them is not read again
+        return found
 
     @cached_property
     def memo(self) -> dict[Any, Any]:

@@ -1,0 +1,114 @@
+"""The threads of all selections in the process: one pool, and one way to use it.
+
+Invariant: results come in the order of the items, whatever the number of threads; after an error or Ctrl-C nothing
+new is begun. A process that was forked has none of its parent's threads, so it makes a pool of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from tagsel.cores import threads as threads_here
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Pool:
+    """A pool that grows to the most threads ever asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._size = 0
+        self._executor: ThreadPoolExecutor | None = None
+
+    def run(self, work: Callable[[], None], threads: int) -> None:
+        """Begin `work` in so many threads."""
+        with self._lock:
+            if self._executor is None or self._size < threads:
+                if self._executor is not None:
+                    self._executor.shutdown(wait=False)  # what runs in it goes on
+                self._executor = ThreadPoolExecutor(threads, thread_name_prefix="tagsel-scan")
+                self._size = threads
+            for _ in range(threads):
+                self._executor.submit(work)
+
+
+_pool = _Pool()
+
+
+def _forked() -> None:
+    global _pool
+    _pool = _Pool()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def each(
+    work: Callable[[Item], Result], items: Sequence[Item], threads: int = 0,
+    done: Callable[[Item], None] | None = None,
+) -> list[Result]:  # fmt: skip
+    """`work` of every item, in `threads` threads (0: as many as this process may use), in the order of the items.
+
+    `done` is called in the caller's thread for each item that is. Of several errors that of the first item is raised.
+    """
+    workers = min(threads or threads_here(), len(items))
+    if workers < 2:
+        results = []
+        for item in items:
+            results.append(work(item))
+            if done is not None:
+                done(item)
+        return results
+    return _Shared(work, items).run(workers, done)
+
+
+class _Shared(Generic[Item, Result]):
+    """Items that several threads take, one after another; each puts what came of it where it belongs."""
+
+    def __init__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> None:
+        self.work, self.items = work, items
+        self.results: list[Result | None] = [None] * len(items)
+        self.errors: dict[int, BaseException] = {}
+        self.todo: Iterator[int] = iter(range(len(items)))
+        self.lock = threading.Lock()
+        self.stopped = False
+        self.ended: SimpleQueue[int] = SimpleQueue()  # items as they are done; -1: a thread found nothing more to do
+
+    def run(self, workers: int, done: Callable[[Item], None] | None) -> list[Result]:
+        """All results; the threads stop at their next item when this is left."""
+        try:
+            _pool.run(self.take, workers)
+            while workers:
+                item = self.ended.get()
+                if item < 0:
+                    workers -= 1
+                elif done is not None:
+                    done(self.items[item])
+        finally:
+            self.stopped = True
+        for item in sorted(self.errors):
+            raise self.errors[item]
+        return self.results  # type: ignore[return-value]  # every item is done
+
+    def take(self) -> None:
+        """Do items until there are none; an error keeps the others from being begun."""
+        while not self.stopped:
+            with self.lock:
+                item = next(self.todo, -1)
+            if item < 0:
+                break
+            try:
+                self.results[item] = self.work(self.items[item])
+            except BaseException as error:
+                self.errors[item] = error
+                self.stopped = True
+            else:
+                self.ended.put(item)
+        self.ended.put(-1)

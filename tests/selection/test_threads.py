@@ -1,0 +1,130 @@
+"""The threads of selections: order, errors, Ctrl-C, forks; and answers that do not depend on their number."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from builders import build, rows, workspace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagsel.api import Workspace
+from tagsel.selection import cutflow, select
+from tagsel.selection.threads import each
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Six parts of uneven sizes."""
+    made = workspace(tmp_path_factory.mktemp("threads"))
+    build(made, "a.TAG", *(rows(40 * k, k) for k in range(1, 7)))
+    return made
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 5])
+def test_results_come_in_the_order_of_the_items_and_each_is_told_once(threads: int) -> None:
+    told: list[int] = []
+    assert each(lambda n: n * n, range(20), threads, told.append) == [n * n for n in range(20)]
+    assert sorted(told) == list(range(20))
+    assert each(lambda n: n, [], threads) == []
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_error_of_the_first_item_is_raised_and_nothing_new_is_begun(threads: int) -> None:
+    begun: list[int] = []
+    together = threading.Barrier(threads)  # the first items begin at once, so that the error leaves none of them out
+
+    def work(n: int) -> None:
+        begun.append(n)
+        if n < threads:
+            together.wait(60)
+            raise ValueError(n)
+
+    with pytest.raises(ValueError, match="^0$"):
+        each(work, range(1000), threads)
+    assert sorted(begun) == list(range(threads))
+
+
+def test_one_thread_is_the_callers_own() -> None:
+    before = threading.active_count()
+    assert each(lambda n: threading.current_thread() is threading.main_thread(), range(3), 1) == [True] * 3
+    assert threading.active_count() == before
+
+
+def test_it_is_the_same_few_threads_every_time() -> None:
+    names = {name for _ in range(5) for name in each(lambda n: threading.current_thread().name, range(50), 3)}
+    assert len(names) <= 5  # no more than any test here asked for
+    assert all(name.startswith("tagsel-scan") for name in names)
+
+
+@settings(max_examples=15)
+@given(threads=st.integers(1, 5), tier=st.sampled_from(["interpreter", "kernel"]), met=st.integers(0, 80),
+       duplicates=st.sampled_from(["first", "all"]))  # fmt: skip
+def test_answers_do_not_depend_on_the_number_of_threads(
+    home: Workspace, threads: int, tier: str, met: int, duplicates: str
+) -> None:
+    from dataclasses import replace
+
+    cuts = [("met", f"MET_pt > {met}"), ("", "count(Muon.pt > 10 GeV) >= 1")]
+    one = replace(home.query("a.TAG", cuts, weight="weight", duplicates=duplicates, threads=1), tier=tier)
+    several = replace(one, threads=threads)
+    first, second = select(replace(one, weight="")), select(replace(several, weight=""))
+    assert [tuple(e) for e in first[0]] == [tuple(e) for e in second[0]]
+    assert first[0].digest == second[0].digest and first[1].ledger == second[1].ledger
+    assert cutflow(one).to_json() == cutflow(several).to_json()
+
+
+_FORK = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from tagsel.selection.threads import each
+assert each(abs, range(10), 2) == list(range(10))
+child = os.fork()
+if child == 0:
+    os._exit(0 if each(abs, range(10), 2) == list(range(10)) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_makes_threads_of_its_own() -> None:
+    done = subprocess.run([sys.executable, "-c", _FORK], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+_LONG = """
+import sys, threading
+from tagsel.api import Workspace
+from tagsel.selection import rows, select
+
+home, tier = Workspace(sys.argv[1]), sys.argv[2]
+query = home.query("a.TAG", ["count(Muon.pt > 10 GeV) >= 1"], threads=2)
+begun = threading.Event()
+
+def told(n):  # a row group is done: the others run, or wait for their turn
+    if not begun.is_set():
+        begun.set()
+        print("begun", flush=True)
+    threading.Event().wait()
+
+from dataclasses import replace
+select(replace(query, tier=tier), progress=told)
+"""
+
+
+@pytest.mark.parametrize("tier", ["interpreter", "kernel"])
+def test_ctrl_c_ends_a_long_select_at_once(home: Workspace, tier: str) -> None:
+    """The selection would never end; the process does, by KeyboardInterrupt, and its threads with it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _LONG, str(home.folder), tier], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "begun\n"
+        os.kill(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(60) in (1, -signal.SIGINT)
+    assert said.rstrip().endswith("KeyboardInterrupt")
