@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
@@ -36,6 +35,8 @@ from tagsel.selection.bookkeeping import totals
 from tagsel.store import CompactPlan, Snapshot, Table
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
     from tagsel.aod import EventMap, Layout
     from tagsel.api.workspace import Workspace
     from tagsel.ingest.load import Ingested
@@ -51,7 +52,7 @@ format = {format}
 [settings]
 """
 
-_bare: dict[tuple[str, int, int], tuple[tempfile.TemporaryDirectory[str], Dataset]] = {}
+_bare: dict[tuple[str, int, int], tuple[TemporaryDirectory[str], Dataset]] = {}
 """Bare files that were opened, by path, size and time, with the folder that goes when the process ends."""
 
 
@@ -159,7 +160,9 @@ def bare(path: Path) -> Dataset:
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     if key not in _bare:
-        home = tempfile.TemporaryDirectory(prefix="tagsel-")
+        from tempfile import TemporaryDirectory
+
+        home = TemporaryDirectory(prefix="tagsel-")
         workspace = Workspace.init(Path(home.name) / "W")
         name = "".join(c if c.isalnum() or c in "._-" else "_" for c in path.name).lstrip(".-") or "file"
         load([path], name, workspace.folder / DATA / name, workspace.catalog, {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,9 @@ def read_list(path: str) -> EventList:
 
     if path != STREAM:
         return read_events(path)
-    with tempfile.TemporaryDirectory(prefix="tagsel-") as folder:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="tagsel-") as folder:
         copy = Path(folder) / "standard input"
         copy.write_bytes(sys.stdin.buffer.read())
         return read_events(copy)
@@ -32,7 +33,9 @@ def save_list(events: EventList, out: str) -> None:
     if out != STREAM:
         events.save(out)
         return
-    with tempfile.TemporaryDirectory(prefix="tagsel-") as folder:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="tagsel-") as folder:
         copy = Path(folder) / "list.events"
         events.save(copy)
         sys.stdout.buffer.write(copy.read_bytes())

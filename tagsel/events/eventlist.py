@@ -6,7 +6,6 @@ list however they came in. Lists are immutable. Nothing here opens a file but `s
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -354,12 +353,14 @@ class EventList:
         return f"<EventList: {len(self):,} events of {kind} in {runs:,} runs, {len(self.guids):,} files>"
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         head = "".join(f"<th>{name}</th>" for name in Event._fields)
         body = "".join(
-            f"<tr>{''.join(f'<td>{html.escape(str(value))}</td>' for value in event)}</tr>"
+            f"<tr>{''.join(f'<td>{escape(str(value))}</td>' for value in event)}</tr>"
             for event in self._rows(np.arange(min(5, len(self))), None, {})
         )
-        return f"<p>{html.escape(repr(self)[1:-1])}</p><table><tr>{head}</tr>{body}</table>"
+        return f"<p>{escape(repr(self)[1:-1])}</p><table><tr>{head}</tr>{body}</table>"
 
 
 def _checked(name: str, values: npt.ArrayLike, dtype: type[Int], low: int) -> npt.NDArray[Int]:

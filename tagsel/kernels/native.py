@@ -17,7 +17,6 @@ import platform
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -224,6 +223,8 @@ def _machine() -> Any:
 @cache
 def fingerprint() -> str:
     """SHA-256, in hex, over all that machine code depends on but its source: this room, versions, processor."""
+    from importlib.metadata import version
+
     import llvmlite.binding as llvm
 
     parts = [

@@ -16,6 +16,7 @@ from tagsel.events import EventList, Ledger, Names, Reference
 from tagsel.schema import STAGES
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Input
+from tagsel.store import Stretches
 
 Rows = npt.NDArray[np.int64]
 
@@ -42,13 +43,23 @@ def gather(unit: Unit, rows: Rows) -> Accepted:
     """Identities and references of the given rows of a row group."""
     part, group = unit.part, unit.group
     ids = part.read(group, ["run", "lumi", "event"])
-    stages = {}
+    places, stages = part.places() if len(rows) else {}, {}
     for stage in STAGES:
-        if f"{stage}_guid" in part.columns:
+        if stage in places:
+            stages[stage] = _from_stretches(places[stage], rows + (unit.first_row - part.first_row))
+        elif f"{stage}_guid" in part.columns:
             codes, table = part.read_codes(group, f"{stage}_guid")
             entry = part.read(group, [f"{stage}_entry"])[f"{stage}_entry"]
             stages[stage] = Reference.of(codes[rows], table, entry[rows])
     return Accepted(unit.source, ids["run"][rows], ids["lumi"][rows], ids["event"][rows], stages)
+
+
+def _from_stretches(known: Stretches, rows: Rows) -> Reference:
+    """Where rows of a part are, by its stretches: nothing is read or decoded."""
+    at = known.of(rows)
+    used, codes = np.unique(known.fields["code"][at], return_inverse=True)
+    entry = known.fields["entry"][at] + (rows - known.starts[at])
+    return Reference.of(codes, [known.names[code] for code in used.tolist()], entry)
 
 
 def event_list(

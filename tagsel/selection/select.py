@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 
 import numpy as np
 
@@ -104,6 +103,8 @@ def provenance(prepared: Prepared, counted: Count, top: tuple[int, str] | None) 
 
 @cache
 def _version() -> str:
+    from importlib.metadata import version  # which imports much
+
     return version("tagsel")
 
 

@@ -5,7 +5,6 @@ Invariant: text, HTML and JSON say the same.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -47,4 +46,6 @@ def _said(value: object) -> str:
 
 
 def _html(cells: Iterable[object], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(_said(c))}</{tag}>' for c in cells)}</tr>"
+    from html import escape
+
+    return f"<tr>{''.join(f'<{tag}>{escape(_said(c))}</{tag}>' for c in cells)}</tr>"

@@ -65,7 +65,9 @@ class State:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> State:
         """The state whose `asdict` is `document`."""
-        parts = tuple(PartRecord(**{**p, "groups": tuple(p["groups"])}) for p in document["parts"])
+        parts = tuple(
+            PartRecord(p["name"], p["rows"], p["bytes"], tuple(p["groups"]), p["columns"]) for p in document["parts"]
+        )
         return cls(
             document["number"], document["version"], document["schema"], parts, tuple(document["menus"]),
             tuple((str(r), int(n)) for r, n in document["sources"]), tuple(document["guids"]),

@@ -31,7 +31,7 @@ class Part:
     """A part of a snapshot; `groups` are the rows of its row groups, `columns` the columns that it has."""
 
     name: str
-    path: Path
+    folder: Path
     rows: int
     bytes: int
     groups: tuple[int, ...]
@@ -39,6 +39,11 @@ class Part:
     first_row: int = field(default=0, compare=False)  # in the snapshot
     kinds: Mapping[str, Kind] = field(default_factory=dict, compare=False, repr=False)  # of its own columns
     marks: Marks | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder / self.name
 
     def read(self, group: int, columns: Iterable[str]) -> dict[str, Array]:
         """Values of a row group, one read-only array a column that the part has; absent columns are left

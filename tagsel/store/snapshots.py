@@ -67,8 +67,7 @@ class Snapshot:
                 listed = self._document(p.columns)
                 known[p.columns] = {c: types[c] for c in listed}, frozenset(listed)
             kinds, columns = known[p.columns]
-            path = self.folder / p.name
-            made.append(Part(p.name, path, p.rows, p.bytes, p.groups, columns, row, kinds, marks))
+            made.append(Part(p.name, self.folder, p.rows, p.bytes, p.groups, columns, row, kinds, marks))
             row += p.rows
         marks.parts = tuple(made)
         return marks.parts

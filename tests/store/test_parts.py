@@ -175,7 +175,7 @@ def test_fault_06_any_values_read_back_and_zones_are_their_bounds(
         new = write_part(folder, schema, [maker.batch(values, schema)])
     rows, kinds = new.rows, {a.column: (a.type, a.is_list) for a in schema}
     sizes = tuple(min(size, rows - s) for s in range(0, rows, size))
-    part = Part(new.name, folder / new.name, rows, new.bytes, sizes, frozenset(kinds), kinds=kinds)
+    part = Part(new.name, folder, rows, new.bytes, sizes, frozenset(kinds), kinds=kinds)
     read = whole(part, list(values))
     for column, expected in values.items():
         same(read[column], expected)
