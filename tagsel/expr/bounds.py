@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.expr.nodes import INT_MAX, INT_MIN, Aggregate, Node
-from tagsel.expr.ranges import ARITHMETIC, Bools, Range, certain, unknown
+from tagsel.expr.ranges import ARITHMETIC, REAL, Bools, Range, certain, unknown
 from tagsel.expr.walk import fold
 
 _FEW, _MANY = 100, 2**40
@@ -111,22 +111,18 @@ def bounds(
 
 def _zone_range(zone: Zone, groups: int, kind: str) -> Range:
     """The range that a zone gives; unknown where its ends are NaN."""
-    made = unknown(groups, kind, maybe_missing=False)
-    dtype = made.low.dtype
     if np.asarray(zone.min).dtype == np.uint64:  # only words, which have no order here
-        return made
-    low, high = np.asarray(zone.min).astype(dtype), np.asarray(zone.max).astype(dtype)
-    odd = (low != low) | (high != high)
+        return unknown(groups, kind, maybe_missing=False)
+    no, real = np.zeros(groups, np.bool_), kind in REAL
+    low, high = (np.asarray(end).astype(np.float64 if real else np.int64) for end in (zone.min, zone.max))
+    if real:
+        odd = np.isnan(low) | np.isnan(high)
+        low, high = np.where(odd, -np.inf, low), np.where(odd, np.inf, high)
     nothing = zone.values == np.maximum(zone.nan_count, 0)  # no value but NaN: an empty range
-    ends = (np.inf, -np.inf) if dtype.kind == "f" else (INT_MAX, INT_MIN)
-    return Range(
-        np.where(nothing, ends[0], np.where(odd, made.low, low)).astype(dtype),
-        np.where(nothing, ends[1], np.where(odd, made.high, high)).astype(dtype),
-        zone.nan_count != 0 if dtype.kind == "f" else np.zeros(groups, np.bool_),
-        made.missing,
-        made.all_missing,
-        made.raises,
-    )
+    if nothing.any():
+        ends = (np.inf, -np.inf) if real else (INT_MAX, INT_MIN)
+        low, high = np.where(nothing, ends[0], low), np.where(nothing, ends[1], high)
+    return Range(low, high, zone.nan_count != 0 if real else no, no, no, no)
 
 
 # value ops: (node, zones, ranges of the arguments) -> Range

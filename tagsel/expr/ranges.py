@@ -10,7 +10,7 @@ Ends of floats are computed as rows are; where an end is not a number the range 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ from tagsel.expr.nodes import INT_MAX, INT_MIN, Node
 from tagsel.kernels.integers import FUNCTIONS as EXACT
 
 Bools = npt.NDArray[np.bool_]
+
+REAL = ("f32", "f64")
+"""Kinds of values with float64 ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +39,28 @@ class Range:
 
     def gone(self, mask: Bools) -> Range:
         """Missing in every row of the groups in `mask`."""
-        return replace(self, missing=self.missing | mask, all_missing=self.all_missing | mask)
+        missing, every = self.missing | mask, self.all_missing | mask
+        return Range(self.low, self.high, self.nan, missing, every, self.raises)
 
     def perhaps(self, mask: Bools) -> Range:
         """Perhaps missing in the groups in `mask`."""
-        return replace(self, missing=self.missing | mask)
+        return Range(self.low, self.high, self.nan, self.missing | mask, self.all_missing, self.raises)
 
     def surely(self, mask: Bools) -> Range:
         """Never missing in the groups in `mask`."""
-        return replace(self, missing=self.missing & ~mask)
+        return Range(self.low, self.high, self.nan, self.missing & ~mask, self.all_missing, self.raises)
 
     def raising(self, mask: Bools) -> Range:
         """Perhaps without answer in the groups in `mask`."""
-        return replace(self, raises=self.raises | mask)
+        return Range(self.low, self.high, self.nan, self.missing, self.all_missing, self.raises | mask)
 
     def without_nan(self, mask: Bools) -> Range:
         """Never NaN in the groups in `mask`."""
-        return replace(self, nan=self.nan & ~mask)
+        return Range(self.low, self.high, self.nan & ~mask, self.missing, self.all_missing, self.raises)
 
     def between(self, low: Any, high: Any) -> Range:
         """The same with other ends."""
-        return replace(self, low=low, high=high)
+        return Range(low, high, self.nan, self.missing, self.all_missing, self.raises)
 
     def narrowed(self, mask: Bools, low: int, high: int) -> Range:
         """The same with the given ends in the groups in `mask`."""
@@ -80,21 +84,21 @@ class Range:
 def unknown(groups: int, kind: str, *, maybe_missing: bool = True) -> Range:
     """Any value of a kind."""
     no = np.zeros(groups, np.bool_)
-    if kind in ("f32", "f64"):
-        low, high = np.full(groups, -np.inf), np.full(groups, np.inf)
-        return Range(low, high, ~no, np.full(groups, maybe_missing), no, no)
+    missing = ~no if maybe_missing else no
+    if kind in REAL:
+        return Range(np.full(groups, -np.inf), np.full(groups, np.inf), ~no, missing, no, no)
     ends = (0, 1) if kind == "bool" else (INT_MIN, INT_MAX)
     low, high = (np.full(groups, end, np.int64) for end in ends)
-    return Range(low, high, no, np.full(groups, maybe_missing), no, no)
+    return Range(low, high, no, missing, no, no)
 
 
 def certain(groups: int, kind: str, value: Any) -> Range:
     """One value in every row."""
-    made = unknown(groups, kind, maybe_missing=False)
+    no = np.zeros(groups, np.bool_)
     if value != value:  # NaN: crossed ends
-        return made.between(made.high, made.low)
-    ends = np.full(groups, value, made.low.dtype)
-    return made.between(ends, ends).without_nan(~made.missing)
+        return Range(np.full(groups, np.inf), np.full(groups, -np.inf), ~no, no, no, no)
+    ends = np.full(groups, value, np.float64 if kind in REAL else np.int64)
+    return Range(ends, ends, no, no, no, no)
 
 
 def _from(low: Any, high: Any, nan: Any, *args: Range) -> Range:
