@@ -148,7 +148,7 @@ def _as_part(path: Path, rows: int, size: int, schema: Schema) -> Part:
     """The part that was just written, to read from."""
     groups = tuple(min(ROW_GROUP, rows - row) for row in range(0, rows, ROW_GROUP))
     kinds = kinds_of(schema)
-    return Part(path.name, path, rows, size, groups, frozenset(kinds), kinds=kinds)
+    return Part(path.name, path.parent, rows, size, groups, frozenset(kinds), kinds=kinds)
 
 
 def caches_of(part: Path) -> tuple[Path, ...]:

@@ -260,6 +260,22 @@ def test_what_zones_settle_is_not_sent(tmp_path: Path) -> None:
     assert done == 100 and [piece.rows for piece in pieces] == [50]
 
 
+def test_a_piece_leaves_the_dataset_as_it_is(home: Workspace) -> None:
+    """Pieces of several parts neither use nor overwrite what is kept for all parts together."""
+    folder = home.folder / "data" / "a.TAG"
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    query = home.query("a.TAG", ["MET_pt > 20"], lumi=GOOD)
+    select(query)
+    before = files()
+    _, _, pieces = split(prepare(query), "select", None, 300)
+    several = [piece for piece in pieces if len(piece.parts) > 1]
+    assert several and sum(len(answer(piece).blocks) for piece in several) > 0
+    assert files() == before
+
+
 def test_a_worker_for_which_a_cut_means_something_else_refuses(home: Workspace) -> None:
     _, _, pieces = split(prepare(home.query("a.TAG", ["MET_pt > 20"])), "count", None, 10**9)
     piece = next(pieces)
