@@ -57,7 +57,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     cache.chmod(0o700)
     with (
         distributed.LocalCluster(
-            n_workers=request.param, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+            n_workers=request.param, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: tests run side by side
             env={"TAGSEL_CACHE": str(cache)},
         ) as local,
         distributed.Client(local, set_as_default=False) as made,
