@@ -46,7 +46,7 @@ def gather(unit: Unit, rows: Rows) -> Accepted:
     places, stages = part.places() if len(rows) else {}, {}
     for stage in STAGES:
         if stage in places:
-            stages[stage] = _from_stretches(places[stage], rows + (unit.first_row - part.first_row))
+            stages[stage] = _from_stretches(places[stage], rows + sum(part.groups[:group]))
         elif f"{stage}_guid" in part.columns:
             codes, table = part.read_codes(group, f"{stage}_guid")
             entry = part.read(group, [f"{stage}_entry"])[f"{stage}_entry"]

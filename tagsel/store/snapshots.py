@@ -76,6 +76,7 @@ class Snapshot:
         """The same, with these parts alone: for a process that is sent some of them, and opens no log."""
         found = Snapshot(self.folder, replace(self.state, parts=parts))
         found.__dict__.update(schema=self.schema, menus=self.menus)  # what was read of them is not read again
+        found.__dict__["frame"] = Frame(found.parts)  # reads sidecars: stacks are those of the whole dataset
         return found
 
     @cached_property

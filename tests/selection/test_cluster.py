@@ -57,7 +57,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     cache.chmod(0o700)
     with (
         distributed.LocalCluster(
-            n_workers=request.param, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+            n_workers=request.param, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: tests run side by side
             env={"TAGSEL_CACHE": str(cache)},
         ) as local,
         distributed.Client(local, set_as_default=False) as made,
@@ -258,6 +258,22 @@ def test_what_zones_settle_is_not_sent(tmp_path: Path) -> None:
     assert (settled.yields[0].n, done, list(pieces)) == (50, 150, [])
     settled, done, pieces = split(prepared, "select", None, 1)
     assert done == 100 and [piece.rows for piece in pieces] == [50]
+
+
+def test_a_piece_leaves_the_dataset_as_it_is(home: Workspace) -> None:
+    """Pieces of several parts neither use nor overwrite what is kept for all parts together."""
+    folder = home.folder / "data" / "a.TAG"
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    query = home.query("a.TAG", ["MET_pt > 20"], lumi=GOOD)
+    select(query)
+    before = files()
+    _, _, pieces = split(prepare(query), "select", None, 300)
+    several = [piece for piece in pieces if len(piece.parts) > 1]
+    assert several and sum(len(answer(piece).blocks) for piece in several) > 0
+    assert files() == before
 
 
 def test_a_worker_for_which_a_cut_means_something_else_refuses(home: Workspace) -> None:
