@@ -52,12 +52,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module", params=[1, 2])
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of a cluster with 1 or 2 workers, each a process of its own."""
+    """A client of a cluster with 1 or 2 workers, each a process of its own, on any free ports."""
     cache = tmp_path_factory.mktemp("workers")
     cache.chmod(0o700)
     with (
         distributed.LocalCluster(
-            n_workers=request.param, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: tests run side by side
+            n_workers=request.param, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
             env={"TAGSEL_CACHE": str(cache)},
         ) as local,
         distributed.Client(local, set_as_default=False) as made,
