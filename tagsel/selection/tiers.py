@@ -35,7 +35,7 @@ AN_ANSWER = 0.005
 TO_LOAD = 0.03
 """Seconds of the interpreter above which kernels on disk are worth loading in a fresh process."""
 
-PART = 0.03
+PART = 0.01
 """Share of the time to compile a step after which it is compiled behind the answers."""
 
 MOST_KNOWN = 4096

@@ -51,10 +51,10 @@ def test_little_work_is_interpreted_and_much_is_compiled(home: Workspace) -> Non
 
 
 def test_what_comes_again_is_compiled_behind_the_answers(home: Workspace) -> None:
-    """Two million rows and a row group take 3.1 ms; 3 % of 0.3 s are spent after the third question."""
-    chosen = [choose(home, f"MET_pt > {n}", 2 * MILLION) for n in range(3)]
+    """Two million rows and a row group take 3.1 ms; 1 % of 0.3 s is spent after the first question."""
+    chosen = [choose(home, "MET_pt > 5", 2 * MILLION)]
     finish()
-    assert chosen == ["interpreter"] * 3
+    assert chosen == ["interpreter"]
     assert choose(home, "MET_pt > 77", 10) == "kernel"  # another threshold is the same step
     assert choose(home, "MET_pt < 77", 10) == "interpreter"
 
