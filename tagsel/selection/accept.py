@@ -7,7 +7,7 @@ too short) it gives up, and the scan row group by row group tells it. Invariant:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, pairwise
 
@@ -19,7 +19,9 @@ from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
 from tagsel.expr.chain import Chain, Job, Units
 from tagsel.expr.lower import fits, ordered, steps_of
+from tagsel.expr.nodes import columns_of
 from tagsel.selection import steps as known
+from tagsel.selection.menus import by_menu
 from tagsel.selection.plan import Plan
 from tagsel.selection.remember import Notes, Recalled, recall
 from tagsel.selection.rows import Fates, Mask, Rows, addresses
@@ -82,30 +84,34 @@ def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
     if not how.listing:
         taken = run & (verdict.cut == ALL)
         sure, run = int(fates.alive[taken].sum()), run & ~taken
-    cut = _Cut(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates)
     found, touched, spared = [], 0, 0
-    for columns, members in frame.kinds:
-        for groups in _batches(frame, bound.cut.columns & columns, members[run[members]]):
-            work = cut.work(columns, groups, how)
-            batch = _run(work.job, frame.rows[groups], how)
-            if batch is None:
-                return None
-            work.learn(batch.seen)
-            found.append(batch)
-            touched, spared = touched + work.bytes, spared + work.spared
-            del work  # what it has decoded goes before the next batch comes
+    for cut, columns, groups in _batches(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates, run):
+        work = cut.work(columns, groups, how)
+        batch = _run(work.job, frame.rows[groups], how)
+        if batch is None:
+            return None
+        work.learn(batch.seen)
+        found.append(batch)
+        touched, spared = touched + work.bytes, spared + work.spared
+        del work  # what it has decoded goes before the next batch comes
     count = sure + sum(batch.count for batch in found)
     if not how.listing:
         return Passing(count, fates, touched, spared)
-    return Passing(count, fates, touched, spared, *_in_order(found, len(frame.kinds) > 1))
+    return Passing(count, fates, touched, spared, *_in_order(found))
 
 
-def _batches(frame: Frame, columns: Iterable[str], groups: Ints) -> list[Ints]:
-    """Row groups in batches that bound the memory, whatever the size of the data: masks take some bits and bytes a row,
-    columns that are decoded take all of theirs."""
-    most = MAPPED_AT_ONCE if frame.mapped(columns, groups) else DECODED_AT_ONCE
-    number = (np.cumsum(frame.rows[groups]) - 1) // most
-    return np.split(groups, np.flatnonzero(np.diff(number)) + 1) if len(groups) else []
+def _batches(
+    steps: Sequence[Node], undecided: npt.NDArray[np.bool_], frame: Frame, fates: Fates, run: npt.NDArray[np.bool_]
+) -> Iterator[tuple[_Cut, frozenset[str], Ints]]:
+    """The row groups to run, of parts with the same columns, and with the same menu where chains are asked for, in
+    batches that bound the memory: masks take some bits and bytes a row, columns that are decoded all of theirs."""
+    for columns, members in frame.kinds:
+        for mine, groups in by_menu(steps, frame, columns, members[run[members]]):
+            read = frozenset(c for step in mine for c in columns_of(step)) & columns
+            most = MAPPED_AT_ONCE if frame.mapped(read, groups) else DECODED_AT_ONCE
+            number = (np.cumsum(frame.rows[groups]) - 1) // most
+            for batch in np.split(groups, np.flatnonzero(np.diff(number)) + 1) if len(groups) else ():
+                yield _Cut(mine, undecided, frame, fates), columns, batch
 
 
 MAPPED_AT_ONCE, DECODED_AT_ONCE = 1 << 25, 1 << 19
@@ -188,10 +194,11 @@ class _Piece:
     seen: Ints
 
 
-def _in_order(found: Sequence[_Piece], mixed: bool) -> tuple[Ints, Ints]:
-    """Rows and events of several runs, by row; `mixed`: the runs may not come in that order."""
+def _in_order(found: Sequence[_Piece]) -> tuple[Ints, Ints]:
+    """Rows and events of several runs, by row."""
     rows, events = _joined([p.rows for p in found]), _joined([p.events for p in found])
-    if not mixed:
+    filled = [p.rows for p in found if len(p.rows)]
+    if all(a[-1] < b[0] for a, b in pairwise(filled)):
         return rows, events
     order = np.argsort(rows, kind="stable")
     return rows[order], events[order]

@@ -59,6 +59,7 @@ class Frame:
         self.starts = starts  # the first row group of each part
         self._halves: dict[tuple[str, int], Array] = {}
         self._verified: dict[str, Array] = {}
+        self.memo: dict[Any, Any] = {}  # what others have worked out from it, by a key of theirs
         self._places: dict[str, Stretches | None] = {}
         self._identities: list[cols.Identity | None] = [None] * len(parts)
         self._bases = np.zeros(len(parts), np.uint64)
@@ -105,8 +106,8 @@ class Frame:
         return self._places[kind]
 
     def type(self, column: str) -> str:
-        """NumPy's type of a column that the parts have ("f4")."""
-        return next(DTYPES[p.kinds[column][0]].str[1:] for p in self.parts if column in p.kinds)
+        """NumPy's type of a column ("f4"); "" where no part has it."""
+        return next((DTYPES[p.kinds[column][0]].str[1:] for p in self.parts if column in p.kinds), "")
 
     def memory(self, column: str, groups: Array) -> Memory:
         """A column of the given row groups, mapped where the layout allows, decoded elsewhere; their parts have it.
