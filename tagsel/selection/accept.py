@@ -21,6 +21,7 @@ from tagsel.expr.chain import Chain, Job, Units
 from tagsel.expr.lower import fits, ordered, steps_of
 from tagsel.expr.nodes import columns_of
 from tagsel.selection import steps as known
+from tagsel.selection.masks import MASKS, Masks
 from tagsel.selection.menus import by_menu
 from tagsel.selection.plan import Plan
 from tagsel.selection.remember import Notes, Recalled, recall
@@ -51,11 +52,11 @@ class Passing:
 
 @dataclass(frozen=True)
 class How:
-    """How to run: whether rows are listed or only counted, threads, whether masks are used and filled."""
+    """How to run: whether rows are listed or only counted, threads, which masks are used and filled (None: none)."""
 
     listing: bool
     threads: int = 0
-    remember: bool = True
+    masks: Masks | None = MASKS
     progress: Progress = None
 
 
@@ -90,7 +91,9 @@ def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
         batch = _run(work.job, frame.rows[groups], how)
         if batch is None:
             return None
-        work.learn(batch.seen)
+        known.learn(work.prints, batch.seen)
+        if work.notes is not None and how.masks is not None:
+            work.notes.keep(how.masks)
         found.append(batch)
         touched, spared = touched + work.bytes, spared + work.spared
         del work  # what it has decoded goes before the next batch comes
@@ -128,12 +131,6 @@ class _Work:
     spared: int
     notes: Notes | None
 
-    def learn(self, seen: Ints) -> None:
-        """Keep what the run showed: selectivities and masks."""
-        known.learn(self.prints, seen)
-        if self.notes is not None:
-            self.notes.keep()
-
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
@@ -154,13 +151,13 @@ class _Cut:
         prints = [known.print_of(step) for step in chosen]
         frame.open(groups)
         recalled, before, alive = None, int(np.count_nonzero(needed)), self.fates.masks(groups)
-        if how.remember:
+        if how.masks is not None:
             parts = np.unique(frame.part_of[groups]).tolist()
-            recalled = recall(frame, alive, parts, chosen, prints)
+            recalled = recall(how.masks, frame, alive, parts, chosen, prints)
             needed = needed & ~recalled.done[:, groups]
         run = np.asarray(needed.any(axis=1))
         chosen, prints, needed = list(compress(chosen, run)), list(compress(prints, run)), needed[run]
-        notes = Notes.on(frame, groups, chosen, prints, needed) if how.remember else None
+        notes = Notes.on(frame, groups, chosen, prints, needed) if how.masks is not None else None
         chain = known.chain_of(chosen, prints, frame, columns)
         job, size = self._job(chain, groups, alive, needed, recalled, notes, how.listing)
         return _Work(job, prints, size, before - int(np.count_nonzero(needed)), notes)

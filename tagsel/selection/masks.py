@@ -50,9 +50,10 @@ class Mask:
 
 
 class Masks:
-    """The masks of this process, and through `maskfiles` those of others."""
+    """The masks of this process, and through `maskfiles` those of others; or (not `shared`) of one question alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = True) -> None:
+        self._shared = shared
         self._held: OrderedDict[tuple[str, str], Mask] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
@@ -67,7 +68,7 @@ class Masks:
             if found is not None:
                 self._held.move_to_end(key)
                 return found
-        kept = maskfiles.read(part, step)
+        kept = maskfiles.read(part, step) if self._shared else None
         if kept is None:
             return None
         mask = Mask(*kept)
@@ -83,7 +84,8 @@ class Masks:
             judged, passed = judged | old.judged, passed | old.passed
         mask = Mask(None if bool((judged == full(part.groups)).all()) else judged, passed)
         self._put((part.name, step), mask)
-        maskfiles.write_soon(part, step, mask.judged, mask.passed)
+        if self._shared:
+            maskfiles.write_soon(part, step, mask.judged, mask.passed)
 
     def _put(self, key: tuple[str, str], mask: Mask) -> None:
         with self._lock:

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.errors import CutError, did_you_mean
+from tagsel.errors import CutError, StoreError, did_you_mean
 from tagsel.events import EventList
 from tagsel.expr import Block, Bound, conjuncts
 from tagsel.expr.bounds import ALL, NONE, SOME
+from tagsel.selection.accept import How, able, accept
 from tagsel.selection.answer import Fate
 from tagsel.selection.fold import folded
 from tagsel.selection.gather import Accepted, event_list, gather
+from tagsel.selection.masks import MASKS, Masks
 from tagsel.selection.plan import Unit, plan
 from tagsel.selection.query import Query, bind_query
 from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
@@ -109,6 +111,9 @@ def regions(
         raise CutError("no region is asked for", hint='"SR: MET_pt > 100" "CR: MET_pt < 50"')
     started = time.perf_counter()
     several = _prepared(queries(query, cuts))
+    quick = None if overlap or lists or query.weight else _counted(several, progress)
+    if quick is not None:
+        return Regions(dict(zip(cuts, quick, strict=True)), None, {})
     union, verdicts = _union([p.plan.units for p in several])
     shared = [_shared([p.inputs[k].cut for p in several]) for k in range(len(several[0].inputs))]
 
@@ -133,7 +138,32 @@ def queries(query: Query, cuts: Mapping[str, str]) -> list[Query]:
     """Each region as a query of its own: its cut and all those of the query, as one cut of its name."""
     common = [f"({text})" for _, text in query.cuts if text != "true"]
     texts = {name: " && ".join([*common, f"({cut})"]) for name, cut in cuts.items()}
-    return [replace(query, cuts=(pair,), tier="interpreter") for pair in texts.items()]
+    return [replace(query, cuts=(pair,)) for pair in texts.items()]
+
+
+def _counted(several: Sequence[Prepared], progress: Progress) -> list[Count] | None:
+    """The counts by compiled steps, where all regions can be: what a conjunct let pass in one region, or one with a
+    looser threshold, is remembered for the others, at least while they are counted."""
+    if any(p.plan.tier != "kernel" or not able(p.plan) for p in several):
+        return None
+    query = several[0].query
+    masks = MASKS if query.remember else Masks(shared=False)
+
+    def one(prepared: Prepared) -> Count | None:
+        started = time.perf_counter()
+        try:
+            passing = accept(prepared.plan, prepared.rows, How(False, query.threads, masks))
+        except StoreError:  # the scan tells of it
+            return None
+        if passing is None:
+            return None
+        accepted = Yield.unweighted(sum(one.count for one in passing))
+        return finish(prepared, Fate.of_passing(passing), accepted, started)
+
+    found = list(map(one, several))
+    if progress is not None:
+        progress(several[0].read)
+    return None if None in found else [count for count in found if count is not None]
 
 
 def _prepared(asked: Sequence[Query]) -> list[Prepared]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tagsel.expr import Node
 from tagsel.expr.chain import address
-from tagsel.selection.masks import MASKS, Bits, byte_offsets, full
+from tagsel.selection.masks import Bits, Masks, byte_offsets, full
 from tagsel.store import Frame, Part
 
 Ints = npt.NDArray[np.int64]
@@ -35,8 +35,9 @@ class Recalled:
 
 
 def recall(
-    frame: Frame, alive: Mapping[int, Rows], parts: Iterable[int], steps: Sequence[Node], prints: Sequence[str]
-) -> Recalled:
+    masks: Masks, frame: Frame, alive: Mapping[int, Rows], parts: Iterable[int], steps: Sequence[Node],
+    prints: Sequence[str],
+) -> Recalled:  # fmt: skip
     """What is remembered of the steps on the given parts (numbers in the frame).
 
     `alive`: the rows that count, (rows,) bool, of the row groups where only some do: the others are never judged.
@@ -45,10 +46,10 @@ def recall(
     done = np.zeros((len(steps), len(frame)), np.bool_)
     for at in parts:
         part = frame.parts[at]
-        own = [MASKS.get(part, p) for p in prints]
+        own = [masks.get(part, p) for p in prints]
         new = [(step, p) for mask, step, p in zip(own, steps, prints, strict=True) if mask is None]
-        looser = [w for step, p in new for w in MASKS.looser(step, p)]
-        known = [m for m in (*own, *(MASKS.get(part, w) for w in looser)) if m is not None]
+        looser = [w for step, p in new for w in masks.looser(step, p)]
+        known = [m for m in (*own, *(masks.get(part, w) for w in looser)) if m is not None]
         left[at] = None
         if not known:
             continue
@@ -99,12 +100,12 @@ class Notes:
                 addresses[n, :, which] = _addresses(frame, groups, mine)
         return cls(frame, steps, prints, bits, addresses)
 
-    def keep(self) -> None:
+    def keep(self, masks: Masks) -> None:
         """Remember what was noted."""
         for (n, at), (judged, passed) in self.bits.items():
             if judged.any():
-                MASKS.add(self.frame.parts[at], self.prints[n], judged, passed)
-                MASKS.note_family(self.steps[n], self.prints[n])
+                masks.add(self.frame.parts[at], self.prints[n], judged, passed)
+                masks.note_family(self.steps[n], self.prints[n])
 
 
 def _addresses(frame: Frame, groups: Ints, bits: Mapping[int, Bits | None]) -> Words:

@@ -20,6 +20,7 @@ from tagsel.expr.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.accept import How, Passing, able, accept
 from tagsel.selection.answer import Answer, Fate, Top
+from tagsel.selection.masks import MASKS
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.rows import Rows, rows_that_count
@@ -188,7 +189,7 @@ def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) ->
     if plan.tier != "kernel" or query.weight or not able(plan):
         return None
     try:
-        return accept(plan, prepared.rows, How(listing, query.threads, query.remember, progress))
+        return accept(plan, prepared.rows, How(listing, query.threads, MASKS if query.remember else None, progress))
     except StoreError as error:
         if query.allow_losses:
             return None
