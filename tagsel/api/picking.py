@@ -51,15 +51,38 @@ def wanted(ids: Sequence[str]) -> EventList:
 
 
 def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
-    """Every id: those with a GUID from their file, the others among the TAGs; misses in the order asked."""
-    known = asked.references["aod"].guid.known()
-    among_tags, in_files = asked[~known], asked[known]
+    """Every id: those whose GUID is that of a file we have from there, the others among the TAGs; misses in order."""
+    paths = _paths(workspace, asked)
+    there = np.array([guid in paths for guid in asked.guids], np.bool_)
+    placed = there[asked.guid_codes] if len(there) else np.zeros(len(asked), np.bool_)
+    among_tags, in_files = asked[~placed], asked[placed]
     picked = selection.pick(query, among_tags)
+    if query.simulation:
+        picked = _where_asked(picked, among_tags)
     if not len(in_files):
         return Picked(Events.of(picked.events, workspace), picked.missed, picked.asked)
     found, missed = _in_files(workspace, in_files, simulation=query.simulation)
     both = picked.events | found if len(picked.events) and len(found) else found if len(found) else picked.events
     return Picked(Events.of(both, workspace), np.concatenate([picked.missed, missed]), len(asked))
+
+
+def _paths(workspace: Workspace, asked: EventList) -> dict[str, str]:
+    """Where the AODs lie that the ids name, of those that the catalog knows a path of."""
+    guids = [guid for guid in asked.guids if guid]
+    return {f.guid: f.pfn for f in workspace.catalog.files(guids=guids) if f.kind == "AOD" and f.pfn} if guids else {}
+
+
+def _where_asked(picked: Picked, asked: EventList) -> Picked:
+    """Of simulation, which repeats its numbers: just the rows in the files that the ids name, where they name one."""
+    wanted = {(e.run, e.event, e.guid) for e in asked}
+    kept = [(e.run, e.event, e.guid) in wanted or (e.run, e.event, "") in wanted for e in picked.events]
+    events = picked.events if all(kept) else picked.events[np.array(kept, np.bool_)]
+    found = {key for e in events for key in ((e.run, e.event, e.guid), (e.run, e.event, ""))}
+    lost = [[e.run, e.lumi, e.event, -1] for e in asked if e.guid and (e.run, e.event, e.guid) not in found]
+    known = {(int(run), int(event)) for run, _, event, _ in picked.missed}
+    more = [row for row in lost if (row[0], row[2]) not in known]
+    missed = np.concatenate([picked.missed, np.array(more, np.int64).reshape(-1, 4)])
+    return Picked(events, missed, picked.asked)
 
 
 def _in_files(
@@ -69,7 +92,7 @@ def _in_files(
     from tagsel.aod.lookup import find_entries
 
     entry, lumi = np.full(len(asked), -1, np.int64), asked.lumi.astype(np.int64)
-    paths = {f.guid: f.pfn for f in workspace.catalog.files(guids=list(asked.guids)) if f.kind == "AOD" and f.pfn}
+    paths = _paths(workspace, asked)
     for code, guid in enumerate(asked.guids):
         rows = np.flatnonzero(asked.guid_codes == code)
         if guid in paths:

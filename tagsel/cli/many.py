@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,11 @@ def regions(context: click.Context, /, dataset: str, cuts: tuple[str, ...], comm
       tagsel regions data18.DoubleMuon.TAG "SR: MET_pt > 100" "CR: MET_pt < 50" --cut "nMuon >= 2" --overlap
     """
     home, name = home_of(context, workspace, dataset)
-    asked = {name or text: text for name, text in cuts_of(cuts)} if cuts else {}
+    named = [(name or text, text) for name, text in cuts_of(cuts)] if cuts else []
+    twice = [name for name, times in Counter(name for name, _ in named).items() if times > 1]
+    if twice:
+        raise click.UsageError(f"two regions have the name {twice[0]}", context)
+    asked = dict(named)
     query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("regions", sum(i.snapshot.rows for i in query.inputs)) as advance:
         found = home.regions(name, asked, *query.cuts, overlap=overlap, lists=bool(out), progress=advance,

@@ -7,8 +7,10 @@ that made it a cut. Invariant: equal hashes mean equal code, constants, closures
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,11 +66,12 @@ class PyFunction:
         from numba import from_dtype
         from numba.core.errors import NumbaError
         from numba.types import Array as NumbaArray
+        from numba.types import Omitted
 
         try:
-            self._dispatcher.compile(
-                tuple(NumbaArray(from_dtype(np.dtype(DTYPES[k])), 1, "C", readonly=True) for k in kinds)
-            )
+            arrays = [NumbaArray(from_dtype(np.dtype(DTYPES[k])), 1, "C", readonly=True) for k in kinds]
+            left = [Omitted(default) for default in self.function.__defaults__ or ()]
+            self._dispatcher.compile((*arrays, *left))
         except NumbaError as error:
             raise CutError(
                 f"numba cannot compile {self.place}: {_one_line(str(error))}",
@@ -142,9 +145,10 @@ def _pieces(value: Any, seen: set[int]) -> Iterator[Any]:
             seen.add(id(value))
             yield from _pieces(value.__code__, seen)
             yield [list(_pieces(v, seen)) for v in (value.__defaults__, value.__kwdefaults__)]
-            outside = inspect.getclosurevars(value)
-            for names in (outside.nonlocals, outside.globals):
-                yield [(name, list(_pieces(v, seen))) for name, v in sorted(names.items())]
+            cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+            outside = {name: value.__globals__[name] for name in _named(value.__code__) if name in value.__globals__}
+            outside |= {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
+            yield [(name, list(_outside(v, value.__code__, seen))) for name, v in sorted(outside.items())]
     elif isinstance(value, type | types.BuiltinFunctionType | np.ufunc):
         yield getattr(value, "__module__", ""), getattr(value, "__qualname__", value.__name__)
     else:
@@ -152,6 +156,26 @@ def _pieces(value: Any, seen: set[int]) -> Iterator[Any]:
             f"a cut cannot use {value!r:.60}, a {type(value).__name__}: what it means may change",
             hint="numbers, texts, arrays, tuples, functions and modules may be used",
         )
+
+
+def _named(code: types.CodeType, ops: tuple[str, ...] = ("LOAD_GLOBAL", "LOAD_NAME")) -> set[str]:
+    """The names that code, and code inside it, loads by one of the ops."""
+    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname in ops}
+    return found.union(*(_named(c, ops) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+def _outside(value: Any, user: types.CodeType, seen: set[int]) -> Iterator[Any]:
+    """A thing from outside a function; of a module of the user's, whatever of it the function names."""
+    yield from _pieces(value, seen)
+    known = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] in _KEPT
+    if not isinstance(value, types.ModuleType) or known or hasattr(value, "__version__"):
+        return
+    for name in sorted(_named(user, ("LOAD_ATTR", "LOAD_METHOD")) & set(vars(value))):
+        yield name, list(_outside(vars(value)[name], user, seen))
+
+
+_KEPT = sys.stdlib_module_names
+"""Modules that come with Python: what they mean goes with its version."""
 
 
 def _one_line(text: str) -> str:

@@ -97,11 +97,12 @@ class Masks:
 
     def note_family(self, node: Node, step: str) -> None:
         """Remember which comparison with a threshold a step is."""
-        family = self._family(node, step)
-        if family is not None and len(self._families) < MOST_FAMILIES:
-            thresholds = self._families.setdefault(family[0], {})
-            if len(thresholds) < 64:
-                thresholds[family[1]] = step
+        with self._lock:
+            family = self._family(node, step)
+            if family is not None and len(self._families) < MOST_FAMILIES:
+                thresholds = self._families.setdefault(family[0], {})
+                if len(thresholds) < 64:
+                    thresholds[family[1]] = step
 
     def _family(self, node: Node, step: str) -> tuple[str, float] | None:
         if step not in self._family_of:
@@ -112,8 +113,9 @@ class Masks:
 
     def looser(self, node: Node, step: str) -> list[str]:
         """The step with the nearest threshold that lets pass whatever this one does; none where there is no such."""
-        family = self._family(node, step)
-        known = self._families.get(family[0], {}) if family is not None else {}
+        with self._lock:
+            family = self._family(node, step)
+            known = dict(self._families.get(family[0], {})) if family is not None else {}
         if family is None or not known:
             return []
         mine, at_least = family[1], LOOSER[node.value]

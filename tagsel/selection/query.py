@@ -139,8 +139,9 @@ MOST_BOUND = 256
 
 
 def _remembered(snapshot: Snapshot, text: str, scope: Scope) -> Bound:
-    """The bound cut; remembered with the snapshot unless it hangs on a file (`@name`, `in_lumi`)."""
-    if "@" in text or "in_lumi" in text:
+    """The bound cut; remembered with the snapshot unless it hangs on a file or function (`@name`, `in_lumi`,
+    `python`)."""
+    if "@" in text or "in_lumi" in text or "python" in text:
         return bind(text, scope)
     known: dict[str, Bound] = snapshot.memo.setdefault("bound", {})
     if text not in known:

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from tagsel.errors import StoreError, TagselError
 from tagsel.events import EventList, History, Ledger
 from tagsel.expr import Block
 from tagsel.expr.interpret import interpret_value
@@ -25,7 +26,7 @@ from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, passed, prepare
-from tagsel.selection.scan import Mask, naming_the_event, scan
+from tagsel.selection.scan import Mask, naming_the_event, scan, with_hint
 from tagsel.selection.top import best, best_of_all, bind_top, descending
 from tagsel.selection.weights import Yield, total, weights_of
 
@@ -54,10 +55,9 @@ def select(
 def listing(prepared: Prepared, top: Top = None, progress: Progress = None) -> Answer:
     """The work of `select`: events; of a top list the best of each row group, with what they are ordered by."""
     query = prepared.query
-    quick = accepted(prepared, listing=True, progress=progress) if top is None else None
+    quick = _quickly(prepared, progress) if top is None else None
     if quick is not None:
-        blocks = [_assembled(prepared, index, one) for index, one in enumerate(quick)]
-        return Answer(Fate.of_passing(quick), blocks=tuple((ids, _NO_KEYS) for ids in blocks))
+        return quick
     values = bind_top(prepared.inputs, top[1]) if top else None
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Accepted, Keys]:
@@ -78,6 +78,23 @@ def listing(prepared: Prepared, top: Top = None, progress: Progress = None) -> A
     return Answer(Fate.of_tallies(tallies), blocks=tuple(t.result for t in tallies if t.result is not None))
 
 
+def _quickly(prepared: Prepared, progress: Progress) -> Answer | None:
+    """The events by compiled steps; None where the scan row group by row group must answer.
+
+    StoreError: a part is damaged, and losses are not allowed.
+    """
+    found = accepted(prepared, listing=True, progress=progress)
+    if found is None:
+        return None
+    try:
+        blocks = [_assembled(prepared, index, one) for index, one in enumerate(found)]
+    except StoreError as error:
+        if prepared.query.allow_losses:
+            return None
+        raise with_hint(error) from error
+    return Answer(Fate.of_passing(found), blocks=tuple((ids, _NO_KEYS) for ids in blocks))
+
+
 def _assembled(prepared: Prepared, index: int, found: Passing) -> Accepted:
     assert found.rows is not None and found.events is not None  # a list was asked for
     return assemble(index, prepared.inputs[index].input.snapshot.frame, found.rows, found.events)
@@ -88,7 +105,13 @@ def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | No
     query, inputs = prepared.query, [b.input for b in prepared.inputs]
     weighted = query if _weights_are_whole(prepared) else replace(query, weight="")
     several = len(query.cuts) > 1 or weighted.weight or top
-    flow = cutflow(weighted, runner=runner) if several else _one_step(prepared, counted.ledger)
+    try:
+        flow = cutflow(weighted, runner=runner) if several else _one_step(prepared, counted.ledger)
+        flowing: dict[str, object] = {"cutflow": flow.to_json()}
+        if not top and flow.steps[-1].sequential.n != counted.accepted:
+            flowing = {"cutflow": None, "cutflow_missing": "it counts other events than were selected"}
+    except TagselError as error:  # parts are gone, or a function has changed, since the events were selected
+        flowing = {"cutflow": None, "cutflow_missing": error.message}
     return {
         "cut": counted.cut,
         "selection": counted.selection,
@@ -98,7 +121,7 @@ def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | No
         "weight": query.weight,
         "weighted": counted.weighted.to_json() if counted.weighted else None,
         "top": list(top) if top else None,
-        "cutflow": flow.to_json(),
+        **flowing,
         "bookkeeping": {i.pinned: totals(i.snapshot.sources) for i in inputs},
         "versions": {"tagsel": _version(), "semantics": SEMANTICS},
     }

@@ -92,6 +92,8 @@ def sweep(query: Query, cut: str, values: Sequence[str], *, progress: Progress =
     """
     if not _PLACE.search(cut):
         raise CutError("a sweep needs a place for the value", cut=cut, hint="MET_pt > {x}")
+    if len(set(_PLACE.findall(cut))) > 1:
+        raise CutError("a sweep moves one value: the places have several names", cut=cut, hint="the same {x} in each")
     if not 1 <= len(values) <= MOST_POINTS:
         raise CutError(f"{len(values):,} values for a sweep", cut=cut, hint=f"1 to {MOST_POINTS:,}")
     unique = {value: _PLACE.sub(value.replace("\\", r"\\"), cut) for value in values}

@@ -169,22 +169,23 @@ class Stack:
     def places(self, kind: str) -> Stretches | None:
         """Where the rows come from; None where a part does not keep it. StoreError: a part is damaged."""
         path = self._path(f"places {kind}")
-        stored = self._stored(path)
-        if stored is not None and stored.parts <= len(self.parts):
+        stored, whole = self._stored(path), False
+        if stored is not None:
             try:
-                return self._more_places(path, stored, kind)
+                whole = stored.parts > len(self.parts)  # of a later snapshot: it is left as it is
+                if not whole:
+                    return self._more_places(path, stored, kind)
             except (OSError, ValueError, KeyError):
-                stored = None  # damaged: made again
+                pass  # damaged: made again
+            finally:
+                stored.close()
         found = joined(kind, ((p.first_row, p.places()) for p in self.parts))
-        if stored is None:
+        if not whole:
             self._write_places(path, kind, found)
         return found
 
     def _more_places(self, path: Path | None, stored: Stored, kind: str) -> Stretches | None:
-        try:
-            held = decode(stored.section(0))
-        finally:
-            stored.close()
+        held = decode(stored.section(0))
         if stored.parts == len(self.parts) or kind not in held:
             return held.get(kind)
         fresh = ((p.first_row, p.places()) for p in self.parts[stored.parts :])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,13 @@ def test_feature_94_the_command_line_can_forget(sample_home: Path) -> None:
     run = [subprocess.run([sys.executable, "-m", "tagsel", *cut, *more], capture_output=True, text=True, check=True)
            for more in ([], ["--no-remember"])]  # fmt: skip
     assert run[0].stdout.partition('"work"')[0] == run[1].stdout.partition('"work"')[0]
+
+
+def test_threads_may_ask_at_once(home: Workspace) -> None:
+    """Six threads, each with thresholds of its own for one expression: their answers are those of one thread."""
+    met = np.concatenate([rows(250, 1)["MET_pt"], rows(30, 2)["MET_pt"], rows(120, 3)["MET_pt"]])
+    limits = np.random.default_rng(6).permutation(60).tolist()
+    counted(home, "MET_pt > 1")
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda n: counted(home, f"MET_pt > {n}", duplicates="all").accepted, limits))
+    assert found == [int((met > np.float32(n)).sum()) for n in limits]

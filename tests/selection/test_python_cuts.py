@@ -141,3 +141,50 @@ def test_what_a_function_may_not_take_or_use(home: Workspace) -> None:
         tagsel.cut(lambda MET_pt: MET_pt > len(str(home)))
     with pytest.raises(CutError, match="no Python function 'other_1' is known"):
         home.count("a.TAG", 'python("other_1")')
+
+
+CUTOFF = 20.0
+
+
+def nested(MET_pt):
+    above = lambda x: x > CUTOFF  # noqa: E731 - that it is nested is what is tested
+    return above(MET_pt)
+
+
+def test_what_a_nested_function_uses_is_part_of_the_hash(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    met = np.concatenate([rows(200, 1)["MET_pt"], rows(100, 2)["MET_pt"]])
+    before = home.count("a.TAG", tagsel.cut(nested, compiled=False))
+    monkeypatch.setitem(nested.__globals__, "CUTOFF", 40.0)
+    after = home.count("a.TAG", tagsel.cut(nested, compiled=False))
+    assert (before.accepted, after.accepted) == (int((met > 20).sum()), int((met > 40).sum()))
+    assert before.selection != after.selection
+
+
+def test_a_cut_whose_function_changed_is_refused_though_it_was_asked_before(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = home["a.TAG"].where(tagsel.cut(nested, compiled=False)).where("nMuon >= 1")
+    events = chosen.events()
+    monkeypatch.setitem(nested.__globals__, "CUTOFF", 50.0)
+    with pytest.raises(CutError, match="has changed since it was made a cut"):
+        chosen.count()
+    assert events.provenance["cutflow"] is None and "has changed" in str(events.provenance["cutflow_missing"])
+
+
+def test_a_parameter_with_a_default_is_not_filled(home: Workspace) -> None:
+    def limited(MET_pt, limit=20.0):
+        return MET_pt > limit
+
+    expected = home.count("a.TAG", "MET_pt > 20").accepted
+    assert home.count("a.TAG", limited).accepted == home.count("a.TAG", tagsel.cut(limited, compiled=False)).accepted
+    assert home.count("a.TAG", limited).accepted == expected > 0
+
+
+def test_a_global_that_has_the_name_of_an_attribute_of_another_thing_does_not_count(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def above_mean(MET_pt):
+        return MET_pt - MET_pt.mean() > 0
+
+    monkeypatch.setitem(above_mean.__globals__, "mean", object())
+    assert home.count("a.TAG", above_mean).accepted > 0
