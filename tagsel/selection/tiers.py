@@ -29,7 +29,7 @@ A_ROW, A_GROUP = 1.5e-9, 100e-6
 TO_COMPILE, TO_COMPILE_A_CALL = 0.3, 2.0
 """Seconds that a step takes to compile, and a function that it calls, which is compiled once for all steps."""
 
-AN_ANSWER = 0.005
+AN_ANSWER = 0.001
 """Seconds of the interpreter for the rest of an answer, which the loop over the steps spares."""
 
 TO_LOAD = 0.03

@@ -35,7 +35,7 @@ def test_a_new_process_answers_without_heavy_libraries(home: Path, verb: list[st
 
     (To save the list as `.events`, which is Parquet, takes pyarrow.)
     """
-    code = "import sys; from tagsel.cli.main import run; assert run(sys.argv[1:]) == 0; print(*sys.modules)"
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from tagsel.__main__ import main; main()"
     command = [sys.executable, "-c", code, "-w", str(home), verb[0], "d.TAG", CUT, *verb[1:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment, check=False)

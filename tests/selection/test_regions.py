@@ -6,6 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from tagsel.api import Workspace
 from tagsel.cli.main import run
 from tagsel.errors import CutError, StoreError
+from tagsel.selection import count
 from tagsel.selection.query import Query
 from tagsel.selection.regions import regions
 from tagsel.store import Part
@@ -116,7 +118,7 @@ def noting(query: Query) -> Query:
         for made in ("frame", "memo"):
             source.snapshot.__dict__.pop(made, None)
     seen.clear()
-    return query
+    return replace(query, tier="interpreter")  # compiled steps read memory, not parts
 
 
 def test_fifty_regions_read_each_column_once_and_skip_what_no_region_needs(home: Workspace) -> None:
@@ -127,6 +129,17 @@ def test_fifty_regions_read_each_column_once_and_skip_what_no_region_needs(home:
     assert {c for _, _, c in seen} == {"MET_pt", "nMuon", "weight"}
     groups = {(part, group) for part, group, _ in seen}
     assert len(groups) == 1  # of three: in one MET is 5 everywhere, in one all rows are duplicates
+
+
+def test_compiled_regions_judge_a_conjunct_once_and_count_the_same(home: Workspace) -> None:
+    """Three regions of two conjuncts each, of three in all: three of the six need not be judged again."""
+    cuts = {"a": "MET_pt > 20 && nMuon >= 1", "b": "weight > 0 && nMuon >= 1", "c": "MET_pt > 20 && weight > 0"}
+    query = home.query("a.TAG", [], remember=False)
+    compiled = regions(replace(query, tier="kernel"), cuts)
+    plain = regions(replace(query, tier="interpreter"), cuts)
+    assert [c.ledger for c in compiled.values()] == [c.ledger for c in plain.values()]
+    assert compiled["a"].work.remembered == 0 and compiled["c"].work.remembered > 0
+    assert count(replace(query, cuts=(("", "MET_pt > 20"),), tier="kernel")).work.remembered == 0  # nothing was kept
 
 
 def test_feature_27_a_cutflow_reads_each_column_once(home: Workspace) -> None:
