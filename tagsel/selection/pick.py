@@ -6,21 +6,17 @@ row that carries its numbers. A luminosity block that is given must agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.events import EventList
-from tagsel.expr.bounds import ALL
 from tagsel.selection.assemble import assemble, ids_of
 from tagsel.selection.gather import Accepted, event_list
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.rows import rows_that_count
-from tagsel.store import Part, lookup
+from tagsel.store import lookup
 
 Ints = npt.NDArray[np.int64]
 
@@ -89,18 +85,6 @@ def pick(query: Query, wanted: EventList) -> Picked:
         "misses": missed[:_SAID, :3].tolist(),
     }
     return Picked(event_list(blocks, query.inputs, None, history), missed, len(wanted))
-
-
-def by_group(source: int, part: Part, which: Ints, places: Ints) -> Iterator[tuple[Unit, Ints, Ints]]:
-    """Row group by row group: the unit, the keys found in it, and their rows in the group, rising."""
-    order = np.argsort(places, kind="stable")
-    which, places = which[order], places[order]
-    starts = np.cumsum([0, *part.groups])
-    bounds = np.searchsorted(places, starts).tolist()
-    for group, (low, high) in enumerate(pairwise(bounds)):
-        if low < high:
-            unit = Unit(source, part, group, part.groups[group], ALL, 0)
-            yield unit, which[low:high], places[low:high] - starts[group]
 
 
 @dataclass

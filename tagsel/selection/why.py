@@ -5,21 +5,25 @@ Invariant: the verdicts agree with the selection: an event is accepted here if a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import StoreError
 from tagsel.expr import Block
+from tagsel.expr.bounds import ALL
 from tagsel.expr.explain import explain_row
 from tagsel.selection.columns import Columns
-from tagsel.selection.pick import by_group
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, bind_query
 from tagsel.selection.rows import Filter, rows_that_count
 from tagsel.selection.scan import judge
-from tagsel.store import lookup
+from tagsel.store import Part, lookup
+
+Ints = npt.NDArray[np.int64]
 
 VERDICTS = (
     "accepted",
@@ -101,7 +105,7 @@ def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
     for index, source in enumerate(bound):
         for part in lookup.near(source.input.snapshot.parts, run, event):
             try:
-                for unit, _, places in by_group(index, part, *lookup.find_in(part, *asked)):
+                for unit, places in _by_group(index, part, lookup.find_in(part, *asked)[1]):
                     found += _reasons(query, source, unit, rows, places, lumi)
             except StoreError as error:
                 found.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
@@ -110,6 +114,16 @@ def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
         place = f"of {keeper.dataset}, file {keeper.guid or 'unknown'}, entry {keeper.entry}"
         found = [replace(r, detail=place) if r.verdict == "duplicate" else r for r in found]
     return Why(run, event, tuple(found))
+
+
+def _by_group(source: int, part: Part, rows: Ints) -> Iterator[tuple[Unit, Ints]]:
+    """Rows of a part by row group: the unit, and the rows in it, rising."""
+    rows, starts = np.sort(rows), np.cumsum([0, *part.groups])
+    bounds = np.searchsorted(rows, starts).tolist()
+    for group, (low, high) in enumerate(pairwise(bounds)):
+        if low < high:
+            start = int(starts[group])
+            yield Unit(source, part, group, part.groups[group], ALL, part.first_row + start), rows[low:high] - start
 
 
 def _reasons(
