@@ -112,6 +112,22 @@ def holds(path: Path, position: Position) -> bool:
         return False
 
 
+def ends_at(path: Path, position: Position) -> bool:
+    """Whether `position` is the end of this journal: of that length, with the same checksum there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if os.fstat(descriptor).st_size != position.offset or not position.offset:
+            return False
+        return os.pread(descriptor, _LINE_END, position.offset - _LINE_END)[_CRC] == b"%08x" % position.crc
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def read(path: Path, after: Position = Position()) -> Iterator[Entry]:
     """Entries after a position, in order; a last line that is not whole is passed over.
 

@@ -42,6 +42,8 @@ class State:
 
         Raises CatalogError where the journal is damaged, or gone while its view is there.
         """
+        if journal.ends_at(self.journal, self.end):
+            return self.rows
         if not self.journal.exists() and (self._view.exists() or self.checkpoint.exists()):
             raise CatalogError(
                 f"{self.journal}: the journal is gone",

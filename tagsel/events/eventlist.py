@@ -114,13 +114,16 @@ class EventList:
     def of_stored(
         cls, run: npt.NDArray[np.int32], lumi: npt.NDArray[np.int32], event: Longs,
         references: Mapping[str, Reference], sample: Names | None, ledger: Ledger | None,
-        provenance: Mapping[str, object],
+        provenance: Mapping[str, object], *, in_order: bool = False,
     ) -> EventList:  # fmt: skip
-        """A list from columns of a dataset, whose numbers were checked when they were stored; arrays are not copied."""
+        """A list from columns of a dataset, whose numbers were checked when they were stored; arrays are not copied.
+
+        `in_order`: they come strictly in the list's order, which is not looked at again.
+        """
         known = references if "aod" in references else {"aod": Reference.unknown(event.size), **references}
         made = cls(frozen(run), frozen(lumi), frozen(event), known, sample, ledger, provenance)
         made._check_lengths()
-        return made._ordered()
+        return made if in_order else made._ordered()
 
     def _check_lengths(self) -> None:
         """EventListError where a column or the ledger counts other events than the list."""

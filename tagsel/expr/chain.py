@@ -28,13 +28,11 @@ Ints = npt.NDArray[np.int64]
 class Units:
     """Row groups in memory, U of them.
 
-    `rows`, `first_rows`: their sizes, and the number of their first row, (U,) int64; `alive`: addresses of a uint8 a
-    row, or 0 for all; `addresses` and `sizes` of the columns that there are: bytes begin at, values, (U,) each.
-    `held` keeps the memory.
+    `rows`: their sizes, (U,) int64; `alive`: addresses of a uint8 a row, or 0 for all; `addresses` and `sizes` of the
+    columns that there are: bytes begin at, values, (U,) each. `held` keeps the memory.
     """
 
     rows: Ints
-    first_rows: Ints
     alive: Words
     addresses: Mapping[str, Words]
     sizes: Mapping[str, Ints]
@@ -68,23 +66,22 @@ class Chain:
         return cls(tuple(steps), sources, kernels, functions, loop, types, counters, columns, lists)
 
     def job(
-        self, units: Units, *, needed: npt.NDArray[np.bool_] | None = None, mask: Array | None = None,
-        events: Words | None = None, left: Words | None = None, notes: Words | None = None,
+        self, units: Units, *, needed: npt.NDArray[np.bool_] | None = None, left: Words | None = None,
+        notes: Words | None = None, accepted: Words | None = None,
     ) -> Job:  # fmt: skip
         """The chain over `units`; `needed` (steps, U) says which step each unit needs (None: all).
 
-        `left`, (U,), are addresses of a bit a row: rows that earlier answers leave; `notes`, (steps, U, 2), of bits
-        where it is noted which rows a step judged and which passed, 0 for not. Accepted rows come as a mask of the one
-        unit into `mask`, or (with addresses of `events`) as row numbers and event numbers; else they are counted only.
+        Addresses of a bit a row, 0 for not: `left`, (U,), rows that earlier answers leave; `notes`, (steps, U, 2),
+        where it is noted which rows a step judged and which passed; `accepted`, (U,), where the accepted rows are.
         """
         count, lists, steps = len(units.rows), len(self.counters), len(self.steps)
         table = np.zeros((count, driver.UNIT + driver.LIST * lists + driver.STEP * steps), np.uint64)
-        table[:, 0], table[:, 1], table[:, 2] = units.rows, units.first_rows, units.alive
-        if events is not None:
-            table[:, 3] = events
+        table[:, 0], table[:, 1] = units.rows, units.alive
         if left is not None:
-            table[:, 5] = left
-        held: list[object] = [table, units, mask]
+            table[:, 2] = left
+        if accepted is not None:
+            table[:, 3] = accepted
+        held: list[object] = [table, units]
         for n, counter in enumerate(self.counters):
             at = driver.UNIT + driver.LIST * n
             names = {name for s in self.sources for name in s.lists.get(counter, ())}
@@ -102,7 +99,7 @@ class Chain:
             table[:, at + 2] = source.dense
             if notes is not None:
                 table[:, at + 3 : at + 5] = notes[n]
-        return Job(self, table, mask, events is not None, held)
+        return Job(self, table, held)
 
     def _step_table(self, source: Source, units: Units) -> Words:
         """What each unit's kernel of a step finds in its table, (U, entries)."""
@@ -125,21 +122,16 @@ class Job:
 
     chain: Chain
     table: Words
-    mask: Array | None
-    listing: bool
     held: Sequence[object] = field(repr=False)
 
-    def run(self, begin: int, end: int, rows: Ints | None = None, events: Ints | None = None,
-            seen: Ints | None = None) -> int:  # fmt: skip
+    def run(self, begin: int, end: int, seen: Ints | None = None) -> int:
         """Run units `begin` … `end`: the number of accepted rows, or what `kernels.driver` gives for an error.
 
-        `rows`, `events` take the accepted ones: at least as long as the units have rows. `seen`, (steps, 2), counts the
-        rows that reached each step and passed it.
+        `seen`, (steps, 2), counts the rows that reached each step and passed it.
         """
         seen = np.zeros((len(self.chain.steps), 2), np.int64) if seen is None else seen
-        places = [0 if a is None else address(a) for a in (rows, events, self.mask)]
         head = [address(self.table), self.table.shape[1], len(self.chain.counters), len(self.chain.steps)]
-        job = np.array([*head, *places, address(seen)], np.uint64)
+        job = np.array([*head, address(seen)], np.uint64)
         return self.chain.loop(address(job), _scratch(len(self.chain.counters)), begin, end)
 
     @property

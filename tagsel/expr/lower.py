@@ -98,13 +98,13 @@ class Kernel:
         arrays = {name: _plain(name, block.columns[name]) for name in self.columns if name in block.columns}
         chain = self._for(arrays)
         rows = None if alive is None else np.ascontiguousarray(alive, np.bool_)
-        out = np.empty(block.rows, np.bool_)
+        passed = np.zeros(-(-block.rows // 8), np.uint8)
         _check_sizes(chain, arrays, block.rows)
-        job = chain.job(_units(block.rows, arrays, rows), mask=out)
+        job = chain.job(_units(block.rows, arrays, rows), accepted=np.array([address(passed)], np.uint64))
         found = job.run(0, 1)
         if found < 0:
             self._raise(found, chain, block, alive)
-        return out
+        return np.unpackbits(passed, count=block.rows, bitorder="little").view(np.bool_)
 
     def _for(self, arrays: Mapping[str, Array]) -> Chain:
         key = tuple(f"{name} {a.dtype.str[1:]}" for name, a in arrays.items())
@@ -149,7 +149,7 @@ def _check_sizes(chain: Chain, arrays: Mapping[str, Array], rows: int) -> None:
 def _units(rows: int, arrays: Mapping[str, Array], alive: Mask | None) -> Units:
     """A block as a single unit."""
     return Units(
-        np.array([rows]), np.zeros(1, np.int64), np.array([0 if alive is None else address(alive)], np.uint64),
+        np.array([rows]), np.array([0 if alive is None else address(alive)], np.uint64),
         {name: np.array([address(a)], np.uint64) for name, a in arrays.items()},
         {name: np.array([a.size]) for name, a in arrays.items()},
         [*arrays.values(), *([] if alive is None else [alive])],

@@ -2,19 +2,19 @@
 
 A cut is a conjunction of *steps*, each a kernel of its own (`expr/source`). In a block a step is run on every row
 (*dense*: no branches, so that it runs in vectors) while many rows are alive, and on the rows that are alive (*sparse*)
-once few are. What is left of a block after the last step is accepted: counted, and written out as row numbers with the
-event's number, or as a mask. The loop itself is a kernel: steps are called by address, nothing of Python is touched.
+once few are. What is left of a block after the last step is accepted: counted, and noted as bits. The loop itself is a
+kernel: steps are called by address, nothing of Python is touched.
 
 Invariant: a step never sees a row that an earlier one rejected as alive, so the order of steps changes no answer.
 
 Memory, in 8-byte words:
 
-    job      units, words a unit, lists, steps; where to write: rows (int64), events (int64), mask (uint8), each 0 for
-             not; seen: for each step the rows that reached it and those that passed it, int64, added up
-    unit     rows, number of its first row, alive (uint8 a row, 0: all), events (int64), accepted (written here),
-             left (a bit a row, 0: all): what remembered masks leave; for each list: counter, its width in bytes, number
-             of values; for each step: code (0: not here), its table, 1 where it may run dense, and where to note (a bit
-             a row, 0: not) which rows it judged and which passed
+    job      units, words a unit, lists, steps; seen: for each step the rows that reached it and those that passed it,
+             int64, added up
+    unit     rows; alive (uint8 a row, 0: all); left (a bit a row, 0: all): what remembered masks leave; where to note
+             the accepted rows (a bit a row, zeros before; 0: not); how many they are (written here); for each list:
+             counter, its width in bytes, number of values; for each step: code (0: not here), its table, 1 where it
+             may run dense, and where to note (a bit a row, 0: not) which rows it judged and which passed
     scratch  mask (uint8 a row of the block), rows (int32), for each list where each event's values begin (int64)
 """
 
@@ -28,7 +28,7 @@ import numpy.typing as npt
 BLOCK = 2048
 """Rows that a step sees at a time: mask, row numbers and a few columns of them lie in the nearest cache."""
 
-UNIT, LIST, STEP = 6, 3, 5
+UNIT, LIST, STEP = 5, 3, 5
 """Words of a unit before its lists, of a list, of a step."""
 
 FAILED, SHORT = -1, -2
@@ -39,13 +39,13 @@ SOURCE = f"""
 def all_alive(mask, count):
     for w in range((count + 7) >> 3):
         store_u8(mask, w, uint64(0x0101010101010101))
-    for n in range(count, ((count + 7) >> 3) * 8):
+    for n in range(count, ((count + 63) >> 6) * 64):
         store_u1(mask, n, uint8(0))
 
 @helper
-def copy_mask(source, at, target, to, count):
+def copy_mask(source, at, target, count):
     for n in range(count):
-        store_u1(target, to + n, uint8(load_u1(source, at + n) != 0))
+        store_u1(target, n, uint8(load_u1(source, at + n) != 0))
 
 @helper
 def some_left(left, first, count):
@@ -83,19 +83,15 @@ def count_mask(mask, count):
 @helper
 def rows_of_mask(mask, rows, count):
     n = int64(0)
-    for w in range((count + 7) >> 3):
-        word = load_u8(mask, w)
-        if word != 0:
-            for b in range(8):
-                store_i4(rows, n, int32(w * 8 + b))
-                n += int64((word >> uint64(b * 8)) & uint64(1))
-
-@helper
-def mask_of_rows(rows, live, target, first, count):
-    for n in range(count):
-        store_u1(target, first + n, uint8(0))
-    for n in range(live):
-        store_u1(target, first + int64(load_i4(rows, n)), uint8(1))
+    for part in range((count + 63) >> 6):
+        left = uint64(0)
+        for w in range(8):
+            word = load_u8(mask, part * 8 + w) * uint64(0x0102040810204080)
+            left |= (word >> uint64(56)) << uint64(w * 8)
+        while left != 0:
+            store_i4(rows, n, int32(part * 64 + int64(bits_set(~left & (left - uint64(1))))))
+            left &= left - uint64(1)
+            n += 1
 
 @helper
 def length(counter, kind, row):
@@ -119,24 +115,16 @@ def pass_list(entry, starts, first, count):
     store_i8(starts, 0, s)
     return s <= load_i8(entry, 2)
 
-@helper
-def write_rows(rows, live, out_rows, out_events, at, first, base, events):
-    for n in range(live):
-        row = first + int64(load_i4(rows, n))
-        store_i8(out_rows, at + n, base + row)
-        store_i8(out_events, at + n, load_i8(events, row))
-
 def kernel(job, scratch, begin, end):
     units, width, lists, steps = load_u8(job, 0), load_i8(job, 1), load_i8(job, 2), load_i8(job, 3)
-    out_rows, out_events, out_mask, seen = load_u8(job, 4), load_u8(job, 5), load_u8(job, 6), load_u8(job, 7)
-    mask, rows = load_u8(scratch, 0), load_u8(scratch, 1)
+    seen, mask, rows = load_u8(job, 4), load_u8(scratch, 0), load_u8(scratch, 1)
     found = int64(0)
     for u in range(begin, end):
         unit = units + uint64(u * width * 8)
-        size, base, alive, events = load_i8(unit, 0), load_i8(unit, 1), load_u8(unit, 2), load_u8(unit, 3)
+        size, alive, left, out = load_i8(unit, 0), load_u8(unit, 1), load_u8(unit, 2), load_u8(unit, 3)
         at_lists = unit + uint64({UNIT * 8})
         at_steps = at_lists + uint64(lists * {LIST * 8})
-        left, before = load_u8(unit, 5), found
+        before = found
         for n in range(lists):
             store_i8(load_u8(scratch, 2 + n), 0, int64(0))
         for first in range(int64(0), size, int64({BLOCK})):
@@ -147,7 +135,7 @@ def kernel(job, scratch, begin, end):
             else:
                 all_alive(mask, count)
                 if alive != 0:
-                    copy_mask(alive, first, mask, int64(0), count)
+                    copy_mask(alive, first, mask, count)
                 if left != 0:
                     keep_left(left, first, mask, count)
                 if alive != 0 or left != 0:
@@ -191,15 +179,11 @@ def kernel(job, scratch, begin, end):
                     store_i8(starts, 0, load_i8(starts, count))
                 elif not pass_list(at_lists + uint64(n * {LIST * 8}), starts, first, count):
                     return int64({SHORT}) - n
-            if out_mask != 0:
-                if sparse or live == 0:
-                    mask_of_rows(rows, live, out_mask, first, count)
+            if out != 0 and live > 0:
+                if sparse:
+                    note_rows(rows, live, out, first)
                 else:
-                    copy_mask(mask, int64(0), out_mask, first, count)
-            if out_rows != 0 and live > 0:
-                if not sparse:
-                    rows_of_mask(mask, rows, count)
-                write_rows(rows, live, out_rows, out_events, found, first, base, events)
+                    note_mask(mask, out, first, count)
             found += live
         store_i8(unit, 4, found - before)
     return found

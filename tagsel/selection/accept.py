@@ -6,9 +6,9 @@ too short) it gives up, and the scan row group by row group tells it. Invariant:
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import ctypes
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress, pairwise
 
 import numpy as np
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from tagsel.cores import threads as threads_here
 from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
-from tagsel.expr.chain import Chain, Job, Units
-from tagsel.expr.lower import fits, ordered, steps_of
+from tagsel.expr.chain import Chain, Job, Units, address
+from tagsel.expr.lower import ordered, steps_of
 from tagsel.expr.nodes import columns_of
 from tagsel.selection import steps as known
 from tagsel.selection.masks import MASKS, Masks
@@ -38,16 +38,52 @@ Progress = Callable[[int], None] | None
 
 @dataclass(frozen=True, eq=False)
 class Passing:
-    """One input's accepted rows: how many, their numbers in the snapshot, rising, and their event numbers (both None
-    where only counted); the fates of the others; bytes of the columns touched; steps that masks spared, by row group.
+    """One input's accepted rows: how many, and which (None where only counted); the fates of the others; bytes of the
+    columns touched; steps that masks spared, by row group.
     """
 
     count: int
     fates: Fates
     bytes: int
     spared: int = 0
-    rows: Ints | None = None
-    events: Ints | None = None
+    taken: Taken | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """The accepted rows of row groups that have some: their numbers in the frame, `groups` (U,), how many, `counts`
+    (U,) int64, and where their bits begin, a bit a row, `addresses` (U,) uint64; `held` keeps the bits."""
+
+    groups: Ints
+    counts: Ints
+    addresses: npt.NDArray[np.uint64]
+    held: Sequence[object]
+
+    @classmethod
+    def of(cls, batches: Sequence[tuple[Ints, Ints, npt.NDArray[np.uint64], object]]) -> Taken:
+        """Of (row groups, counts, addresses, what holds them) of several runs; by row group."""
+        if not batches:
+            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64), ())
+        groups, counts, places = (np.concatenate([batch[n] for batch in batches]) for n in range(3))
+        some = np.flatnonzero(counts)
+        order = some[np.argsort(groups[some])]
+        return cls(groups[order], counts[order], places[order], [b[3] for b in batches if b[1].any()])
+
+    def rows(self, frame: Frame) -> Ints:
+        """Their numbers in the snapshot, rising."""
+        found = [
+            np.flatnonzero(np.unpackbits(bits_at(at, size), count=size, bitorder="little")) + first
+            for at, size, first in zip(
+                self.addresses.tolist(), frame.rows[self.groups].tolist(), frame.first_rows[self.groups].tolist(),
+                strict=True,
+            )
+        ]  # fmt: skip
+        return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def bits_at(place: int, size: int) -> npt.NDArray[np.uint8]:
+    """The bytes at an address that hold so many bits; whoever asks keeps them."""
+    return np.ctypeslib.as_array((ctypes.c_uint8 * -(-size // 8)).from_address(place))
 
 
 @dataclass(frozen=True)
@@ -62,7 +98,7 @@ class How:
 
 def able(plan: Plan) -> bool:
     """Whether every input's cut can be run so: each step is a kernel, and no row can be without an answer."""
-    return all(fits(b.cut.node) and not b.cut.node.raises for b in plan.inputs)
+    return all(known.all_fit(b.cut.node) and not b.cut.node.raises for b in plan.inputs)
 
 
 def accept(plan: Plan, rows: Rows, how: How) -> list[Passing] | None:
@@ -85,22 +121,19 @@ def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
     if not how.listing:
         taken = run & (verdict.cut == ALL)
         sure, run = int(fates.alive[taken].sum()), run & ~taken
-    found, touched, spared = [], 0, 0
+    count, taken, touched, spared = sure, [], 0, 0
     for cut, columns, groups in _batches(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates, run):
         work = cut.work(columns, groups, how)
-        batch = _run(work.job, frame.rows[groups], how)
-        if batch is None:
+        passed = _run(work.job, work.prints, frame.rows[groups], how)
+        if passed is None:
             return None
-        known.learn(work.prints, batch.seen)
         if work.notes is not None and how.masks is not None:
             work.notes.keep(how.masks)
-        found.append(batch)
-        touched, spared = touched + work.bytes, spared + work.spared
+        if how.listing:
+            taken.append((groups, work.job.accepted, work.bits.addresses, work.bits))
+        count, touched, spared = count + passed, touched + work.bytes, spared + work.spared
         del work  # what it has decoded goes before the next batch comes
-    count = sure + sum(batch.count for batch in found)
-    if not how.listing:
-        return Passing(count, fates, touched, spared)
-    return Passing(count, fates, touched, spared, *_in_order(found))
+    return Passing(count, fates, touched, spared, Taken.of(taken) if how.listing else None)
 
 
 def _batches(
@@ -111,21 +144,26 @@ def _batches(
     for columns, members in frame.kinds:
         for mine, groups in by_menu(steps, frame, columns, members[run[members]]):
             read = frozenset(c for step in mine for c in columns_of(step)) & columns
-            most = MAPPED_AT_ONCE if frame.mapped(read, groups) else DECODED_AT_ONCE
-            number = (np.cumsum(frame.rows[groups]) - 1) // most
-            for batch in np.split(groups, np.flatnonzero(np.diff(number)) + 1) if len(groups) else ():
-                yield _Cut(mine, undecided, frame, fates), columns, batch
+            for begin, end in pieces(frame.rows[groups], most=at_once(frame, read, groups)):
+                yield _Cut(mine, undecided, frame, fates), columns, groups[begin:end]
 
 
 MAPPED_AT_ONCE, DECODED_AT_ONCE = 1 << 25, 1 << 19
 """Rows of a batch, about."""
 
 
+def at_once(frame: Frame, columns: Iterable[str], groups: Ints) -> int:
+    """How many rows of some row groups to take together."""
+    return MAPPED_AT_ONCE if frame.mapped(columns, groups) else DECODED_AT_ONCE
+
+
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A job, its steps' fingerprints in the job's order, bytes of its columns, where it notes masks."""
+    """A job, where it notes the accepted rows, its steps' fingerprints in the job's order, bytes of its columns, and
+    where it notes masks."""
 
     job: Job
+    bits: Bits
     prints: Sequence[str]
     bytes: int
     spared: int
@@ -159,101 +197,77 @@ class _Cut:
         chosen, prints, needed = list(compress(chosen, run)), list(compress(prints, run)), needed[run]
         notes = Notes.on(frame, groups, chosen, prints, needed) if how.masks is not None else None
         chain = known.chain_of(chosen, prints, frame, columns)
-        job, size = self._job(chain, groups, alive, needed, recalled, notes, how.listing)
-        return _Work(job, prints, size, before - int(np.count_nonzero(needed)), notes)
+        bits = Bits.of(frame.rows[groups] if how.listing else groups[:0])
+        job, size = self._job(chain, groups, alive, needed, recalled, notes, bits)
+        return _Work(job, bits, prints, size, before - int(np.count_nonzero(needed)), notes)
 
     def _job(
         self, chain: Chain, groups: Ints, alive: Mapping[int, Mask], needed: npt.NDArray[np.bool_],
-        recalled: Recalled | None, notes: Notes | None, listing: bool,
+        recalled: Recalled | None, notes: Notes | None, bits: Bits,
     ) -> tuple[Job, int]:  # fmt: skip
         """The job, and the bytes of the columns that it may touch."""
         frame = self.frame
         memory = {name: frame.memory(name, groups) for name in sorted(chain.columns)}
         units = Units(
-            frame.rows[groups], frame.first_rows[groups], addresses(alive, groups),
+            frame.rows[groups], addresses(alive, groups),
             {name: m.addresses for name, m in memory.items()}, {name: m.sizes for name, m in memory.items()},
             [alive, recalled, notes, *memory.values()],
         )  # fmt: skip
-        event = frame.memory("event", groups) if listing else None
         job = chain.job(
-            units, needed=needed, events=event.addresses if event else None,
-            left=recalled.addresses(frame, groups) if recalled else None, notes=notes.addresses if notes else None,
+            units, needed=needed, left=recalled.addresses(frame, groups) if recalled else None,
+            notes=notes.addresses if notes else None, accepted=bits.addresses if len(bits.addresses) else None,
         )  # fmt: skip
-        size = sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
-        return replace(job, held=[*job.held, event]), size
+        return job, sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
-    count: int
-    rows: Ints
-    events: Ints
-    seen: Ints
+class Bits:
+    """Room for a bit a row of U row groups, zeros at first; each row group's begins at a word: `addresses` (U,)."""
+
+    memory: npt.NDArray[np.uint64]
+    addresses: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, rows: Ints) -> Bits:
+        """For row groups of so many rows."""
+        words = (rows + 63) // 64
+        memory = np.zeros(int(words.sum()), np.uint64)
+        return cls(memory, np.uint64(address(memory)) + 8 * (np.cumsum(words) - words).astype(np.uint64))
 
 
-def _in_order(found: Sequence[_Piece]) -> tuple[Ints, Ints]:
-    """Rows and events of several runs, by row."""
-    rows, events = _joined([p.rows for p in found]), _joined([p.events for p in found])
-    filled = [p.rows for p in found if len(p.rows)]
-    if all(a[-1] < b[0] for a, b in pairwise(filled)):
-        return rows, events
-    order = np.argsort(rows, kind="stable")
-    return rows[order], events[order]
-
-
-def _joined(arrays: Sequence[Ints]) -> Ints:
-    return arrays[0] if len(arrays) == 1 else np.concatenate([_NONE, *arrays])
-
-
-_NONE = np.empty(0, np.int64)
-
-
-def _run(job: Job, sizes: Ints, how: How) -> _Piece | None:
-    """Run a job in pieces of some row groups each, in several threads; None where a piece gives no answer."""
+def _run(job: Job, prints: Sequence[str], sizes: Ints, how: How) -> int | None:
+    """Run a job in pieces of some row groups each, in several threads, and learn of its steps; the number of accepted
+    rows, None where a piece gives no answer."""
     threads = how.threads or threads_here()
     if len(job.chain.steps) * int(sizes.sum()) < LITTLE:
         threads = 1
+    ranges = pieces(sizes, threads)
+    seen = np.zeros((len(ranges), len(prints), 2), np.int64)
 
-    def one(piece: tuple[int, int]) -> _Piece:
-        seen = np.zeros((len(job.chain.steps), 2), np.int64)
-        if not how.listing:
-            return _Piece(job.run(*piece, seen=seen), _NONE, _NONE, seen)
-        return _written(job, piece, int(sizes[slice(*piece)].sum()), seen)
+    def one(number: int) -> int:
+        return job.run(*ranges[number], seen[number])
 
     progress = how.progress
-    told = None if progress is None else lambda piece: progress(int(sizes[slice(*piece)].sum()))
-    done = each(one, _pieces(sizes, threads), threads, told)
-    if any(piece.count < 0 for piece in done):
+    told = None if progress is None else lambda number: progress(int(sizes[slice(*ranges[number])].sum()))
+    done = each(one, range(len(ranges)), threads, told)
+    if any(count < 0 for count in done):
         return None
-    rows, events = _joined([d.rows for d in done]), _joined([d.events for d in done])
-    return _Piece(sum(d.count for d in done), rows, events, np.sum([d.seen for d in done], axis=0))
-
-
-def _written(job: Job, units: tuple[int, int], size: int, seen: Ints) -> _Piece:
-    """Run a job over units of so many rows, and keep its accepted rows with their events."""
-    room = getattr(_mine, "room", None)
-    if room is None or room.shape[1] < size:
-        room = _mine.room = np.empty((2, size), np.int64)
-    count = job.run(*units, room[0], room[1], seen)
-    taken = room[:, : max(count, 0)]
-    if 2 * count > room.shape[1]:
-        _mine.room = None  # mostly full: given away as it is, not copied
-    else:
-        taken = taken.copy()
-    return _Piece(count, taken[0], taken[1], seen)
-
-
-_mine = threading.local()
-"""Each thread's room for the accepted rows of a piece; used again while pieces leave it mostly empty."""
+    known.learn(prints, seen.sum(axis=0))
+    return sum(done)
 
 
 PIECE_ROWS = 1 << 20
 """Rows of a piece, about, at most; a row group is not cut."""
 
 
-def _pieces(sizes: Ints, threads: int) -> list[tuple[int, int]]:
-    """Ranges of row groups, at least two a thread, so that threads end together."""
-    most = PIECE_ROWS if threads == 1 else min(PIECE_ROWS, -(-int(sizes.sum()) // (2 * threads)))
+def pieces(sizes: Ints, threads: int = 1, most: int = 0) -> list[tuple[int, int]]:
+    """Ranges of row groups of about `most` rows (0: PIECE_ROWS); for several threads at least two each, so that they end
+    together."""
+    most = most or PIECE_ROWS
+    if threads > 1:
+        most = min(most, -(-int(sizes.sum()) // (2 * threads)))
+    if 0 < int(sizes.sum()) <= most:
+        return [(0, len(sizes))]
     number = (np.cumsum(sizes) - 1) // max(most, 1)
     edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(sizes)]
-    return list(pairwise(edges))
+    return list(pairwise(edges)) if len(sizes) else []

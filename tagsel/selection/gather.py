@@ -23,7 +23,8 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Accepted:
-    """Accepted rows of one unit, or of a whole input: identities, and where they are at each stage."""
+    """Accepted rows of one unit, or of a whole input: identities, and where they are at each stage. `in_order`: they
+    are in the list's order, without ties."""
 
     source: int
     run: npt.NDArray[np.int32]
@@ -31,6 +32,7 @@ class Accepted:
     event: npt.NDArray[np.int64]
     stages: Mapping[str, Reference]
     weight: npt.NDArray[np.float64] | None = None
+    in_order: bool = False
 
     def take(self, rows: Rows) -> Accepted:
         """Only the given positions."""
@@ -82,6 +84,7 @@ def event_list(
         Names.of(sources, samples) if simulation else None,
         ledger,
         provenance,
+        in_order=len(blocks) == 1 and blocks[0].in_order,
     )
 
 

@@ -19,10 +19,10 @@ from tagsel.expr.interpret import interpret_value
 from tagsel.expr.nodes import SEMANTICS
 from tagsel.selection.accept import Passing
 from tagsel.selection.answer import Answer, Fate, Keys, Top
-from tagsel.selection.assemble import assemble
 from tagsel.selection.bookkeeping import totals
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
 from tagsel.selection.gather import Accepted, event_list, gather
+from tagsel.selection.listed import listed
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, passed, prepare
@@ -96,8 +96,8 @@ def _quickly(prepared: Prepared, progress: Progress) -> Answer | None:
 
 
 def _assembled(prepared: Prepared, index: int, found: Passing) -> Accepted:
-    assert found.rows is not None and found.events is not None  # a list was asked for
-    return assemble(index, prepared.inputs[index].input.snapshot.frame, found.rows, found.events)
+    assert found.taken is not None  # a list was asked for
+    return listed(index, prepared.inputs[index].input.snapshot.frame, found.taken, prepared.query.threads)
 
 
 def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | None = None) -> Mapping[str, object]:

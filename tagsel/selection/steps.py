@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from tagsel.expr import Node, fingerprint, kernel_cache
 from tagsel.expr.chain import Chain
+from tagsel.expr.lower import fits, steps_of
 from tagsel.expr.nodes import columns_of, walk
 from tagsel.store import Frame
 
@@ -23,38 +25,62 @@ MOST = 1024
 DEAR = {"call": 50, "aggregate": 30, "element": 10, "trigger": 5, "in_lumi": 10}
 """What an op costs beside a comparison, roughly."""
 
+FREE = ("const", "column", "slot", "member")
+"""Ops that cost nothing of their own."""
+
 USUAL = {"==": 0.1, "!=": 0.9, "in": 0.1}
 """How many rows pass a step of which nothing is known; else a third."""
 
-_prints: OrderedDict[int, tuple[Node, str]] = OrderedDict()
-_chains: OrderedDict[tuple[object, ...], Chain] = OrderedDict()
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a step is: its tree, fingerprint, what a row of it costs in comparisons, and whether it fits a kernel."""
+
+    node: Node
+    fingerprint: str
+    cost: float
+    fits: bool
+
+
+_steps: OrderedDict[int, Step] = OrderedDict()
 _seen: OrderedDict[str, tuple[int, int]] = OrderedDict()
 _lock = Lock()
 
 
-def print_of(step: Node) -> str:
-    """The fingerprint of a step, worked out once for a tree."""
-    found = _prints.get(id(step))
-    if found is None or found[0] is not step:
-        found = step, fingerprint(step)
+def known(step: Node) -> Step:
+    """What a step is, worked out once for a tree."""
+    found = _steps.get(id(step))
+    if found is None or found.node is not step:
+        cost = sum(DEAR.get(n.op, 1) for n in walk(step) if n.op not in FREE)
+        found = Step(step, fingerprint(step), float(max(cost, 1)), fits(step))
         with _lock:
-            _prints[id(step)] = found  # holds the tree, so that its id stays its own
-            while len(_prints) > MOST:
-                _prints.popitem(last=False)
-    return found[1]
+            _steps[id(step)] = found  # holds the tree, so that its id stays its own
+            while len(_steps) > MOST:
+                _steps.popitem(last=False)
+    return found
+
+
+def all_fit(cut: Node) -> bool:
+    """Whether every step of a cut can be a kernel."""
+    return all(known(step).fits for step in steps_of(cut))
+
+
+def print_of(step: Node) -> str:
+    """The fingerprint of a step."""
+    return known(step).fingerprint
 
 
 def chain_of(steps: Sequence[Node], prints: Sequence[str], frame: Frame, columns: frozenset[str]) -> Chain:
     """The chain of steps over parts that have `columns`, the same one again for the same steps and types."""
-    types = {name: frame.type(name) for step in steps for name in sorted(columns_of(step)) if name in columns}
-    key = (*prints, *types.items())
-    found = _chains.get(key)
+    chains: dict[tuple[object, ...], Chain] = frame.memo.setdefault("chains", {})
+    key = columns, *prints
+    found = chains.get(key)
     if found is None:
+        types = {name: frame.type(name) for step in steps for name in sorted(columns_of(step)) if name in columns}
         found = Chain.of(steps, types, kernel_cache.function)
         with _lock:
-            _chains[key] = found
-            while len(_chains) > MOST:
-                _chains.popitem(last=False)
+            while len(chains) >= MOST:
+                chains.pop(next(iter(chains)), None)
+            chains[key] = found
     return found
 
 
@@ -72,5 +98,4 @@ def rank(step: Node) -> float:
     """Where a step stands in a chain, lowest first: the cost of a row over the chance that it ends there."""
     reached, passed = _seen.get(print_of(step), (0, 0))
     share = passed / reached if reached else USUAL.get(step.value if step.op == "cmp" else step.op, 0.33)
-    cost = sum(DEAR.get(n.op, 1) for n in walk(step))
-    return cost / max(1.0 - share, 1e-3)
+    return known(step).cost / max(1.0 - share, 1e-3)

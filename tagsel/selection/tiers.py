@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from itertools import chain
 from threading import Lock, Thread
 
-import numpy as np
-
 from tagsel import settings
 from tagsel.expr import Node, kernel_cache
 from tagsel.expr.chain import source_of
-from tagsel.expr.lower import fits, steps_of
-from tagsel.expr.nodes import columns_of, walk
-from tagsel.kernels import driver
+from tagsel.expr.lower import steps_of
+from tagsel.expr.nodes import columns_of
+from tagsel.kernels import driver, listing
 from tagsel.selection.query import BoundInput
-from tagsel.selection.steps import DEAR, print_of
+from tagsel.selection.steps import all_fit, known
 
 A_ROW, A_GROUP = 1.5e-9, 100e-6
 """Seconds of the interpreter for a row and a comparison, and for a row group and a step."""
@@ -48,13 +46,13 @@ _lock = Lock()
 def choose(inputs: Sequence[BoundInput], open_rows: Sequence[Sequence[tuple[int, int]]]) -> str:
     """ "kernel" or "interpreter"; `open_rows` are, for each input and step of its cut, the rows and row groups that the
     zones leave to it."""
-    if not all(fits(b.cut.node) for b in inputs):
+    if not all(all_fit(b.cut.node) for b in inputs):
         return "interpreter"
     seconds: dict[str, float] = {}
     total = 0.0
     for (node, texts), (rows, groups) in zip(_steps(inputs), chain.from_iterable(open_rows), strict=True):
         if groups:
-            spent = rows * A_ROW * _cost(node) + groups * A_GROUP
+            spent = rows * A_ROW * known(node).cost + groups * A_GROUP
             total += spent
             seconds.update(dict.fromkeys(texts, spent))
     seconds[driver.SOURCE] = max(total, AN_ANSWER)
@@ -78,17 +76,13 @@ def _steps(inputs: Sequence[BoundInput]) -> list[tuple[Node, tuple[str, ...]]]:
         while len(memo) >= MOST_KNOWN:
             memo.pop(next(iter(memo)), None)
         for step in steps_of(bound.cut.node):
-            key = print_of(step)
+            key = known(step).fingerprint
             if key not in memo:
                 kinds = {c for columns, _ in frame.kinds for c in columns}
                 source = source_of(step, {c: frame.type(c) for c in columns_of(step) if c in kinds})
                 memo[key] = source.text, *source.functions
             found.append((step, memo[key]))
     return found
-
-
-def _cost(step: Node) -> float:
-    return float(np.sum([DEAR.get(n.op, 1) for n in walk(step) if n.op not in ("const", "column", "slot", "member")]))
 
 
 def _to_compile(text: str) -> float:
@@ -112,3 +106,5 @@ def _spend(seconds: dict[str, float]) -> None:
 def _make(texts: Sequence[str]) -> None:
     for text in texts:
         kernel_cache.function(text)
+        if text == driver.SOURCE:  # what writes the lists is wanted next
+            kernel_cache.function(listing.SOURCE)

@@ -38,7 +38,7 @@ class Table:
     @staticmethod
     def exists(folder: Path) -> bool:
         """Whether there is a dataset in `folder`; one whose maker was killed may have a log without an entry."""
-        return log.entry_path(folder, 0).exists() or (
+        return log.has_entry(folder, 0) or (
             (folder / "_delta_log").is_dir() and log.newest_version(folder) >= 0
         )
 

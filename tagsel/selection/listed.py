@@ -1,0 +1,208 @@
+"""From accepted rows, as bits, to the columns of an event list in its own order, written once by compiled code.
+
+Rows of a snapshot are cut into segments: of one row group, run, luminosity block and file, with entries that rise by
+one. What holds in a segment, and which comes first in a list, is worked out once for a snapshot. Invariant: the events
+are those that `assemble` gives for the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.cores import threads as threads_here
+from tagsel.events import Names, Reference
+from tagsel.events.names import frozen
+from tagsel.expr import kernel_cache
+from tagsel.expr.chain import address
+from tagsel.kernels import listing
+from tagsel.schema import STAGES
+from tagsel.selection.accept import Taken, at_once, pieces
+from tagsel.selection.assemble import assemble
+from tagsel.selection.gather import Accepted
+from tagsel.selection.threads import each
+from tagsel.store import Frame
+
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Array = npt.NDArray[Any]
+
+LITTLE = 50_000
+"""Events below which other threads are not woken."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """Files by segment, as codes into sorted names, and what a row's number and its entry differ by, (S,)."""
+
+    code: Codes
+    names: tuple[str, ...]
+    shift: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """S segments: `starts` (S + 1,) int64, the first row of each; `groups` (G + 1,), the first of each row group; runs
+    and blocks, (S,) int32; stages; `order`, (S,), how a list has them, and whether it is sure to have them so."""
+
+    starts: Ints
+    groups: Ints
+    run: Codes
+    lumi: Codes
+    stages: Mapping[str, _Stage]
+    order: Ints
+    in_order: bool
+
+
+def segments(frame: Frame) -> Segments | None:
+    """The segments of a snapshot; None where its parts do not keep them. StoreError: a part is damaged."""
+    if "segments" not in frame.memo:
+        frame.memo["segments"] = _made(frame)
+    found: Segments | None = frame.memo["segments"]
+    return found
+
+
+def _made(frame: Frame) -> Segments | None:
+    stages = [s for s in STAGES if any(f"{s}_guid" in p.columns for p in frame.parts)]
+    known = {kind: frame.places(kind) for kind in ("ids", *stages)}
+    ids = known.pop("ids")
+    if ids is None or any(k is None for k in known.values()):
+        return None
+    firsts = [ids.starts, frame.first_rows, *(k.starts for k in known.values() if k is not None)]
+    starts = np.unique(np.concatenate(firsts))
+    at = {name: (k, k.of(starts)) for name, k in known.items() if k is not None}
+    found = {}
+    for name, (of, places) in at.items():
+        table = sorted(of.names)
+        rank = {text: n for n, text in enumerate(table)}
+        code = np.array([rank[text] for text in of.names], np.int32)[of.fields["code"][places]]
+        found[name] = _Stage(code, tuple(table), (of.fields["entry"] - of.starts)[places])
+    ends = np.append(starts, frame.rows.sum())
+    order, in_order = _order(found.get("aod"), starts, np.diff(ends))
+    mine = ids.of(starts)
+    return Segments(
+        ends, np.searchsorted(starts, np.append(frame.first_rows, ends[-1])), ids.fields["run"][mine],
+        ids.fields["lumi"][mine], found, order, in_order,
+    )  # fmt: skip
+
+
+def _order(aod: _Stage | None, starts: Ints, sizes: Ints) -> tuple[Ints, bool]:
+    """Segments by file and entry, and whether none has an entry twice, or one of another between its own."""
+    if aod is None:
+        return np.arange(len(starts)), False
+    first = starts + aod.shift
+    order = np.lexsort((first, aod.code))
+    code, begin, end = aod.code[order], first[order], (first + sizes)[order]
+    return order, bool(((code[1:] != code[:-1]) | (begin[1:] >= end[:-1])).all())
+
+
+def listed(source: int, frame: Frame, taken: Taken, threads: int = 0) -> Accepted:
+    """The accepted rows of an input as identities and references. StoreError: a part is damaged."""
+    known = segments(frame)
+    if known is None:
+        rows = taken.rows(frame)
+        return assemble(source, frame, rows, _events(frame, rows))
+    run = _Run.of(frame, known, taken, threads)
+    total = int(taken.counts.sum())
+    columns = _Columns(np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total, np.int64), {})
+    hit = np.flatnonzero(run.counts)
+    constants, rising, tables = [(known.run, columns.run), (known.lumi, columns.lumi)], [], {}
+    for name, stage in known.stages.items():
+        used = np.flatnonzero(np.bincount(stage.code[hit], minlength=len(stage.names)))
+        code = np.zeros(len(stage.names), np.int32)
+        code[used] = np.arange(len(used))
+        tables[name] = tuple(stage.names[k] for k in used.tolist())
+        columns.stages[name] = np.empty(total, np.int32), np.empty(total, np.int64)
+        constants.append((code[stage.code], columns.stages[name][0]))
+        rising.append((stage.shift, columns.stages[name][1]))
+    run.write(constants, rising, columns.event)
+    stages = {n: Reference(Names(frozen(c), tables[n]), frozen(e)) for n, (c, e) in columns.stages.items()}
+    return Accepted(source, columns.run, columns.lumi, columns.event, stages, in_order=known.in_order)
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    run: Codes
+    lumi: Codes
+    event: Ints
+    stages: dict[str, tuple[Codes, Ints]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """The kernel's memory for some accepted rows; `counts` (S,) are theirs by segment."""
+
+    frame: Frame
+    segments: Segments
+    taken: Taken
+    counts: Ints
+    units: npt.NDArray[np.uint64]
+    threads: int
+
+    @classmethod
+    def of(cls, frame: Frame, known: Segments, taken: Taken, threads: int) -> _Run:
+        """With the rows counted by segment."""
+        units = np.zeros((len(taken.groups), listing.UNIT), np.uint64)
+        units[:, 0] = taken.addresses
+        units[:, 2] = frame.first_rows[taken.groups]
+        units[:, 3], units[:, 4] = known.groups[taken.groups], known.groups[taken.groups + 1]
+        workers = (threads or threads_here()) if int(taken.counts.sum()) >= LITTLE else 1
+        made = cls(frame, known, taken, np.zeros(len(known.run), np.int64), units, workers)
+        made._run(0, len(units), _Job([], []))
+        return made
+
+    def write(self, constants: list[tuple[Array, Array]], rising: list[tuple[Array, Array]], event: Ints) -> None:
+        """Fill columns: pairs of what holds by segment, and the column."""
+        order, dest = self.segments.order, np.empty(len(self.counts), np.int64)
+        mine = self.counts[order]
+        dest[order] = np.cumsum(mine) - mine
+        job, written = _Job(constants, rising, dest, event), 0
+        groups = self.taken.groups
+        for begin, end in pieces(self.frame.rows[groups], most=at_once(self.frame, ["event"], groups)):
+            memory = self.frame.memory("event", groups[begin:end])
+            self.units[begin:end, 1] = memory.addresses
+            written += self._run(begin, end, job)
+            del memory  # what it has decoded goes before the next batch comes
+        if written != len(event):
+            raise RuntimeError(f"{written} events of {len(event)} were written")
+
+    def _run(self, begin: int, end: int, job: _Job) -> int:
+        """The kernel over some units, in pieces that have about as many events each."""
+        kernel, words = kernel_cache.function(listing.SOURCE), job.words(self.units, self.segments.starts, self.counts)
+
+        def one(piece: tuple[int, int]) -> int:
+            rows = np.empty(listing.CHUNK, np.int32)
+            return kernel(address(words), address(rows), begin + piece[0], begin + piece[1])
+
+        return sum(each(one, pieces(self.taken.counts[begin:end], self.threads), self.threads))
+
+
+class _Job:
+    """What the kernel reads first, and what it points to."""
+
+    def __init__(
+        self, constants: list[tuple[Array, Array]], rising: list[tuple[Array, Array]], dest: Ints | None = None,
+        event: Ints | None = None,
+    ) -> None:  # fmt: skip
+        self.pairs = [np.array([[address(a) for a in pair] for pair in p], np.uint64) for p in (constants, rising)]
+        self.dest, self.event = dest, event
+
+    def words(self, *first: Array) -> npt.NDArray[np.uint64]:
+        """As `kernels.listing` reads it; `first` are units, starts, counts."""
+        ends = (0 if a is None else address(a) for a in (self.dest, self.event))
+        head = [*map(address, first), next(ends)]
+        for pairs in self.pairs:
+            head += [len(pairs), address(pairs)]
+        return np.array([*head, next(ends)], np.uint64)
+
+
+def _events(frame: Frame, rows: Ints) -> Ints:
+    """The event numbers of rows of the snapshot, rising."""
+    found = np.empty(len(rows), np.int64)
+    for part, group, inside, where in frame.pieces(rows):
+        found[where] = part.read(group, ["event"])["event"][inside]
+    return found
