@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tagsel.expr.emit import emit
 from tagsel.expr.nodes import Node, columns_of
 from tagsel.expr.source import Source
-from tagsel.kernels import driver
+from tagsel.kernels import blocks, driver
 from tagsel.kernels.native import Loaded
 
 Array = npt.NDArray[np.generic]
@@ -74,32 +74,43 @@ class Chain:
         Addresses of a bit a row, 0 for not: `left`, (U,), rows that earlier answers leave; `notes`, (steps, U, 2),
         where it is noted which rows a step judged and which passed; `accepted`, (U,), where the accepted rows are.
         """
-        count, lists, steps = len(units.rows), len(self.counters), len(self.steps)
-        table = np.zeros((count, driver.UNIT + driver.LIST * lists + driver.STEP * steps), np.uint64)
+        lists, steps = self.lists(units), len(self.steps)
+        table = np.zeros((len(units.rows), driver.UNIT + lists.shape[1] + driver.STEP * steps), np.uint64)
+        table[:, driver.UNIT : driver.UNIT + lists.shape[1]] = lists
         table[:, 0], table[:, 1] = units.rows, units.alive
         if left is not None:
             table[:, 2] = left
         if accepted is not None:
             table[:, 3] = accepted
         held: list[object] = [table, units]
+        for n in range(steps):
+            at = driver.UNIT + lists.shape[1] + driver.STEP * n
+            table[:, at : at + 3], columns = self.step(n, units)
+            held.append(columns)
+            if needed is not None:
+                table[:, at] *= needed[n]
+            if notes is not None:
+                table[:, at + 3 : at + 5] = notes[n]
+        return Job(self, table, held)
+
+    def lists(self, units: Units) -> Words:
+        """What a loop must know of the lists in each unit, (U, 3 x counters)."""
+        table = np.zeros((len(units.rows), blocks.LIST * len(self.counters)), np.uint64)
         for n, counter in enumerate(self.counters):
-            at = driver.UNIT + driver.LIST * n
+            at = blocks.LIST * n
             names = {name for s in self.sources for name in s.lists.get(counter, ())}
             table[:, at] = units.addresses[counter]
             table[:, at + 1] = int(self.types[counter][1:])
             table[:, at + 2] = np.minimum.reduce([units.sizes[name] for name in names])
-        for n, (source, code) in enumerate(zip(self.sources, self.kernels, strict=True)):
-            at = driver.UNIT + driver.LIST * lists + driver.STEP * n
-            columns = self._step_table(source, units)
-            held.append(columns)
-            table[:, at] = code.address
-            if needed is not None:
-                table[:, at] *= needed[n]
-            table[:, at + 1] = address(columns) + columns.strides[0] * np.arange(count, dtype=np.uint64)
-            table[:, at + 2] = source.dense
-            if notes is not None:
-                table[:, at + 3 : at + 5] = notes[n]
-        return Job(self, table, held)
+        return table
+
+    def step(self, n: int, units: Units) -> tuple[Words, Words]:
+        """Code, table, and 1 where it may run dense, of a step in each unit, (U, 3); and the tables, to be held."""
+        columns, count = self._step_table(self.sources[n], units), len(units.rows)
+        found = np.empty((count, 3), np.uint64)
+        found[:, 0], found[:, 2] = self.kernels[n].address, self.sources[n].dense
+        found[:, 1] = address(columns) + columns.strides[0] * np.arange(count, dtype=np.uint64)
+        return found, columns
 
     def _step_table(self, source: Source, units: Units) -> Words:
         """What each unit's kernel of a step finds in its table, (U, entries)."""
@@ -132,7 +143,7 @@ class Job:
         seen = np.zeros((len(self.chain.steps), 2), np.int64) if seen is None else seen
         head = [address(self.table), self.table.shape[1], len(self.chain.counters), len(self.chain.steps)]
         job = np.array([*head, address(seen)], np.uint64)
-        return self.chain.loop(address(job), _scratch(len(self.chain.counters)), begin, end)
+        return self.chain.loop(address(job), scratch(len(self.chain.counters)), begin, end)
 
     @property
     def accepted(self) -> Ints:
@@ -153,9 +164,9 @@ def address(array: Array) -> int:
 _mine = threading.local()
 
 
-def _scratch(lists: int) -> int:
+def scratch(lists: int) -> int:
     """The address of this thread's scratch, with room for so many lists."""
     held = getattr(_mine, "held", ())
     if len(held) < lists + 2:
-        _mine.table, _mine.held = driver.scratch(max(lists, 8))
+        _mine.table, _mine.held = blocks.scratch(max(lists, 8))
     return address(_mine.table)

@@ -29,7 +29,7 @@ from tagsel.expr.chain import Chain, Units, address
 from tagsel.expr.interpret import interpret
 from tagsel.expr.nodes import BOOLEAN_OPS, LOOPING_OPS, Block, Node, columns_of
 from tagsel.expr.source import LOADS
-from tagsel.kernels import driver
+from tagsel.kernels import blocks
 
 MOST_ATOMS = 64
 """Longer steps are interpreted: a kernel of 400 atoms takes seconds to compile."""
@@ -115,7 +115,7 @@ class Kernel:
 
     def _raise(self, found: int, chain: Chain, block: Block, alive: Mask | None) -> None:
         """The error of a row is told by the interpreter, which finds the same one."""
-        if found <= driver.SHORT:
+        if found <= blocks.SHORT:
             raise too_short(chain, found)
         interpret(self.node, block, alive)
         raise RuntimeError("the kernel has an error, the interpreter has none")
@@ -123,7 +123,7 @@ class Kernel:
 
 def too_short(chain: Chain, found: int) -> StoreError:
     """The error for a list that ends before its counter says, from what the loop gave."""
-    counter = chain.counters[driver.SHORT - found]
+    counter = chain.counters[blocks.SHORT - found]
     return StoreError(f"the lists of {counter} have fewer values than it says", column=counter)
 
 

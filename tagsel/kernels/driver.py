@@ -20,101 +20,12 @@ Memory, in 8-byte words:
 
 from __future__ import annotations
 
-from typing import Any
+from tagsel.kernels.blocks import BLOCK, FAILED, HELPERS, LIST, SHORT
 
-import numpy as np
-import numpy.typing as npt
+UNIT, STEP = 5, 5
+"""Words of a unit before its lists, and of a step."""
 
-BLOCK = 2048
-"""Rows that a step sees at a time: mask, row numbers and a few columns of them lie in the nearest cache."""
-
-UNIT, LIST, STEP = 5, 3, 5
-"""Words of a unit before its lists, of a list, of a step."""
-
-FAILED, SHORT = -1, -2
-"""What the loop gives instead of the number of accepted rows: a row has no answer; SHORT - n: list n is too short."""
-
-SOURCE = f"""
-@helper
-def all_alive(mask, count):
-    for w in range((count + 7) >> 3):
-        store_u8(mask, w, uint64(0x0101010101010101))
-    for n in range(count, ((count + 63) >> 6) * 64):
-        store_u1(mask, n, uint8(0))
-
-@helper
-def copy_mask(source, at, target, count):
-    for n in range(count):
-        store_u1(target, n, uint8(load_u1(source, at + n) != 0))
-
-@helper
-def some_left(left, first, count):
-    found = uint8(0)
-    for n in range(first >> 3, (first + count + 7) >> 3):
-        found |= load_u1(left, n)
-    return found != 0
-
-@helper
-def keep_left(left, first, mask, count):
-    for w in range((count + 7) >> 3):
-        bits = uint64(load_u1(left, (first >> 3) + w)) * uint64(0x0101010101010101) & uint64(0x8040201008040201)
-        ones = ((bits + uint64(0x7F7F7F7F7F7F7F7F)) >> uint64(7)) & uint64(0x0101010101010101)
-        store_u8(mask, w, load_u8(mask, w) & ones)
-
-@helper
-def note_mask(mask, notes, first, count):
-    for w in range((count + 7) >> 3):
-        bits = (load_u8(mask, w) * uint64(0x0102040810204080)) >> uint64(56)
-        store_u1(notes, (first >> 3) + w, load_u1(notes, (first >> 3) + w) | uint8(bits))
-
-@helper
-def note_rows(rows, live, notes, first):
-    for n in range(live):
-        row = first + int64(load_i4(rows, n))
-        store_u1(notes, row >> 3, load_u1(notes, row >> 3) | uint8(1 << (row & 7)))
-
-@helper
-def count_mask(mask, count):
-    live = int64(0)
-    for w in range((count + 7) >> 3):
-        live += int64(bits_set(load_u8(mask, w)))
-    return live
-
-@helper
-def rows_of_mask(mask, rows, count):
-    n = int64(0)
-    for part in range((count + 63) >> 6):
-        left = uint64(0)
-        for w in range(8):
-            word = load_u8(mask, part * 8 + w) * uint64(0x0102040810204080)
-            left |= (word >> uint64(56)) << uint64(w * 8)
-        while left != 0:
-            store_i4(rows, n, int32(part * 64 + int64(bits_set(~left & (left - uint64(1))))))
-            left &= left - uint64(1)
-            n += 1
-
-@helper
-def length(counter, kind, row):
-    if kind == 4:
-        return max(int64(load_i4(counter, row)), int64(0))
-    return max(load_i8(counter, row), int64(0)) if kind == 8 else max(int64(load_i1(counter, row)), int64(0))
-
-@helper
-def place_list(entry, starts, first, count):
-    counter, kind, s = load_u8(entry, 0), load_i8(entry, 1), load_i8(starts, 0)
-    for n in range(count):
-        s += length(counter, kind, first + n)
-        store_i8(starts, n + 1, s)
-    return s <= load_i8(entry, 2)
-
-@helper
-def pass_list(entry, starts, first, count):
-    counter, kind, s = load_u8(entry, 0), load_i8(entry, 1), load_i8(starts, 0)
-    for n in range(count):
-        s += length(counter, kind, first + n)
-    store_i8(starts, 0, s)
-    return s <= load_i8(entry, 2)
-
+SOURCE = f"""{HELPERS}
 def kernel(job, scratch, begin, end):
     units, width, lists, steps = load_u8(job, 0), load_i8(job, 1), load_i8(job, 2), load_i8(job, 3)
     seen, mask, rows = load_u8(job, 4), load_u8(scratch, 0), load_u8(scratch, 1)
@@ -190,9 +101,3 @@ def kernel(job, scratch, begin, end):
 """
 """The loop, `kernel(job, scratch, first unit, end)`: the number of accepted rows, or FAILED, or SHORT - n."""
 
-
-def scratch(lists: int) -> tuple[npt.NDArray[np.uint64], tuple[npt.NDArray[Any], ...]]:
-    """Room for one thread: the addresses as the loop reads them, and the arrays that they belong to."""
-    mask, rows = np.zeros(BLOCK, np.uint8), np.zeros(BLOCK + 8, np.int32)
-    held: tuple[npt.NDArray[Any], ...] = (mask, rows, *(np.zeros(BLOCK + 1, np.int64) for _ in range(lists)))
-    return np.array([a.__array_interface__["data"][0] for a in held], np.uint64), held

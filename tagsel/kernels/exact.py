@@ -63,6 +63,19 @@ class ExactSum:
             return math.inf if self.units > 0 else -math.inf
 
 
+def of_mantissas(table: npt.NDArray[np.int64], first: int) -> ExactSum:
+    """The sum of normal doubles whose mantissas were added up by exponent: (n, 2) int64, in units of 2^26 and of 1,
+    the exponents (biased, as a double has them) being `first` and on.
+
+    >>> one = np.array([[1 << 26, 0]])  # the mantissa of 1.0 is 2^52
+    >>> of_mantissas(one, 1023).value
+    1.0
+    """
+    there = np.flatnonzero(table.any(axis=1))
+    parts = zip(there.tolist(), table[there].tolist(), strict=True)
+    return ExactSum(sum(((high << 26) + low) << shift for shift, (high, low) in parts) << (first - 1075 + _UNIT))
+
+
 def sums(numbers: npt.NDArray[np.float64], groups: npt.NDArray[Any], count: int) -> list[ExactSum]:
     """The sum of the numbers of each group: (n,) float64, (n,) int64 in 0 … count - 1.
 

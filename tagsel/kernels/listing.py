@@ -18,45 +18,15 @@ Memory, in 8-byte words:
 
 from __future__ import annotations
 
+from tagsel.kernels.blocks import HELPERS
+
 CHUNK = 2048
 """Rows that are looked at together; scratch has so many int32."""
 
 UNIT = 5
 """Words of a unit."""
 
-SOURCE = f"""
-@helper
-def bits_of(bits, word, begin, end):
-    found = load_u8(bits, word)
-    if begin > word * 64:
-        found &= uint64(0xFFFFFFFFFFFFFFFF) << uint64(begin - word * 64)
-    if end < (word + 1) * 64:
-        found &= ~(uint64(0xFFFFFFFFFFFFFFFF) << uint64(end - word * 64))
-    return found
-
-@helper
-def set_between(bits, begin, end):
-    n = int64(0)
-    for word in range(begin >> 6, (end + 63) >> 6):
-        n += int64(bits_set(bits_of(bits, word, begin, end)))
-    return n
-
-@helper
-def rows_between(bits, begin, end, rows):
-    n = int64(0)
-    for word in range(begin >> 6, (end + 63) >> 6):
-        left = bits_of(bits, word, begin, end)
-        if left == uint64(0xFFFFFFFFFFFFFFFF):
-            for b in range(64):
-                store_i4(rows, n + b, int32(word * 64 + b))
-            n += 64
-        else:
-            while left != 0:
-                store_i4(rows, n, int32(word * 64 + int64(bits_set(~left & (left - uint64(1))))))
-                left &= left - uint64(1)
-                n += 1
-    return n
-
+SOURCE = f"""{HELPERS}
 @helper
 def write_constant(pair, segment, at, n):
     value, column = load_i4(load_u8(pair, 0), segment), load_u8(pair, 1)

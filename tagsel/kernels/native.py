@@ -27,6 +27,9 @@ from tagsel.kernels.jit import compiled, jit, source_digest
 WIDTHS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
 """Types of memory that kernels can read, as NumPy spells them."""
 
+STORED = ("u1", "i4", "i8", "u8", "f8")
+"""Types of memory that kernels can write."""
+
 
 @dataclass(frozen=True, slots=True)
 class Native:
@@ -44,8 +47,9 @@ class Native:
 def vocabulary() -> dict[str, Any]:
     """All that generated source may name, for numba.
 
-    `load_<width>(address, index)` for each of WIDTHS; `store_<u1|i4|i8>(address, index, value)`; `contains_<i8|f8>(
-    address, size, value)` in a sorted table; `within(runs, firsts, lasts, size, run, lumi)` in sorted int64 ranges;
+    `load_<width>(address, index)` for each of WIDTHS; `store_<width>(address, index, value)` for each of STORED;
+    `contains_<i8|f8>(address, size, value)` in a sorted table; `within(runs, firsts, lasts, size, run, lumi)` in sorted
+    int64 ranges;
     `run_kernel(address of its code, table, scratch, first, count)`; `invoke_<n>(address of its code, numbers …)`;
     `bits_set(word)`; `exact_<name>` of `integers`;
     `call_<name>` of `elementary` and `physics`; int32, int64, uint64, float32, float64, uint8, INF; `helper` marks a
@@ -92,7 +96,7 @@ def _memory() -> dict[str, Any]:
         return intrinsic(store)
 
     loaders = {f"load_{width}": loader(getattr(types, np.dtype(width).name)) for width in WIDTHS}
-    storers = {f"store_{width}": storer(getattr(types, np.dtype(width).name)) for width in ("u1", "i4", "i8", "u8")}
+    storers = {f"store_{width}": storer(getattr(types, np.dtype(width).name)) for width in STORED}
     return {**loaders, **storers}
 
 

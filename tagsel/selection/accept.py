@@ -261,8 +261,8 @@ PIECE_ROWS = 1 << 20
 
 
 def pieces(sizes: Ints, threads: int = 1, most: int = 0) -> list[tuple[int, int]]:
-    """Ranges of row groups of about `most` rows (0: PIECE_ROWS); for several threads at least two each, so that they end
-    together."""
+    """Ranges of row groups of about `most` rows (0: PIECE_ROWS); for several threads at least two each, so that they
+    end together."""
     most = most or PIECE_ROWS
     if threads > 1:
         most = min(most, -(-int(sizes.sum()) // (2 * threads)))

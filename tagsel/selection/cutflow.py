@@ -17,6 +17,7 @@ from tagsel.expr import Block
 from tagsel.kernels.exact import ExactSum
 from tagsel.selection.answer import Answer, Fate
 from tagsel.selection.bookkeeping import generated_sums
+from tagsel.selection.flow import flowing_by_steps
 from tagsel.selection.patterns import Patterns, by_pattern, ways_of
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
@@ -147,6 +148,9 @@ def cutflow(query: Query, *, progress: Progress = None, runner: Runner | None = 
 def flowing(prepared: Prepared, progress: Progress = None) -> Answer:
     """The work of `cutflow`: the yields of the start, then of every cut alone, left out, and in sequence."""
     query = prepared.query
+    quick = flowing_by_steps(prepared, progress)
+    if quick is not None:
+        return quick
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> Patterns:
         bound = prepared.inputs[unit.source]

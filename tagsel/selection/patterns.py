@@ -71,7 +71,11 @@ def ways_of(found: Iterable[Patterns], cuts: int) -> list[Yield]:
     for patterns in found:
         for name, events in patterns.items():
             both[name] = both[name] + events if name in both else events
+    return [total(events for name, events in both.items() if name & bits == bits) for bits in wanted(cuts)]
+
+
+def wanted(cuts: int) -> list[int]:
+    """The cuts that each way of a cutflow asks for, as bits: none, then each alone, all but each, all up to each."""
     whole = (1 << cuts) - 1
-    wanted = [0, *(1 << k for k in range(cuts)), *(whole & ~(1 << k) for k in range(cuts))]
-    wanted += [(1 << (k + 1)) - 1 for k in range(cuts)]
-    return [total(events for name, events in both.items() if name & bits == bits) for bits in wanted]
+    ways = [0, *(1 << k for k in range(cuts)), *(whole & ~(1 << k) for k in range(cuts))]
+    return ways + [(1 << (k + 1)) - 1 for k in range(cuts)]

@@ -19,16 +19,16 @@ from tagsel.errors import CutError, StoreError, did_you_mean
 from tagsel.events import EventList
 from tagsel.expr import Block, Bound, conjuncts
 from tagsel.expr.bounds import ALL, NONE, SOME
-from tagsel.selection.accept import How, able, accept
+from tagsel.selection.accept import Passing
 from tagsel.selection.answer import Fate
 from tagsel.selection.fold import folded
 from tagsel.selection.gather import Accepted, event_list, gather
-from tagsel.selection.masks import MASKS, Masks
 from tagsel.selection.plan import Unit, plan
 from tagsel.selection.query import Query, bind_query
 from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
 from tagsel.selection.scan import Mask, judge
 from tagsel.selection.select import provenance
+from tagsel.selection.several import Cuts, able, count_several
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, weigh, weights_of
 
@@ -111,7 +111,7 @@ def regions(
         raise CutError("no region is asked for", hint='"SR: MET_pt > 100" "CR: MET_pt < 50"')
     started = time.perf_counter()
     several = _prepared(queries(query, cuts))
-    quick = None if overlap or lists or query.weight else _counted(several, progress)
+    quick = None if overlap or lists or query.weight else _counted(several, started, progress)
     if quick is not None:
         return Regions(dict(zip(cuts, quick, strict=True)), None, {})
     union, verdicts = _union([p.plan.units for p in several])
@@ -141,29 +141,28 @@ def queries(query: Query, cuts: Mapping[str, str]) -> list[Query]:
     return [replace(query, cuts=(pair,)) for pair in texts.items()]
 
 
-def _counted(several: Sequence[Prepared], progress: Progress) -> list[Count] | None:
-    """The counts by compiled steps, where all regions can be: what a conjunct let pass in one region, or one with a
-    looser threshold, is remembered for the others, at least while they are counted."""
-    if any(p.plan.tier != "kernel" or not able(p.plan) for p in several):
+def _counted(several: Sequence[Prepared], started: float, progress: Progress) -> list[Count] | None:
+    """The counts by compiled steps, where all regions can be; the work that each tells of is that of the pass."""
+    first = several[0]
+    if any(p.plan.tier != "kernel" or not able([b.cut for b in p.inputs]) for p in several):
         return None
-    query = several[0].query
-    masks = MASKS if query.remember else Masks(shared=False)
-
-    def one(prepared: Prepared) -> Count | None:
-        started = time.perf_counter()
+    accepted, fate = np.zeros(len(several), np.int64), Fate()
+    for index, bound in enumerate(first.inputs):
+        frame = bound.input.snapshot.frame
+        nodes, verdicts = [p.inputs[index].cut.node for p in several], [p.plan.verdicts[index] for p in several]
         try:
-            passing = accept(prepared.plan, prepared.rows, How(False, query.threads, masks))
+            fates = first.rows.fates(index, frame)
+            found = count_several(
+                Cuts.of(nodes, verdicts, len(frame)), frame, fates, first.query.threads, progress=progress
+            )
         except StoreError:  # the scan tells of it
             return None
-        if passing is None:
+        if found is None:
             return None
-        accepted = Yield.unweighted(sum(one.count for one in passing))
-        return finish(prepared, Fate.of_passing(passing), accepted, started)
-
-    found = list(map(one, several))
-    if progress is not None:
-        progress(several[0].read)
-    return None if None in found else [count for count in found if count is not None]
+        accepted += found.counts
+        fate += Fate.of_passing([Passing(int(found.counts.sum()), fates, found.bytes)])
+    yields = map(Yield.unweighted, accepted.tolist())
+    return [finish(prepared, fate, passing, started) for prepared, passing in zip(several, yields, strict=True)]
 
 
 def _prepared(asked: Sequence[Query]) -> list[Prepared]:

@@ -217,21 +217,19 @@ def test_blocks_join_without_a_seam(text: str, rows: int) -> None:
         assert kernel_of(text)(block, alive).tolist() == interpret(node, block, alive).tolist()
 
 
-def test_rows_and_events_of_several_units_come_in_order() -> None:
-    """Two units of one chain: the numbers of accepted rows, of their events, what each step saw, and a step that
-    one unit does not need."""
+def test_bits_of_several_units_say_which_rows_are_accepted() -> None:
+    """Two units of one chain: the bits of accepted rows, what each step saw, and a step that one unit does not need."""
     n = np.array([1, 2, 3, 4, 5, 6], np.int32)
-    event = np.array([10, 11, 12, 13, 14, 15])
     steps = steps_of(bind("i > 2 && i < 6", SCOPE).node)
     chain = Chain.of(steps, {"i": "i4"}, kernel_cache.function)
     at = np.array([address(n), address(n[3:])], np.uint64)
     three = np.array([3, 3])
-    units = Units(three, np.array([100, 103]), np.zeros(2, np.uint64), {"i": at}, {"i": three}, [n])
+    units = Units(three, np.zeros(2, np.uint64), {"i": at}, {"i": three}, [n])
     needed = np.array([[True, False], [True, True]])  # i > 2 is known to hold in the second unit
-    job = chain.job(units, needed=needed, events=np.array([address(event), address(event[3:])], np.uint64))
-    rows, events, seen = np.zeros(6, np.int64), np.zeros(6, np.int64), np.zeros((2, 2), np.int64)
-    assert job.run(0, 2, rows, events, seen) == 3  # 3 of the first; 4, 5 of the second
-    assert rows[:3].tolist() == [102, 103, 104] and events[:3].tolist() == [12, 13, 14]
+    bits, seen = np.zeros(2, np.uint8), np.zeros((2, 2), np.int64)
+    job = chain.job(units, needed=needed, accepted=np.array([address(bits), address(bits[1:])], np.uint64))
+    assert job.run(0, 2, seen) == 3  # 3 of the first; 4, 5 of the second
+    assert bits.tolist() == [0b100, 0b011]
     assert job.accepted.tolist() == [1, 2]
     assert seen.tolist() == [[3, 1], [4, 3]]  # i > 2: 1, 2, 3; i < 6: 3 and 4, 5, 6
 
