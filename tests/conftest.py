@@ -30,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 
+@pytest.fixture(autouse=True)
+def masks_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks are used for small data, too, as they are for large."""
+    from tagsel.selection import accept
+
+    monkeypatch.setattr(accept, "MASKS_PAY", 0)
+
+
 @pytest.fixture(scope="session")
 def real(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """A function from the name of a published file to its path; skips (or, with --real, fails) when it is absent."""

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr.emit import emit
-from tagsel.expr.nodes import Node, columns_of
+from tagsel.expr.nodes import Node
 from tagsel.expr.source import Source
 from tagsel.kernels import blocks, driver
 from tagsel.kernels.native import Loaded
@@ -54,16 +53,18 @@ class Chain:
     list_columns: frozenset[str]
 
     @classmethod
-    def of(cls, steps: Sequence[Node], types: Mapping[str, str], kernel: Callable[[str], Loaded]) -> Chain:
-        """The chain of `steps` over columns of `types` ("f4"); `kernel` gives the machine code of a source."""
-        sources = tuple(source_of(step, types) for step in steps)
+    def of(
+        cls, steps: Sequence[Node], sources: Sequence[Source], types: Mapping[str, str],
+        kernel: Callable[[str], Loaded],
+    ) -> Chain:  # fmt: skip
+        """The chain of `steps` with their sources, over columns of `types` ("f4"); `kernel` gives machine code."""
         counters = tuple(dict.fromkeys(c for s in sources for c in s.lists))
         lists = frozenset(name for s in sources for names in s.lists.values() for name in names)
         columns = frozenset(c for s in sources for c in s.columns).union(counters)
         kernels = tuple(kernel(s.text) for s in sources)
         functions = {text: kernel(text) for s in sources for text in s.functions}
         loop = kernel(driver.SOURCE)
-        return cls(tuple(steps), sources, kernels, functions, loop, types, counters, columns, lists)
+        return cls(tuple(steps), tuple(sources), kernels, functions, loop, types, counters, columns, lists)
 
     def job(
         self, units: Units, *, needed: npt.NDArray[np.bool_] | None = None, left: Words | None = None,
@@ -149,11 +150,6 @@ class Job:
     def accepted(self) -> Ints:
         """Accepted rows of each unit that has run, (U,) int64."""
         return self.table[:, 4].astype(np.int64)
-
-
-def source_of(step: Node, types: Mapping[str, str]) -> Source:
-    """The source of a step over columns of `types`."""
-    return emit(step, {name: types[name] for name in sorted(columns_of(step)) if name in types})
 
 
 def address(array: Array) -> int:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from tagsel.errors import CutError, StoreError
 from tagsel.expr import kernel_cache
 from tagsel.expr.chain import Chain, Units, address
+from tagsel.expr.emit import emit
 from tagsel.expr.interpret import interpret
 from tagsel.expr.nodes import BOOLEAN_OPS, LOOPING_OPS, Block, Node, columns_of
 from tagsel.expr.source import LOADS
@@ -110,7 +111,9 @@ class Kernel:
         key = tuple(f"{name} {a.dtype.str[1:]}" for name, a in arrays.items())
         if key not in self._made:
             types = {name: a.dtype.str[1:] for name, a in arrays.items()}
-            self._made[key] = Chain.of(steps_of(self.node), types, kernel_cache.function)
+            steps = steps_of(self.node)
+            sources = [emit(step, {n: types[n] for n in sorted(columns_of(step)) if n in types}) for step in steps]
+            self._made[key] = Chain.of(steps, sources, types, kernel_cache.function)
         return self._made[key]
 
     def _raise(self, found: int, chain: Chain, block: Block, alive: Mask | None) -> None:

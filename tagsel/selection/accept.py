@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress, pairwise
 
 import numpy as np
@@ -23,7 +23,7 @@ from tagsel.expr.nodes import columns_of
 from tagsel.selection import steps as known
 from tagsel.selection.masks import MASKS, Masks
 from tagsel.selection.menus import by_menu
-from tagsel.selection.plan import Plan
+from tagsel.selection.plan import Plan, Verdict
 from tagsel.selection.remember import Notes, Recalled, recall
 from tagsel.selection.rows import Fates, Mask, Rows, addresses
 from tagsel.selection.threads import each
@@ -31,6 +31,9 @@ from tagsel.store import Frame
 
 LITTLE = 200_000
 """Rows x steps below which other threads are not woken."""
+
+MASKS_PAY = 400_000_000
+"""Comparisons (rows x cost of steps) below which judging rows again is faster than to look for masks and note them."""
 
 Ints = npt.NDArray[np.int64]
 Progress = Callable[[int], None] | None
@@ -121,6 +124,8 @@ def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
     if not how.listing:
         taken = run & (verdict.cut == ALL)
         sure, run = int(fates.alive[taken].sum()), run & ~taken
+    if _comparisons(bound.cut.node, verdict, frame, run) < MASKS_PAY:
+        how = replace(how, masks=None)
     count, taken, touched, spared = sure, [], 0, 0
     for cut, columns, groups in _batches(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates, run):
         work = cut.work(columns, groups, how)
@@ -134,6 +139,12 @@ def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
         count, touched, spared = count + passed, touched + work.bytes, spared + work.spared
         del work  # what it has decoded goes before the next batch comes
     return Passing(count, fates, touched, spared, Taken.of(taken) if how.listing else None)
+
+
+def _comparisons(cut: Node, verdict: Verdict, frame: Frame, run: npt.NDArray[np.bool_]) -> float:
+    """What running a cut on some row groups would cost, if every step met every row."""
+    costs = [known.known(step).cost for step in steps_of(cut)]
+    return float((verdict.steps == SOME)[:, run].T @ costs @ frame.rows[run])
 
 
 def _batches(

@@ -60,10 +60,7 @@ class Segments:
 
 def segments(frame: Frame) -> Segments | None:
     """The segments of a snapshot; None where its parts do not keep them. StoreError: a part is damaged."""
-    if "segments" not in frame.memo:
-        frame.memo["segments"] = _made(frame)
-    found: Segments | None = frame.memo["segments"]
-    return found
+    return frame.memo.once("segments", None, lambda: _made(frame))
 
 
 def _made(frame: Frame) -> Segments | None:

@@ -20,8 +20,6 @@ from tagsel.store import Frame
 
 Ints = npt.NDArray[np.int64]
 
-MOST_KNOWN = 1024
-
 
 def by_menu(
     steps: Sequence[Node], frame: Frame, columns: frozenset[str], groups: Ints
@@ -45,13 +43,7 @@ def _remembered(frame: Frame, step: Node, menu: int) -> Node:
     """The step for a menu, the same tree again for the same one."""
     if not any(n.op == "trigger" for n in walk(step)):
         return step
-    known: dict[tuple[str, int], Node] = frame.memo.setdefault("menus", {})
-    key = print_of(step), menu
-    if key not in known:
-        while len(known) >= MOST_KNOWN:
-            known.pop(next(iter(known)), None)
-        known[key] = for_menu(step, menu, frame.type)
-    return known[key]
+    return frame.memo.once("menus", (print_of(step), menu), lambda: for_menu(step, menu, frame.type))
 
 
 def for_menu(step: Node, menu: int, type_of: Callable[[str], str]) -> Node:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,17 @@ from tagsel.errors import StoreError
 from tagsel.expr import Bound, Node
 from tagsel.expr.bounds import ALL, NONE, SOME, bounds
 from tagsel.expr.lower import steps_of
+from tagsel.expr.nodes import columns_of
 from tagsel.selection.query import BoundInput
+from tagsel.selection.steps import print_of
 from tagsel.selection.tiers import choose
 from tagsel.store import Frame, Part
 
 MOST_KNOWN = 64
-"""Cuts whose verdicts stay with a snapshot in the process."""
+"""Cuts, and steps, whose verdicts stay with a snapshot in the process."""
 
 Verdicts = npt.NDArray[np.int8]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +118,9 @@ def _verdict(bound: BoundInput, zones: bool, allow_losses: bool) -> Verdict:
     undecided = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
     if not zones:
         return undecided
-    known: dict[str, Verdict] = bound.input.snapshot.memo.setdefault("verdicts", {})
     try:
-        if bound.cut.fingerprint not in known:
-            while len(known) >= MOST_KNOWN:
-                known.pop(next(iter(known)), None)
-            known[bound.cut.fingerprint] = _by_zones(frame, bound.cut, steps)
-        return known[bound.cut.fingerprint]
+        make = partial(_by_zones, frame, bound.cut, steps)
+        return frame.memo.once("verdicts", bound.cut.fingerprint, make, MOST_KNOWN)
     except StoreError:
         if not allow_losses:
             raise
@@ -140,12 +139,23 @@ def _by_zones(frame: Frame, cut: Bound, steps: Sequence[Node]) -> Verdict:
     found = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
     ordered = any(step.raises for step in steps)  # then what a term comes to hangs on those before it
     for columns, members in frame.kinds:
-        zones = {c: z for c in cut.columns & columns if (z := frame.zone(c, members)) is not None}
-        absent = cut.columns - columns
         if ordered:
-            found.cut[members] = bounds(cut.node, zones, len(members), absent)
+            found.cut[members] = _bounds(frame, cut.node, cut.columns, columns, members)
             continue
         for at, step in enumerate(steps):
-            found.steps[at, members] = bounds(step, zones, len(members), absent)
+            make = partial(_step_bounds, frame, step, columns, members)
+            found.steps[at, members] = frame.memo.once("bounds", (print_of(step), columns), make, MOST_KNOWN)
         found.cut[members] = found.steps[:, members].min(axis=0)
     return found
+
+
+def _step_bounds(frame: Frame, step: Node, columns: frozenset[str], members: Ints) -> npt.NDArray[np.int8]:
+    return _bounds(frame, step, columns_of(step), columns, members)
+
+
+def _bounds(
+    frame: Frame, node: Node, reads: frozenset[str], columns: frozenset[str], members: Ints
+) -> npt.NDArray[np.int8]:
+    """What the zones of some row groups, of parts that have `columns`, say of a condition."""
+    zones = {c: z for c in reads & columns if (z := frame.zone(c, members)) is not None}
+    return bounds(node, zones, len(members), reads - columns)

@@ -143,12 +143,7 @@ def _remembered(snapshot: Snapshot, text: str, scope: Scope) -> Bound:
     `python`)."""
     if "@" in text or "in_lumi" in text or "python" in text:
         return bind(text, scope)
-    known: dict[str, Bound] = snapshot.memo.setdefault("bound", {})
-    if text not in known:
-        while len(known) >= MOST_BOUND:
-            known.pop(next(iter(known)), None)
-        known[text] = bind(text, scope)
-    return known[text]
+    return snapshot.memo.once("bound", text, lambda: bind(text, scope), MOST_BOUND)
 
 
 def canonical_cut(bound: tuple[BoundInput, ...]) -> str:

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from tagsel.expr import Node, fingerprint, kernel_cache
 from tagsel.expr.chain import Chain
+from tagsel.expr.emit import emit
 from tagsel.expr.lower import fits, steps_of
 from tagsel.expr.nodes import columns_of, walk
+from tagsel.expr.source import Source
 from tagsel.store import Frame
 
 MOST = 1024
@@ -71,17 +73,22 @@ def print_of(step: Node) -> str:
 
 def chain_of(steps: Sequence[Node], prints: Sequence[str], frame: Frame, columns: frozenset[str]) -> Chain:
     """The chain of steps over parts that have `columns`, the same one again for the same steps and types."""
-    chains: dict[tuple[object, ...], Chain] = frame.memo.setdefault("chains", {})
-    key = columns, *prints
-    found = chains.get(key)
-    if found is None:
-        types = {name: frame.type(name) for step in steps for name in sorted(columns_of(step)) if name in columns}
-        found = Chain.of(steps, types, kernel_cache.function)
-        with _lock:
-            while len(chains) >= MOST:
-                chains.pop(next(iter(chains)), None)
-            chains[key] = found
-    return found
+
+    def make() -> Chain:
+        sources = [source_of(step, frame, columns) for step in steps]
+        types = {name: frame.type(name) for source in sources for name in source.columns}
+        return Chain.of(steps, sources, types, kernel_cache.function)
+
+    return frame.memo.once("chains", (columns, *prints), make)
+
+
+def source_of(step: Node, frame: Frame, columns: frozenset[str]) -> Source:
+    """The kernel's source of a step over parts that have `columns`, written once."""
+
+    def make() -> Source:
+        return emit(step, {name: frame.type(name) for name in sorted(columns_of(step)) if name in columns})
+
+    return frame.memo.once("sources", (columns, print_of(step)), make)
 
 
 def learn(prints: Sequence[str], seen: npt.NDArray[np.int64]) -> None:

@@ -14,12 +14,10 @@ from threading import Lock, Thread
 
 from tagsel import settings
 from tagsel.expr import Node, kernel_cache
-from tagsel.expr.chain import source_of
 from tagsel.expr.lower import steps_of
-from tagsel.expr.nodes import columns_of
 from tagsel.kernels import driver, listing
 from tagsel.selection.query import BoundInput
-from tagsel.selection.steps import all_fit, known
+from tagsel.selection.steps import all_fit, known, source_of
 
 A_ROW, A_GROUP = 1.5e-9, 100e-6
 """Seconds of the interpreter for a row and a comparison, and for a row group and a step."""
@@ -72,16 +70,10 @@ def _steps(inputs: Sequence[BoundInput]) -> list[tuple[Node, tuple[str, ...]]]:
     found = []
     for bound in inputs:
         frame = bound.input.snapshot.frame
-        memo: dict[str, tuple[str, ...]] = bound.input.snapshot.memo.setdefault("sources", {})
-        while len(memo) >= MOST_KNOWN:
-            memo.pop(next(iter(memo)), None)
+        columns = frozenset[str]().union(*(c for c, _ in frame.kinds)) if len(frame.kinds) != 1 else frame.kinds[0][0]
         for step in steps_of(bound.cut.node):
-            key = known(step).fingerprint
-            if key not in memo:
-                kinds = {c for columns, _ in frame.kinds for c in columns}
-                source = source_of(step, {c: frame.type(c) for c in columns_of(step) if c in kinds})
-                memo[key] = source.text, *source.functions
-            found.append((step, memo[key]))
+            source = source_of(step, frame, columns)
+            found.append((step, (source.text, *source.functions)))
     return found
 
 

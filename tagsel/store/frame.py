@@ -17,6 +17,7 @@ import numpy as np
 
 from tagsel.store import columns as cols
 from tagsel.store.columns import DTYPES, Array
+from tagsel.store.memo import Memo
 from tagsel.store.pages import FIXED, LIST, Chunk
 from tagsel.store.places import Stretches
 from tagsel.store.stacked import BOUNDS, WHERE, Stack
@@ -59,7 +60,7 @@ class Frame:
         self.starts = starts  # the first row group of each part
         self._halves: dict[tuple[str, int], Array] = {}
         self._verified: dict[str, Array] = {}
-        self.memo: dict[Any, Any] = {}  # what others have worked out from it, by a key of theirs
+        self.memo = Memo()
         self._places: dict[str, Stretches | None] = {}
         self._identities: list[cols.Identity | None] = [None] * len(parts)
         self._bases = np.zeros(len(parts), np.uint64)

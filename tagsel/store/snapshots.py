@@ -18,6 +18,7 @@ from tagsel.store.duplicates import Marks
 from tagsel.store.frame import Frame
 from tagsel.store.layout import Source
 from tagsel.store.log import PartRecord, State, commits_folder, entry_path, latest, newest_version
+from tagsel.store.memo import Memo
 from tagsel.store.parts import Part
 from tagsel.store.zones import Kind
 
@@ -80,9 +81,9 @@ class Snapshot:
         return found
 
     @cached_property
-    def memo(self) -> dict[Any, Any]:
-        """What others have worked out from this snapshot alone, by a key of theirs; it goes when the snapshot goes."""
-        return {}
+    def memo(self) -> Memo:
+        """What others have worked out from this snapshot alone."""
+        return Memo()
 
     @cached_property
     def frame(self) -> Frame:

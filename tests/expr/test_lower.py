@@ -221,7 +221,7 @@ def test_bits_of_several_units_say_which_rows_are_accepted() -> None:
     """Two units of one chain: the bits of accepted rows, what each step saw, and a step that one unit does not need."""
     n = np.array([1, 2, 3, 4, 5, 6], np.int32)
     steps = steps_of(bind("i > 2 && i < 6", SCOPE).node)
-    chain = Chain.of(steps, {"i": "i4"}, kernel_cache.function)
+    chain = Chain.of(steps, [emitting.emit(s, {"i": "i4"}) for s in steps], {"i": "i4"}, kernel_cache.function)
     at = np.array([address(n), address(n[3:])], np.uint64)
     three = np.array([3, 3])
     units = Units(three, np.zeros(2, np.uint64), {"i": at}, {"i": three}, [n])

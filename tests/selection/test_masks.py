@@ -14,7 +14,7 @@ from builders import build, rows, workspace
 
 from tagsel.api import Workspace
 from tagsel.quality import LumiSet
-from tagsel.selection import Count, Query, count, maskfiles, select
+from tagsel.selection import Count, Query, accept, count, maskfiles, select
 from tagsel.selection.masks import MASKS
 from tagsel.store import layout
 
@@ -180,6 +180,17 @@ def test_feature_94_the_command_line_can_forget(sample_home: Path) -> None:
     run = [subprocess.run([sys.executable, "-m", "tagsel", *cut, *more], capture_output=True, text=True, check=True)
            for more in ([], ["--no-remember"])]  # fmt: skip
     assert run[0].stdout.partition('"work"')[0] == run[1].stdout.partition('"work"')[0]
+
+
+def test_masks_are_kept_only_where_they_pay(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 rows, three comparisons: 1,200 comparisons."""
+    cut = "MET_pt > 20 && nMuon >= 1 && MET_pt < 90"
+    for pays, spared in ((1201, 0), (1200, 18)):  # 6 row groups, 3 steps
+        monkeypatch.setattr(accept, "MASKS_PAY", pays)
+        MASKS.clear()
+        counts = [counted(home, cut, duplicates="all") for _ in range(2)]
+        assert counts[0].accepted == counts[1].accepted
+        assert counts[1].work.remembered == spared
 
 
 def test_threads_may_ask_at_once(home: Workspace) -> None:

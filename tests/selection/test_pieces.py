@@ -46,7 +46,7 @@ def test_events_do_not_depend_on_where_rows_are_cut(
 
 @given(sizes=st.lists(st.integers(1, 300_000), min_size=1, max_size=60), threads=st.integers(1, 5))
 def test_pieces_are_all_row_groups_in_order_and_bounded(sizes: list[int], threads: int) -> None:
-    cut = accept._pieces(np.array(sizes), threads)
+    cut = accept.pieces(np.array(sizes), threads)
     assert cut[0][0] == 0 and cut[-1][1] == len(sizes)
     assert all(a[1] == b[0] for a, b in pairwise(cut)) and all(begin < end for begin, end in cut)
     for begin, end in cut:

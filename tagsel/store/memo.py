@@ -1,0 +1,41 @@
+"""What others have worked out from something that does not change, kept beside it: it goes when that goes.
+
+Invariant: whatever is kept is what making it again would give, so nothing is lost when the oldest go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+MOST = 1024
+"""Things of one kind that are kept; the oldest go first."""
+
+
+class Memo:
+    """Things by kind and key.
+
+    >>> memo = Memo()
+    >>> memo.once("square", 3, lambda: 9), memo.once("square", 3, lambda: 0)
+    (9, 9)
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, dict[Hashable, object]] = {}
+        self._lock = Lock()
+
+    def once(self, kind: str, key: Hashable, make: Callable[[], T], most: int = MOST) -> T:
+        """What `make` gave for the key before, or gives now; an error is not kept."""
+        known = self._kinds.get(kind, {})
+        if key in known:
+            return cast(T, known[key])
+        made = make()
+        with self._lock:
+            known = self._kinds.setdefault(kind, {})
+            while len(known) >= most:
+                del known[next(iter(known))]
+            known[key] = made
+        return made
