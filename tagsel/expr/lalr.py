@@ -53,12 +53,17 @@ class Parser:
             (origin, length, None if origin.startswith("_") else getattr(builder, method, None), single)
             for origin, length, method, single in tables["rules"]
         ]
+        self._passing: dict[tuple[int, int, str], int] = {}
 
     def parse(self, text: str) -> Any:
         """What the builder makes of a text. Errors: Unexpected, and the builder's own."""
         states, values = [self._start], list[Any]()
         for token in self._scan(text):
             while True:
+                if values and type(values[-1]) is not list:
+                    states[-1] = self._passed(states, token.type)
+                if token.type == END and states[-1] == self._end:
+                    return values[0]
                 act = self._states[states[-1]].get(token.type)
                 if act is None:
                     wanted = frozenset(name for name in self._states[states[-1]] if name.isupper())
@@ -68,9 +73,21 @@ class Parser:
                     values.append(token)
                     break
                 self._reduce(-1 - act, states, values)
-                if token.type == END and states[-1] == self._end:
-                    return values[0]
         raise AssertionError("the text has an end")
+
+    def _passed(self, states: list[int], kind: str) -> int:
+        """The state after the rules that only pass on the one value that they have, of which there may be a dozen."""
+        key = states[-2], states[-1], kind
+        found = self._passing.get(key)
+        if found is None:
+            found = states[-1]
+            while (act := self._states[found].get(kind, 0)) < 0:
+                origin, length, _, single = self._rules[-1 - act]
+                if length != 1 or not single:
+                    break
+                found = self._states[states[-2]][origin]
+            self._passing[key] = found
+        return found
 
     def _reduce(self, rule: int, states: list[int], values: list[Any]) -> None:
         origin, length, build, single = self._rules[rule]

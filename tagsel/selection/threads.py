@@ -70,7 +70,7 @@ def each(
 
 
 class _Shared(Generic[Item, Result]):
-    """Items that several threads take, one after another; each puts what came of it where it belongs."""
+    """Items that several threads take, the caller's among them; each puts what came of one where it belongs."""
 
     def __init__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self.work, self.items = work, items
@@ -79,26 +79,33 @@ class _Shared(Generic[Item, Result]):
         self.todo: Iterator[int] = iter(range(len(items)))
         self.lock = threading.Lock()
         self.stopped = False
+        self.ending = 0  # threads that found nothing more to do
         self.ended: SimpleQueue[int] = SimpleQueue()  # items as they are done; -1: a thread found nothing more to do
 
     def run(self, workers: int, done: Callable[[Item], None] | None) -> list[Result]:
         """All results; the threads stop at their next item when this is left."""
         try:
-            _pool.run(self.take, workers)
-            while workers:
-                item = self.ended.get()
-                if item < 0:
-                    workers -= 1
-                elif done is not None:
-                    done(self.items[item])
+            _pool.run(self.take, workers - 1)
+            self.take(lambda: self.tell(done))
+            while self.ending < workers:
+                self.tell(done, wait=True)
         finally:
             self.stopped = True
         for item in sorted(self.errors):
             raise self.errors[item]
         return self.results  # type: ignore[return-value]  # every item is done
 
-    def take(self) -> None:
-        """Do items until there are none; an error keeps the others from being begun."""
+    def tell(self, done: Callable[[Item], None] | None, wait: bool = False) -> None:
+        """Tell of the items that are done by now; `wait` for one, or for a thread's end."""
+        while wait or not self.ended.empty():
+            item, wait = self.ended.get(), False
+            if item < 0:
+                self.ending += 1
+            elif done is not None:
+                done(self.items[item])
+
+    def take(self, between: Callable[[], None] = lambda: None) -> None:
+        """Do items until there are none, and what is to be done in between; an error keeps others from being begun."""
         while not self.stopped:
             with self.lock:
                 item = next(self.todo, -1)
@@ -111,4 +118,5 @@ class _Shared(Generic[Item, Result]):
                 self.stopped = True
             else:
                 self.ended.put(item)
+            between()
         self.ended.put(-1)

@@ -20,7 +20,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -30,6 +30,7 @@ from tagsel.errors import StoreError
 from tagsel.store import columns as cols
 from tagsel.store import disk, pages
 from tagsel.store.columns import DTYPES, Array, Identity
+from tagsel.store.decoded import DECODED
 from tagsel.store.pages import DECODE, Chunk
 from tagsel.store.places import Collected, Stretches, decode, encode
 
@@ -246,7 +247,7 @@ def read_values(part: Identity, group: int, column: str, where: Chunk, kind: Kin
     dtype = DTYPES[kind[0]]
     if where.kind == DECODE:
         cols.verify(part, group, column, where)
-        return cols.decode(part, group, column, dtype, kind[1])
+        return DECODED.once((part, group, column), partial(cols.decode, part, group, column, dtype, kind[1]))
     return cols.map_chunk(part, group, column, where, dtype)
 
 

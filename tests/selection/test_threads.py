@@ -59,7 +59,7 @@ def test_one_thread_is_the_callers_own() -> None:
 def test_it_is_the_same_few_threads_every_time() -> None:
     names = {name for _ in range(5) for name in each(lambda n: threading.current_thread().name, range(50), 3)}
     assert len(names) <= 5  # no more than any test here asked for
-    assert all(name.startswith("tagsel-scan") for name in names)
+    assert all(name.startswith("tagsel-scan") for name in names - {threading.current_thread().name})
 
 
 @settings(max_examples=15)
