@@ -55,7 +55,7 @@ def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
     paths = _paths(workspace, asked)
     there = np.array([guid in paths for guid in asked.guids], np.bool_)
     placed = there[asked.guid_codes] if len(there) else np.zeros(len(asked), np.bool_)
-    among_tags, in_files = asked[~placed], asked[placed]
+    among_tags, in_files = (asked[~placed], asked[placed]) if placed.any() else (asked, asked[:0])
     picked = selection.pick(query, among_tags)
     if query.simulation:
         picked = _where_asked(picked, among_tags)

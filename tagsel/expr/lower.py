@@ -24,13 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import CutError, StoreError
-from tagsel.expr import kernel_cache
 from tagsel.expr.chain import Chain, Units, address
 from tagsel.expr.emit import emit
 from tagsel.expr.interpret import interpret
 from tagsel.expr.nodes import BOOLEAN_OPS, LOOPING_OPS, Block, Node, columns_of
 from tagsel.expr.source import LOADS
-from tagsel.kernels import blocks
+from tagsel.kernels import blocks, kernel_cache
 
 MOST_ATOMS = 64
 """Longer steps are interpreted: a kernel of 400 atoms takes seconds to compile."""

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from tagsel.cores import threads as threads_here
 from tagsel.errors import StoreError
-from tagsel.expr import Block, kernel_cache
+from tagsel.expr import Block
 from tagsel.expr.chain import address
+from tagsel.kernels import kernel_cache
 from tagsel.kernels import patterns as kernel
 from tagsel.kernels.exact import ExactSum, of_mantissas
 from tagsel.selection.accept import LITTLE, Passing, bits_at
@@ -24,7 +25,7 @@ from tagsel.selection.columns import Columns
 from tagsel.selection.patterns import FEW, wanted
 from tagsel.selection.query import BoundInput
 from tagsel.selection.run import Prepared, Progress
-from tagsel.selection.several import Cuts, able, count_several
+from tagsel.selection.several import Cuts, able, count_several, loops_at_hand
 from tagsel.selection.threads import each
 from tagsel.selection.weights import Yield, weights_of
 from tagsel.store import Frame
@@ -44,8 +45,8 @@ class _Outside(Exception):
 def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | None:
     """The yields of all ways of a cutflow; None where the scan must tell."""
     cuts = len(prepared.query.cuts)
-    ready = prepared.plan.tier == "kernel" and cuts <= FEW
-    if not ready or not all(able(bound.cuts) for bound in prepared.inputs):
+    wanted = prepared.plan.tier == "kernel" and cuts <= FEW and all(able(bound.cuts) for bound in prepared.inputs)
+    if not wanted or not loops_at_hand(prepared, cuts, kernel.SOURCE):
         return None
     sums, passing = _Sums(cuts, bool(prepared.query.weight)), list[Passing]()
     try:

@@ -17,9 +17,8 @@ import numpy.typing as npt
 from tagsel.cores import threads as threads_here
 from tagsel.events import Names, Reference
 from tagsel.events.names import frozen
-from tagsel.expr import kernel_cache
 from tagsel.expr.chain import address
-from tagsel.kernels import listing
+from tagsel.kernels import kernel_cache, listing
 from tagsel.schema import STAGES
 from tagsel.selection.accept import Taken, at_once, pieces
 from tagsel.selection.assemble import assemble

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from tagsel.aside import aside
 from tagsel.errors import TagselError
-from tagsel.expr import kernel_cache
+from tagsel.kernels import kernel_cache
 from tagsel.store import Part
 
 Bits = npt.NDArray[np.uint8]

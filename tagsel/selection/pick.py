@@ -105,6 +105,13 @@ class _Asked:
 
     def answered(self, keys: Ints, lumi: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which rows, of these keys and in these luminosity blocks, answer someone; it is noted whom."""
+        if len(self.run) == len(self.wanted):  # each asks for another one
+            member = self.members[keys]
+            wanted = self.wanted.lumi[member]
+            agrees: npt.NDArray[np.bool_] = (wanted < 0) | (wanted == lumi)
+            self.hit[member[agrees]] = True
+            self.there[member[~agrees]] = lumi[~agrees]
+            return agrees
         counts = self.counts[keys]
         row = np.repeat(np.arange(len(keys)), counts)
         first = np.repeat(self.starts[keys] - (np.cumsum(counts) - counts), counts)

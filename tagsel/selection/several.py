@@ -13,18 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.cores import threads as threads_here
-from tagsel.expr import Bound, Node, kernel_cache
+from tagsel.expr import Bound, Node
 from tagsel.expr.bounds import NONE, SOME
 from tagsel.expr.chain import Units
 from tagsel.expr.lower import steps_of
 from tagsel.expr.nodes import columns_of
 from tagsel.expr.several import SeveralJob
+from tagsel.kernels import kernel_cache
 from tagsel.kernels import several as loop
 from tagsel.selection import steps as known
 from tagsel.selection.accept import LITTLE, Bits, Progress, at_once, pieces
 from tagsel.selection.menus import by_menu
 from tagsel.selection.plan import Verdict
 from tagsel.selection.rows import Fates, addresses
+from tagsel.selection.run import Prepared
 from tagsel.selection.threads import each
 from tagsel.store import Frame
 
@@ -35,6 +37,16 @@ Keep = Callable[[Ints, npt.NDArray[np.uint64]], None]
 def able(cuts: Sequence[Bound]) -> bool:
     """Whether each step is a kernel, and no row can be without an answer."""
     return all(known.all_fit(cut.node) and not cut.node.raises for cut in cuts)
+
+
+A_JUDGEMENT = 2e-9
+"""Seconds that the loops spare, about, for a row and a cut."""
+
+
+def loops_at_hand(prepared: Prepared, cuts: int, *more: str) -> bool:
+    """Whether the loop over several cuts, and `more` kernels, are there, or to be compiled at once."""
+    spares = prepared.read * cuts * A_JUDGEMENT
+    return prepared.query.tier == "kernel" or kernel_cache.at_hand(loop.SOURCE, *more, spares=spares)
 
 
 @dataclass(frozen=True, eq=False)

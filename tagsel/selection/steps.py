@@ -13,12 +13,13 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr import Node, fingerprint, kernel_cache
+from tagsel.expr import Node, fingerprint
 from tagsel.expr.chain import Chain
 from tagsel.expr.emit import emit
 from tagsel.expr.lower import fits, steps_of
 from tagsel.expr.nodes import columns_of, walk
 from tagsel.expr.source import Source
+from tagsel.kernels import kernel_cache
 from tagsel.store import Frame
 
 MOST = 1024

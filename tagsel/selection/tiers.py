@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from threading import Lock, Thread
+from threading import Lock
 
-from tagsel import settings
-from tagsel.expr import Node, kernel_cache
+from tagsel.expr import Node
 from tagsel.expr.lower import steps_of
-from tagsel.kernels import driver, listing
+from tagsel.kernels import driver, kernel_cache, listing
 from tagsel.selection.query import BoundInput
 from tagsel.selection.steps import all_fit, known, source_of
 
@@ -37,7 +36,6 @@ PART = 0.01
 MOST_KNOWN = 4096
 
 _spent: dict[str, float] = {}
-_making: set[str] = set()
 _lock = Lock()
 
 
@@ -60,8 +58,7 @@ def choose(inputs: Sequence[BoundInput], open_rows: Sequence[Sequence[tuple[int,
         missing = [text for text in seconds if not kernel_cache.kept(text)]
         if total >= sum(_to_compile(text) for text in missing):
             return "kernel"
-    if not settings.one_answer:
-        _spend(seconds)
+    _spend(seconds)
     return "interpreter"
 
 
@@ -88,15 +85,7 @@ def _spend(seconds: dict[str, float]) -> None:
             _spent.clear()
         for text, more in seconds.items():
             _spent[text] = _spent.get(text, 0.0) + more
-        worth = [t for t in seconds if _spent[t] >= PART * _to_compile(t) and t not in _making]
-        if not worth:
-            return
-        _making.update(worth)
-    Thread(target=_make, args=(worth,), name="tagsel-compile").start()
-
-
-def _make(texts: Sequence[str]) -> None:
-    for text in texts:
-        kernel_cache.function(text)
-        if text == driver.SOURCE:  # what writes the lists is wanted next
-            kernel_cache.function(listing.SOURCE)
+        worth = [text for text in seconds if _spent[text] >= PART * _to_compile(text)]
+    if driver.SOURCE in worth:
+        worth.append(listing.SOURCE)  # what writes the lists is wanted next
+    kernel_cache.soon(worth)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tagsel.kernels import finding, kernel_cache
 from tagsel.store.columns import Array
 from tagsel.store.packing import BLOCK, Opened, Packed, joined, pack
 
@@ -98,6 +99,39 @@ class EventIndex:
 
         `run` and `event`, (n,) int32 and int64, rise together and repeat nothing. ValueError: the index is damaged.
         """
+        if len(run) < _MANY or not kernel_cache.at_hand(finding.BLOCKS, finding.ROWS):
+            return self._found(run, event)
+        rows = self._by_kernel(run, event)
+        several = np.flatnonzero(rows == finding.SEVERAL)
+        which = np.flatnonzero(rows >= 0)
+        if not len(several):
+            return which, rows[which]
+        among, more = self._found(run[several], event[several])
+        which, rows = np.concatenate([which, several[among]]), np.concatenate([rows[which], more])
+        order = np.argsort(which, kind="stable")
+        return which[order], rows[order]
+
+    def _by_kernel(self, run: Array, event: Array) -> Array:
+        """The row of each of the wanted; `finding.NOBODY`, or SEVERAL."""
+        run, event = np.ascontiguousarray(run, np.int32), np.ascontiguousarray(event, np.int64)
+        answers, index = np.empty(len(run), np.int64), self._is
+        packed = [a for p in (self._events, self._rows) for a in (p.words, p.starts, p.bits)]
+        arrays = (
+            index.first_block, index.sizes, index.first_event, index.base_row, index.steps, *packed, run, event, answers
+        )  # fmt: skip
+        places = [a.__array_interface__["data"][0] for a in (index.runs, *arrays)]
+        job = np.array([places[0], len(index.runs), *places[1:]], np.uint64)
+        for source in (finding.BLOCKS, finding.ROWS):
+            kernel_cache.function(source)(job.__array_interface__["data"][0], 0, 0, len(run))
+            if source is finding.BLOCKS and not self._seen.all():
+                blocks = np.unique(answers[answers >= 0])
+                for these in (blocks, np.minimum(blocks + 1, len(index.first_event) - 1)):
+                    self._open(self._events, these)
+                    self._open(self._rows, these)
+        return answers
+
+    def _found(self, run: Array, event: Array) -> tuple[Array, Array]:
+        """`find`, by arrays of all ids at once."""
         of_run = np.searchsorted(self._is.runs, run)
         which = np.flatnonzero(of_run < len(self._is.runs))
         which = which[self._is.runs[of_run[which]] == run[which]]

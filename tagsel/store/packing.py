@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tagsel.kernels import finding
 from tagsel.store.columns import Array
 
-BLOCK = 128
+BLOCK = finding.BLOCK
 """Numbers a block."""
 
 PADDING = 2

@@ -16,14 +16,15 @@ import pytest
 from strategies import MENUS, SCHEMA, Table, lumi, make_table
 
 from tagsel.errors import CutError, StoreError
-from tagsel.expr import Block, Node, Scope, bind, kernel_cache
+from tagsel.expr import Block, Node, Scope, bind
 from tagsel.expr import emit as emitting
 from tagsel.expr.chain import Chain, Units, address
 from tagsel.expr.functions import FUNCTIONS
 from tagsel.expr.interpret import interpret
 from tagsel.expr.lower import MOST_ATOMS, Kernel, compile, compile_cut, fits, steps_of  # noqa: A004
 from tagsel.expr.nodes import walk
-from tagsel.kernels.driver import BLOCK
+from tagsel.kernels import kernel_cache
+from tagsel.kernels.blocks import BLOCK
 
 SCOPE = Scope(SCHEMA, MENUS, lumi)
 MANY = ", ".join(str(n) for n in (25, -7, 2**53 + 1, -(2**63), 2**63 - 1, 4, 6, 8, 10, 12))

@@ -11,8 +11,7 @@ from builders import build, rows, workspace
 
 from tagsel import settings
 from tagsel.api import Workspace
-from tagsel.expr import kernel_cache
-from tagsel.kernels import driver
+from tagsel.kernels import driver, kernel_cache
 from tagsel.selection import bind_query, tiers
 
 MILLION = 1_000_000
@@ -26,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]
     monkeypatch.setenv("TAGSEL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(kernel_cache, "_functions", {})
     monkeypatch.setattr(tiers, "_spent", {})
-    monkeypatch.setattr(tiers, "_making", set())
+    monkeypatch.setattr(kernel_cache, "_making", set())
     yield made
     finish()
 
@@ -66,7 +65,7 @@ def test_a_process_that_ends_after_its_answer_compiles_nothing_behind(
     for n in range(20):
         assert choose(home, f"MET_pt > {n}", 2 * MILLION) == "interpreter"
     finish()
-    assert not kernel_cache.ready(driver.SOURCE) and not tiers._making
+    assert not kernel_cache.ready(driver.SOURCE) and not kernel_cache._making
 
 
 def test_texts_are_interpreted_however_many(home: Workspace) -> None:

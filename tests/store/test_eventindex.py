@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagsel.errors import StoreError
-from tagsel.store import Part, Table, lookup, write_part
+from tagsel.kernels import kernel_cache
+from tagsel.store import Part, Table, eventindex, lookup, write_part
 from tagsel.store.eventindex import EventIndex, encode, identity_of, index_path
 from tagsel.store.packing import BLOCK, Packed, bits_of, joined, pack
 
@@ -67,9 +68,16 @@ def brute(run: Sequence[int], event: Sequence[int], wanted: Sequence[tuple[int, 
 
 
 def found(index: EventIndex, wanted: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same, by the index."""
-    which, rows = index.find(np.array([r for r, _ in wanted], np.int32), np.array([e for _, e in wanted], np.int64))
-    return list(zip(which.tolist(), rows.tolist(), strict=True))
+    """The same, by the index: by the compiled search, and by that in arrays, which must agree."""
+    run, event = np.array([r for r, _ in wanted], np.int32), np.array([e for _, e in wanted], np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_cache, "at_hand", lambda *_: False)
+        plain = [a.tolist() for a in index.find(run, event)]
+        patch.setattr(kernel_cache, "at_hand", lambda *_: True)
+        patch.setattr(eventindex, "_MANY", 0)
+        which, rows = (a.tolist() for a in index.find(run, event))
+    assert [which, rows] == plain
+    return list(zip(which, rows, strict=True))
 
 
 def made(run: Sequence[int], event: Sequence[int]) -> EventIndex:
@@ -99,9 +107,7 @@ def test_the_index_finds_what_a_loop_finds(seed: int, rows: int, runs: int) -> N
 
 @pytest.mark.parametrize("many", [0, 10**9])
 def test_few_ids_are_found_as_many_are(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to search in a block, for every event of blocks of all sizes from 1 to 300, and those between them."""
-    from tagsel.store import eventindex
-
+    """Both ways to search in a block by arrays, for every event of blocks of 1 to 300 rows, and those in between."""
     monkeypatch.setattr(eventindex, "_MANY", many)
     for rows in (*range(1, 20), 100, *range(BLOCK - 2, BLOCK + 3), 300):
         event = np.cumsum(np.random.default_rng(rows).integers(0, 4, rows)).tolist()
@@ -171,7 +177,9 @@ def test_fault_02_03_30_no_damage_of_an_index_changes_an_answer(maker: ModuleTyp
         assert path.read_bytes() == data, k
 
 
-def test_fault_02_damage_past_the_directory_is_found_when_it_is_touched(maker: ModuleType, tmp_path: Path) -> None:
+def test_fault_02_damage_past_the_directory_is_found_when_it_is_touched(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """30,000 scattered events, several pages of words: one byte changed, every id is found all the same."""
     rows = 30_000
     values = maker.columns(rows)
@@ -185,6 +193,7 @@ def test_fault_02_damage_past_the_directory_is_found_when_it_is_touched(maker: M
     assert len(data) > 2 * 65_536
     order = np.argsort(values["event"])
     for k, at in enumerate(range(len(data) - 20, 30_000, -30_000)):
+        monkeypatch.setattr(kernel_cache, "at_hand", lambda *_, k=k: bool(k % 2))  # by arrays, by the compiled search
         path.write_bytes(flipped(data, at, 3))
         os.utime(path, ns=(k, k))
         _, found_rows = lookup.find_in(part, np.ones(rows, np.int32), values["event"][order])

@@ -15,10 +15,12 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
+from tagsel import settings
 from tagsel.aside import aside
 from tagsel.errors import TagselError
 from tagsel.kernels import native
@@ -53,6 +55,39 @@ def ready(source: str) -> bool:
 def kept(source: str) -> bool:
     """Whether the kernel of a source is in this process, or a file of it is on disk."""
     return source in _functions or (folder() / f"{key(source)}.kernel").is_file()
+
+
+COMPILING = 2.0
+"""Seconds that one of our own loops takes to compile, about."""
+
+_making: set[str] = set()
+_asking = Lock()
+
+
+def at_hand(*sources: str, spares: float = 0.0) -> bool:
+    """Whether kernels are here, on disk, or worth compiling for the seconds that they would spare; those that are not
+    are compiled behind the answers."""
+    missing = [source for source in sources if not kept(source)]
+    if not missing or spares >= COMPILING * len(missing):
+        return True
+    soon(missing)
+    return False
+
+
+def soon(sources: Sequence[str]) -> None:
+    """Compile kernels behind the answers, each once; not in a process that ends after its answer."""
+    if settings.one_answer:
+        return
+    with _asking:
+        new = [source for source in sources if source not in _making]
+        _making.update(new)
+    if new:
+        Thread(target=_make, args=(new,), name="tagsel-compile").start()
+
+
+def _make(sources: Sequence[str]) -> None:
+    for source in sources:
+        function(source)
 
 
 def folder() -> Path:

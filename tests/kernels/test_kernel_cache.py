@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagsel.expr import Block, Node, kernel_cache
+from tagsel.expr import Block, Node
 from tagsel.expr.emit import emit
 from tagsel.expr.lower import Kernel
-from tagsel.kernels import driver, native
+from tagsel.kernels import driver, kernel_cache, native
 
 N = Node("column", value="n", kind="int")
 CUT = Node("cmp", (N, Node("const", value=2, kind="int")), ">=", "bool")
