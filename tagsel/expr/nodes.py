@@ -62,7 +62,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SEMANTICS = 1
+SEMANTICS = 2
 """Version of the language's meaning; part of every selection hash."""
 
 KINDS = ("bool", "int", "f32", "f64", "word", "str")

@@ -118,6 +118,13 @@ def horner(x: Floats, coefficients: tuple[float, ...]) -> Floats:
     return value + coefficients[-1]
 
 
+def halves(x: Floats, even: tuple[float, ...], odd: tuple[float, ...]) -> Floats:
+    """The polynomial of x with these coefficients of even and of odd powers, as in `horner`: two sums that a processor
+    works out side by side."""
+    z = x * x
+    return horner(z, even) + x * horner(z, odd)
+
+
 def nearest(x: Floats) -> tuple[Floats, Ints]:
     """The integer nearest to x (ties to even) as float and as int64, for |x| < 2^51."""
     t = x + _ROUNDER

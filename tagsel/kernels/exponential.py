@@ -20,8 +20,10 @@ from tagsel.kernels.doubled import (
     Pair,
     add,
     bits_of,
+    branch,
     divide,
     float_of,
+    halves,
     horner,
     multiply,
     nearest,
@@ -37,7 +39,8 @@ from tagsel.kernels.doubled import (
 _LN2, _LN2_LOW = constants.leading(constants.LN2, (38,))  # k · 38 bits is exact for |k| < 2^15
 _ONE_OVER_LN2 = constants.ONE_OVER_LN2 / constants.ONE
 _ONE_OVER_LN10, _ONE_OVER_LN10_LOW = constants.leading(constants.ONE_OVER_LN10, (53,))
-_EXP = tuple(1 / factorial(n) for n in range(14, 1, -1))
+_EXP_EVEN, _EXP_ODD = (tuple(1 / factorial(n) for n in range(last, 1, -2)) for last in (14, 13))
+_SINH = tuple(1 / factorial(n) for n in range(21, 1, -2))
 _LOG = tuple(2 / (2 * n + 1) for n in range(10, 0, -1))
 _LOG_TAIL = tuple(2 / (2 * n + 1) for n in range(11, 2, -1))
 _THIRD, _THIRD_LOW = constants.leading(2 * constants.ONE // 3, (53,))
@@ -53,7 +56,7 @@ def _exp_core(x: Floats, x_low: Any) -> tuple[Ints, Floats, Floats]:
     f, k = nearest(x * _ONE_OVER_LN2)
     k = select(x == x, k, 0)
     r, c = two_sum(x - f * _LN2, x_low - f * _LN2_LOW)
-    e, e_low = quick_two_sum(r, r * r * horner(r, _EXP) + (c + c * r))
+    e, e_low = quick_two_sum(r, r * r * halves(r, _EXP_EVEN, _EXP_ODD) + (c + c * r))
     return k, e, e_low
 
 
@@ -201,19 +204,28 @@ def _sinh_cosh(ax: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     return s, s_low, c, c_low
 
 
+def _sinh_small(ax: Floats) -> tuple[Floats]:
+    """sinh of 0 ≤ ax ≤ 1, by its series."""
+    z = ax * ax
+    return (ax + ax * (z * horner(z, _SINH)),)
+
+
+def _sinh_large(ax: Floats) -> tuple[Floats]:
+    """sinh of ax > 1: the difference takes away less than half of what it is taken from."""
+    half = _halved_exp(ax)
+    return (half - 0.25 / half,)
+
+
 def sinh(x: Floats) -> Floats:
     """Hyperbolic sine."""
-    ax = np.abs(x)
-    s, _, _, _ = _sinh_cosh(select(ax < 40.0, ax, 0.0))
-    value = select(ax < 40.0, 0.5 * s, _halved_exp(ax))
-    return select(ax < 2.0**-30, x, np.copysign(value, x))
+    (value,) = branch(np.abs(x) <= 1.0, _sinh_small, _sinh_large, np.abs(x))
+    return np.copysign(value, x)
 
 
 def cosh(x: Floats) -> Floats:
     """Hyperbolic cosine."""
-    ax = np.abs(x)
-    _, _, c, _ = _sinh_cosh(select(ax < 40.0, ax, 0.0))
-    return select(ax < 40.0, 0.5 * c, _halved_exp(ax))
+    half = _halved_exp(np.abs(x))
+    return half + 0.25 / half
 
 
 def tanh(x: Floats) -> Floats:

@@ -12,7 +12,7 @@ from threading import Lock
 
 from tagsel.store.columns import Array
 
-MOST_BYTES = 64 << 20
+MOST_BYTES = 16 << 20
 """Decoded columns that the process keeps; one that takes more than an eighth of it is not kept."""
 
 
