@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +20,7 @@ from tagsel.selection import Count, Query
 from tagsel.selection.binning import Bins, Spec, SpecLike, axis, has_bins, read_specs, slug
 from tagsel.selection.histogram import Filled, histograms
 from tagsel.selection.run import Progress
+from tagsel.selection.select import version_here
 from tagsel.selection.table import Table
 
 PROTECTED = ("weight", "sample", "threads")
@@ -111,7 +111,7 @@ def fill(query: Query, specs: tuple[Spec, ...], progress: Progress = None) -> Hi
         "duplicates": query.policy,
         "weight": query.weight,
         "ledger": counted.ledger.to_json(),
-        "versions": {"tagsel": version("tagsel")},
+        "versions": {"tagsel": version_here()},
     }
     return Histograms(filled, counted, provenance)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import product
 from math import prod
 from typing import Any
@@ -21,9 +20,10 @@ from tagsel.errors import CutError
 from tagsel.expr import Block
 from tagsel.selection.answer import Fate
 from tagsel.selection.binning import Axis, Spec
+from tagsel.selection.filling import Fill, Sums, as_mask, filled_directly, marked
 from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
-from tagsel.selection.quantity import Quantity, bind_quantity, in_unit, unit_factor, values_of
+from tagsel.selection.quantity import bind_quantity, in_unit, unit_factor, values_of
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.run import Count, Progress, finish, passed, prepare
 from tagsel.selection.scan import Mask
@@ -109,32 +109,29 @@ def histograms(query: Query, specs: Sequence[Spec], *, progress: Progress = None
     started = time.perf_counter()
     prepared = prepare(query)
     bound = [[_bind(spec, b) for spec in specs] for b in prepared.inputs]
+    quick = marked(prepared)
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Yield, list[_Sums]]:
-        mask = passed(prepared, unit, block, alive)
+    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Yield, list[Sums]]:
+        bits = None if quick is None else quick.of(unit)
+        mask = passed(prepared, unit, block, alive) if bits is None else as_mask(bits, unit.rows)
         weights = weights_of(prepared.inputs[unit.source], block, mask)
         known: Known = {}
-        return weigh(mask, weights), [_fill(h, block, mask, weights, known) for h in bound[unit.source]]
+        filled = []
+        for one in bound[unit.source]:
+            direct = None if bits is None else filled_directly(one, block, bits, weights)
+            filled.append(direct or _fill(one, block, mask, weights, known))
+        return weigh(mask, weights), filled
 
     shapes = [tuple(a.bins + 2 for a in spec.axes) for spec in specs]
     nothing = Yield(), [_nothing(shape, bool(query.weight)) for shape in shapes]
     size = sum(16 * prod(shape) for shape in shapes)
     (passing, sums), tallies = folded(prepared, work, _added, nothing, size=size, progress=progress)
-    described = bound[0] if bound else [_Bound(s, (), ()) for s in specs]
-    filled = tuple(s.filled(h, shape) for s, h, shape in zip(sums, described, shapes, strict=True))
+    described = bound[0] if bound else [Fill(s, (), ()) for s in specs]
+    filled = tuple(_finished(s, h, shape) for s, h, shape in zip(sums, described, shapes, strict=True))
     return filled, finish(prepared, Fate.of_tallies(tallies), passing, started)
 
 
-@dataclass(frozen=True)
-class _Bound:
-    """A histogram bound to one input: a quantity and a factor to its unit for each axis."""
-
-    spec: Spec
-    quantities: tuple[Quantity, ...]
-    factors: tuple[Fraction, ...]
-
-
-def _bind(spec: Spec, source: BoundInput) -> _Bound:
+def _bind(spec: Spec, source: BoundInput) -> Fill:
     quantities = tuple(bind_quantity(a.expression, source.scope) for a in spec.axes)
     if len({q.objects for q in quantities if q.objects}) > 1:
         names = ", ".join(q.text for q in quantities if q.objects)
@@ -143,47 +140,32 @@ def _bind(spec: Spec, source: BoundInput) -> _Bound:
             hint="one collection a histogram, or a value of the event: max(…), Muon.pt[0]",
         )
     factors = tuple(unit_factor(q, a.unit) for q, a in zip(quantities, spec.axes, strict=True))
-    return _Bound(spec, quantities, factors)
+    return Fill(spec, quantities, factors)
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Flat sums of one histogram, and how many entries were missing, NaN, filled, and filled between the edges.
-
-    `squares` is None where every weight is 1.
-    """
-
-    sums: Array
-    squares: Array | None
-    entries: npt.NDArray[np.int64]
-
-    def __add__(self, other: _Sums) -> _Sums:
-        squares = None if self.squares is None or other.squares is None else self.squares + other.squares
-        return _Sums(self.sums + other.sums, squares, self.entries + other.entries)
-
-    def filled(self, bound: _Bound, shape: tuple[int, ...]) -> Filled:
-        """The finished histogram."""
-        axes = []
-        for k, axis in enumerate(bound.spec.axes):
-            text, unit = axis.expression, axis.unit
-            if bound.quantities:
-                text, unit = bound.quantities[k].text, axis.unit or bound.quantities[k].unit
-            axes.append(FilledAxis(text, unit, np.array(axis.edges), axis.regular))
-        over = next((q.objects.collection for q in bound.quantities if q.objects), "")
-        squares = self.sums if self.squares is None else self.squares
-        missing, nan, entries, inside = self.entries.tolist()
-        return Filled(
-            bound.spec.name, tuple(axes), self.sums.reshape(shape), squares.reshape(shape), entries, inside, missing,
-            nan, over,
-        )  # fmt: skip
+def _finished(sums: Sums, bound: Fill, shape: tuple[int, ...]) -> Filled:
+    """The finished histogram."""
+    axes = []
+    for k, axis in enumerate(bound.spec.axes):
+        text, unit = axis.expression, axis.unit
+        if bound.quantities:
+            text, unit = bound.quantities[k].text, axis.unit or bound.quantities[k].unit
+        axes.append(FilledAxis(text, unit, np.array(axis.edges), axis.regular))
+    over = next((q.objects.collection for q in bound.quantities if q.objects), "")
+    squares = sums.sums if sums.squares is None else sums.squares
+    missing, nan, entries, inside = sums.entries.tolist()
+    return Filled(
+        bound.spec.name, tuple(axes), sums.sums.reshape(shape), squares.reshape(shape), entries, inside, missing, nan,
+        over,
+    )  # fmt: skip
 
 
-def _nothing(shape: tuple[int, ...], weighted: bool) -> _Sums:
+def _nothing(shape: tuple[int, ...], weighted: bool) -> Sums:
     kind = np.float64 if weighted else np.int64
-    return _Sums(np.zeros(prod(shape), kind), np.zeros(prod(shape)) if weighted else None, np.zeros(4, np.int64))
+    return Sums(np.zeros(prod(shape), kind), np.zeros(prod(shape)) if weighted else None, np.zeros(4, np.int64))
 
 
-def _added(a: tuple[Yield, list[_Sums]], b: tuple[Yield, list[_Sums]]) -> tuple[Yield, list[_Sums]]:
+def _added(a: tuple[Yield, list[Sums]], b: tuple[Yield, list[Sums]]) -> tuple[Yield, list[Sums]]:
     return a[0] + b[0], [x + y for x, y in zip(a[1], b[1], strict=True)]
 
 
@@ -191,7 +173,7 @@ Known = dict[str, tuple[Array, Mask, npt.NDArray[np.int64]]]
 """Values of a row group that several histograms show, by what they are."""
 
 
-def _fill(bound: _Bound, block: Block, mask: Mask, weights: Weights | None, known: Known) -> _Sums:
+def _fill(bound: Fill, block: Block, mask: Mask, weights: Weights | None, known: Known) -> Sums:
     """The sums of one histogram over the events of a mask."""
     numbers, rows, missing = _entries(bound, block, mask, known)
     clean = np.logical_and.reduce([x == x for x in numbers])
@@ -205,13 +187,13 @@ def _fill(bound: _Bound, block: Block, mask: Mask, weights: Weights | None, know
     flat, size = np.ravel_multi_index(tuple(place), shape), prod(shape)
     entries = np.array([missing, nan, len(rows), np.count_nonzero(inside)], np.int64)
     if weights is None:
-        return _Sums(np.bincount(flat, minlength=size), None, entries)
+        return Sums(np.bincount(flat, minlength=size), None, entries)
     weight = weights[rows]
-    return _Sums(np.bincount(flat, weight, size), np.bincount(flat, weight * weight, size), entries)
+    return Sums(np.bincount(flat, weight, size), np.bincount(flat, weight * weight, size), entries)
 
 
 def _entries(
-    bound: _Bound, block: Block, mask: Mask, known: Known
+    bound: Fill, block: Block, mask: Mask, known: Known
 ) -> tuple[list[npt.NDArray[np.float64]], npt.NDArray[np.int64], int]:
     """What an event, or each of its objects, has on every axis, the row of each entry, and how many lack a value."""
     found = []

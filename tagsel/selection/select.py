@@ -123,12 +123,13 @@ def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | No
         "top": list(top) if top else None,
         **flowing,
         "bookkeeping": {i.pinned: totals(i.snapshot.sources) for i in inputs},
-        "versions": {"tagsel": _version(), "semantics": SEMANTICS},
+        "versions": {"tagsel": version_here(), "semantics": SEMANTICS},
     }
 
 
 @cache
-def _version() -> str:
+def version_here() -> str:
+    """The version of tagsel that runs."""
     from importlib.metadata import version  # which imports much
 
     return version("tagsel")

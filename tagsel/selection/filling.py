@@ -1,0 +1,179 @@
+"""Histograms by compiled code: which rows pass, as bits, and columns that go straight into the bins.
+
+Invariant: bins, sums and counts are those that `histogram` gives row group by row group; a histogram of anything but
+columns, or a cut that is out of the ordinary, is left to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import StoreError
+from tagsel.expr import Block
+from tagsel.expr.chain import address
+from tagsel.kernels import filling, kernel_cache
+from tagsel.selection.accept import How, able, accept
+from tagsel.selection.binning import Axis, Spec
+from tagsel.selection.masks import MASKS
+from tagsel.selection.plan import Unit
+from tagsel.selection.quantity import Quantity
+from tagsel.selection.run import Prepared
+from tagsel.selection.scan import Mask
+from tagsel.selection.weights import Weights
+
+Array = npt.NDArray[Any]
+Words = npt.NDArray[np.uint64]
+
+WIDTHS = {"f4": 4, "f8": 8, "i4": -4, "i8": -8, "b1": -1}
+"""Columns that the kernel reads, by NumPy's type, as it is told of them."""
+
+A_VALUE = 2e-8
+"""Seconds that the kernel spares for a row, about."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A histogram bound to one input: a quantity and a factor to its unit for each axis."""
+
+    spec: Spec
+    quantities: tuple[Quantity, ...]
+    factors: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Flat sums of one histogram, and how many entries were missing, NaN, filled, and filled between the edges.
+
+    `squares` is None where every weight is 1.
+    """
+
+    sums: Array
+    squares: Array | None
+    entries: npt.NDArray[np.int64]
+
+    def __add__(self, other: Sums) -> Sums:
+        squares = None if self.squares is None or other.squares is None else self.squares + other.squares
+        return Sums(self.sums + other.sums, squares, self.entries + other.entries)
+
+
+@dataclass(frozen=True, eq=False)
+class Marked:
+    """The accepted rows of row groups that have some: a bit a row, by input, part and row group."""
+
+    places: Mapping[tuple[int, str, int], int]
+    held: object
+
+    def of(self, unit: Unit) -> Words:
+        """The bits of a row group, in words."""
+        place = self.places.get((unit.source, unit.part.name, unit.group))
+        words = -(-unit.rows // 64)
+        if place is None:
+            return np.zeros(words, np.uint64)
+        return words_at(place, words)
+
+
+def words_at(place: int, count: int) -> Words:
+    """The words at an address; whoever asks keeps them."""
+    return np.ctypeslib.as_array((ctypes.c_uint64 * count).from_address(place))
+
+
+def marked(prepared: Prepared) -> Marked | None:
+    """The accepted rows by compiled steps; None where the scan must judge them."""
+    query, plan = prepared.query, prepared.plan
+    forced = query.tier == "kernel"
+    if plan.tier != "kernel" or not able(plan):
+        return None
+    if not forced and not kernel_cache.at_hand(filling.SOURCE, spares=prepared.read * A_VALUE):
+        return None
+    try:
+        found = accept(plan, prepared.rows, How(True, query.threads, MASKS if query.remember else None))
+    except StoreError:  # the scan tells of it
+        return None
+    if found is None:
+        return None
+    places = {}
+    for index, (one, bound) in enumerate(zip(found, prepared.inputs, strict=True)):
+        frame, taken = bound.input.snapshot.frame, one.taken
+        assert taken is not None  # a listing was asked for
+        for group, place in zip(taken.groups.tolist(), taken.addresses.tolist(), strict=True):
+            places[index, frame.part(group).name, int(frame.group_of[group])] = place
+    return Marked(places, found)
+
+
+def as_mask(bits: Words, rows: int) -> Mask:
+    """Bits as a mask, (rows,) bool."""
+    return np.unpackbits(bits.view(np.uint8), count=rows, bitorder="little").view(np.bool_)
+
+
+def filled_directly(fill: Fill, block: Block, bits: Words, weights: Weights | None) -> Sums | None:
+    """The sums of a histogram of columns over the rows whose bits are set; None where it is one of something else."""
+    columns = [_column(quantity, block) for quantity in fill.quantities]
+    counter = _counter(fill.quantities, columns, block)
+    if not columns or any(column is None for column in columns) or counter is None:
+        return None
+    axes = [
+        _axis(axis, column, factor)
+        for axis, column, factor in zip(fill.spec.axes, columns, fill.factors, strict=True)
+        if column is not None
+    ]
+    size = prod(axis.bins + 2 for axis in fill.spec.axes)
+    sums = np.zeros(size, np.int64 if weights is None else np.float64)
+    squares = None if weights is None else np.zeros(size)
+    table, told = np.concatenate([words for words, _ in axes]), np.zeros(3, np.int64)
+    weight = None if weights is None else np.ascontiguousarray(weights, np.float64)
+    job = np.array([
+        address(bits), address(table), len(axes), *(0 if a is None else address(a) for a in (weight, sums, squares)),
+        address(told), address(counter) if len(counter) else 0, counter.itemsize, block.rows,
+    ], np.uint64)  # fmt: skip
+    kernel_cache.function(filling.SOURCE)(address(job), 0, 0, len(bits))
+    return Sums(sums, squares, np.array([0, *told], np.int64))
+
+
+def _column(quantity: Quantity, block: Block) -> Array | None:
+    """The column that a quantity is, where the row group has it and the kernel reads it."""
+    node = quantity.bound.node
+    if quantity.objects is not None:
+        node = node.args[0]
+    plain = node.op == ("column" if quantity.objects is None else "member") and isinstance(node.value, str)
+    if not plain or node.value not in block.columns:
+        return None
+    column = block.columns[node.value]
+    return np.ascontiguousarray(column) if column.dtype.str[1:] in WIDTHS else None
+
+
+def _counter(quantities: Sequence[Quantity], columns: Sequence[Array | None], block: Block) -> Array | None:
+    """What counts the objects whose values all axes are, none for values of the event; None where they are of both, or
+    the lists are not as long as it says, which the scan tells."""
+    names = {None if q.objects is None else q.objects.counter for q in quantities}
+    if names == {None}:
+        return np.empty(0, np.int32)
+    name = names.pop()
+    if names or name is None or name not in block.columns or any(q.objects and q.objects.slots for q in quantities):
+        return None
+    counter = block.columns[name]
+    if counter.dtype.str[1:] not in ("i4", "i8"):
+        return None
+    total = int(np.maximum(counter, 0).sum(dtype=np.int64))
+    whole = all(column is not None and column.size >= total for column in columns)
+    return np.ascontiguousarray(counter) if whole else None
+
+
+def _axis(axis: Axis, column: Array, factor: Fraction) -> tuple[Words, object]:
+    """What the kernel is told of an axis, and what that points to."""
+    edges = np.array([-np.inf, *axis.edges, np.inf])
+    low, high = edges[1], edges[-2]
+    with np.errstate(over="ignore"):
+        a_unit = axis.bins / (high - low)
+    times, over = (float(factor), 1.0) if factor > 1 else (1.0, float(1 / factor))
+    floats = np.array([times, over, low, a_unit]).view(np.uint64)
+    whole = np.array([WIDTHS[column.dtype.str[1:]], axis.bins, axis.regular], np.int64).view(np.uint64)
+    words = [address(column), whole[0], floats[0], floats[1], address(edges), whole[1], whole[2], floats[2], floats[3]]
+    return np.array(words, np.uint64), (column, edges)
