@@ -57,6 +57,15 @@ def kept(source: str) -> bool:
     return source in _functions or (folder() / f"{key(source)}.kernel").is_file()
 
 
+def _forked() -> None:
+    """A child has none of its parent's threads: what one of them was compiling, nobody is."""
+    global _compiling, _asking
+    _compiling, _asking = Lock(), Lock()
+    _making.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
+
 COMPILING = 2.0
 """Seconds that one of our own loops takes to compile, about."""
 

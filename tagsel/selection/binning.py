@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import isfinite, prod
+from math import inf, isfinite, prod
 
 import numpy as np
 
@@ -44,6 +44,13 @@ class Axis:
     def bins(self) -> int:
         """The number of bins between the edges."""
         return len(self.edges) - 1
+
+    @property
+    def bins_a_unit(self) -> float:
+        """Bins in a unit of the values, by which a bin can be guessed; 0 where it cannot, or bins are not equal."""
+        width = self.edges[-1] - self.edges[0]
+        found = self.bins / width if self.regular else 0.0
+        return found if 0.0 < found < inf and width < inf else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def axis(expression: str, bins: Bins, unit: str = "") -> Axis:
         count, low, high = bins[0], float(bins[1]), float(bins[2])
         if not 1 <= count <= MOST_BINS:
             raise CutError(f"{expression}: {count} bins", hint=f"1 to {MOST_BINS:,}")
-        edges = np.linspace(low, high, int(count) + 1).tolist() if isfinite(high - low) else [low, high]
+        edges = np.linspace(low, high, int(count) + 1).tolist() if isfinite(high - low) else []
     rising = all(a < b for a, b in pairwise(edges))
     if len(edges) < 2 or not rising or not all(map(isfinite, edges)):
         raise CutError(f"{expression}: bin edges must be two or more finite numbers that rise", hint=FORM)

@@ -169,11 +169,9 @@ def _counter(quantities: Sequence[Quantity], columns: Sequence[Array | None], bl
 def _axis(axis: Axis, column: Array, factor: Fraction) -> tuple[Words, object]:
     """What the kernel is told of an axis, and what that points to."""
     edges = np.array([-np.inf, *axis.edges, np.inf])
-    low, high = edges[1], edges[-2]
-    with np.errstate(over="ignore"):
-        a_unit = axis.bins / (high - low)
+    low, a_unit = edges[1], axis.bins_a_unit
     times, over = (float(factor), 1.0) if factor > 1 else (1.0, float(1 / factor))
     floats = np.array([times, over, low, a_unit]).view(np.uint64)
-    whole = np.array([WIDTHS[column.dtype.str[1:]], axis.bins, axis.regular], np.int64).view(np.uint64)
+    whole = np.array([WIDTHS[column.dtype.str[1:]], axis.bins, bool(a_unit)], np.int64).view(np.uint64)
     words = [address(column), whole[0], floats[0], floats[1], address(edges), whole[1], whole[2], floats[2], floats[3]]
     return np.array(words, np.uint64), (column, edges)

@@ -221,12 +221,12 @@ def locate(values: npt.NDArray[np.float64], axis: Axis) -> npt.NDArray[np.int64]
 
     Bins of equal width are found by arithmetic, and put right by their edges where rounding missed by one.
     """
-    edges = np.array(axis.edges)
-    if not axis.regular:
+    edges, a_unit = np.array(axis.edges), axis.bins_a_unit
+    if not a_unit:
         return np.searchsorted(edges, values, side="right").astype(np.int64)
-    low, high, bins = edges[0], edges[-1], axis.bins
+    low, bins = edges[0], axis.bins
     with np.errstate(over="ignore", invalid="ignore"):
-        guess = np.clip((values - low) * (bins / (high - low)), -1, bins)
+        guess = np.clip((values - low) * a_unit, -1, bins)
     found = np.floor(guess).astype(np.int64) + 1
     bounds = np.concatenate([[-np.inf], edges, [np.inf]])
     found -= values < bounds[found]

@@ -11,6 +11,8 @@ from typing import TypeVar, cast
 
 T = TypeVar("T")
 
+_NOTHING = object()
+
 MOST = 1024
 """Things of one kind that are kept; the oldest go first."""
 
@@ -29,9 +31,9 @@ class Memo:
 
     def once(self, kind: str, key: Hashable, make: Callable[[], T], most: int = MOST) -> T:
         """What `make` gave for the key before, or gives now; an error is not kept."""
-        known = self._kinds.get(kind, {})
-        if key in known:
-            return cast(T, known[key])
+        found = self._kinds.get(kind, {}).get(key, _NOTHING)
+        if found is not _NOTHING:
+            return cast(T, found)
         made = make()
         with self._lock:
             known = self._kinds.setdefault(kind, {})

@@ -49,7 +49,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 AXES = (
     "odd: 30, 0, 30", "odd: [-1, 0, 0.1, 10, 10.5]", "MET_pt: 40, 0, 200 GeV", "MET_pt: 7, 0, 70000 MeV",
     "MET_pt: [0.005, 0.02, 0.1] TeV", "nMuon: 4, 0, 4", "wide: 13, 0, 39", "flag: 2, 0, 2", "abs(wide): 9, 0, 9",
-    "odd: 3, 0.1, 0.7", "run: [7, 8, 9]",
+    "odd: 3, 0.1, 0.7", "run: [7, 8, 9]", "odd: 1, 0, 5e-324", "odd: 3, 0, 1e-320",
 )  # fmt: skip
 OBJECTS = ("Muon.pt: 20, 0, 100", "Muon.pt: [5, 10, 1000] GeV", "Muon.pt if Muon.pt > 10: 20, 0, 100")
 
