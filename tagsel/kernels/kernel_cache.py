@@ -18,7 +18,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, Thread, main_thread
 
 from tagsel import settings
 from tagsel.aside import aside
@@ -96,6 +96,8 @@ def soon(sources: Sequence[str]) -> None:
 
 def _make(sources: Sequence[str]) -> None:
     for source in sources:
+        if not main_thread().is_alive():  # the process is ending, and waits for this
+            return
         function(source)
 
 

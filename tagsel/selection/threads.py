@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -76,47 +76,52 @@ class _Shared(Generic[Item, Result]):
         self.work, self.items = work, items
         self.results: list[Result | None] = [None] * len(items)
         self.errors: dict[int, BaseException] = {}
-        self.todo: Iterator[int] = iter(range(len(items)))
         self.lock = threading.Lock()
+        self.taken = 0  # items that a thread has begun, or done
         self.stopped = False
-        self.ending = 0  # threads that found nothing more to do
-        self.ended: SimpleQueue[int] = SimpleQueue()  # items as they are done; -1: a thread found nothing more to do
+        self.ended: SimpleQueue[int] = SimpleQueue()  # items, as they are done or have failed
 
     def run(self, workers: int, done: Callable[[Item], None] | None) -> list[Result]:
-        """All results; the threads stop at their next item when this is left."""
+        """All results; the threads stop at their next item when this is left. A thread that other questions keep from
+        beginning is not waited for: there is nothing left for it to do."""
+        told = 0
+
+        def tell() -> None:
+            nonlocal told
+            item = self.ended.get()
+            told += 1
+            if done is not None and item not in self.errors:
+                done(self.items[item])
+
+        def tell_what_is_done() -> None:
+            while not self.ended.empty():
+                tell()
+
         try:
             _pool.run(self.take, workers - 1)
-            self.take(lambda: self.tell(done))
-            while self.ending < workers:
-                self.tell(done, wait=True)
+            self.take(tell_what_is_done)
+            with self.lock:
+                self.stopped = True
+            while told < self.taken:
+                tell()
         finally:
             self.stopped = True
-        for item in sorted(self.errors):
+        for item in sorted(self.errors, key=lambda n: (isinstance(self.errors[n], Exception), n)):  # Ctrl-C first
             raise self.errors[item]
         return self.results  # type: ignore[return-value]  # every item is done
 
-    def tell(self, done: Callable[[Item], None] | None, wait: bool = False) -> None:
-        """Tell of the items that are done by now; `wait` for one, or for a thread's end."""
-        while wait or not self.ended.empty():
-            item, wait = self.ended.get(), False
-            if item < 0:
-                self.ending += 1
-            elif done is not None:
-                done(self.items[item])
-
     def take(self, between: Callable[[], None] = lambda: None) -> None:
         """Do items until there are none, and what is to be done in between; an error keeps others from being begun."""
-        while not self.stopped:
+        while True:
             with self.lock:
-                item = next(self.todo, -1)
-            if item < 0:
-                break
+                item = self.taken
+                if self.stopped or item == len(self.items):
+                    return
+                self.taken += 1
             try:
                 self.results[item] = self.work(self.items[item])
             except BaseException as error:
                 self.errors[item] = error
                 self.stopped = True
-            else:
-                self.ended.put(item)
+            self.ended.put(item)
             between()
-        self.ended.put(-1)

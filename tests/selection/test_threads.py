@@ -50,6 +50,38 @@ def test_the_error_of_the_first_item_is_raised_and_nothing_new_is_begun(threads:
     assert sorted(begun) == list(range(threads))
 
 
+def test_a_question_does_not_wait_for_threads_that_another_one_keeps() -> None:
+    """Two items of A take until they are let go; B has two items too, and its second thread has no turn meanwhile."""
+    go, begun = threading.Event(), threading.Barrier(3)
+    long = threading.Thread(target=lambda: each(lambda n: (begun.wait(60), go.wait(60)), range(2), 2))
+    long.start()
+    begun.wait(60)
+    others = [threading.Thread(target=lambda: each(lambda n: n, range(4), 2)) for _ in range(3)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join(30)
+    assert not any(other.is_alive() for other in others)
+    go.set()
+    long.join()
+    assert each(lambda n: sum(each(lambda k: n * k, range(3), 2)), range(3), 2) == [0, 3, 6]  # one inside another
+
+
+def test_ctrl_c_comes_before_other_errors() -> None:
+    for _ in range(20):
+        pressed = threading.Event()
+
+        def work(n: int, pressed: threading.Event = pressed) -> None:
+            if threading.current_thread() is threading.main_thread():
+                pressed.set()
+                raise KeyboardInterrupt
+            pressed.wait(60)
+            raise ValueError(n)
+
+        with pytest.raises(KeyboardInterrupt):
+            each(work, range(6), 3)
+
+
 def test_one_thread_is_the_callers_own() -> None:
     before = threading.active_count()
     assert each(lambda n: threading.current_thread() is threading.main_thread(), range(3), 1) == [True] * 3
