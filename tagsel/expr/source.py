@@ -68,6 +68,7 @@ class Code:
     indent: int = 2
     locals: int = 0
     columns: list[str] = field(default_factory=list)
+    scalars: dict[str, None] = field(default_factory=dict)  # columns of one value a row
     lists: dict[str, list[str]] = field(default_factory=dict)
     counters: list[str] = field(default_factory=list)
     constants: list[tuple[str, Any]] = field(default_factory=list)
@@ -108,6 +109,8 @@ class Code:
         """The value of a column that is there, as the kind ("i4": as int32)."""
         if name not in self.columns:
             self.columns.append(name)
+        if index == "i":
+            self.scalars[name] = None
         loaded = f"{LOADS[self.types[name]]}(c{self.columns.index(name)}, {index})"
         return CASTS[kind].format(loaded)
 
@@ -165,12 +168,22 @@ class Code:
             text += [f"            v = uint8({verdict})"]
             text += ["            store_u1(mask, i - first, load_u1(mask, i - first) & v)"]
             text += ["        return int64(0)"]
+        if self.functions:
+            text += self._fetching()
         text += ["    kept = int64(0)", "    for j in range(count):", "        row = load_i4(rows, j)"]
         text += ["        i = first + int64(row)", *(f"        {c}" for c in counters)]
         text += [f"        s{n} = load_i8(b{n}, int64(row))" for n in lists]
         text += [*self.lines, "        store_i4(rows, kept, row)", f"        kept += int64({verdict})"]
         text += ["    return kept", ""]
         return Source("\n".join(text), self.dense, self._bits(), self.lists, self.columns, self.tables, self.functions)
+
+    def _fetching(self) -> list[str]:
+        """A loop ahead of one that calls functions: what that reads, here and there, is on its way before it waits."""
+        lines = ["    for j in range(count):", "        i = uint64(first + int64(load_i4(rows, j)))"]
+        for name in self.scalars:
+            width = int(self.types[name][1:])
+            lines.append(f"        prefetch(c{self.columns.index(name)} + i * uint64({width}))")
+        return lines
 
     def _bits(self) -> npt.NDArray[np.int64]:
         """The constants as 8 bytes each."""

@@ -51,7 +51,7 @@ def vocabulary() -> dict[str, Any]:
     `contains_<i8|f8>(address, size, value)` in a sorted table; `within(runs, firsts, lasts, size, run, lumi)` in sorted
     int64 ranges;
     `run_kernel(address of its code, table, scratch, first, count)`; `invoke_<n>(address of its code, numbers …)`;
-    `bits_set(word)`; `exact_<name>` of `integers`;
+    `bits_set(word)`; `prefetch(address)`; `exact_<name>` of `integers`;
     `call_<name>` of `elementary` and `physics`; int32, int64, uint64, float32, float64, uint8, INF; `helper` marks a
     function that `kernel` calls.
     """
@@ -119,6 +119,18 @@ def _calls() -> dict[str, Any]:
 
         return types.int64(types.uint64, types.uint64, types.uint64, types.int64, types.int64), generate
 
+    def prefetch(typing: Any, address: Any) -> Any:
+        """Have the processor fetch what lies at an address, which may be any: it will be read soon."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+            fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+            builder.call(fetch, [builder.inttoptr(args[0], pointer), number(0), number(3), number(1)])
+            return context.get_dummy_value()
+
+        return types.void(types.uint64), generate
+
     def bits_set(typing: Any, word: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.ctpop(args[0])
@@ -126,7 +138,8 @@ def _calls() -> dict[str, Any]:
         return types.uint64(types.uint64), generate
 
     invokers = {f"invoke_{count}": intrinsic(_invoker(count)) for count in range(1, MOST_ARGUMENTS + 1)}
-    return {"run_kernel": intrinsic(run_kernel), "bits_set": intrinsic(bits_set), **invokers}
+    found = {f.__name__: intrinsic(f) for f in (run_kernel, bits_set, prefetch)}
+    return {**found, **invokers}
 
 
 MOST_ARGUMENTS = 64
