@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.cores import threads as threads_here
-from tagsel.errors import StoreError
+from tagsel.errors import CutError, StoreError
 from tagsel.expr import Block
 from tagsel.expr.chain import address
 from tagsel.kernels import kernel_cache
@@ -55,7 +55,7 @@ def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | 
             if found is None:
                 return None
             passing.append(found)
-    except (StoreError, _Outside):  # the scan tells of it
+    except (CutError, StoreError, _Outside):  # the scan tells of it, and of the first event that has no weight
         return None
     return Answer(Fate.of_passing(passing), tuple(sums.yields()))
 

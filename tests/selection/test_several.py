@@ -95,11 +95,14 @@ def test_weights_of_any_size_sum_exactly(tmp_path: Path, kind: str) -> None:
         assert (a.alone, a.sequential, a.all_but) == (b.alone, b.sequential, b.all_but)
 
 
-def test_a_weight_that_is_missing_is_the_same_error(home: Workspace) -> None:
-    query = home.query("a.TAG", ["nMuon >= 1"], weight="MET_pt")
+@pytest.mark.parametrize(("weight", "message"), [
+    ("MET_pt", r"weight MET_pt is missing for \d+ events"), ("event % nMuon", r"takes % 0 at event \d+:\d+"),
+])  # fmt: skip
+def test_a_weight_that_an_event_lacks_is_the_same_error(home: Workspace, weight: str, message: str) -> None:
+    query = home.query("a.TAG", ["nMuon >= 0 && HLT_mu10"], weight=weight)
     said = []
     for tier in ("kernel", "interpreter"):
-        with pytest.raises(CutError, match=r"weight MET_pt is missing for \d+ events") as error:
+        with pytest.raises(CutError, match=message) as error:
             cutflow(replace(query, tier=tier))
         said.append(error.value.message)
     assert said[0] == said[1]
