@@ -18,7 +18,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread, main_thread
+from threading import Lock, RLock, Thread, main_thread
 
 from tagsel import settings
 from tagsel.aside import aside
@@ -31,7 +31,7 @@ MOST_KERNELS = 256
 """Kernels kept in the process, and on disk; the oldest go first."""
 
 _functions: dict[str, Loaded] = {}
-_compiling = Lock()
+_compiling = RLock()
 
 
 def function(source: str) -> Loaded:
@@ -57,14 +57,20 @@ def kept(source: str) -> bool:
     return source in _functions or (folder() / f"{key(source)}.kernel").is_file()
 
 
+def _hold() -> None:
+    """A fork waits for the kernel in the making: its thread holds locks, of imports and numba too, that a child would
+    never see released."""
+    _compiling.acquire()
+
+
 def _forked() -> None:
-    """A child has none of its parent's threads: what one of them was compiling, nobody is."""
+    """A child has none of its parent's threads: what they were to compile, nobody is."""
     global _compiling, _asking
-    _compiling, _asking = Lock(), Lock()
+    _compiling, _asking = RLock(), Lock()
     _making.clear()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_hold, after_in_parent=lambda: _compiling.release(), after_in_child=_forked)
 
 COMPILING = 2.0
 """Seconds that one of our own loops takes to compile, about."""

@@ -37,7 +37,7 @@ class Memo:
         made = make()
         with self._lock:
             known = self._kinds.setdefault(kind, {})
-            while len(known) >= most:
+            while len(known) >= most and key not in known:
                 del known[next(iter(known))]
             known[key] = made
         return made

@@ -197,3 +197,25 @@ def test_the_oldest_kernels_go_first(place: Path, monkeypatch: pytest.MonkeyPatc
             os.utime(first, (0, 0))
     assert len(list(place.glob("*.kernel"))) == kernel_cache.MOST_KERNELS
     assert not first.exists()
+
+
+FORK = """
+import os, sys, time
+from tagsel.kernels import kernel_cache, listing
+assert not kernel_cache.at_hand(listing.SOURCE)
+while "numba" not in sys.modules:
+    time.sleep(0.001)  # until the thread behind the answers is at it
+child = os.fork()
+if child == 0:
+    kernel_cache.function(listing.SOURCE)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_waits_for_the_kernel_in_the_making(tmp_path: Path) -> None:
+    """A child would wait for ever for locks that the compiling thread holds."""
+    environment = {**os.environ, "TAGSEL_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.stdout == "7\n", done.stderr
