@@ -19,7 +19,7 @@ LIST = 3
 FAILED, SHORT = -1, -2
 """What a loop gives instead of a number of rows: a row has no answer; SHORT - n: list n is too short."""
 
-HELPERS = """
+HELPERS = f"""
 @helper
 def all_alive(mask, count):
     for w in range((count + 7) >> 3):
@@ -66,13 +66,18 @@ def count_mask(mask, count):
     return live
 
 @helper
+def packed_mask(mask, part):
+    bits = uint64(0)
+    for w in range(8):
+        word = load_u8(mask, part * 8 + w) * uint64(0x0102040810204080)
+        bits |= (word >> uint64(56)) << uint64(w * 8)
+    return bits
+
+@helper
 def rows_of_mask(mask, rows, count):
     n = int64(0)
     for part in range((count + 63) >> 6):
-        left = uint64(0)
-        for w in range(8):
-            word = load_u8(mask, part * 8 + w) * uint64(0x0102040810204080)
-            left |= (word >> uint64(56)) << uint64(w * 8)
+        left = packed_mask(mask, part)
         while left != 0:
             store_i4(rows, n, int32(part * 64 + int64(bits_set(~left & (left - uint64(1))))))
             left &= left - uint64(1)
@@ -99,6 +104,24 @@ def pass_list(entry, starts, first, count):
         s += length(counter, kind, first + n)
     store_i8(starts, 0, s)
     return s <= load_i8(entry, 2)
+
+@helper
+def place_lists(at_lists, lists, scratch, first, count):
+    for n in range(lists):
+        entry, starts = at_lists + uint64(n * {LIST * 8}), load_u8(scratch, 2 + n)
+        if not place_list(entry, starts, first, count):
+            return n
+    return int64(-1)
+
+@helper
+def end_lists(at_lists, lists, scratch, first, count, placed):
+    for n in range(lists):
+        starts = load_u8(scratch, 2 + n)
+        if placed:
+            store_i8(starts, 0, load_i8(starts, count))
+        elif not pass_list(at_lists + uint64(n * {LIST * 8}), starts, first, count):
+            return n
+    return int64(-1)
 
 @helper
 def bits_of(bits, word, begin, end):

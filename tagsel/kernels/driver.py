@@ -72,10 +72,9 @@ def kernel(job, scratch, begin, end):
                             note_rows(rows, live, judged, first)
                         if not placed:
                             placed = True
-                            for n in range(lists):
-                                entry, starts = at_lists + uint64(n * {LIST * 8}), load_u8(scratch, 2 + n)
-                                if not place_list(entry, starts, first, count):
-                                    return int64({SHORT}) - n
+                            short = place_lists(at_lists, lists, scratch, first, count)
+                            if short >= 0:
+                                return int64({SHORT}) - short
                         live = run_kernel(code, table, scratch, first, live)
                         if live < 0:
                             return int64({FAILED})
@@ -84,12 +83,9 @@ def kernel(job, scratch, begin, end):
                     store_i8(seen, 2 * step, load_i8(seen, 2 * step) + reached)
                     store_i8(seen, 2 * step + 1, load_i8(seen, 2 * step + 1) + live)
                 step += 1
-            for n in range(lists):
-                starts = load_u8(scratch, 2 + n)
-                if placed:
-                    store_i8(starts, 0, load_i8(starts, count))
-                elif not pass_list(at_lists + uint64(n * {LIST * 8}), starts, first, count):
-                    return int64({SHORT}) - n
+            short = end_lists(at_lists, lists, scratch, first, count, placed)
+            if short >= 0:
+                return int64({SHORT}) - short
             if out != 0 and live > 0:
                 if sparse:
                     note_rows(rows, live, out, first)

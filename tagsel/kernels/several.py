@@ -26,11 +26,7 @@ SOURCE = f"""{HELPERS}
 @helper
 def pack(mask, bits):
     for part in range({WORDS}):
-        found = uint64(0)
-        for w in range(8):
-            word = load_u8(mask, part * 8 + w) * uint64(0x0102040810204080)
-            found |= (word >> uint64(56)) << uint64(w * 8)
-        store_u8(bits, part, found)
+        store_u8(bits, part, packed_mask(mask, part))
 
 @helper
 def copy_bits(source, target):
@@ -106,10 +102,9 @@ def kernel(job, scratch, begin, end):
                 else:
                     if not placed:
                         placed = True
-                        for n in range(lists):
-                            entry, starts = at_lists + uint64(n * {LIST * 8}), load_u8(scratch, 2 + n)
-                            if not place_list(entry, starts, first, count):
-                                return int64({SHORT}) - n
+                        short = place_lists(at_lists, lists, scratch, first, count)
+                        if short >= 0:
+                            return int64({SHORT}) - short
                     rows_between(need, int64(0), int64({BLOCK}), rows)
                     live = run_kernel(code, table, scratch, first, live)
                     if live < 0:
@@ -118,12 +113,9 @@ def kernel(job, scratch, begin, end):
                     note_rows(rows, live, need, int64(0))
                 for n in range(load_i8(first_of, step), load_i8(first_of, step + 1)):
                     and_bits(need, room + uint64(load_i8(cut_of, n) * {WORDS * 8}))
-            for n in range(lists):
-                starts = load_u8(scratch, 2 + n)
-                if placed:
-                    store_i8(starts, 0, load_i8(starts, count))
-                elif not pass_list(at_lists + uint64(n * {LIST * 8}), starts, first, count):
-                    return int64({SHORT}) - n
+            short = end_lists(at_lists, lists, scratch, first, count, placed)
+            if short >= 0:
+                return int64({SHORT}) - short
             for c in range(cuts):
                 bits, out = room + uint64(c * {WORDS * 8}), load_u8(at_cuts, {CUT} * c + 1)
                 store_i8(counts, c, load_i8(counts, c) + count_bits(bits))

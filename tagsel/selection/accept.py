@@ -6,7 +6,6 @@ too short) it gives up, and the scan row group by row group tells it. Invariant:
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, pairwise
@@ -17,10 +16,11 @@ import numpy.typing as npt
 from tagsel.cores import threads as threads_here
 from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
-from tagsel.expr.chain import Chain, Job, Units, address
+from tagsel.expr.chain import Chain, Job, Units
 from tagsel.expr.lower import ordered, steps_of
 from tagsel.expr.nodes import columns_of
 from tagsel.selection import steps as known
+from tagsel.selection.bits import Bits, Taken
 from tagsel.selection.masks import MASKS, Masks
 from tagsel.selection.menus import by_menu
 from tagsel.selection.plan import Plan, Verdict
@@ -52,43 +52,6 @@ class Passing:
     taken: Taken | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Taken:
-    """The accepted rows of row groups that have some: their numbers in the frame, `groups` (U,), how many, `counts`
-    (U,) int64, and where their bits begin, a bit a row, `addresses` (U,) uint64; `held` keeps the bits."""
-
-    groups: Ints
-    counts: Ints
-    addresses: npt.NDArray[np.uint64]
-    held: Sequence[object]
-
-    @classmethod
-    def of(cls, batches: Sequence[tuple[Ints, Ints, npt.NDArray[np.uint64], object]]) -> Taken:
-        """Of (row groups, counts, addresses, what holds them) of several runs; by row group."""
-        if not batches:
-            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64), ())
-        groups, counts, places = (np.concatenate([batch[n] for batch in batches]) for n in range(3))
-        some = np.flatnonzero(counts)
-        order = some[np.argsort(groups[some])]
-        return cls(groups[order], counts[order], places[order], [b[3] for b in batches if b[1].any()])
-
-    def rows(self, frame: Frame) -> Ints:
-        """Their numbers in the snapshot, rising."""
-        found = [
-            np.flatnonzero(np.unpackbits(bits_at(at, size), count=size, bitorder="little")) + first
-            for at, size, first in zip(
-                self.addresses.tolist(), frame.rows[self.groups].tolist(), frame.first_rows[self.groups].tolist(),
-                strict=True,
-            )
-        ]  # fmt: skip
-        return np.concatenate(found) if found else np.empty(0, np.int64)
-
-
-def bits_at(place: int, size: int) -> npt.NDArray[np.uint8]:
-    """The bytes at an address that hold so many bits; whoever asks keeps them."""
-    return np.ctypeslib.as_array((ctypes.c_uint8 * -(-size // 8)).from_address(place))
-
-
 @dataclass(frozen=True)
 class How:
     """How to run: whether rows are listed or only counted, threads, which masks are used and filled (None: none)."""
@@ -97,11 +60,6 @@ class How:
     threads: int = 0
     masks: Masks | None = MASKS
     progress: Progress = None
-
-
-def able(plan: Plan) -> bool:
-    """Whether every input's cut can be run so: each step is a kernel, and no row can be without an answer."""
-    return all(known.all_fit(b.cut.node) and not b.cut.node.raises for b in plan.inputs)
 
 
 def accept(plan: Plan, rows: Rows, how: How) -> list[Passing] | None:
@@ -229,21 +187,6 @@ class _Cut:
             notes=notes.addresses if notes else None, accepted=bits.addresses if len(bits.addresses) else None,
         )  # fmt: skip
         return job, sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
-
-
-@dataclass(frozen=True, eq=False)
-class Bits:
-    """Room for a bit a row of U row groups, zeros at first; each row group's begins at a word: `addresses` (U,)."""
-
-    memory: npt.NDArray[np.uint64]
-    addresses: npt.NDArray[np.uint64]
-
-    @classmethod
-    def of(cls, rows: Ints) -> Bits:
-        """For row groups of so many rows."""
-        words = (rows + 63) // 64
-        memory = np.zeros(int(words.sum()), np.uint64)
-        return cls(memory, np.uint64(address(memory)) + 8 * (np.cumsum(words) - words).astype(np.uint64))
 
 
 def _run(job: Job, prints: Sequence[str], sizes: Ints, how: How) -> int | None:

@@ -6,7 +6,6 @@ columns, or a cut that is out of the ordinary, is left to it.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,17 +19,17 @@ from tagsel.errors import StoreError
 from tagsel.expr import Block
 from tagsel.expr.chain import address
 from tagsel.kernels import filling, kernel_cache
-from tagsel.selection.accept import How, able, accept
+from tagsel.selection.accept import How, accept
 from tagsel.selection.binning import Axis, Spec
+from tagsel.selection.bits import Words, words_at
 from tagsel.selection.masks import MASKS
 from tagsel.selection.plan import Unit
 from tagsel.selection.quantity import Quantity
 from tagsel.selection.run import Prepared
-from tagsel.selection.scan import Mask
+from tagsel.selection.steps import able
 from tagsel.selection.weights import Weights
 
 Array = npt.NDArray[Any]
-Words = npt.NDArray[np.uint64]
 
 WIDTHS = {"f4": 4, "f8": 8, "i4": -4, "i8": -8, "b1": -1}
 """Columns that the kernel reads, by NumPy's type, as it is told of them."""
@@ -74,22 +73,16 @@ class Marked:
     def of(self, unit: Unit) -> Words:
         """The bits of a row group, in words."""
         place = self.places.get((unit.source, unit.part.name, unit.group))
-        words = -(-unit.rows // 64)
         if place is None:
-            return np.zeros(words, np.uint64)
-        return words_at(place, words)
-
-
-def words_at(place: int, count: int) -> Words:
-    """The words at an address; whoever asks keeps them."""
-    return np.ctypeslib.as_array((ctypes.c_uint64 * count).from_address(place))
+            return np.zeros(-(-unit.rows // 64), np.uint64)
+        return words_at(place, unit.rows)
 
 
 def marked(prepared: Prepared) -> Marked | None:
     """The accepted rows by compiled steps; None where the scan must judge them."""
     query, plan = prepared.query, prepared.plan
     forced = query.tier == "kernel"
-    if plan.tier != "kernel" or not able(plan):
+    if plan.tier != "kernel" or not able(b.cut for b in plan.inputs):
         return None
     if not forced and not kernel_cache.at_hand(filling.SOURCE, spares=prepared.read * A_VALUE):
         return None
@@ -106,11 +99,6 @@ def marked(prepared: Prepared) -> Marked | None:
         for group, place in zip(taken.groups.tolist(), taken.addresses.tolist(), strict=True):
             places[index, frame.part(group).name, int(frame.group_of[group])] = place
     return Marked(places, found)
-
-
-def as_mask(bits: Words, rows: int) -> Mask:
-    """Bits as a mask, (rows,) bool."""
-    return np.unpackbits(bits.view(np.uint8), count=rows, bitorder="little").view(np.bool_)
 
 
 def filled_directly(fill: Fill, block: Block, bits: Words, weights: Weights | None) -> Sums | None:

@@ -19,19 +19,20 @@ from tagsel.expr.chain import address
 from tagsel.kernels import kernel_cache
 from tagsel.kernels import patterns as kernel
 from tagsel.kernels.exact import ExactSum, of_mantissas
-from tagsel.selection.accept import LITTLE, Passing, bits_at
+from tagsel.selection.accept import LITTLE, Passing
 from tagsel.selection.answer import Answer, Fate
+from tagsel.selection.bits import Words, as_mask, words_at
 from tagsel.selection.columns import Columns
 from tagsel.selection.patterns import FEW, wanted
 from tagsel.selection.query import BoundInput
 from tagsel.selection.run import Prepared, Progress
-from tagsel.selection.several import Cuts, able, count_several, loops_at_hand
+from tagsel.selection.several import Cuts, count_several, loops_at_hand
+from tagsel.selection.steps import able
 from tagsel.selection.threads import each
 from tagsel.selection.weights import Yield, weights_of
 from tagsel.store import Frame
 
 Ints = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
 Weights = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 ABOVE = 16
@@ -92,7 +93,7 @@ def _weights(bound: BoundInput, frame: Frame, group: int, alive: int) -> Weights
         column = part.read(int(frame.group_of[group]), [node.value])[node.value]
         if column.dtype in (np.float32, np.float64):  # one that is missing is NaN, which the table does not take
             return np.ascontiguousarray(column)
-    counted = np.unpackbits(bits_at(alive, rows), count=rows, bitorder="little").view(np.bool_)
+    counted = as_mask(words_at(alive, rows), rows)
     block = Block(rows, Columns(part, int(frame.group_of[group])))
     return np.ascontiguousarray(weights_of(bound, block, counted))
 

@@ -20,7 +20,8 @@ from tagsel.errors import CutError
 from tagsel.expr import Block
 from tagsel.selection.answer import Fate
 from tagsel.selection.binning import Axis, Spec
-from tagsel.selection.filling import Fill, Sums, as_mask, filled_directly, marked
+from tagsel.selection.bits import as_mask
+from tagsel.selection.filling import Fill, Sums, filled_directly, marked
 from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
 from tagsel.selection.quantity import bind_quantity, in_unit, unit_factor, values_of

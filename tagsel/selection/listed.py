@@ -20,8 +20,9 @@ from tagsel.events.names import frozen
 from tagsel.expr.chain import address
 from tagsel.kernels import kernel_cache, listing
 from tagsel.schema import STAGES
-from tagsel.selection.accept import Taken, at_once, pieces
+from tagsel.selection.accept import at_once, pieces
 from tagsel.selection.assemble import assemble
+from tagsel.selection.bits import Taken
 from tagsel.selection.gather import Accepted
 from tagsel.selection.threads import each
 from tagsel.store import Frame

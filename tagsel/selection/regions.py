@@ -28,7 +28,8 @@ from tagsel.selection.query import Query, bind_query
 from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
 from tagsel.selection.scan import Mask, judge
 from tagsel.selection.select import provenance
-from tagsel.selection.several import Cuts, able, count_several, loops_at_hand
+from tagsel.selection.several import Cuts, count_several, loops_at_hand
+from tagsel.selection.steps import able
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, weigh, weights_of
 
@@ -144,7 +145,7 @@ def queries(query: Query, cuts: Mapping[str, str]) -> list[Query]:
 def _counted(several: Sequence[Prepared], started: float, progress: Progress) -> list[Count] | None:
     """The counts by compiled steps, where all regions can be; the work that each tells of is that of the pass."""
     first = several[0]
-    wanted = all(p.plan.tier == "kernel" and able([b.cut for b in p.inputs]) for p in several)
+    wanted = all(p.plan.tier == "kernel" and able(b.cut for b in p.inputs) for p in several)
     if not wanted or not loops_at_hand(first, len(several)):
         return None
     accepted, fate = np.zeros(len(several), np.int64), Fate()

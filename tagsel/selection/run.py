@@ -18,13 +18,14 @@ from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.expr.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
-from tagsel.selection.accept import How, Passing, able, accept
+from tagsel.selection.accept import How, Passing, accept
 from tagsel.selection.answer import Answer, Fate, Top
 from tagsel.selection.masks import MASKS
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.rows import Rows, rows_that_count
 from tagsel.selection.scan import Mask, evaluate, scan, with_hint
+from tagsel.selection.steps import able
 from tagsel.selection.weights import Yield, total, weigh, weights_of
 from tagsel.store import Frame
 
@@ -186,7 +187,7 @@ def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) ->
     StoreError: a part is damaged, and losses are not allowed.
     """
     query, plan = prepared.query, prepared.plan
-    if plan.tier != "kernel" or query.weight or not able(plan):
+    if plan.tier != "kernel" or query.weight or not able(b.cut for b in plan.inputs):
         return None
     try:
         return accept(plan, prepared.rows, How(listing, query.threads, MASKS if query.remember else None, progress))

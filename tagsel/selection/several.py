@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.cores import threads as threads_here
-from tagsel.expr import Bound, Node
+from tagsel.expr import Node
 from tagsel.expr.bounds import NONE, SOME
 from tagsel.expr.chain import Units
 from tagsel.expr.lower import steps_of
@@ -22,7 +22,8 @@ from tagsel.expr.several import SeveralJob
 from tagsel.kernels import kernel_cache
 from tagsel.kernels import several as loop
 from tagsel.selection import steps as known
-from tagsel.selection.accept import LITTLE, Bits, Progress, at_once, pieces
+from tagsel.selection.accept import LITTLE, Progress, at_once, pieces
+from tagsel.selection.bits import Bits
 from tagsel.selection.menus import by_menu
 from tagsel.selection.plan import Verdict
 from tagsel.selection.rows import Fates, addresses
@@ -32,11 +33,6 @@ from tagsel.store import Frame
 
 Ints = npt.NDArray[np.int64]
 Keep = Callable[[Ints, npt.NDArray[np.uint64]], None]
-
-
-def able(cuts: Sequence[Bound]) -> bool:
-    """Whether each step is a kernel, and no row can be without an answer."""
-    return all(known.all_fit(cut.node) and not cut.node.raises for cut in cuts)
 
 
 A_JUDGEMENT = 2e-9

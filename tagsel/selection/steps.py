@@ -6,14 +6,14 @@ Invariant: nothing here changes an answer: an order that was learned, or a chain
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr import Node, fingerprint
+from tagsel.expr import Bound, Node, fingerprint
 from tagsel.expr.chain import Chain
 from tagsel.expr.emit import emit
 from tagsel.expr.lower import fits, steps_of
@@ -65,6 +65,11 @@ def known(step: Node) -> Step:
 def all_fit(cut: Node) -> bool:
     """Whether every step of a cut can be a kernel."""
     return all(known(step).fits for step in steps_of(cut))
+
+
+def able(cuts: Iterable[Bound]) -> bool:
+    """Whether every step of some cuts can be a kernel, and no row can be without an answer."""
+    return all(all_fit(cut.node) and not cut.node.raises for cut in cuts)
 
 
 def print_of(step: Node) -> str:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tagsel.api import Workspace
 from tagsel.expr.chain import address
 from tagsel.selection import accept, listed, select
-from tagsel.selection.accept import Bits, Taken
 from tagsel.selection.assemble import assemble
+from tagsel.selection.bits import Bits, Taken
 from tagsel.selection.listed import segments
 from tagsel.store import Frame, layout
 
