@@ -77,7 +77,7 @@ def fit(values: Values, kind: str, place: Place, unknown: int | None = None) -> 
     if kind in _WORDS:
         return _as_word(values, kind, place)
     dtype = np.dtype(_STORED[kind])
-    hidden = values == unknown if unknown is not None else np.zeros(values.shape, dtype=bool)
+    hidden = values == unknown if unknown is not None else np.zeros(0, dtype=bool)
     if values.dtype != dtype and dtype.kind in "bi":
         known = values[~hidden] if hidden.any() else values
         _check_range(known, dtype, kind, place)
@@ -112,7 +112,7 @@ def _as_word(values: Values, kind: str, place: Place) -> Values:
         place.refuse(bad, values, f"does not fit {kind}")
     if values.dtype == np.dtype(signed):
         return values
-    return values.astype(unsigned).view(signed)
+    return values.astype(unsigned, copy=False).view(signed)
 
 
 def fit_id(values: Values, name: str, kind: str, place: Place) -> Values:

@@ -19,7 +19,7 @@ from tagsel.ingest.physlite import open_physlite
 from tagsel.ingest.pool import open_pool, tag_tree
 from tagsel.ingest.readers import open_parquet, parquet_columns, tree_columns
 from tagsel.ingest.remarks import remarks
-from tagsel.ingest.source import TagSource
+from tagsel.ingest.source import TagSource, state_of
 from tagsel.rootio import EVENT_TREES, RootFile, note_of
 from tagsel.schema import STANDARD, SourceSchema, load_source_schema
 
@@ -50,13 +50,14 @@ def open_source(
         hint = did_you_mean(format, OPENERS) or f"one of {', '.join(OPENERS)}"
         raise IngestError(f"unknown format {format!r}", hint=hint, format=format)
     with reading(path):
+        state = state_of(path)
         source, kind = _way(path, source_schema, format)
         opened = OPENERS[kind](path, source)
         # A skim, or a job's output, may have lost the branches that tell simulation; its note has not.
         note = note_of(path) or {}
         simulation = opened.is_simulation or note.get("simulation") is True
         said = remarks(opened, source, given=source_schema is not None)
-        return replace(opened, is_simulation=simulation, warnings=(*opened.warnings, *said))
+        return replace(opened, is_simulation=simulation, warnings=(*opened.warnings, *said), state=state)
 
 
 def _way(path: Path, source: SourceSchema | None, wanted: str | None) -> tuple[SourceSchema, str]:

@@ -16,6 +16,7 @@ from tagsel.catalog import Catalog
 from tagsel.errors import IngestError, StoreError, TagselError
 from tagsel.ingest.find import open_source
 from tagsel.ingest.registration import aod_files, is_simulation, register
+from tagsel.ingest.source import TagSource
 from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, unreported, write_all
 from tagsel.schema import USER, Schema
 from tagsel.schema.source import load_source_schema
@@ -50,11 +51,15 @@ class Ingested:
 class _Sorted:
     """Files by what became of them: `new` ones while they are being worked on, then `landed`."""
 
-    new: list[Path] = field(default_factory=list)
+    new: list[TagSource] = field(default_factory=list)
     landed: list[Written] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
-    guids: set[str] = field(default_factory=set)  # of the new ones
+
+    @property
+    def guids(self) -> set[str]:
+        """Those of the new files."""
+        return {source.guid for source in self.new}
 
 
 def ingest(
@@ -92,16 +97,15 @@ def _sort_out(files: Sequence[Path], known: Iterable[str], schema: SourceSchema 
     guids = set(known)
     for path in files:
         try:
-            guid = open_source(path, schema).guid
+            source = open_source(path, schema)
         except TagselError as error:
             found.failed.append(Failure(str(path), reason_of(error)))
             continue
-        if guid in guids:
+        if source.guid in guids:
             found.already.append(str(path))
         else:
-            guids.add(guid)
-            found.new.append(path)
-            found.guids.add(guid)
+            guids.add(source.guid)
+            found.new.append(source)
     return found
 
 
@@ -116,8 +120,9 @@ def _write_and_commit(
     results: dict[str, Result] = {}
     try:
         write_all(files.new, folder, schema, processes, results, progress)
-        written = [w for path in files.new if isinstance(w := results[str(path)], Written)]
-        files.failed += [f for path in files.new if isinstance(f := results[str(path)], Failure)]
+        came_to = [results[str(source.path)] for source in files.new]
+        written = [w for w in came_to if isinstance(w, Written)]
+        files.failed += [f for f in came_to if isinstance(f, Failure)]
         _commit(written, files, folder, evolve, dataset)
     finally:
         landed = {w.path for w in files.landed}

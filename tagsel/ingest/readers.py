@@ -170,7 +170,7 @@ def open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     with _damage(path):
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
 
 
 @contextmanager

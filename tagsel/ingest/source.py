@@ -5,11 +5,13 @@ Invariant: a TagSource is plain data, may be pickled, and holds no open file; `b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagsel.errors import IngestError
 from tagsel.ingest.columns import Columns
 from tagsel.ingest.damage import reading
 from tagsel.ingest.makers import Maker
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 131_072
 """Rows of a batch, and of a row group of a dataset's parts."""
+
+
+FileState = tuple[int, int, int]
+"""What tells whether a file was replaced or written to: its inode, size and time of change in ns."""
+
+
+def state_of(path: Path) -> FileState | None:
+    """The state of a file now; None where it is gone, or cannot be asked."""
+    with suppress(OSError):
+        state = path.stat()
+        return state.st_ino, state.st_size, state.st_mtime_ns
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +66,7 @@ class TagSource:
 
     `guid` is the file's identity and `lfn` its name; `entries` the number of rows; `aod` the files that its rows
     point to, as far as this file knows them; `columns` are all that the file has, read or not; `bookkeeping` is
-    JSON-ready, see `tagsel.ingest.bookkeeping`.
+    JSON-ready, see `tagsel.ingest.bookkeeping`; `state` is that of the file as it was opened.
     """
 
     path: Path
@@ -67,6 +81,7 @@ class TagSource:
     aod: tuple[AodFile, ...] = ()
     is_simulation: bool = False
     warnings: tuple[str, ...] = ()
+    state: FileState | None = field(default=None, repr=False)
 
     @property
     def schema(self) -> Schema:
@@ -78,11 +93,17 @@ class TagSource:
         """The trigger menus that the records' column `menu` names."""
         return self.plan.menus
 
-    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    def batches(self, rows: int = BATCH_ROWS) -> Generator[pa.RecordBatch, None, None]:
         """The records in the file's order, at most `rows` in memory at a time; none at all for 0 entries.
 
-        Raises IngestError naming file, column and row where a value cannot be kept, or the file cannot be read.
+        Raises IngestError naming file, column and row where a value cannot be kept, or the file cannot be read, or was
+        replaced or written to since it was opened.
         """
         with reading(self.path):
             for chunk in self.reader.chunks(self.plan.columns, rows):
                 yield self.plan.batch(chunk)
+            if self.state is not None and state_of(self.path) != self.state:
+                raise IngestError(
+                    f"{self.path}: changed while it was being ingested",
+                    hint="ingest it again when nothing writes to it any more", path=str(self.path),
+                )  # fmt: skip

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tagsel.cores import cores
 from tagsel.errors import TagselError
-from tagsel.ingest.find import open_source
+from tagsel.ingest.ahead import ahead
+from tagsel.ingest.source import TagSource
 from tagsel.schema import Menu, Schema
 from tagsel.schema.sourcetypes import SourceSchema
 from tagsel.store import NewPart, Source, Table, disk, write_part
@@ -60,22 +61,22 @@ def reason_of(error: TagselError) -> str:
     return f"{error.message} (try: {error.hint})" if error.hint else error.message
 
 
-def write_source(path: str, folder: str, schema: SourceSchema | None) -> Written:
-    """Turn one input file into a part in `folder`; runs in a process of its own for large inputs."""
-    source = open_source(Path(path), schema)
+def write_source(source: TagSource, folder: str, schema: SourceSchema | None) -> Written:
+    """Turn one opened input file into a part in `folder`; runs in a process of its own for large inputs."""
+    path = str(source.path.resolve())
     keep = {
-        "path": str(Path(path).resolve()),
+        "path": path,
         "format": source.format,
         "simulation": source.is_simulation,
-        "aod": [{**asdict(f), "path": str(Path(path).resolve()) if f.guid == source.guid else ""} for f in source.aod],
+        "aod": [{**asdict(f), "path": path if f.guid == source.guid else ""} for f in source.aod],
         **({"layout": {"tree": schema.tree, "ids": _id_names(schema)}} if schema else {}),
         **source.bookkeeping,
     }
     record = Source(source.guid, source.lfn, source.entries, 0, keep)
     Path(folder).mkdir(parents=True, exist_ok=True)  # an ingest that failed may have just removed it
-    part = write_part(Path(folder), source.schema, source.batches(), [record]) if source.entries else None
+    part = write_part(Path(folder), source.schema, ahead(source.batches()), [record]) if source.entries else None
     return Written(
-        str(path),
+        str(source.path),
         source.format,
         part,
         record,
@@ -92,7 +93,7 @@ def _id_names(schema: SourceSchema) -> dict[str, list[str]]:
 
 
 def write_all(
-    files: Sequence[Path], folder: Path, schema: SourceSchema | None, processes: int, results: dict[str, Result],
+    files: Sequence[TagSource], folder: Path, schema: SourceSchema | None, processes: int, results: dict[str, Result],
     progress: Callable[[str], None] | None = None,
 ) -> None:  # fmt: skip
     """Write every file's part; `results` gets what each came to, also of those that were done when this is broken off.
@@ -106,33 +107,33 @@ def write_all(
         if progress is not None:
             progress(path)
 
-    size = sum(f.stat().st_size for f in files)
+    size = sum(f.path.stat().st_size for f in files)
     workers = min(len(files), processes or cores())
-    paths = [str(f) for f in files]
     if workers < 2 or (size < PARALLEL_FROM and not processes):
-        for path in paths:
-            take(path, _tried(path, str(folder), schema))
+        for file in files:
+            take(str(file.path), _tried(file, str(folder), schema))
         return
     try:
-        _in_processes(paths, folder, schema, workers, results, take)
+        _in_processes(files, folder, schema, workers, results, take)
     except BrokenExecutor:
-        for path in [p for p in paths if p not in results]:
+        for file in [f for f in files if str(f.path) not in results]:
             try:
-                _in_processes([path], folder, schema, 1, results, take)
+                _in_processes([file], folder, schema, 1, results, take)
             except BrokenExecutor:
+                path = str(file.path)
                 take(path, Failure(path, "the process that read it died, of a lack of memory or a crash in a library"))
 
 
-def _tried(path: str, folder: str, schema: SourceSchema | None) -> Result:
+def _tried(source: TagSource, folder: str, schema: SourceSchema | None) -> Result:
     """The file's part, or why there is none."""
     try:
-        return write_source(path, folder, schema)
+        return write_source(source, folder, schema)
     except TagselError as error:
-        return Failure(path, reason_of(error))
+        return Failure(str(source.path), reason_of(error))
 
 
 def _in_processes(
-    paths: Sequence[str], folder: Path, schema: SourceSchema | None, workers: int, results: dict[str, Result],
+    files: Sequence[TagSource], folder: Path, schema: SourceSchema | None, workers: int, results: dict[str, Result],
     take: Callable[[str, Result], None],
 ) -> None:  # fmt: skip
     """Take the results of files that `workers` processes write; BrokenExecutor when one of them dies."""
@@ -144,8 +145,8 @@ def _in_processes(
     tasks: dict[str, Future[Result]] = {}
     mine: set[BaseProcess] = set()
     try:
-        for path in paths:
-            tasks[path] = pool.submit(_tried, path, str(folder), schema)
+        for file in files:
+            tasks[str(file.path)] = pool.submit(_tried, file, str(folder), schema)
         mine = set(multiprocessing.active_children()) - others
         for path, task in tasks.items():
             take(path, task.result())

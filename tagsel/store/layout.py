@@ -10,9 +10,7 @@ Invariant: a part is written aside, fsynced, renamed, and its folder fsynced, be
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from tagsel.store.conform import conforming, kinds_of
 from tagsel.store.eventindex import index_path
 from tagsel.store.footers import part_name, read_footer
 from tagsel.store.parts import Part
+from tagsel.store.sink import Sink
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,41 +71,6 @@ class NewPart:
     sources: tuple[Source, ...] = ()
 
 
-class _Sink:
-    """A file for Parquet's writer: it hashes what passes; after a failure it swallows the farewell."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        self.hash = hashlib.sha256()
-        self.position = 0
-        self.closed = False
-        self.failed = False
-
-    def write(self, data: bytes) -> int:
-        if self.failed:
-            return len(data)
-        view = memoryview(data).cast("B")
-        try:
-            disk.write_all(self.descriptor, view)
-        except BaseException:
-            self.failed = True
-            raise
-        self.hash.update(view)
-        self.position += len(view)
-        return len(view)
-
-    def tell(self) -> int:
-        return self.position
-
-    def flush(self) -> None:
-        """Nothing is buffered here."""
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            os.close(self.descriptor)
-
-
 def write_part(
     folder: Path, schema: Schema, batches: Iterable[pa.RecordBatch], sources: Iterable[Source] = ()
 ) -> NewPart | None:
@@ -124,18 +88,18 @@ def write_part(
     sources = tuple(sources)
     with disk.saying("write a part in", folder):
         aside = disk.temporary(folder)
-        sink = _Sink(aside)
+        sink = Sink(aside)
         try:
             rows = _write(sink, first, groups, schema, sources)
             step("store.fsync")
-            disk._fsync(sink.descriptor)
+            sink.sync()
             sink.close()
             name = part_name(read_footer(aside), rows)
             step("store.rename")
             aside.rename(folder / name)
             disk.sync(folder)
         except BaseException:
-            sink.failed = True
+            sink.give_up()
             sink.close()
             aside.unlink(missing_ok=True)
             raise
@@ -157,7 +121,7 @@ def caches_of(part: Path) -> tuple[Path, ...]:
 
 
 def _write(
-    sink: _Sink, first: pa.Table, groups: Iterator[pa.Table], schema: Schema, sources: tuple[Source, ...]
+    sink: Sink, first: pa.Table, groups: Iterator[pa.Table], schema: Schema, sources: tuple[Source, ...]
 ) -> int:
     import pyarrow.parquet as pq
 
@@ -171,13 +135,13 @@ def _write(
         writer.add_key_value_metadata(
             {
                 "tagsel.part": "1",
-                "tagsel.content": sink.hash.hexdigest(),
+                "tagsel.content": sink.digest(),
                 "tagsel.sources": json.dumps([s.guid for s in sources]),
             }
         )
         writer.close()
     except BaseException:
-        sink.failed = True
+        sink.give_up()
         writer.close()
         raise
     return rows

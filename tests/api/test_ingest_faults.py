@@ -16,6 +16,7 @@ from nanofile import ingest, nano, tagsel
 from tagsel.api import Workspace
 from tagsel.catalog import FileRecord, PutDataset, PutFiles
 from tagsel.errors import IngestError, StoreError
+from tagsel.ingest import open_source
 from tagsel.ingest.registration import register, runs_of
 from tagsel.ingest.writing import unreported, write_source
 from tagsel.store import Source, Table, write_part
@@ -305,7 +306,7 @@ def test_gc_of_a_dataset_that_is_not_there_touches_nothing(home: Workspace) -> N
 def test_a_part_whose_writer_ended_before_it_could_report_is_known_by_its_footer(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
-    written = write_source(str(nano(tmp_path / "a.root", 1)), str(folder), None)
+    written = write_source(open_source(nano(tmp_path / "a.root", 1)), str(folder), None)
     assert written.part is not None
     assert unreported(folder, (), {written.source.guid}) == {written.part.name}
     assert unreported(folder, (), {"00000000-0000-4000-8000-000000000001"}) == set()

@@ -316,3 +316,24 @@ def test_real_drafts_read_back_and_ingest(real: Callable[[str], Path], name: str
     source = open_source(real(name), parse_source_schema(derive_source_schema(real(name)), name))
     assert source.entries == 40
     assert {a.name for a in source.schema} >= {"run", "lumi", "event"}
+
+
+@pytest.mark.parametrize("how", ["replaced", "appended to", "removed"])
+def test_a_file_that_changes_while_it_is_ingested_is_refused(tmp_path: Path, how: str) -> None:
+    """Its identity is that of the bytes it had when it was opened."""
+    path, other = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    table = pa.table({"run": [1, 1], "lumi": [1, 2], "event": pa.array([1, 2], pa.int64()), "met": [1.0, 2.0]})
+    pq.write_table(table, path)
+    pq.write_table(table.set_column(3, "met", pa.array([3.0, 4.0])), other)
+    source = open_source(path)
+    batches = source.batches(rows=1)
+    next(batches)
+    if how == "replaced":
+        other.rename(path)
+    elif how == "appended to":
+        with path.open("ab") as file:
+            file.write(b"more")
+    else:
+        path.unlink()
+    with pytest.raises(IngestError, match=r"a\.parquet: changed while it was being ingested"):
+        list(batches)
