@@ -29,6 +29,18 @@ def emit(node: Node, types: Mapping[str, str]) -> Source:
     return code.finish(trampoline(_emit(node, Place(), code)))
 
 
+def emit_value(node: Node, types: Mapping[str, str]) -> Source:
+    """The kernel that writes a bound number of each row into `OUT`, as float64; rows that have none do not pass."""
+    code = Code(types)
+    found = trampoline(_emit(node, Place(), code))
+    value, missing = (found, "") if isinstance(found, str) else found
+    if missing == "True":
+        return code.finish("False")
+    with code.block(f"if {_unless(missing)}"):
+        code.line(f"store_f8({code.out()}, i, float64({value}))")
+    return code.finish(_unless(missing))
+
+
 PLAIN = frozenset({
     "const", "column", "slot", "cast", "neg", "abs", "add", "sub", "mul", "div", "bit_and", "bit_or", "bit_xor",
     "bit_not", "not", "and", "or", "cmp", "in", "truth", "test", "present",

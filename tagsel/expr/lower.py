@@ -48,10 +48,11 @@ def steps_of(node: Node) -> tuple[Node, ...]:
 
 def fits(node: Node) -> bool:
     """Whether every step of a bound cut can be a kernel: none is long or deep, with texts or Python functions."""
-    return all(map(_fits, steps_of(node)))
+    return all(map(fits_one, steps_of(node)))
 
 
-def _fits(step: Node) -> bool:
+def fits_one(step: Node) -> bool:
+    """Whether a step, or a number, can be a kernel."""
     atoms = nodes = 0
     stack = [(step, 1, 0)]
     while stack:
@@ -95,12 +96,12 @@ class Kernel:
 
     def __call__(self, block: Block, alive: Mask | None = None) -> Mask:
         """Which rows of the block pass, of those alive: `(rows,) bool`; errors as `interpret`'s."""
-        arrays = {name: _plain(name, block.columns[name]) for name in self.columns if name in block.columns}
+        arrays = {name: plain(name, block.columns[name]) for name in self.columns if name in block.columns}
         chain = self._for(arrays)
         rows = None if alive is None else np.ascontiguousarray(alive, np.bool_)
         passed = np.zeros(-(-block.rows // 8), np.uint8)
-        _check_sizes(chain, arrays, block.rows)
-        job = chain.job(_units(block.rows, arrays, rows), accepted=np.array([address(passed)], np.uint64))
+        check_sizes(chain, arrays, block.rows)
+        job = chain.job(unit_of(block.rows, arrays, rows), accepted=np.array([address(passed)], np.uint64))
         found = job.run(0, 1)
         if found < 0:
             self._raise(found, chain, block, alive)
@@ -133,7 +134,7 @@ _kernels: OrderedDict[int, Kernel] = OrderedDict()
 _lock = Lock()
 
 
-def _plain(name: str, array: Array) -> Array:
+def plain(name: str, array: Array) -> Array:
     """The array as kernels read it: contiguous, in the machine's byte order."""
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if plain.dtype.str[1:] not in LOADS:
@@ -141,14 +142,14 @@ def _plain(name: str, array: Array) -> Array:
     return plain
 
 
-def _check_sizes(chain: Chain, arrays: Mapping[str, Array], rows: int) -> None:
+def check_sizes(chain: Chain, arrays: Mapping[str, Array], rows: int) -> None:
     """Every column of one value an event has `rows` values; lists are checked in the loop."""
     for name in chain.columns - chain.list_columns:
         if arrays[name].size != rows:
             raise StoreError(f"column {name} has {arrays[name].size} values for {rows} rows", column=name)
 
 
-def _units(rows: int, arrays: Mapping[str, Array], alive: Mask | None) -> Units:
+def unit_of(rows: int, arrays: Mapping[str, Array], alive: Mask | None) -> Units:
     """A block as a single unit."""
     return Units(
         np.array([rows]), np.array([0 if alive is None else address(alive)], np.uint64),

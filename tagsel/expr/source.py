@@ -26,6 +26,9 @@ ZEROS = {"bool": "False", "int": "int64(0)", "word": "int64(0)", "f32": "float32
 FAILED = -1
 """What a kernel gives for a row without an answer."""
 
+OUT = "="
+"""The column of a unit that a kernel writes: a float64 a row."""
+
 CASTS = {"int": "int64({})", "word": "int64({})", "f32": "float32({})", "f64": "float64({})", "bool": "({}) != 0",
          "i4": "int32({})"}
 WIDTHS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "f4", "f8")
@@ -113,6 +116,11 @@ class Code:
             self.scalars[name] = None
         loaded = f"{LOADS[self.types[name]]}(c{self.columns.index(name)}, {index})"
         return CASTS[kind].format(loaded)
+
+    def out(self) -> str:
+        """The local that holds the address of the column that is written."""
+        self.columns.append(OUT)
+        return f"c{len(self.columns) - 1}"
 
     def counter(self, name: str) -> str:
         """The local that holds a counter, read at the head of the loop."""

@@ -1,14 +1,16 @@
 """Histograms by compiled code: which rows pass, as bits, and columns that go straight into the bins.
 
-Invariant: bins, sums and counts are those that `histogram` gives row group by row group; a histogram of anything but
-columns, or a cut that is out of the ordinary, is left to it.
+Columns are filled from where they lie, other numbers of events are measured first, in the rows that pass.
+Invariant: bins, sums and counts are those that `histogram` gives row group by row group; what is out of the ordinary,
+and values of objects that are no columns, are left to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy.typing as npt
 from tagsel.errors import StoreError
 from tagsel.expr import Block
 from tagsel.expr.chain import address
+from tagsel.expr.measure import Measure, Measured
 from tagsel.kernels import filling, kernel_cache
 from tagsel.selection.accept import How, accept
 from tagsel.selection.binning import Axis, Spec
@@ -45,6 +48,11 @@ class Fill:
     spec: Spec
     quantities: tuple[Quantity, ...]
     factors: tuple[Fraction, ...]
+
+    @cached_property
+    def measures(self) -> tuple[Measure | None, ...]:
+        """The quantities of events as machine code, None for others."""
+        return tuple(None if q.objects is not None else Measure.of(q.bound.node) for q in self.quantities)
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,7 @@ class Marked:
 def marked(prepared: Prepared) -> Marked | None:
     """The accepted rows by compiled steps; None where the scan must judge them."""
     query, plan = prepared.query, prepared.plan
-    forced = query.tier == "kernel"
-    if plan.tier != "kernel" or not able(b.cut for b in plan.inputs):
-        return None
-    if not forced and not kernel_cache.at_hand(filling.SOURCE, spares=prepared.read * A_VALUE):
+    if plan.tier != "kernel" or not able(b.cut for b in plan.inputs) or not at_hand(prepared)(filling.SOURCE):
         return None
     try:
         found = accept(plan, prepared.rows, How(True, query.threads, MASKS if query.remember else None))
@@ -101,28 +106,74 @@ def marked(prepared: Prepared) -> Marked | None:
     return Marked(places, found)
 
 
-def filled_directly(fill: Fill, block: Block, bits: Words, weights: Weights | None) -> Sums | None:
-    """The sums of a histogram of columns over the rows whose bits are set; None where it is one of something else."""
-    columns = [_column(quantity, block) for quantity in fill.quantities]
-    counter = _counter(fill.quantities, columns, block)
-    if not columns or any(column is None for column in columns) or counter is None:
+def at_hand(prepared: Prepared) -> Callable[..., bool]:
+    """Whether kernels are at hand, or worth compiling for the rows of a query."""
+    if prepared.query.tier == "kernel":
+        return lambda *sources: True
+    return partial(kernel_cache.at_hand, spares=prepared.read * A_VALUE)
+
+
+def filled_directly(
+    fill: Fill, block: Block, bits: Words, weights: Weights | None, known: Known, at_hand: Callable[..., bool]
+) -> Sums | None:
+    """The sums of a histogram over the rows whose bits are set; None where the interpreter must fill it.
+
+    `known` keeps values that several histograms show; `at_hand` says whether kernels are, or are worth compiling.
+    """
+    of_objects = any(q.objects for q in fill.quantities)
+    found = _objects(fill, block) if of_objects else _events(fill, block, bits, known, at_hand)
+    if found is None:
         return None
-    axes = [
-        _axis(axis, column, factor)
-        for axis, column, factor in zip(fill.spec.axes, columns, fill.factors, strict=True)
-        if column is not None
-    ]
+    columns, counter, there = found
+    axes = [_axis(*of) for of in zip(fill.spec.axes, columns, fill.factors, strict=True)]
     size = prod(axis.bins + 2 for axis in fill.spec.axes)
     sums = np.zeros(size, np.int64 if weights is None else np.float64)
     squares = None if weights is None else np.zeros(size)
     table, told = np.concatenate([words for words, _ in axes]), np.zeros(3, np.int64)
     weight = None if weights is None else np.ascontiguousarray(weights, np.float64)
+    there = bits if there is None else there
     job = np.array([
-        address(bits), address(table), len(axes), *(0 if a is None else address(a) for a in (weight, sums, squares)),
-        address(told), address(counter) if len(counter) else 0, counter.itemsize, block.rows,
+        address(there), address(table), len(axes), *(0 if a is None else address(a) for a in (weight, sums, squares)),
+        address(told), 0 if counter is None else address(counter), 0 if counter is None else counter.itemsize,
+        block.rows,
     ], np.uint64)  # fmt: skip
-    kernel_cache.function(filling.SOURCE)(address(job), 0, 0, len(bits))
-    return Sums(sums, squares, np.array([0, *told], np.int64))
+    kernel_cache.function(filling.SOURCE)(address(job), 0, 0, len(there))
+    missing = 0 if there is bits else int(np.bitwise_count(bits & ~there).sum())
+    return Sums(sums, squares, np.array([missing, *told], np.int64))
+
+
+Known = dict[str, Measured | None]
+"""Numbers of the rows of a row group that are filled, by what they are."""
+
+Found = tuple[list[Array], Array | None, Words | None]
+"""Columns to fill from; what counts the objects that they are of, if they are; rows that lack none (None: all do)."""
+
+
+def _events(fill: Fill, block: Block, bits: Words, known: Known, at_hand: Callable[..., bool]) -> Found | None:
+    """Values of events: columns as they are, others measured."""
+    columns, there = [], None
+    for quantity, measure in zip(fill.quantities, fill.measures, strict=True):
+        column = _column(quantity, block)
+        if column is None:
+            name = quantity.bound.fingerprint
+            if name not in known:
+                known[name] = measure(block, bits, at_hand) if measure else None
+            measured = known[name]
+            if measured is None:
+                return None
+            column = measured.values
+            there = measured.there if there is None else there & measured.there
+        columns.append(column)
+    return columns, None, there
+
+
+def _objects(fill: Fill, block: Block) -> Found | None:
+    """Columns of objects; None where a histogram is not of such alone."""
+    columns = [_column(quantity, block) for quantity in fill.quantities]
+    counter = _counter(fill.quantities, columns, block)
+    if counter is None:
+        return None
+    return [column for column in columns if column is not None], counter, None
 
 
 def _column(quantity: Quantity, block: Block) -> Array | None:
@@ -138,11 +189,9 @@ def _column(quantity: Quantity, block: Block) -> Array | None:
 
 
 def _counter(quantities: Sequence[Quantity], columns: Sequence[Array | None], block: Block) -> Array | None:
-    """What counts the objects whose values all axes are, none for values of the event; None where they are of both, or
-    the lists are not as long as it says, which the scan tells."""
+    """What counts the objects whose values all axes are; None where they are of something else, or the lists are not as
+    long as it says, which the scan tells."""
     names = {None if q.objects is None else q.objects.counter for q in quantities}
-    if names == {None}:
-        return np.empty(0, np.int32)
     name = names.pop()
     if names or name is None or name not in block.columns or any(q.objects and q.objects.slots for q in quantities):
         return None

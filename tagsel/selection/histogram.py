@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tagsel.errors import CutError
 from tagsel.expr import Block
+from tagsel.selection import filling
 from tagsel.selection.answer import Fate
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.bits import as_mask
@@ -110,16 +111,17 @@ def histograms(query: Query, specs: Sequence[Spec], *, progress: Progress = None
     started = time.perf_counter()
     prepared = prepare(query)
     bound = [[_bind(spec, b) for spec in specs] for b in prepared.inputs]
-    quick = marked(prepared)
+    quick, at_hand = marked(prepared), filling.at_hand(prepared)
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Yield, list[Sums]]:
         bits = None if quick is None else quick.of(unit)
         mask = passed(prepared, unit, block, alive) if bits is None else as_mask(bits, unit.rows)
         weights = weights_of(prepared.inputs[unit.source], block, mask)
+        measured: filling.Known = {}
         known: Known = {}
         filled = []
         for one in bound[unit.source]:
-            direct = None if bits is None else filled_directly(one, block, bits, weights)
+            direct = None if bits is None else filled_directly(one, block, bits, weights, measured, at_hand)
             filled.append(direct or _fill(one, block, mask, weights, known))
         return weigh(mask, weights), filled
 

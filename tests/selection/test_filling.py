@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
+from tagsel.errors import CutError
+from tagsel.expr.measure import Measure
 from tagsel.kernels import kernel_cache
 from tagsel.schema import Attribute, Schema
 from tagsel.selection import filling
@@ -50,6 +52,9 @@ AXES = (
     "odd: 30, 0, 30", "odd: [-1, 0, 0.1, 10, 10.5]", "MET_pt: 40, 0, 200 GeV", "MET_pt: 7, 0, 70000 MeV",
     "MET_pt: [0.005, 0.02, 0.1] TeV", "nMuon: 4, 0, 4", "wide: 13, 0, 39", "flag: 2, 0, 2", "abs(wide): 9, 0, 9",
     "odd: 3, 0.1, 0.7", "run: [7, 8, 9]", "odd: 1, 0, 5e-324", "odd: 3, 0, 1e-320",
+    "sum(Muon.pt): 20, 0, 200 GeV", "Muon.pt[1]: 9, 0, 90", "max(Muon.pt) / odd: 5, 0, 10",
+    "let (a, b) = argmin(a, b in Muon: abs(a.pt - b.pt)); a.pt + b.pt: 10, 0, 100 GeV", "count(Muon.pt > 20): 3, 0, 3",
+    "MET_pt if flag: 20, 0, 100 GeV",
 )  # fmt: skip
 OBJECTS = ("Muon.pt: 20, 0, 100", "Muon.pt: [5, 10, 1000] GeV", "Muon.pt if Muon.pt > 10: 20, 0, 100")
 
@@ -85,3 +90,30 @@ def test_columns_go_straight_into_the_bins(home: Workspace, monkeypatch: pytest.
     found = histograms(query, specs)
     assert ran.count(filling.filling.SOURCE) == 2 * 6  # of 333 + 333 + 333 + 1, of 64, of 200 rows
     assert [h.to_json() for h in found[0]] == [h.to_json() for h in expected[0]]
+
+
+def test_other_numbers_of_events_are_measured_once_a_row_group(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work: two histograms of one number measure it once in each row group that has accepted rows; none interprets."""
+    query = replace(home.query("a.TAG", ["nMuon >= 1"]), tier="kernel")
+    specs = read_specs(["sum(Muon.pt): 20, 0, 200", "sum(Muon.pt): 5, 0, 50 x MET_pt: 4, 0, 100"])
+    expected = histograms(replace(query, tier="interpreter"), specs)
+    measured: list[int] = []
+    call = Measure.__call__
+    monkeypatch.setattr(Measure, "__call__", lambda self, *of: (measured.append(1), call(self, *of))[1])
+    monkeypatch.setattr("tagsel.selection.histogram.values_of", None)
+    found = histograms(query, specs)
+    assert len(measured) == 6
+    assert [h.to_json() for h in found[0]] == [h.to_json() for h in expected[0]]
+
+
+@pytest.mark.parametrize("number", ["wide % (wide - wide)", "9223372036854775807 + nMuon + wide * 0"])
+def test_a_number_without_an_answer_names_the_event_in_both_tiers(home: Workspace, number: str) -> None:
+    query = home.query("a.TAG", ["nMuon >= 1"], duplicates="all")
+    said = []
+    for tier in ("kernel", "interpreter"):
+        with pytest.raises(CutError) as error:
+            histograms(replace(query, tier=tier), read_specs([f"{number}: 4, 0, 4"]))
+        said.append((error.value.message, error.value.fields))
+    assert said[0] == said[1] and "run" in said[0][1]

@@ -1,0 +1,68 @@
+"""Numbers of events by machine code: equal to the interpreter's as float64, row by row.
+
+Invariant: rows that are not asked for are not looked at; a row without an answer gives none at all, and the
+interpreter tells its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.expr.chain import Chain, Words, address
+from tagsel.expr.emit import emit_value
+from tagsel.expr.lower import check_sizes, fits_one, plain, unit_of
+from tagsel.expr.nodes import Block, Node, columns_of
+from tagsel.expr.source import OUT
+from tagsel.kernels import driver, kernel_cache
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A number of some rows of a block: `values`, (rows,) float64, of those whose bits are set in `there`."""
+
+    values: npt.NDArray[np.float64]
+    there: Words
+
+
+class Measure:
+    """A bound number as machine code, made for each set of column types that it meets."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.columns = sorted(columns_of(node))
+        self._made: dict[tuple[str, ...], Chain] = {}
+
+    @classmethod
+    def of(cls, node: Node) -> Measure | None:
+        """Of a bound number; None where it does not fit a kernel."""
+        return cls(node) if fits_one(node) else None
+
+    def __call__(self, block: Block, bits: Words, at_hand: Callable[..., bool]) -> Measured | None:
+        """The number in those rows of a block whose bits are set; None where the interpreter must tell it, and where
+        `at_hand` says that its kernels are not."""
+        arrays = {name: plain(name, block.columns[name]) for name in self.columns if name in block.columns}
+        chain = self._for(arrays, at_hand)
+        if chain is None:
+            return None
+        found = Measured(np.empty(block.rows), np.zeros_like(bits))
+        columns = {**arrays, OUT: found.values}
+        check_sizes(chain, columns, block.rows)
+        place = np.array([address(found.there)], np.uint64)
+        job = chain.job(unit_of(block.rows, columns, None), left=np.array([address(bits)], np.uint64), accepted=place)
+        return found if job.run(0, 1) >= 0 else None
+
+    def _for(self, arrays: Mapping[str, Array], at_hand: Callable[..., bool]) -> Chain | None:
+        key = tuple(f"{name} {a.dtype.str[1:]}" for name, a in arrays.items())
+        if key not in self._made:
+            types = {name: a.dtype.str[1:] for name, a in arrays.items()}
+            source = emit_value(self.node, types)
+            if not at_hand(source.text, *source.functions, driver.SOURCE):
+                return None
+            self._made[key] = Chain.of([self.node], [source], types, kernel_cache.function)
+        return self._made[key]
