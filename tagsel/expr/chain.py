@@ -115,7 +115,7 @@ class Chain:
 
     def _step_table(self, source: Source, units: Units) -> Words:
         """What each unit's kernel of a step finds in its table, (U, entries)."""
-        slots = [self.counters.index(counter) + 2 for counter in source.lists]
+        slots = [self.counters.index(counter) + 3 for counter in source.lists]
         entries: list[Any] = [address(source.constants), *(units.addresses[c] for c in source.columns)]
         functions = [self.functions[text].address for text in source.functions]
         entries += [*(address(t) for t in source.tables), *functions, *slots]
@@ -163,6 +163,6 @@ _mine = threading.local()
 def scratch(lists: int) -> int:
     """The address of this thread's scratch, with room for so many lists."""
     held = getattr(_mine, "held", ())
-    if len(held) < lists + 2:
+    if len(held) < lists + 3:
         _mine.table, _mine.held = blocks.scratch(max(lists, 8))
     return address(_mine.table)

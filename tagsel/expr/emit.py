@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tagsel.expr import hoist
 from tagsel.expr.functions import cell
 from tagsel.expr.loops import Emit, Loops, Place, Value, better, given, let
 from tagsel.expr.nodes import LumiTable, Node, walk
@@ -67,6 +68,10 @@ def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
         for known in reversed(code.known):
             if (place, node) in known:
                 return known[place, node]
+        laid = yield hoist.summed(node, place, code, _emit)
+        if laid is not None:
+            code.known[-1][place, node] = laid
+            return laid
     args = []
     for arg in node.args:
         args.append((yield _emit(arg, place, code)))
@@ -99,6 +104,7 @@ def _aggregate(node: Node, place: Place, code: Code) -> Generator[Any, Any, Valu
     result = code.let(begin(node))
     found = code.let("False") if missing else ""
     early = f"{'' if over.function == 'any' else 'not '}{result}"
+    yield hoist.lay(body, over, place, code, _emit)
     loops = Loops(code, over, place, early if over.function in ("any", "all") and not body.raises else "")
     value = yield _emit(body, loops.place, code)
     step(code, node, result, found, value)
@@ -108,12 +114,14 @@ def _aggregate(node: Node, place: Place, code: Code) -> Generator[Any, Any, Valu
     return result, code.let(f"not {found}")
 
 
-def _with(write: Callable[..., Generator[Any, Any, Any]]) -> Emit:
-    return lambda node, place, code: write(node, place, code, _emit)
+def _let(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
+    yield hoist.lay(node.args[0], node.value, place, code, _emit)
+    return (yield let(node, place, code, _emit))
 
 
 LOOPS: Mapping[str, Emit] = {
-    "aggregate": _aggregate, "let": _with(let), "let_value": _with(let), "given": _with(given),
+    "aggregate": _aggregate, "let": _let, "let_value": _let,
+    "given": lambda node, place, code: given(node, place, code, _emit),
 }  # fmt: skip
 """Ops that say where their args are computed."""
 

@@ -177,7 +177,7 @@ def _call(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[A
 
 def _by_objects(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value | None]:
     """A function of a sum of objects, of which each is worked out once; None where that does not help."""
-    objects = momenta.objects_of(node, space)
+    objects = momenta.variables_of(node, space)
     if not objects or not momenta.worth(objects, space, alive):
         return None
     for variable, args in objects:

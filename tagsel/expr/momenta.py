@@ -6,15 +6,15 @@ Invariant: the same operations in the same order as the function itself, element
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.expr.functions import FUNCTIONS
-from tagsel.expr.nodes import Aggregate, Loop, Node, walk
+from tagsel.expr.nodes import Aggregate, Loop, Node
 from tagsel.expr.space import Index, Mask, Space, Value, Variable
+from tagsel.expr.sums import objects_of
 from tagsel.kernels import physics
 
 _TOGETHER = 1 << 13
@@ -23,33 +23,10 @@ _TOGETHER = 1 << 13
 Parts = tuple[npt.NDArray[np.float64], ...]
 
 
-def objects_of(node: Node, space: Space) -> list[tuple[Variable, tuple[Node, ...]]] | None:
-    """Each object of a call with its components as members of its list; None where that cannot be said.
-
-    The objects must be variables of aggregates, each component one member of its object, converted at most.
-    """
-    row = FUNCTIONS[node.value]
-    if row.kernel not in physics.SUMS or space.events is None:
-        return None
-    found = []
-    for at in range(0, len(node.args), len(row.takes)):
-        args = node.args[at : at + len(row.takes)]
-        ups = {_up(n) for arg in args for n in walk(arg) if n.op not in ("cast", "abs", "mul", "div", "const")}
-        if len(ups) != 1 or -1 in ups or any(arg.raises for arg in args):
-            return None
-        found.append((space.variables[-1 - ups.pop()], tuple(_as_members(arg) for arg in args)))
-    return found
-
-
-def _up(node: Node) -> int:
-    """The number of the variable of a member; -1 for anything else."""
-    return 0 if node.op == "member" else node.value[1] if node.op == "outer" else -1
-
-
-def _as_members(node: Node) -> Node:
-    if node.op == "outer":
-        return replace(node, op="member", value=node.value[0])
-    return replace(node, args=tuple(_as_members(arg) for arg in node.args)) if node.args else node
+def variables_of(node: Node, space: Space) -> list[tuple[Variable, tuple[Node, ...]]] | None:
+    """Each object of a call with its components as members of its list; None where that cannot be said."""
+    objects = None if space.events is None else objects_of(node)
+    return None if objects is None else [(space.variables[-1 - up], args) for up, args in objects]
 
 
 def worth(objects: Sequence[tuple[Variable, tuple[Node, ...]]], space: Space, alive: Mask) -> bool:

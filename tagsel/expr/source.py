@@ -78,6 +78,7 @@ class Code:
     tables: list[npt.NDArray[Any]] = field(default_factory=list)
     known: list[dict[Any, Any]] = field(default_factory=lambda: [{}])  # what each open block has computed
     functions: list[str] = field(default_factory=list)
+    rooms: int = 0  # how many lists of momenta are laid out
     dense: bool = False
 
     def line(self, text: str) -> None:
@@ -168,6 +169,7 @@ class Code:
             *(f"    {name} = load_u8(table, {at})" for at, name in enumerate(entries)),
             *(f"    k{at} = {CONSTANTS[kind].format(at)}" for at, (kind, _) in enumerate(self.constants)),
             "    mask, rows = load_u8(scratch, 0), load_u8(scratch, 1)",
+            *(["    room = load_u8(scratch, 2)"] if self.rooms else []),
             *(f"    b{n} = load_u8(scratch, int64(g{n}))" for n in lists),
         ]
         if self.dense:

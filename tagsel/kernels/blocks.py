@@ -16,6 +16,9 @@ BLOCK = 2048
 LIST = 3
 """Words of a list in a unit: its counter, the counter's width in bytes, the number of values."""
 
+ROOM, PARTS, ROOMS = 64, 4, 4
+"""Objects whose momenta a step may lay into scratch, numbers of a momentum, and how many lists of such."""
+
 FAILED, SHORT = -1, -2
 """What a loop gives instead of a number of rows: a row has no answer; SHORT - n: list n is too short."""
 
@@ -108,7 +111,7 @@ def pass_list(entry, starts, first, count):
 @helper
 def place_lists(at_lists, lists, scratch, first, count):
     for n in range(lists):
-        entry, starts = at_lists + uint64(n * {LIST * 8}), load_u8(scratch, 2 + n)
+        entry, starts = at_lists + uint64(n * {LIST * 8}), load_u8(scratch, 3 + n)
         if not place_list(entry, starts, first, count):
             return n
     return int64(-1)
@@ -116,7 +119,7 @@ def place_lists(at_lists, lists, scratch, first, count):
 @helper
 def end_lists(at_lists, lists, scratch, first, count, placed):
     for n in range(lists):
-        starts = load_u8(scratch, 2 + n)
+        starts = load_u8(scratch, 3 + n)
         if placed:
             store_i8(starts, 0, load_i8(starts, count))
         elif not pass_list(at_lists + uint64(n * {LIST * 8}), starts, first, count):
@@ -161,5 +164,6 @@ def rows_between(bits, begin, end, rows):
 def scratch(lists: int) -> tuple[npt.NDArray[np.uint64], tuple[npt.NDArray[Any], ...]]:
     """Room for one thread: the addresses as the loop reads them, and the arrays that they belong to."""
     mask, rows = np.zeros(BLOCK, np.uint8), np.zeros(BLOCK + 8, np.int32)
-    held: tuple[npt.NDArray[Any], ...] = (mask, rows, *(np.zeros(BLOCK + 1, np.int64) for _ in range(lists)))
+    room = np.zeros(ROOMS * ROOM * PARTS)
+    held: tuple[npt.NDArray[Any], ...] = (mask, rows, room, *(np.zeros(BLOCK + 1, np.int64) for _ in range(lists)))
     return np.array([a.__array_interface__["data"][0] for a in held], np.uint64), held

@@ -15,7 +15,8 @@ Memory, in 8-byte words:
              the accepted rows (a bit a row, zeros before; 0: not); how many they are (written here); for each list:
              counter, its width in bytes, number of values; for each step: code (0: not here), its table, 1 where it
              may run dense, and where to note (a bit a row, 0: not) which rows it judged and which passed
-    scratch  mask (uint8 a row of the block), rows (int32), for each list where each event's values begin (int64)
+    scratch  mask (uint8 a row of the block), rows (int32), room for momenta (`hoist`), for each list where each event's
+             values begin (int64)
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def kernel(job, scratch, begin, end):
         at_steps = at_lists + uint64(lists * {LIST * 8})
         before = found
         for n in range(lists):
-            store_i8(load_u8(scratch, 2 + n), 0, int64(0))
+            store_i8(load_u8(scratch, 3 + n), 0, int64(0))
         for first in range(int64(0), size, int64({BLOCK})):
             count = min(int64({BLOCK}), size - first)
             live = count

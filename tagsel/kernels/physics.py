@@ -139,10 +139,10 @@ def rapidity_of(e: Floats, x: Floats, y: Floats, z: Floats) -> Floats:
     return asinh(z / np.sqrt((e - z) * (e + z)))
 
 
-SOURCES: dict[str, Callable[..., Any]] = {
-    f.__name__: f
-    for f in (delta_phi, delta_r, px, py, pz, energy, mass, mt, sum_pt, sum_eta, rapidity)
-}
+_WRITTEN = (
+    delta_phi, delta_r, px, py, pz, energy, mass, mt, sum_pt, sum_eta, rapidity, mass_of, pt_of, eta_of, rapidity_of,
+)  # fmt: skip
+SOURCES: dict[str, Callable[..., Any]] = {f.__name__: f for f in _WRITTEN}
 """The functions as written, by name; `jit` compiles these."""
 
 FUNCTIONS: dict[str, Elementary] = {name: vectorised(f) for name, f in SOURCES.items()}

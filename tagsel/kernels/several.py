@@ -69,7 +69,7 @@ def kernel(job, scratch, begin, end):
         at_steps = at_lists + uint64(lists * {LIST * 8})
         at_cuts = at_steps + uint64(steps * {STEP * 8})
         for n in range(lists):
-            store_i8(load_u8(scratch, 2 + n), 0, int64(0))
+            store_i8(load_u8(scratch, 3 + n), 0, int64(0))
         for first in range(int64(0), size, int64({BLOCK})):
             count = min(int64({BLOCK}), size - first)
             for w in range(count >> 3, {BLOCK // 8}):
