@@ -9,7 +9,9 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tagsel.errors import CatalogError, did_you_mean
@@ -60,11 +62,18 @@ def workspace_settings(folder: Path | None) -> dict[str, Any]:
     """The `[settings]` of a workspace's `tagsel.toml`; CatalogError for a file or key that is none."""
     path = (folder or Path()) / WORKSPACE_FILE
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        state = path.stat()
+        return dict(_written_in(path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
+
+
+@lru_cache(maxsize=64)
+def _written_in(path: Path, state: tuple[int, ...]) -> Mapping[str, Any]:
+    """The settings in a file, read once for each `state` of it."""
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
     settings = document.get("settings", {})
     for name in settings:
         if name not in SETTINGS or name == "workspace":
@@ -72,7 +81,7 @@ def workspace_settings(folder: Path | None) -> dict[str, Any]:
             raise CatalogError(
                 f"{path}: no setting {name!r}", hint=did_you_mean(name, known) or f"known: {', '.join(known)}"
             )
-    return dict(settings)
+    return MappingProxyType(settings)
 
 
 def resolve(name: str, flag: Any, folder: Path | None) -> Resolved:

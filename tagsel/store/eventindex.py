@@ -18,6 +18,7 @@ import hashlib
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -99,7 +100,7 @@ class EventIndex:
 
         `run` and `event`, (n,) int32 and int64, rise together and repeat nothing. ValueError: the index is damaged.
         """
-        if len(run) < _MANY or not kernel_cache.at_hand(finding.BLOCKS, finding.ROWS):
+        if not _compiled(len(run)):
             return self._found(run, event)
         rows = self._by_kernel(run, event)
         several = np.flatnonzero(rows == finding.SEVERAL)
@@ -121,7 +122,7 @@ class EventIndex:
         )  # fmt: skip
         places = [a.__array_interface__["data"][0] for a in (index.runs, *arrays)]
         job = np.array([places[0], len(index.runs), *places[1:]], np.uint64)
-        for source in (finding.BLOCKS, finding.ROWS):
+        for source in _SEARCH:
             kernel_cache.function(source)(job.__array_interface__["data"][0], 0, 0, len(run))
             if source is finding.BLOCKS and not self._seen.all():
                 blocks = np.unique(answers[answers >= 0])
@@ -193,6 +194,26 @@ class EventIndex:
                         raise ValueError("the index is damaged")
                     self._seen[page] = True
         return packed.of(blocks)
+
+
+_SEARCH = finding.BLOCKS, finding.ROWS
+
+
+def _compiled(ids: int) -> bool:
+    """Whether the compiled search is there for so many ids: few of them do not wait for it, nor have it compiled."""
+    if ids >= _MANY:
+        return kernel_cache.at_hand(*_SEARCH)
+    if all(map(kernel_cache.ready, _SEARCH)):
+        return True
+    _load()
+    return False
+
+
+@cache
+def _load() -> None:
+    """Load the compiled search behind the answers, if it is on the disk: asked once."""
+    if all(map(kernel_cache.kept, _SEARCH)):
+        kernel_cache.soon(_SEARCH)
 
 
 def _pages(size: int) -> int:

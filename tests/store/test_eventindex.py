@@ -71,10 +71,9 @@ def found(index: EventIndex, wanted: Sequence[tuple[int, int]]) -> list[tuple[in
     """The same, by the index: by the compiled search, and by that in arrays, which must agree."""
     run, event = np.array([r for r, _ in wanted], np.int32), np.array([e for _, e in wanted], np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel_cache, "at_hand", lambda *_: False)
+        patch.setattr(eventindex, "_compiled", lambda _: False)
         plain = [a.tolist() for a in index.find(run, event)]
-        patch.setattr(kernel_cache, "at_hand", lambda *_: True)
-        patch.setattr(eventindex, "_MANY", 0)
+        patch.setattr(eventindex, "_compiled", lambda _: True)
         which, rows = (a.tolist() for a in index.find(run, event))
     assert [which, rows] == plain
     return list(zip(which, rows, strict=True))
@@ -113,6 +112,25 @@ def test_few_ids_are_found_as_many_are(many: int, monkeypatch: pytest.MonkeyPatc
         event = np.cumsum(np.random.default_rng(rows).integers(0, 4, rows)).tolist()
         wanted = [(1, e) for e in range(max(event) + 2)]
         assert found(made([1] * rows, event), wanted) == brute([1] * rows, event, wanted)
+
+
+@pytest.mark.parametrize(
+    ("ready", "kept", "ids", "compiled", "loads"),
+    [(True, True, 1, True, False), (False, True, 1, False, True), (False, False, 1, False, False),
+     (False, False, 2_048, False, False)],
+)  # fmt: skip
+def test_few_ids_use_the_compiled_search_where_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, ready: bool, kept: bool, ids: int, compiled: bool, loads: bool
+) -> None:
+    """Work: they load it behind the answer where the disk has it, and never have it compiled."""
+    loaded: list[str] = []
+    monkeypatch.setattr(kernel_cache, "ready", lambda _: ready)
+    monkeypatch.setattr(kernel_cache, "kept", lambda _: kept)
+    monkeypatch.setattr(kernel_cache, "soon", loaded.extend)
+    monkeypatch.setattr(kernel_cache, "at_hand", lambda *_: False)
+    eventindex._load.cache_clear()
+    assert [eventindex._compiled(ids) for _ in range(3)] == [compiled] * 3
+    assert len(loaded) == (2 if loads else 0)
 
 
 def test_feature_54_an_id_in_a_thousand_rows_gives_them_all() -> None:
@@ -193,7 +211,7 @@ def test_fault_02_damage_past_the_directory_is_found_when_it_is_touched(
     assert len(data) > 2 * 65_536
     order = np.argsort(values["event"])
     for k, at in enumerate(range(len(data) - 20, 30_000, -30_000)):
-        monkeypatch.setattr(kernel_cache, "at_hand", lambda *_, k=k: bool(k % 2))  # by arrays, by the compiled search
+        monkeypatch.setattr(eventindex, "_compiled", lambda _, k=k: bool(k % 2))  # by arrays, by the compiled search
         path.write_bytes(flipped(data, at, 3))
         os.utime(path, ns=(k, k))
         _, found_rows = lookup.find_in(part, np.ones(rows, np.int32), values["event"][order])
