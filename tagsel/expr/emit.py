@@ -27,19 +27,7 @@ FEW = 8
 def emit(node: Node, types: Mapping[str, str]) -> Source:
     """The kernel of a bound boolean tree; `types` are those of the columns that there are ("f4"), others are absent."""
     code = Code(types, dense=plain(node))
-    return code.finish(trampoline(_emit(node, Place(), code)))
-
-
-def emit_value(node: Node, types: Mapping[str, str]) -> Source:
-    """The kernel that writes a bound number of each row into `OUT`, as float64; rows that have none do not pass."""
-    code = Code(types)
-    found = trampoline(_emit(node, Place(), code))
-    value, missing = (found, "") if isinstance(found, str) else found
-    if missing == "True":
-        return code.finish("False")
-    with code.block(f"if {_unless(missing)}"):
-        code.line(f"store_f8({code.out()}, i, float64({value}))")
-    return code.finish(_unless(missing))
+    return code.finish(trampoline(statements(node, Place(), code)))
 
 
 PLAIN = frozenset({
@@ -56,7 +44,7 @@ def plain(node: Node) -> bool:
     )
 
 
-def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
+def statements(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
     """Statements for a node; a verdict is an expression, a value a Value. Yields the nodes below it."""
     if node.op in ("and", "or"):
         result = yield _chain(node, place, code)
@@ -68,13 +56,13 @@ def _emit(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
         for known in reversed(code.known):
             if (place, node) in known:
                 return known[place, node]
-        laid = yield hoist.summed(node, place, code, _emit)
+        laid = yield hoist.summed(node, place, code, statements)
         if laid is not None:
             code.known[-1][place, node] = laid
             return laid
     args = []
     for arg in node.args:
-        args.append((yield _emit(arg, place, code)))
+        args.append((yield statements(arg, place, code)))
     result = OPS[node.op](code, node, place, *args)
     if node.op == "call":  # it is dear: `60 < mass(a, b) < 120` computes it once
         code.known[-1][place, node] = result
@@ -86,12 +74,12 @@ def _chain(node: Node, place: Place, code: Code) -> Generator[Any, Any, str]:
     if plain(node):
         terms = []
         for arg in node.args:
-            terms.append((yield _emit(arg, place, code)))
+            terms.append((yield statements(arg, place, code)))
         return code.let((" & " if node.op == "and" else " | ").join(terms))
-    verdict = code.let((yield _emit(node.args[0], place, code)))
+    verdict = code.let((yield statements(node.args[0], place, code)))
     for arg in node.args[1:]:
         with code.block(f"if {verdict}" if node.op == "and" else f"if not {verdict}"):
-            code.line(f"{verdict} = {yield _emit(arg, place, code)}")
+            code.line(f"{verdict} = {yield statements(arg, place, code)}")
     return verdict
 
 
@@ -104,9 +92,9 @@ def _aggregate(node: Node, place: Place, code: Code) -> Generator[Any, Any, Valu
     result = code.let(begin(node))
     found = code.let("False") if missing else ""
     early = f"{'' if over.function == 'any' else 'not '}{result}"
-    yield hoist.lay(body, over, place, code, _emit)
+    yield hoist.lay(body, over, place, code, statements)
     loops = Loops(code, over, place, early if over.function in ("any", "all") and not body.raises else "")
-    value = yield _emit(body, loops.place, code)
+    value = yield statements(body, loops.place, code)
     step(code, node, result, found, value)
     loops.close()
     if not found:
@@ -115,13 +103,13 @@ def _aggregate(node: Node, place: Place, code: Code) -> Generator[Any, Any, Valu
 
 
 def _let(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
-    yield hoist.lay(node.args[0], node.value, place, code, _emit)
-    return (yield let(node, place, code, _emit))
+    yield hoist.lay(node.args[0], node.value, place, code, statements)
+    return (yield let(node, place, code, statements))
 
 
 LOOPS: Mapping[str, Emit] = {
     "aggregate": _aggregate, "let": _let, "let_value": _let,
-    "given": lambda node, place, code: given(node, place, code, _emit),
+    "given": lambda node, place, code: given(node, place, code, statements),
 }  # fmt: skip
 """Ops that say where their args are computed."""
 

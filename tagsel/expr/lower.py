@@ -144,7 +144,7 @@ def plain(name: str, array: Array) -> Array:
 
 def check_sizes(chain: Chain, arrays: Mapping[str, Array], rows: int) -> None:
     """Every column of one value an event has `rows` values; lists are checked in the loop."""
-    for name in chain.columns - chain.list_columns:
+    for name in (chain.columns - chain.list_columns) & arrays.keys():
         if arrays[name].size != rows:
             raise StoreError(f"column {name} has {arrays[name].size} values for {rows} rows", column=name)
 

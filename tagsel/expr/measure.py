@@ -1,4 +1,4 @@
-"""Numbers of events by machine code: equal to the interpreter's as float64, row by row.
+"""Numbers of events, or of their objects, by machine code: equal to the interpreter's as float64.
 
 Invariant: rows that are not asked for are not looked at; a row without an answer gives none at all, and the
 interpreter tells its error.
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.expr.chain import Chain, Words, address
-from tagsel.expr.emit import emit_value
+from tagsel.expr.emit_number import emit_objects, emit_value
 from tagsel.expr.lower import check_sizes, fits_one, plain, unit_of
 from tagsel.expr.nodes import Block, Node, columns_of
-from tagsel.expr.source import OUT
+from tagsel.expr.source import GONE, OUT
 from tagsel.kernels import driver, kernel_cache
 
 Array = npt.NDArray[np.generic]
@@ -24,10 +24,15 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A number of some rows of a block: `values`, (rows,) float64, of those whose bits are set in `there`."""
+    """A number of some rows of a block: `values`, (rows,) float64, of those whose bits are set in `there`.
+
+    Of a number of objects `values`, (objects of all rows,), stand in list order, and `gone`, uint8, is 1 for an object
+    of these rows that has none.
+    """
 
     values: npt.NDArray[np.float64]
     there: Words
+    gone: npt.NDArray[np.uint8] | None = None
 
 
 class Measure:
@@ -44,25 +49,33 @@ class Measure:
         return cls(node) if fits_one(node) else None
 
     def __call__(self, block: Block, bits: Words, at_hand: Callable[..., bool]) -> Measured | None:
-        """The number in those rows of a block whose bits are set; None where the interpreter must tell it, and where
-        `at_hand` says that its kernels are not."""
+        """The number in those rows of a block whose bits are set, or of their objects; None where the interpreter must
+        tell it, and where `at_hand` says that its kernels are not."""
         arrays = {name: plain(name, block.columns[name]) for name in self.columns if name in block.columns}
         chain = self._for(arrays, at_hand)
         if chain is None:
             return None
-        found = Measured(np.empty(block.rows), np.zeros_like(bits))
-        columns = {**arrays, OUT: found.values}
-        check_sizes(chain, columns, block.rows)
+        check_sizes(chain, arrays, block.rows)
+        found = self._room(block.rows, arrays, np.zeros_like(bits))
+        columns = {**arrays, OUT: found.values} | ({} if found.gone is None else {GONE: found.gone})
         place = np.array([address(found.there)], np.uint64)
         job = chain.job(unit_of(block.rows, columns, None), left=np.array([address(bits)], np.uint64), accepted=place)
         return found if job.run(0, 1) >= 0 else None
+
+    def _room(self, rows: int, arrays: Mapping[str, Array], there: Words) -> Measured:
+        """Where the numbers are written."""
+        if self.node.op != "objects":
+            return Measured(np.empty(rows), there)
+        size = int(np.maximum(arrays[self.node.value.counter], 0).sum(dtype=np.int64))
+        return Measured(np.empty(size), there, np.zeros(size, np.uint8))
 
     def _for(self, arrays: Mapping[str, Array], at_hand: Callable[..., bool]) -> Chain | None:
         key = tuple(f"{name} {a.dtype.str[1:]}" for name, a in arrays.items())
         if key not in self._made:
             types = {name: a.dtype.str[1:] for name, a in arrays.items()}
-            source = emit_value(self.node, types)
-            if not at_hand(source.text, *source.functions, driver.SOURCE):
+            emit = emit_objects if self.node.op == "objects" else emit_value
+            source = emit(self.node, types)
+            if source is None or not at_hand(source.text, *source.functions, driver.SOURCE):
                 return None
             self._made[key] = Chain.of([self.node], [source], types, kernel_cache.function)
         return self._made[key]

@@ -26,8 +26,8 @@ ZEROS = {"bool": "False", "int": "int64(0)", "word": "int64(0)", "f32": "float32
 FAILED = -1
 """What a kernel gives for a row without an answer."""
 
-OUT = "="
-"""The column of a unit that a kernel writes: a float64 a row."""
+OUT, GONE = "=", "!"
+"""Columns of a unit that a kernel writes: float64 numbers, and a uint8 for each, 1 where there is none."""
 
 CASTS = {"int": "int64({})", "word": "int64({})", "f32": "float32({})", "f64": "float64({})", "bool": "({}) != 0",
          "i4": "int32({})"}
@@ -118,10 +118,11 @@ class Code:
         loaded = f"{LOADS[self.types[name]]}(c{self.columns.index(name)}, {index})"
         return CASTS[kind].format(loaded)
 
-    def out(self) -> str:
-        """The local that holds the address of the column that is written."""
-        self.columns.append(OUT)
-        return f"c{len(self.columns) - 1}"
+    def out(self, name: str) -> str:
+        """The local that holds the address of a column that is written."""
+        if name not in self.columns:
+            self.columns.append(name)
+        return f"c{self.columns.index(name)}"
 
     def counter(self, name: str) -> str:
         """The local that holds a counter, read at the head of the loop."""

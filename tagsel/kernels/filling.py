@@ -6,8 +6,8 @@ the edges. Sums are added in the order of rows.
 Memory, in 8-byte words:
 
     job      bits (a bit a row), axes and how many, weights (float64, 0: none), sums (int64, with weights float64),
-             squares (float64), counts (int64): NaN, filled, inside; for objects their counter and its width in bytes,
-             else 0; rows
+             squares (float64), counts (int64): NaN, filled, inside, missing; for objects their counter and its width in
+             bytes, else 0; rows; for objects a uint8 each, 1 where a value is missing, 0 where none is
     axis     column, its width in bytes (4, 8: floats; -4, -8: integers; -1: bool, a byte), times (float64), over
              (float64), edges with -inf and inf at the ends (float64), bins, whether they are equal, low edge (float64),
              bins a unit (float64)
@@ -88,8 +88,8 @@ def enter(axes, count, weights, sums, squares, at, row):
 def kernel(job, unused, begin, end):
     bits, axes, count, weights = load_u8(job, 0), load_u8(job, 1), load_i8(job, 2), load_u8(job, 3)
     sums, squares, told = load_u8(job, 4), load_u8(job, 5), load_u8(job, 6)
-    counter, width, rows = load_u8(job, 7), load_i8(job, 8), load_i8(job, 9)
-    nan, filled, between, at = int64(0), int64(0), int64(0), int64(0)
+    counter, width, rows, gone = load_u8(job, 7), load_i8(job, 8), load_i8(job, 9), load_u8(job, 10)
+    missing, nan, filled, between, at = int64(0), int64(0), int64(0), int64(0), int64(0)
     for word in range(begin, end):
         left = load_u8(bits, word)
         if counter != 0:
@@ -97,10 +97,13 @@ def kernel(job, unused, begin, end):
                 stop = at + length(counter, width, row)
                 if (left >> uint64(row - word * 64)) & uint64(1) != 0:
                     for k in range(at, stop):
-                        how = enter(axes, count, weights, sums, squares, k, row)
-                        nan += int64(how == 0)
-                        filled += int64(how > 0)
-                        between += int64(how == 2)
+                        if gone != 0 and load_u1(gone, k) != 0:
+                            missing += 1
+                        else:
+                            how = enter(axes, count, weights, sums, squares, k, row)
+                            nan += int64(how == 0)
+                            filled += int64(how > 0)
+                            between += int64(how == 2)
                 at = stop
         else:
             while left != 0:
@@ -113,6 +116,7 @@ def kernel(job, unused, begin, end):
     store_i8(told, 0, nan)
     store_i8(told, 1, filled)
     store_i8(told, 2, between)
+    store_i8(told, 3, missing)
     return int64(0)
 """
 """The kernel, `kernel(job, 0, first word, end)` over words of 64 rows."""

@@ -1,8 +1,7 @@
 """Histograms by compiled code: which rows pass, as bits, and columns that go straight into the bins.
 
-Columns are filled from where they lie, other numbers of events are measured first, in the rows that pass.
-Invariant: bins, sums and counts are those that `histogram` gives row group by row group; what is out of the ordinary,
-and values of objects that are no columns, are left to it.
+Columns are filled from where they lie, other numbers are measured first, in the rows that pass. Invariant: bins, sums
+and counts are those that `histogram` gives row group by row group; what is out of the ordinary is left to it.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ class Fill:
 
     @cached_property
     def measures(self) -> tuple[Measure | None, ...]:
-        """The quantities of events as machine code, None for others."""
-        return tuple(None if q.objects is not None else Measure.of(q.bound.node) for q in self.quantities)
+        """The quantities as machine code; None for those that do not fit."""
+        return tuple(Measure.of(q.bound.node) for q in self.quantities)
 
 
 @dataclass(frozen=True)
@@ -121,59 +120,87 @@ def filled_directly(
     `known` keeps values that several histograms show; `at_hand` says whether kernels are, or are worth compiling.
     """
     of_objects = any(q.objects for q in fill.quantities)
-    found = _objects(fill, block) if of_objects else _events(fill, block, bits, known, at_hand)
+    found = (_objects if of_objects else _events)(fill, block, _Measuring(block, bits, known, at_hand))
     if found is None:
         return None
-    columns, counter, there = found
+    columns, counter, there, gone = found
     axes = [_axis(*of) for of in zip(fill.spec.axes, columns, fill.factors, strict=True)]
     size = prod(axis.bins + 2 for axis in fill.spec.axes)
     sums = np.zeros(size, np.int64 if weights is None else np.float64)
     squares = None if weights is None else np.zeros(size)
-    table, told = np.concatenate([words for words, _ in axes]), np.zeros(3, np.int64)
+    table, told = np.concatenate([words for words, _ in axes]), np.zeros(4, np.int64)
     weight = None if weights is None else np.ascontiguousarray(weights, np.float64)
     there = bits if there is None else there
     job = np.array([
         address(there), address(table), len(axes), *(0 if a is None else address(a) for a in (weight, sums, squares)),
         address(told), 0 if counter is None else address(counter), 0 if counter is None else counter.itemsize,
-        block.rows,
+        block.rows, 0 if gone is None else address(gone),
     ], np.uint64)  # fmt: skip
     kernel_cache.function(filling.SOURCE)(address(job), 0, 0, len(there))
-    missing = 0 if there is bits else int(np.bitwise_count(bits & ~there).sum())
-    return Sums(sums, squares, np.array([missing, *told], np.int64))
+    *entered, missing = told.tolist()
+    missing += 0 if there is bits else int(np.bitwise_count(bits & ~there).sum())
+    return Sums(sums, squares, np.array([missing, *entered], np.int64))
 
 
 Known = dict[str, Measured | None]
 """Numbers of the rows of a row group that are filled, by what they are."""
 
-Found = tuple[list[Array], Array | None, Words | None]
-"""Columns to fill from; what counts the objects that they are of, if they are; rows that lack none (None: all do)."""
+Found = tuple[list[Array], Array | None, Words | None, Array | None]
+"""Columns to fill from; what counts the objects that they are of, if they are; rows that lack no value (None: all);
+which objects lack one (None: none)."""
 
 
-def _events(fill: Fill, block: Block, bits: Words, known: Known, at_hand: Callable[..., bool]) -> Found | None:
+@dataclass(frozen=True)
+class _Measuring:
+    """What measures a quantity of a row group, once for all histograms that show it."""
+
+    block: Block
+    bits: Words
+    known: Known
+    at_hand: Callable[..., bool]
+
+    def __call__(self, quantity: Quantity, measure: Measure | None) -> Measured | None:
+        name = quantity.bound.fingerprint
+        if name not in self.known:
+            self.known[name] = measure(self.block, self.bits, self.at_hand) if measure else None
+        return self.known[name]
+
+
+def _events(fill: Fill, block: Block, measured: _Measuring) -> Found | None:
     """Values of events: columns as they are, others measured."""
     columns, there = [], None
     for quantity, measure in zip(fill.quantities, fill.measures, strict=True):
         column = _column(quantity, block)
         if column is None:
-            name = quantity.bound.fingerprint
-            if name not in known:
-                known[name] = measure(block, bits, at_hand) if measure else None
-            measured = known[name]
-            if measured is None:
+            found = measured(quantity, measure)
+            if found is None:
                 return None
-            column = measured.values
-            there = measured.there if there is None else there & measured.there
+            column = found.values
+            there = found.there if there is None else there & found.there
         columns.append(column)
-    return columns, None, there
+    return columns, None, there, None
 
 
-def _objects(fill: Fill, block: Block) -> Found | None:
-    """Columns of objects; None where a histogram is not of such alone."""
-    columns = [_column(quantity, block) for quantity in fill.quantities]
-    counter = _counter(fill.quantities, columns, block)
+def _objects(fill: Fill, block: Block, measured: _Measuring) -> Found | None:
+    """Values of the objects of one list; None where a histogram is not of such alone."""
+    counter = _counter(fill.quantities, block)
     if counter is None:
         return None
-    return [column for column in columns if column is not None], counter, None
+    total = int(np.maximum(counter, 0).sum(dtype=np.int64))
+    columns, gone = [], None
+    for quantity, measure in zip(fill.quantities, fill.measures, strict=True):
+        column = _column(quantity, block)
+        if column is None:
+            found = measured(quantity, measure)
+            if found is None:
+                return None
+            column = found.values
+            if found.gone is not None:
+                gone = found.gone if gone is None else gone | found.gone
+        if column.size < total:  # the scan tells of it
+            return None
+        columns.append(column)
+    return columns, counter, None, gone
 
 
 def _column(quantity: Quantity, block: Block) -> Array | None:
@@ -188,19 +215,14 @@ def _column(quantity: Quantity, block: Block) -> Array | None:
     return np.ascontiguousarray(column) if column.dtype.str[1:] in WIDTHS else None
 
 
-def _counter(quantities: Sequence[Quantity], columns: Sequence[Array | None], block: Block) -> Array | None:
-    """What counts the objects whose values all axes are; None where they are of something else, or the lists are not as
-    long as it says, which the scan tells."""
+def _counter(quantities: Sequence[Quantity], block: Block) -> Array | None:
+    """What counts the objects whose values all axes are; None where they are of something else."""
     names = {None if q.objects is None else q.objects.counter for q in quantities}
     name = names.pop()
     if names or name is None or name not in block.columns or any(q.objects and q.objects.slots for q in quantities):
         return None
     counter = block.columns[name]
-    if counter.dtype.str[1:] not in ("i4", "i8"):
-        return None
-    total = int(np.maximum(counter, 0).sum(dtype=np.int64))
-    whole = all(column is not None and column.size >= total for column in columns)
-    return np.ascontiguousarray(counter) if whole else None
+    return np.ascontiguousarray(counter) if counter.dtype.str[1:] in ("i4", "i8") else None
 
 
 def _axis(axis: Axis, column: Array, factor: Fraction) -> tuple[Words, object]:

@@ -9,7 +9,7 @@ from strategies import SCHEMA as PLAIN
 from tag_schema import _slots
 
 from tagsel.expr import Block, Scope, bind_value
-from tagsel.expr.emit import emit_value
+from tagsel.expr.emit_number import emit_value
 from tagsel.expr.interpret import interpret_value
 from tagsel.expr.measure import Measure
 from tagsel.expr.nodes import columns_of

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import MENUS, SCHEMA, lumi, make_table, write_cut
 
+from tagsel.errors import CutError
 from tagsel.expr import Node, Scope, bind, bind_value
+from tagsel.expr.interpret import interpret_objects
 from tagsel.expr.lower import fits_one
 from tagsel.expr.measure import Measure, Measured
 from tagsel.kernels import kernel_cache
@@ -85,3 +87,40 @@ def test_what_is_not_at_hand_is_not_measured() -> None:
 
 def test_a_number_that_fits_no_kernel_is_left_to_the_interpreter() -> None:
     assert Measure.of(bind_value(" + ".join(["x"] * 100), SCOPE).node) is None
+
+
+OBJECTS = [
+    "Muon.pt", "Muon.pt if abs(Muon.eta) < 2.4", "Muon.eta * x", "Muon.big * 2", "Muon.charge % i", "Muon.id + nMuon",
+    "Muon.pt if any(j in Jet: j.eta > Muon.eta[0])", "Muon.eta - max(Muon.eta)", "Jet.pt if Muon.good[0]", "Tau.pt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", OBJECTS)
+def test_numbers_of_objects_are_those_of_the_interpreter(text: str) -> None:
+    """In list order, of the rows asked for; objects in slots, and rows without an answer, are left to it."""
+    node = bind_value(text, SCOPE, lists=True).node
+    seen = 0
+    for seed in range(40):
+        table = make_table(30, seed)
+        block, asked = table.block(), np.random.default_rng(seed).random(30) < 0.7
+        measure = Measure.of(node)
+        assert measure is not None
+        found = measure(block, np.packbits(asked, bitorder="little").view(np.uint32).astype(np.uint64), lambda *_: True)
+        try:
+            values, missing, rows = interpret_objects(node, block, asked)
+        except CutError:
+            assert found is None
+            continue
+        counter = block.columns.get(node.value.counter)
+        if found is None:
+            assert node.value.slots or counter is None or missing.all()
+            continue
+        assert counter is not None and found.gone is not None
+        mine = np.repeat(asked, np.maximum(counter, 0))
+        assert np.flatnonzero(asked).repeat(np.maximum(counter, 0)[asked]).tolist() == rows.tolist()
+        assert (found.gone[mine] == 1).tolist() == missing.tolist()
+        expected, got = values[~missing].astype(np.float64), found.values[mine][~missing]
+        assert np.array_equal(expected, got, equal_nan=True)
+        assert (np.signbit(expected) == np.signbit(got))[got == 0].all()
+        seen += len(got)
+    assert node.value.slots or seen > 100

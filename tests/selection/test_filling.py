@@ -56,13 +56,15 @@ AXES = (
     "let (a, b) = argmin(a, b in Muon: abs(a.pt - b.pt)); a.pt + b.pt: 10, 0, 100 GeV", "count(Muon.pt > 20): 3, 0, 3",
     "MET_pt if flag: 20, 0, 100 GeV",
 )  # fmt: skip
-OBJECTS = ("Muon.pt: 20, 0, 100", "Muon.pt: [5, 10, 1000] GeV", "Muon.pt if Muon.pt > 10: 20, 0, 100")
+OBJECTS = ("Muon.pt: 20, 0, 100", "Muon.pt: [5, 10, 1000] GeV", "Muon.pt if Muon.pt > 10: 20, 0, 100",
+           "2 * Muon.pt / nMuon: 9, 0, 90 GeV", "Muon.pt / odd if flag: 5, 0, 10", "Muon.pt * wide: [0, 1, 100, 500]",
+           "Muon.pt - max(Muon.pt): 7, -35, 0")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     axes=st.one_of(st.lists(st.sampled_from(AXES), min_size=1, max_size=3), st.sampled_from(OBJECTS).map(lambda a: [a]),
-                   st.tuples(st.sampled_from(OBJECTS), st.sampled_from(AXES)).map(list)),
+                   st.tuples(st.sampled_from(OBJECTS), st.sampled_from((*OBJECTS, *AXES))).map(list)),
     cut=st.sampled_from(["true", "MET_pt > 20", "nMuon >= 1 && MET_pt < 60", "MET_pt < -1"]),
     weight=st.sampled_from(["", "weight"]), threads=st.integers(1, 2), duplicates=st.sampled_from(["first", "all"]),
 )  # fmt: skip
