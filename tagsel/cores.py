@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -18,8 +20,33 @@ STATED = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 def cores() -> int:
     """Cores that this process may keep busy: those of its affinity mask, no more than its control group's quota."""
-    mask = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(mask, _quota()))
+    return max(1, min(len(cpus()) or os.cpu_count() or 1, _quota()))
+
+
+def cpus() -> frozenset[int]:
+    """The numbers of the CPUs that this thread may run on; empty where the system does not say."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
+def keep_to(allowed: frozenset[int], thread: int = 0) -> None:
+    """Let a thread (by its native id; 0: this one) run on these CPUs only, where `cpus` knows any. What the system
+    refuses is let be: where a thread runs is a matter of speed alone."""
+    if allowed:
+        with suppress(OSError):
+            os.sched_setaffinity(thread, allowed)
+
+
+def cpu_here() -> int:
+    """The number of the CPU that this thread runs on just now; -1 where the system does not say."""
+    ask = _current_cpu()
+    return ask() if ask is not None else -1
+
+
+@cache
+def _current_cpu() -> Callable[[], int] | None:
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None)
 
 
 def threads() -> int:

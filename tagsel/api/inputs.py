@@ -10,10 +10,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tagsel.catalog import Catalog, DatasetRecord, parse_dataset_spec
-from tagsel.catalog.names import matching
+from tagsel.catalog import Catalog, DatasetRecord
 from tagsel.catalog.sandbox import parse
-from tagsel.errors import CatalogError, TagselError, did_you_mean
+from tagsel.errors import CatalogError, TagselError
 from tagsel.selection import Input
 from tagsel.store import Snapshot, Table
 
@@ -33,19 +32,7 @@ def resolve(folder: Path, catalog: Catalog, text: str) -> list[tuple[DatasetReco
 
     CatalogError for a name that does not exist (with the nearest) and for a glob that matches nothing.
     """
-    names = catalog.names()
-    found: dict[str, int | None] = {}
-    for spec in parse_dataset_spec(text):
-        chosen = matching(spec.pattern, names) if spec.is_glob else [n for n in names if n == spec.pattern]
-        if not chosen:
-            kind = "no dataset matches" if spec.is_glob else "no dataset"
-            hint = did_you_mean(spec.pattern, names) or "tagsel datasets lists them"
-            raise CatalogError(f"{kind} {spec.pattern!r} in {folder}", hint=hint, dataset=spec.pattern)
-        for name in chosen:
-            if name in found and found[name] != spec.snapshot:
-                raise CatalogError(f"dataset {name} is asked for at two snapshots in {text!r}", dataset=name)
-            found[name] = spec.snapshot
-    records = [(catalog.dataset(name), snapshot) for name, snapshot in found.items()]
+    records = catalog.resolve(text)
     with_tags = [(r, s) for r, s in records if (folder / DATA / r.name).is_dir()]
     if not with_tags:
         kinds = ", ".join(f"{r.name} ({r.type or 'no type'})" for r, _ in records[:5])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tagsel.catalog import journal, metaquery, sandbox, turnstile
 from tagsel.catalog.changes import Change, Stamp
 from tagsel.catalog.lineage import ancestors, descendants
-from tagsel.catalog.names import DatasetSpec, matching, parse_dataset_spec
+from tagsel.catalog.names import matching, parse_dataset_spec
 from tagsel.catalog.paths import resolve_pfn
 from tagsel.catalog.records import (
     DatasetRecord,
@@ -140,23 +140,22 @@ class Catalog:
         In the order asked, globs sorted, each once. Raises CatalogError where a part stands for none, or
         one dataset is asked for with two snapshots.
         """
+        rows = self._state.refresh()
+        known = rows.rows["datasets"]
         wanted: dict[str, int | None] = {}
         for spec in parse_dataset_spec(text):
-            for name in self._expand(spec):
+            names = matching(spec.pattern, known) if spec.is_glob else [spec.pattern] * (spec.pattern in known)
+            if not names:
+                raise self._unknown(spec.pattern, "no dataset matches" if spec.is_glob else "no dataset")
+            for name in names:
                 if wanted.setdefault(name, spec.snapshot) != spec.snapshot:
                     raise CatalogError(f"{name} is asked for with two snapshots in {text!r:.200}", dataset=name)
-        return [(self.dataset(name), snapshot) for name, snapshot in wanted.items()]
+        return [(dataset_record(rows, name), snapshot) for name, snapshot in wanted.items()]
 
-    def _expand(self, spec: DatasetSpec) -> list[str]:
-        names = self.names(spec.pattern) if spec.is_glob else [self.dataset(spec.pattern).name]
-        if not names:
-            raise self._unknown(spec.pattern)
-        return names
-
-    def _unknown(self, name: str) -> CatalogError:
+    def _unknown(self, name: str, what: str = "no dataset") -> CatalogError:
         known = list(self._state.rows.rows["datasets"])
         hint = did_you_mean(name, known) or ("`tagsel datasets` lists them" if known else "`tagsel ingest` makes one")
-        return CatalogError(f"no dataset {name!r}", hint=hint, dataset=name)
+        return CatalogError(f"{what} {name!r} in {self.folder}", hint=hint, dataset=name)
 
     def parents(self, name: str) -> Lineage:
         """The tree of what `name` was made from, up to where the catalog knows."""

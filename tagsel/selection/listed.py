@@ -7,7 +7,7 @@ are those that `assemble` gives for the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,7 @@ def listed(source: int, frame: Frame, taken: Taken, threads: int = 0) -> Accepte
         return assemble(source, frame, rows, _events(frame, rows))
     run = _Run.of(frame, known, taken, threads)
     total = int(taken.counts.sum())
-    columns = _Columns(np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total, np.int64), {})
+    columns = _Columns.of(total, tuple(known.stages))
     hit = np.flatnonzero(run.counts)
     constants, rising, tables = [(known.run, columns.run), (known.lumi, columns.lumi)], [], {}
     for name, stage in known.stages.items():
@@ -113,7 +113,6 @@ def listed(source: int, frame: Frame, taken: Taken, threads: int = 0) -> Accepte
         code = np.zeros(len(stage.names), np.int32)
         code[used] = np.arange(len(used))
         tables[name] = tuple(stage.names[k] for k in used.tolist())
-        columns.stages[name] = np.empty(total, np.int32), np.empty(total, np.int64)
         constants.append((code[stage.code], columns.stages[name][0]))
         rising.append((stage.shift, columns.stages[name][1]))
     run.write(constants, rising, columns.event)
@@ -127,6 +126,31 @@ class _Columns:
     lumi: Codes
     event: Ints
     stages: dict[str, tuple[Codes, Ints]]
+
+    @classmethod
+    def of(cls, total: int, stages: Sequence[str]) -> _Columns:
+        """For so many events, not yet filled."""
+        wanted: list[type[np.generic]] = [np.int32, np.int32, np.int64]
+        wanted += [np.int32, np.int64] * len(stages)
+        run, lumi, event, *rest = together(total, wanted)
+        return cls(run, lumi, event, dict(zip(stages, zip(rest[::2], rest[1::2], strict=True), strict=True)))
+
+
+LARGE = 1 << 20
+"""Bytes from which memory is asked for as if it were HUGE at least: what is not touched costs nothing."""
+HUGE = 1 << 22
+"""Bytes from which NumPy asks the system for huge pages, of which a few are to be made instead of thousands."""
+
+
+def together(size: int, dtypes: Sequence[type[np.generic]]) -> list[Array]:
+    """Arrays of `size` values each, not filled, in one piece of memory.
+
+    >>> [a.dtype.name for a in together(3, [np.int32, np.int64])]
+    ['int32', 'int64']
+    """
+    ends = np.cumsum([0, *(-(-size * np.dtype(d).itemsize // 64) * 64 for d in dtypes)]).tolist()
+    memory = np.empty(max(ends[-1], HUGE) if ends[-1] >= LARGE else ends[-1], np.uint8)
+    return [memory[at:][: size * np.dtype(d).itemsize].view(d) for at, d in zip(ends, dtypes, strict=False)]
 
 
 @dataclass(frozen=True, eq=False)

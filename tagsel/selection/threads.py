@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from tagsel.cores import cpu_here, cpus, keep_to
 from tagsel.cores import threads as threads_here
 
 Item = TypeVar("Item")
@@ -20,23 +21,42 @@ Result = TypeVar("Result")
 
 
 class _Pool:
-    """A pool that grows to the most threads ever asked for."""
+    """A pool that grows to the most threads ever asked for.
+
+    Threads are woken on other CPUs than the caller's, and may then run anywhere: left to the scheduler of a virtual
+    machine, one that is woken after a pause waits on the caller's CPU until that is done. (To such a scheduler a CPU
+    that sleeps is one that its host has taken away: the kernel's `available_idle_cpu`.)
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._size = 0
         self._executor: ThreadPoolExecutor | None = None
+        self._threads: list[threading.Thread] = []
 
     def run(self, work: Callable[[], None], threads: int) -> None:
         """Begin `work` in so many threads."""
+        allowed = cpus()
+
+        def begin() -> None:
+            keep_to(allowed)
+            work()
+
         with self._lock:
             if self._executor is None or self._size < threads:
                 if self._executor is not None:
                     self._executor.shutdown(wait=False)  # what runs in it goes on
-                self._executor = ThreadPoolExecutor(threads, thread_name_prefix="tagsel-scan")
-                self._size = threads
+                self._threads, self._size = [], threads
+                self._executor = ThreadPoolExecutor(threads, "tagsel-scan", self._note)
+            if elsewhere := allowed - {cpu_here()}:
+                for thread in self._threads:
+                    if thread.is_alive():
+                        keep_to(elsewhere, thread.native_id or 0)
             for _ in range(threads):
-                self._executor.submit(work)
+                self._executor.submit(begin)
+
+    def _note(self) -> None:
+        self._threads.append(threading.current_thread())
 
 
 _pool = _Pool()

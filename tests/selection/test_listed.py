@@ -16,7 +16,7 @@ from tagsel.expr.chain import address
 from tagsel.selection import accept, listed, select
 from tagsel.selection.assemble import assemble
 from tagsel.selection.bits import Bits, Taken
-from tagsel.selection.listed import segments
+from tagsel.selection.listed import LARGE, segments, together
 from tagsel.store import Frame, layout
 
 ROWS = (300, 130, 1, 200)
@@ -113,3 +113,14 @@ def test_a_workspace_of_no_rows_gives_an_empty_list(tmp_path: Path) -> None:
     home: Workspace = workspace(tmp_path)
     build(home, "a.TAG", rows(0))
     assert len(select(replace(home.query("a.TAG", ["MET_pt > 1"]), tier="kernel"))[0]) == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 17, LARGE // 24, LARGE // 4 + 3])
+def test_columns_of_one_piece_of_memory_do_not_overlap(size: int) -> None:
+    made = together(size, [np.int32, np.int64, np.int32, np.int64])
+    for number, column in enumerate(made):
+        column[:] = number
+        assert column.flags.aligned and address(column) % 8 == 0
+    assert [(len(c), c.dtype.itemsize, set(c.tolist())) for c in made] == [
+        (size, itemsize, {number} if size else set()) for number, itemsize in enumerate([4, 8, 4, 8])
+    ]

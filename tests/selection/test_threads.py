@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
+from tagsel.cores import cpus, keep_to
 from tagsel.selection import cutflow, select
 from tagsel.selection.threads import each
 
@@ -65,6 +66,44 @@ def test_a_question_does_not_wait_for_threads_that_another_one_keeps() -> None:
     go.set()
     long.join()
     assert each(lambda n: sum(each(lambda k: n * k, range(3), 2)), range(3), 2) == [0, 3, 6]  # one inside another
+
+
+@pytest.mark.skipif(len(cpus()) < 2, reason="one CPU")
+def test_threads_are_woken_on_other_cpus_than_the_callers_and_may_then_run_on_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, kept = set(cpus()), list[tuple[set[int], int]]()
+    together = threading.Barrier(2)  # the caller and one thread of the pool
+
+    def work(n: int) -> tuple[int, set[int]]:
+        together.wait(60)
+        return threading.get_native_id(), os.sched_getaffinity(0)
+
+    each(work, range(2), 2)  # there is a thread to wake now
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{each.__module__}.cpu_here", lambda: min(here))
+        patch.setattr(f"{each.__module__}.keep_to", lambda cpus, thread=0: (kept.append((set(cpus), thread)),
+                                                                           keep_to(cpus, thread)))  # fmt: skip
+        found = dict(each(work, range(2), 2))
+    woken = [native for native in found if native != threading.get_native_id()]
+    assert (here - {min(here)}, woken[0]) in kept
+    assert all(allowed == here for allowed in found.values())
+
+
+@pytest.mark.skipif(len(cpus()) < 2, reason="one CPU")
+def test_a_thread_keeps_to_the_cpus_of_its_caller() -> None:
+    """A caller that is kept to one CPU has no other to wake threads on; theirs are its own."""
+    found: list[set[int]] = []
+
+    def kept() -> None:
+        keep_to(frozenset([max(cpus())]))
+        together = threading.Barrier(2)
+        found.extend(each(lambda n: (together.wait(60), os.sched_getaffinity(0))[1], range(2), 2))
+
+    caller = threading.Thread(target=kept)
+    caller.start()
+    caller.join(60)
+    assert found == [{max(cpus())}] * 2
 
 
 def test_ctrl_c_comes_before_other_errors() -> None:
@@ -131,6 +170,7 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
 _LONG = """
 import sys, threading
 from tagsel.api import Workspace
+from tagsel.cores import cpus, keep_to
 from tagsel.selection import rows, select
 
 home, tier = Workspace(sys.argv[1]), sys.argv[2]
