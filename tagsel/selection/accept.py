@@ -87,7 +87,7 @@ def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
     count, taken, touched, spared = sure, [], 0, 0
     for cut, columns, groups in _batches(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates, run):
         work = cut.work(columns, groups, how)
-        passed = _run(work.job, work.prints, frame.rows[groups], how)
+        passed = _run(work, frame.rows[groups], how)
         if passed is None:
             return None
         if work.notes is not None and how.masks is not None:
@@ -189,9 +189,10 @@ class _Cut:
         return job, sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
 
 
-def _run(job: Job, prints: Sequence[str], sizes: Ints, how: How) -> int | None:
+def _run(work: _Work, sizes: Ints, how: How) -> int | None:
     """Run a job in pieces of some row groups each, in several threads, and learn of its steps; the number of accepted
     rows, None where a piece gives no answer."""
+    job, prints = work.job, work.prints
     threads = how.threads or threads_here()
     if len(job.chain.steps) * int(sizes.sum()) < LITTLE:
         threads = 1
@@ -199,7 +200,7 @@ def _run(job: Job, prints: Sequence[str], sizes: Ints, how: How) -> int | None:
     seen = np.zeros((len(ranges), len(prints), 2), np.int64)
 
     def one(number: int) -> int:
-        return job.run(*ranges[number], seen[number])
+        return work.job.run(*ranges[number], seen[number])  # the work, not the job: it owns what that points to
 
     progress = how.progress
     told = None if progress is None else lambda number: progress(int(sizes[slice(*ranges[number])].sum()))

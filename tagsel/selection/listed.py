@@ -186,16 +186,17 @@ class _Run:
         for begin, end in pieces(self.frame.rows[groups], most=at_once(self.frame, ["event"], groups)):
             memory = self.frame.memory("event", groups[begin:end])
             self.units[begin:end, 1] = memory.addresses
-            written += self._run(begin, end, job)
+            written += self._run(begin, end, job, memory)
             del memory  # what it has decoded goes before the next batch comes
         if written != len(event):
             raise RuntimeError(f"{written} events of {len(event)} were written")
 
-    def _run(self, begin: int, end: int, job: _Job) -> int:
+    def _run(self, begin: int, end: int, job: _Job, memory: object = None) -> int:
         """The kernel over some units, in pieces that have about as many events each."""
         kernel, words = kernel_cache.function(listing.SOURCE), job.words(self.units, self.segments.starts, self.counts)
+        owners = self, job, memory
 
-        def one(piece: tuple[int, int]) -> int:
+        def one(piece: tuple[int, int], owners: object = owners) -> int:  # they live as long as a thread is at it
             rows = np.empty(listing.CHUNK, np.int32)
             return kernel(address(words), address(rows), begin + piece[0], begin + piece[1])
 
@@ -209,6 +210,7 @@ class _Job:
         self, constants: list[tuple[Array, Array]], rising: list[tuple[Array, Array]], dest: Ints | None = None,
         event: Ints | None = None,
     ) -> None:  # fmt: skip
+        self.held = constants, rising
         self.pairs = [np.array([[address(a) for a in pair] for pair in p], np.uint64) for p in (constants, rising)]
         self.dest, self.event = dest, event
 

@@ -106,6 +106,51 @@ def test_a_thread_keeps_to_the_cpus_of_its_caller() -> None:
     assert found == [{max(cpus())}] * 2
 
 
+def test_busy_threads_of_another_question_are_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    go, begun = threading.Event(), threading.Barrier(3)
+    moved: list[int] = []
+    monkeypatch.setattr(f"{each.__module__}.keep_to", lambda cpus, thread=0: moved.append(thread))
+    busy: list[int] = []
+
+    def work(n: int) -> None:
+        busy.append(threading.get_native_id())
+        begun.wait(60)
+        go.wait(60)
+
+    long = threading.Thread(target=lambda: each(work, range(2), 2))
+    long.start()
+    begun.wait(60)
+    moved.clear()
+    each(lambda n: n, range(4), 2)
+    assert not set(moved) & set(busy)
+    go.set()
+    long.join()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "a progress function that raises"])
+def test_no_thread_is_at_work_when_the_caller_has_been_interrupted(how: str) -> None:
+    """What machine code writes to may be freed then. The caller's item is done at once, the other's takes a while."""
+    begun, at_work = threading.Barrier(2), list[int]()
+
+    def work(n: int) -> None:
+        mine = threading.current_thread() is threading.main_thread()
+        at_work.append(n)
+        begun.wait(60)
+        if mine and how == "Ctrl-C":
+            signal.raise_signal(signal.SIGINT)
+        if not mine:
+            threading.Event().wait(0.3)
+        at_work.remove(n)
+
+    def told(n: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        each(work, range(2), 2, told)
+    assert len(at_work) == (1 if how == "Ctrl-C" else 0)  # the caller's own, which it broke off
+    assert each(lambda n: n, range(4), 2) == [0, 1, 2, 3]
+
+
 def test_ctrl_c_comes_before_other_errors() -> None:
     for _ in range(20):
         pressed = threading.Event()
