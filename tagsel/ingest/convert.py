@@ -81,8 +81,11 @@ def fit(values: Values, kind: str, place: Place, unknown: int | None = None) -> 
     if values.dtype != dtype and dtype.kind in "bi":
         known = values[~hidden] if hidden.any() else values
         _check_range(known, dtype, kind, place)
-    elif dtype == np.float64 and values.dtype.kind in "iu":
-        place.refuse(np.abs(values.astype(np.float64)) > 2.0**53, values, "is not exact as float64")
+    elif dtype.kind == "f" and values.dtype.kind in "iu":
+        most = 1 << np.finfo(dtype).nmant + 1  # from there on not every integer is one
+        beyond = (values > most) | (values < -most)
+        wider = 'give the attribute type = "int64"' if dtype == np.float64 else 'give the attribute type = "float64"'
+        place.refuse(beyond & ~hidden if hidden.any() else beyond, values, f"is not exact as {kind}", wider)
     with np.errstate(invalid="ignore", over="ignore"):
         stored: Values = values.astype(dtype, copy=False)
     return np.where(hidden, dtype.type(-1), stored) if hidden.any() else stored

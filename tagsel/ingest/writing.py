@@ -11,6 +11,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -187,14 +188,17 @@ def unreported(folder: Path, there: Collection[str], guids: Collection[str]) -> 
 def discard(names: Collection[str], folder: Path, there: Collection[str]) -> None:
     """Remove parts that are not needed; not those in `there` (names), nor what a snapshot holds.
 
-    The same file's part has the same name, whoever writes it: another process may have brought it in meanwhile.
+    The same file's part has the same name, whoever writes it: another process may have brought it in meanwhile, or be
+    about to, which is why nobody commits while this looks.
     """
     names = set(names) - set(there)
     if not names:
         return
-    if Table.exists(folder):
-        names -= {part.name for part in Table.open(folder).snapshot().parts}
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-        for cache in caches_of(folder / name):
-            cache.unlink(missing_ok=True)
+    held = folder / "_tagsel"
+    with disk.locked(held) if (held / "lock").exists() else nullcontext():  # else nobody has begun to make it
+        if Table.exists(folder):
+            names -= {part.name for part in Table.open(folder).snapshot().parts}
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+            for cache in caches_of(folder / name):
+                cache.unlink(missing_ok=True)

@@ -52,7 +52,8 @@ def identity(path: Path, size: int | None = None) -> Identity:
         state = path.stat()
     except FileNotFoundError as error:
         raise StoreError(
-            f"part {path} is not there: removed by gc after a compaction or restore, or from outside",
+            f"part {path} is not there: removed by gc after a compaction or restore, by an ingest of "
+            "the same file that was broken off, or from outside",
             hint="open the dataset's latest snapshot; pin snapshots that must stay readable",
             path=str(path),
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tagsel.catalog import FileRecord, PutDataset, PutFiles
 from tagsel.errors import IngestError, StoreError
 from tagsel.ingest import open_source
 from tagsel.ingest.registration import register, runs_of
-from tagsel.ingest.writing import unreported, write_source
+from tagsel.ingest.writing import discard, unreported, write_source
 from tagsel.store import Source, Table, write_part
 
 NAME = "data18.X.TAG"
@@ -275,6 +276,35 @@ def test_fault_10_a_race_for_the_same_file_is_lost_without_harm(home: Workspace,
     assert other[0].landed == (str(paths[0]),)
     assert (done.landed, done.already, done.failed) == ((str(paths[1]),), (str(paths[0]),), ())
     assert home.count(NAME, "true").accepted == 50 and left(home) == []
+
+
+def test_a_broken_off_ingest_takes_no_part_from_a_commit_that_is_being_made(
+    home: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file's part has the same name. One ingest is inside its commit while another cleans up after itself."""
+    import deltalake
+
+    inside, go = threading.Event(), threading.Event()
+    commit = deltalake.DeltaTable.create_write_transaction
+
+    def held(*given: Any, **named: Any) -> Any:
+        inside.set()
+        go.wait(60)
+        return commit(*given, **named)
+
+    monkeypatch.setattr(deltalake.DeltaTable, "create_write_transaction", held)
+    file = nano(tmp_path / "a.root", 9)
+    one = threading.Thread(target=lambda: home.ingest(file, dataset=NAME))
+    one.start()
+    assert inside.wait(60)
+    other = threading.Thread(target=lambda: discard(parts(home), home.folder / "data" / NAME, set()))
+    other.start()
+    other.join(0.2)
+    assert other.is_alive()  # it waits: whether the part is needed is being decided
+    go.set()
+    one.join()
+    other.join()
+    assert int(home.count(NAME, "true")) == 25 and left(home) == []
 
 
 def test_an_ingest_that_fails_leaves_the_parts_of_a_dataset_that_another_is_making(

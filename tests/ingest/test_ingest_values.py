@@ -60,9 +60,16 @@ def test_floats_keep_nan_and_infinity_and_their_bits() -> None:
     assert np.array_equal(fit(values, "float64", PLACE), values.astype(np.float64), equal_nan=True)
 
 
-def test_whole_numbers_beyond_2_to_53_are_no_float64() -> None:
-    with pytest.raises(IngestError, match="not exact as float64"):
-        fit(np.array([2**53 + 1000], dtype=np.int64), "float64", PLACE)
+@pytest.mark.parametrize(("kind", "most"), [("float64", 2**53), ("float32", 2**24)])
+def test_whole_numbers_beyond_the_bits_of_a_float_are_refused(kind: str, most: int) -> None:
+    """`most` + 1 is the first whole number that is none: it would be rounded to `most`."""
+    for value in (most + 1, -most - 1, 2**62 + 1):
+        with pytest.raises(IngestError, match=f"not exact as {kind}"):
+            fit(np.array([value], dtype=np.int64), kind, PLACE)
+    with pytest.raises(IngestError, match=f"not exact as {kind}"):
+        fit(np.array([2**64 - 1], dtype=np.uint64), kind, PLACE)
+    assert fit(np.array([most, -most], dtype=np.int64), kind, PLACE).tolist() == [most, -most]
+    assert fit(np.array([most + 1, 1], dtype=np.int64), kind, PLACE, unknown=most + 1).tolist() == [-1, 1]
 
 
 def test_fault_08_event_numbers_above_2_to_63_minus_1_and_negative_are_refused() -> None:
