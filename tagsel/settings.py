@@ -75,6 +75,9 @@ def _written_in(path: Path, state: tuple[int, ...]) -> Mapping[str, Any]:
     """The settings in a file, read once for each `state` of it."""
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     settings = document.get("settings", {})
+    if not isinstance(settings, dict):
+        hint = "[settings], then lines such as threads = 4"
+        raise CatalogError(f"{path}: settings = {settings!r:.60}, a table was expected", hint=hint)
     for name in settings:
         if name not in SETTINGS or name == "workspace":
             known = [n for n in SETTINGS if n != "workspace"]

@@ -43,7 +43,7 @@ def test_a_file_that_did_not_change_is_read_once(tmp_path: Path, monkeypatch: py
     assert len(parsed) == 1
 
 
-@pytest.mark.parametrize("text", ["[settings]\nthread = 3\n", "threads 3"])
+@pytest.mark.parametrize("text", ["[settings]\nthread = 3\n", "threads 3", "settings = 5"])
 def test_an_error_is_told_each_time(tmp_path: Path, text: str) -> None:
     write(tmp_path, text)
     for _ in range(2):

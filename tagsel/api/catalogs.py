@@ -82,6 +82,9 @@ def check_format(folder: Path) -> None:
         version = tomllib.loads(path.read_text(encoding="utf-8")).get("format")
     except (OSError, ValueError) as error:
         raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
+    if version is None:
+        hint = f"its first line is: format = {settings.FORMAT}"
+        raise CatalogError(f"{path} says no format", hint=hint, path=str(path))
     if version != settings.FORMAT:
         raise CatalogError(
             f"{path} has format {version!r}; this tagsel reads format {settings.FORMAT}",

@@ -110,6 +110,8 @@ def _read(path: Path, snapshot: Snapshot, units: Mapping[str, str], descriptions
 
     if not path.is_file():
         hint = "NAME = EXPRESSION, or the name of a .parquet file"
+        if path.suffix == ".parquet":
+            raise AccessError(f"no such file: {path}", hint=hint, path=str(path))
         raise AccessError(f"{str(path)!r} is neither a Parquet file nor an assignment", hint=hint, path=str(path))
     try:
         table = pq.read_table(path)

@@ -32,10 +32,10 @@ def wanted(ids: Sequence[str]) -> EventList:
     """
     rows = []
     for position, text in enumerate(ids, 1):
-        match = _ID.fullmatch(text.strip())
+        match = _ID.fullmatch(text.strip()) if hasattr(text, "strip") else None
         if match is None:
             raise EventListError(
-                f"event {position} is {text[:60]!r}",
+                f"event {position} is {text!r:.60}",
                 hint="run:event or run:lumi:event, for example 315267:197818706",
             )
         numbers = {name: int(match[name] or -1) for name in LIMITS}

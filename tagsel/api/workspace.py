@@ -17,7 +17,7 @@ from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
 from tagsel.api.many import CutLike, LumiLike, Many, Progress
 from tagsel.catalog import Catalog, DatasetRecord
-from tagsel.errors import CatalogError
+from tagsel.errors import CatalogError, CutError
 from tagsel.events import EventList
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
@@ -169,6 +169,8 @@ class Workspace(Many):
 
         Without `remember` no mask of an earlier answer is used, and none is kept.
         """
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+            raise CutError(f"threads = {threads!r}: a whole number was expected", hint="0 takes one for each core")
         pairs = tuple(named.with_name(*(c if isinstance(c, tuple) else named_cut("", c))) for c in cuts)
         lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
         return Query(

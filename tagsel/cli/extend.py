@@ -35,6 +35,8 @@ def extend(context: click.Context, /, dataset: str, what: str, units: tuple[str,
         return
     print(f"{done.dataset}@{done.snapshot}: {', '.join(done.attributes)}")
     render.note(f"{done.rows:,} rows: {done.matched:,} matched, {done.unmatched:,} missing")
+    if done.rows and not done.matched:
+        render.note("no row has a value now; tagsel datasets restore undoes it: are these the ids of this dataset?")
     if done.given:
         render.note(f"{done.given:,} rows of the file: {done.used:,} used, {done.unused:,} not")
     render.suggest(f"tagsel count {done.dataset} 'present({done.attributes[0]})'")

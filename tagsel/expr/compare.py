@@ -14,7 +14,7 @@ from fractions import Fraction
 from tagsel.expr.nodes import INT_MAX, INT_MIN, Node
 from tagsel.expr.text import canonical
 from tagsel.expr.typed import Typed, alike, as_f64, constant, fail, make, number, settled, together, typed
-from tagsel.expr.units import UNITS
+from tagsel.expr.units import UNITS, Unit
 
 Warn = Callable[[Node, str], None]
 
@@ -125,13 +125,23 @@ def _literals(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
 
 
 def _looks_wrong(a: Typed, b: Typed, warn: Warn) -> None:
-    size = abs(b.exact)
-    if a.unit == UNITS["MeV"] and 0 < size < _SMALL:
-        warn(b.at, f"{_shown(size)} is taken as MeV, the unit of what it is compared with: "
-                   f"write {_shown(size)} GeV or {_shown(size)} MeV")  # fmt: skip
-    elif a.unit == UNITS["GeV"] and size > _LARGE:
-        warn(b.at, f"{_shown(size)} is taken as GeV, the unit of what it is compared with: "
-                   f"write {_shown(size)} MeV or {_shown(size)} GeV")  # fmt: skip
+    if said := doubt(b.exact, a.unit):
+        warn(b.at, said)
+
+
+def doubt(size: Fraction, unit: Unit | None) -> str:
+    """What to ask where a bare number is hardly meant in the unit of what it is compared with; "" where it may be.
+
+    >>> doubt(Fraction(25), UNITS["MeV"])
+    '25 is taken as MeV, the unit of what it is compared with: write 25 GeV or 25 MeV'
+    """
+    size = abs(size)
+    small, large = unit == UNITS["MeV"] and 0 < size < _SMALL, unit == UNITS["GeV"] and size > _LARGE
+    if not small and not large:
+        return ""
+    taken, other = ("MeV", "GeV") if small else ("GeV", "MeV")
+    text = _shown(size)
+    return f"{text} is taken as {taken}, the unit of what it is compared with: write {text} {other} or {text} {taken}"
 
 
 def _shown(value: Fraction) -> str:

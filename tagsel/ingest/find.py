@@ -49,6 +49,8 @@ def open_source(
     if format is not None and format not in OPENERS:
         hint = did_you_mean(format, OPENERS) or f"one of {', '.join(OPENERS)}"
         raise IngestError(f"unknown format {format!r}", hint=hint, format=format)
+    if path.exists() and not path.is_file():
+        raise IngestError(f"{path}: not a regular file", hint="a ROOT or Parquet file", path=str(path))
     with reading(path):
         state = state_of(path)
         source, kind = _way(path, source_schema, format)

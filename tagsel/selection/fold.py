@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from tagsel.cores import threads as threads_here
 from tagsel.selection.plan import Unit
 from tagsel.selection.run import Prepared, Progress
 from tagsel.selection.scan import Tally, Work, scan
@@ -16,7 +17,7 @@ from tagsel.selection.scan import Tally, Work, scan
 T = TypeVar("T")
 
 MOST_AT_ONCE, MOST_BYTES = 256, 1 << 28
-"""Row groups whose results are held together, and bytes of them."""
+"""Row groups whose results are held together, and bytes of them; one for each thread all the same."""
 
 
 def folded(
@@ -24,7 +25,8 @@ def folded(
     needs_rows: bool = False, progress: Progress = None, units: Sequence[Unit] | None = None,
 ) -> tuple[T, list[Tally[Any]]]:  # fmt: skip
     """`add` over the results of all units (the plan's, or those given), about `size` bytes each, and the tallies."""
-    step = max(8, min(MOST_AT_ONCE, MOST_BYTES // max(size, 1)))
+    threads = prepared.query.threads or threads_here()
+    step = max(threads, min(MOST_AT_ONCE, MOST_BYTES // max(size, 1)))
     query, units = prepared.query, prepared.plan.units if units is None else units
     total, tallies = nothing, list[Tally[Any]]()
     for start in range(0, len(units), step):

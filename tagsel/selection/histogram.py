@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import product
 from math import prod
 from typing import Any
@@ -18,6 +19,8 @@ import numpy.typing as npt
 
 from tagsel.errors import CutError
 from tagsel.expr import Block
+from tagsel.expr.compare import doubt
+from tagsel.expr.units import attribute_unit
 from tagsel.selection import filling
 from tagsel.selection.answer import Fate
 from tagsel.selection.binning import Axis, Spec
@@ -112,6 +115,8 @@ def histograms(query: Query, specs: Sequence[Spec], *, progress: Progress = None
     prepared = prepare(query)
     bound = [[_bind(spec, b) for spec in specs] for b in prepared.inputs]
     quick, at_hand = marked(prepared), filling.at_hand(prepared)
+    doubts = dict.fromkeys(said for one in bound for fill in one for said in _doubts(fill))
+    prepared = replace(prepared, warnings=(*prepared.warnings, *doubts))
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Yield, list[Sums]]:
         bits = None if quick is None else quick.of(unit)
@@ -144,6 +149,13 @@ def _bind(spec: Spec, source: BoundInput) -> Fill:
         )
     factors = tuple(unit_factor(q, a.unit) for q, a in zip(quantities, spec.axes, strict=True))
     return Fill(spec, quantities, factors)
+
+
+def _doubts(fill: Fill) -> list[str]:
+    """What to ask of axes without a unit whose last edge is hardly meant in the unit of their values."""
+    bare = [(axis, q.unit) for axis, q in zip(fill.spec.axes, fill.quantities, strict=True) if not axis.unit and q.unit]
+    asked = [doubt(Fraction(max(map(abs, axis.edges))), attribute_unit(unit)) for axis, unit in bare]
+    return [said for said in asked if said]
 
 
 def _finished(sums: Sums, bound: Fill, shape: tuple[int, ...]) -> Filled:

@@ -186,7 +186,7 @@ REFUSED = [
     ({"what": "x = nMuon", "units": {"y": "GeV"}}, SchemaError, "none of the new"),
     ({"what": "x = MET_pt", "units": {"x": "MeV"}}, SchemaError, "comes out in GeV"),
     ({"what": "nMuon >= 2"}, AccessError, "neither a Parquet file nor an assignment"),
-    ({"what": "absent.parquet"}, AccessError, "neither"),
+    ({"what": "absent.parquet"}, AccessError, "no such file: absent.parquet"),
     ({"run": [1], "x": [1]}, SchemaError, "lacks event"),
     ({"run": [1], "event": [1]}, SchemaError, "no column beside"),
     ({"run": [1], "event": [-1], "x": [1]}, SchemaError, "column event"),

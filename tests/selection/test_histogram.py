@@ -20,7 +20,7 @@ from tagsel.cli.main import run
 from tagsel.errors import AccessError, CutError, SchemaError, TagselError
 from tagsel.schema import Attribute, Schema
 from tagsel.selection.binning import axis, read_spec, read_specs
-from tagsel.selection.histogram import locate
+from tagsel.selection.histogram import histograms, locate
 
 PARTS = [rows(300, seed=1), rows(200, seed=2)]
 COLUMNS = {n: np.concatenate([p[n] for p in PARTS]) for n in ("MET_pt", "nMuon", "weight", "run", "lumi")}
@@ -281,3 +281,13 @@ def test_the_verb_says_all_that_the_record_knows(home: Workspace, capsys: pytest
     assert document["ledger"]["accepted"] == len(met)
     assert run([*asked, "-o", "x.txt"]) == 2
     assert "saved as .root or .json" in capsys.readouterr().err
+
+
+def test_bins_that_are_hardly_meant_in_the_unit_of_the_values_draw_a_warning(tmp_path: Path) -> None:
+    """As a cut on them does; where the unit is written nothing is asked."""
+    made = workspace(tmp_path)
+    in_mev = Schema(tuple(Attribute("MET_pt", "float32", unit="MeV") if a.name == "MET_pt" else a for a in SCHEMA))
+    build(made, "mev.TAG", rows(20), schema=in_mev)
+    texts = "MET_pt: 5, 0, 100", "MET_pt: 5, 0, 0.1 GeV"
+    asked = [histograms(made.query("mev.TAG", []), [read_spec(text)])[1].warnings for text in texts]
+    assert ["taken as MeV" in " ".join(said) for said in asked] == [True, False]
