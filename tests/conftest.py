@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -82,3 +84,37 @@ def _private_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     cache = tmp_path_factory.getbasetemp() / "cache"
     cache.mkdir(mode=0o700, exist_ok=True)
     monkeypatch.setenv("TAGSEL_CACHE", str(cache))
+
+
+def _engine(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An engine of scripts/testbed for the session; skips with the reason where it is not installed."""
+    from testbed.servers import Missing, open_way
+
+    module = importlib.import_module(f"testbed.{launcher}")
+    folder = tmp_path_factory.mktemp(launcher)
+    open_way(folder)  # jobs of another user go through
+    try:
+        running = module.running(folder)
+        found = running.__enter__()
+    except Missing as missing:
+        pytest.skip(str(missing))
+    try:
+        yield found
+    finally:
+        running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def condor_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The clients' configuration of a pool of HTCondor's, which this process uses from now on."""
+    for client in _engine("condor", tmp_path_factory):
+        before = os.environ.get("CONDOR_CONFIG")
+        os.environ["CONDOR_CONFIG"] = str(client)  # read when htcondor2 is imported, once a process
+        yield client
+        os.environ.pop("CONDOR_CONFIG") if before is None else os.environ.update(CONDOR_CONFIG=before)
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The environment in which Slurm's commands find a cluster."""
+    yield from _engine("slurm", tmp_path_factory)

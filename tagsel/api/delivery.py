@@ -20,7 +20,7 @@ from tagsel.store import Table, disk
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
-    from tagsel.jobs import Job, JobResult, JobStatus
+    from tagsel.jobs import Chosen, Executor, Job, JobResult, JobStatus
 
 JOBS = "jobs"
 """The folder of a workspace that holds its jobs."""
@@ -28,6 +28,9 @@ JOBS = "jobs"
 TYPES = {"events": "EVENTS", "hist": "HIST", "numbers": "NUMBERS", "none": "NUMBERS"}
 """The type of the dataset that a job's result becomes, by its kind."""
 
+
+UNDER_WAY = ("running", "submitted")
+"""States of a job whose ledger is not known yet."""
 
 ENDED = ("failed", "killed")
 """States of a job that has no output and gets none unless it is submitted again."""
@@ -46,7 +49,13 @@ class WorkspaceJob:
         return self._job.id
 
     def wait(self, progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
-        """Wait for the end; the output of a job that is done is registered then. Ctrl-C ends the job."""
+        """Wait for the end; the output of a job that is done is registered then. Ctrl-C ends the job.
+
+        Pieces that an engine has, and that nobody waits for, are taken up: of a job submitted without `wait`, or whose
+        process died.
+        """
+        if self._job.status().state == "submitted":
+            self._job.start(_executor(self._workspace, self._job.engine), again=False)
         try:
             status = self._job.wait(progress) if progress is not None else self._job.wait()
         except JobError:  # results that do not merge: the catalog, too, says that the job failed
@@ -84,9 +93,23 @@ class WorkspaceJob:
         result = self._job.result()
         return self._job.folder.spec["name"] or _usual_name(self._job, result.kind)
 
+    @property
+    def engine(self) -> str:
+        """The name of the engine that its pieces run on."""
+        return self._job.engine.name
+
+    def printed(self, piece: int, kind: str = "out") -> str:
+        """What a piece has printed so far, in its last attempt: `kind` is out or err. JobError where there is no such
+        piece."""
+        folder = self._job.folder
+        if not 0 <= piece < len(folder.pieces):
+            raise JobError(f"job {self.id} has no piece {piece}: 0 to {len(folder.pieces) - 1}", job=self.id)
+        logs = [log for n in folder.attempts().get(piece, {}) if (log := folder.log(piece, n, kind)).exists()]
+        return logs[-1].read_text("utf-8", "replace") if logs else ""
+
     def resubmit(self) -> None:
         """Run again what has no good output or unreadable events, and nothing else; the output is renewed."""
-        self._job.resubmit(_executor(self._workspace))
+        self._job.resubmit(_executor(self._workspace, self._job.engine))
 
     def kill(self) -> None:
         """End the job; outputs of finished pieces stay."""
@@ -99,7 +122,8 @@ class WorkspaceJob:
         done = status.state == "done"
         return {
             **status.to_json(),
-            "ledger": None if status.state == "running" else self.ledger.to_json(),
+            "engine": self.engine,
+            "ledger": None if status.state in UNDER_WAY else self.ledger.to_json(),
             "output": self.output if done else None,
             "kind": self.result().kind if done else None,
             "problems": self.problems,
@@ -158,10 +182,8 @@ def _refuse_taken(workspace: Workspace, job: Job, name: str) -> None:
     )  # fmt: skip
 
 
-def _executor(workspace: Workspace) -> Any:
-    from tagsel.jobs import LocalExecutor
-
-    return LocalExecutor(workspace.setting("processes") or None)
+def _executor(workspace: Workspace, engine: Chosen) -> Executor:
+    return engine.executor(workspace.setting("processes"))
 
 
 def _provenance(job: Job) -> Mapping[str, Any]:
@@ -242,14 +264,17 @@ def _guid_of(job: Job) -> str:
 
 def submit(
     workspace: Workspace, events: EventList, run: Path, *, dry_run: bool, output: str, by: str = "events",
-    events_per_job: int | None = None, min_events: int | None = None,
+    events_per_job: int | None = None, min_events: int | None = None, on: str = "local",
+    settings: Mapping[str, str] | None = None, wait: bool = True,
 ) -> Any:  # fmt: skip
     """Split, run, merge, register; with `dry_run` the plan as a record, and nothing is done.
 
-    JobError for the script and the split, before anything runs; CatalogError for an output that exists.
+    `on` is an engine (`local`, `condor`, `slurm`, `dask`) with its `settings`; without `wait` the pieces are handed to
+    it, and nothing more is done before `wait()`. JobError for the script, the split and the engine, before anything
+    runs; CatalogError for an output that exists.
     """
+    from tagsel.jobs import Chosen, plan_job
     from tagsel.jobs import dry_run as planned
-    from tagsel.jobs import plan_job
     from tagsel.jobs import submit as start
 
     if output:
@@ -267,7 +292,9 @@ def submit(
     with disk.locked(home):  # two who ask for one name
         if output:
             _refuse_promised(workspace, output)
-        job = start(home, events, event_map, run, executor=_executor(workspace), name=output, **split)
+        engine = Chosen(on, dict(settings or {}))
+        job = start(home, events, event_map, run, executor=_executor(workspace, engine), name=output, on=engine,
+                    drive=wait, **split)  # fmt: skip
     return WorkspaceJob(workspace, job)
 
 
@@ -286,7 +313,7 @@ def _refuse_promised(workspace: Workspace, output: str) -> None:
 
 
 def jobs(workspace: Workspace, operation: str, job: str) -> Any:
-    """`list` all jobs, `show` one, `resubmit` what is missing of one, `kill` one."""
+    """`list` all jobs, `show` or `wait` for one, `resubmit` what is missing of one, `kill` one."""
     from tagsel.jobs import list_jobs
 
     found = {j.id: WorkspaceJob(workspace, j) for j in list_jobs(workspace.folder / JOBS)}
@@ -297,7 +324,7 @@ def jobs(workspace: Workspace, operation: str, job: str) -> Any:
         hint = did_you_mean(number, found) or "tagsel jobs list"
         raise JobError(f"no job {job!r}", hint=hint, job=job)
     actions: Mapping[str, Callable[[WorkspaceJob], Any]] = {
-        "show": lambda j: j, "resubmit": WorkspaceJob.resubmit, "kill": WorkspaceJob.kill,
+        "show": lambda j: j, "wait": lambda j: j, "resubmit": WorkspaceJob.resubmit, "kill": WorkspaceJob.kill,
     }  # fmt: skip
     if operation not in actions:
         raise JobError(f"{operation!r} is nothing that can be done with a job", hint=f"list, {', '.join(actions)}")

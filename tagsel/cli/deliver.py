@@ -94,6 +94,13 @@ def _patterns(text: str) -> list[str]:
     return [p.strip() for p in text.split(",") if p.strip()]
 
 
+def pairs(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE texts as a dict."""
+    if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
+        raise click.UsageError(f"{parameter.opts[0]} {wrong[0]!r} is not KEY=VALUE", context)
+    return dict(text.split("=", 1) for text in given)
+
+
 @click.command()
 @click.argument("path", metavar="EVENTS")
 @click.option("--run", "script", required=True, metavar="JOB.PY", help="A script that defines process(events).")
@@ -107,17 +114,24 @@ def _patterns(text: str) -> list[str]:
 )
 @click.option("--min-events", type=click.IntRange(min=1), help="Merge smaller remainders into their neighbour.")
 @click.option("--output", default="", metavar="NAME", help="Name of the dataset that the output becomes.")
+@click.option("--on", default="local", show_default=True, metavar="ENGINE",
+              help="Where pieces run: local, condor, slurm, dask.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs,
+              help="A setting of the engine, such as request_memory=2GB; may be repeated.")  # fmt: skip
+@click.option("--wait/--no-wait", default=True, show_default=True,
+              help="Wait for the end; else hand the pieces to a batch engine: tagsel jobs wait goes on.")  # fmt: skip
 @dry_run_option
 @common
 @click.pass_context
 def submit(context: click.Context, /, path: str, script: str, dry_run: bool, workspace: str | None, as_json: bool,
            **options: Any) -> int:  # fmt: skip
-    """Run JOB.PY over the events of a list: split, run on local processes, merge, register the output as a dataset.
+    """Run JOB.PY over the events of a list: split, run, merge, register the output as a dataset.
 
     \b
     Example:
       tagsel submit dimuon.events --run job.py --events-per-job 10
       tagsel submit dimuon.events --run job.py --by lumi --dry-run
+      tagsel submit dimuon.events --run job.py --on condor --set request_memory=2GB
 
     JOB.PY defines process(events) on an awkward array; it returns a record of numbers, a hist histogram, or events.
     """
@@ -127,8 +141,14 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
         render.document(job) if as_json else _show_plan(job)
         return 0
     if not as_json:
-        render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces")
-    return _finish(job, as_json)
+        where = "" if job.engine == "local" else f" on {job.engine}"
+        render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces{where}")
+    if options["wait"]:
+        return _finish(job, as_json)
+    if as_json:
+        render.document(job.to_json())
+    render.suggest(f"tagsel jobs wait {job.id}")
+    return OK
 
 
 def _show_plan(plan: dict[str, Any]) -> None:
@@ -166,7 +186,7 @@ def _finish(job: Any, as_json: bool) -> int:
 def _code(job: Any) -> int:
     """0 when all is delivered or the job runs, 3 when events are lost, 2 when results do not merge."""
     status = job.status()
-    if status.state == "running":
+    if status.state in ("running", "submitted"):
         return OK
     ledger = job.ledger
     if ledger.unreadable or ledger.failed:
@@ -177,7 +197,11 @@ def _code(job: Any) -> int:
 def _show(job: Any) -> None:
     known = job.to_json()
     where = f", output {known['output']} ({known['kind']})" if known["output"] else ""
-    print(f"job {known['id']}: {known['state']}, {known['done']} of {known['pieces']} pieces done{where}")
+    on = "" if known["engine"] == "local" else f" on {known['engine']}"
+    print(f"job {known['id']}: {known['state']}{on}, {known['done']} of {known['pieces']} pieces done{where}")
+    going = ", ".join(f"{known[state]:,} {state}" for state in ("running", "held", "waiting") if known[state])
+    if going and known["state"] in ("running", "submitted"):
+        render.note(f"pieces: {going}")
     if known["ledger"]:
         render.note(render.ledger(known["ledger"]))
     if known["error"]:
@@ -193,7 +217,7 @@ def _show(job: Any) -> None:
 
 @click.group(cls=SuggestingGroup)
 def jobs() -> None:
-    """Jobs: list all, show one, resubmit what is missing, kill one.
+    """Jobs: list all, show or wait for one, see what a piece prints, resubmit what is missing, kill one.
 
     \b
     Example:
@@ -227,7 +251,7 @@ def _one(name: str, said: str) -> click.Command:
     @click.pass_context
     def command(context: click.Context, /, job: str, workspace: str | None, as_json: bool) -> int:
         chosen = workspace_of(context, workspace).jobs(name, job)
-        if name == "resubmit":
+        if name in ("resubmit", "wait"):
             return _finish(chosen, as_json)
         render.document(chosen.to_json()) if as_json else _show(chosen)
         return _code(chosen) if name == "show" else OK
@@ -238,10 +262,28 @@ def _one(name: str, said: str) -> click.Command:
 
 for _name, _said in {
     "show": "Show a job: its pieces, ledger, output and errors.",
+    "wait": "Wait for a job's end, merge, register its output: of one that was left to a batch engine, too.",
     "resubmit": "Run again the pieces that have no good output or unreadable events, and nothing else.",
     "kill": "End a job; outputs of finished pieces stay.",
 }.items():
     jobs.add_command(_one(_name, _said))
+
+
+@jobs.command("peek")
+@click.argument("job")
+@click.argument("piece", type=click.IntRange(min=0))
+@click.option("--err", is_flag=True, help="What it complains, not what it prints.")
+@common
+@click.pass_context
+def jobs_peek(context: click.Context, /, job: str, piece: int, err: bool, workspace: str | None, as_json: bool) -> None:
+    """Show what a piece of a job has printed so far, while it runs and after.
+
+    \b
+    Example:
+      tagsel jobs peek 1 0
+    """
+    text = workspace_of(context, workspace).jobs("show", job).printed(piece, "err" if err else "out")
+    render.document({"piece": piece, "text": text}) if as_json else print(text, end="")
 
 
 COMMANDS = (map_, skim, submit, jobs)

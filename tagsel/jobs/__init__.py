@@ -1,16 +1,20 @@
 """Jobs on selected events: split, run on executors, retried, merged once and only once, accounted for to
 the event."""
 
-from tagsel.jobs.executors import Ended, Executor, LocalExecutor, Task
+from tagsel.jobs.engines import ENGINES, Chosen
+from tagsel.jobs.executors import Ended, Executor, Task
 from tagsel.jobs.folder import PieceState
 from tagsel.jobs.job import Job, JobStatus, list_jobs, load, submit
+from tagsel.jobs.local import LocalExecutor
 from tagsel.jobs.merge import JobResult
 from tagsel.jobs.piece import Piece
 from tagsel.jobs.plan import Plan, clean, dry_run, plan_job
 from tagsel.jobs.split import WAYS, split
 
 __all__ = [
+    "ENGINES",
     "WAYS",
+    "Chosen",
     "Ended",
     "Executor",
     "Job",

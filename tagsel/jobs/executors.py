@@ -1,39 +1,64 @@
-"""Where pieces run. The seam is narrow: argument vectors in, ends out; local processes are one
-implementation.
+"""Where pieces run. The seam is narrow: argument vectors in, ends out; each engine is one implementation.
 
-Invariant: no shell is ever involved; every task that was submitted ends once, be it by being cancelled.
+Invariant: every task that was submitted ends once, be it by being cancelled or lost.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import queue
 import signal
-import subprocess
-import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from tagsel.cores import cores
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A command to run for a piece: its argument vector, and the files that take what it prints."""
+    """A command to run for a piece: its argument vector, and the files that take what it prints.
+
+    `inputs` are the files that it names and reads, `stem` the outputs that it writes, without their suffix: an engine
+    that moves files needs to know them.
+    """
 
     piece: int
     attempt: int
     command: tuple[str, ...]
     stdout: Path
     stderr: Path
+    inputs: tuple[Path, ...] = ()
+    stem: Path | None = None
+
+    def in_sandbox(self) -> tuple[str, ...]:
+        """The command as it is said in a folder that holds the inputs and takes the outputs.
+
+        >>> piece, stem = Path("/a/0.piece"), Path("/b/0.1")
+        >>> Task(0, 1, ("run", str(piece), str(stem)), Path("o"), Path("e"), (piece,), stem).in_sandbox()
+        ('run', '0.piece', '0.1')
+        """
+        moved = {str(p): p.name for p in (*self.inputs, *([self.stem] if self.stem else []))}
+        return tuple(moved.get(word, word) for word in self.command)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `of_json` makes it of again."""
+        return {
+            "piece": self.piece, "attempt": self.attempt, "command": list(self.command), "stdout": str(self.stdout),
+            "stderr": str(self.stderr), "inputs": [str(p) for p in self.inputs],
+            "stem": str(self.stem) if self.stem else None,
+        }  # fmt: skip
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Task:
+        """The task that `to_json` told of."""
+        return cls(
+            told["piece"], told["attempt"], tuple(told["command"]), Path(told["stdout"]), Path(told["stderr"]),
+            tuple(Path(p) for p in told["inputs"]), Path(told["stem"]) if told["stem"] else None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a task ended: `code` is its exit code, -N for signal N, None where it never ran; `error` in
-    words, or ""."""
+    """How a task ended: `code` is its exit code, -N for signal N, None where it never ran or nobody saw it end;
+    `error` in words, or ""."""
 
     task: Task
     code: int | None
@@ -41,110 +66,27 @@ class Ended:
 
 
 class Executor(Protocol):
-    """Runs tasks, any number at once; `name` is kept with the job."""
+    """Runs tasks, any number at once. `name` is that of its engine; `detached` says whether tasks go on without the
+    process that submitted them."""
 
     name: str
+    detached: bool
 
-    def submit(self, task: Task) -> None:
-        """Take a task; returns at once."""
+    def resume(self, notes: Path) -> list[Task]:
+        """Come before all else: `notes` is a folder of the job for what must outlive this process. Tasks of an earlier
+        process that have not been seen to end; they come out of `ended` as if they had been submitted now."""
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Take tasks, all at once; returns when the engine has them. JobError where it refuses."""
 
     def ended(self) -> Ended:
         """The next task that ended; waits for it."""
 
     def kill(self) -> None:
-        """End all tasks, running and waiting; each still comes out of `ended`."""
+        """End all tasks, running and waiting; each still comes out of `ended`. Any thread may ask."""
 
-
-class LocalExecutor:
-    """Processes on this machine, `workers` at a time (default: the cores this process may use).
-
-    A task that takes longer than `timeout_s` seconds is killed. Workers are fresh interpreters in process
-    groups of their own: Ctrl-C at the prompt does not reach them, `kill` reaches what they started too.
-    """
-
-    name = "local"
-
-    def __init__(self, workers: int | None = None, timeout_s: float | None = None) -> None:
-        self.workers = workers or cores()
-        self.timeout_s = timeout_s
-        self._waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._threads = 0
-        self._killed = False
-
-    def submit(self, task: Task) -> None:
-        """Take a task; a thread is started for it unless all workers are busy."""
-        self._waiting.put(task)
-        with self._lock:
-            if self._threads >= self.workers:
-                return
-            self._threads += 1
-        threading.Thread(target=self._work, name="tagsel-worker", daemon=True).start()
-
-    def ended(self) -> Ended:
-        """The next task that ended; waits for it."""
-        return self._ended.get()
-
-    def kill(self) -> None:
-        """End all tasks; each still comes out of `ended`."""
-        with self._lock:
-            self._killed = True
-            for process in self._running:
-                _end(process)
-
-    def _work(self) -> None:
-        """Run tasks until none waits."""
-        while True:
-            try:
-                task = self._waiting.get_nowait()
-            except queue.Empty:
-                with self._lock:
-                    # A task may have come between the look and the lock: then stay.
-                    if self._waiting.empty():
-                        self._threads -= 1
-                        return
-                continue
-            self._ended.put(self._run(task))
-
-    def _run(self, task: Task) -> Ended:
-        try:
-            with task.stdout.open("wb") as out, task.stderr.open("wb") as err:
-                process = self._start(task, out.fileno(), err.fileno())
-                if process is None:
-                    return Ended(task, None, "killed before it ran")
-                return self._wait(task, process)
-        except OSError as error:
-            return Ended(task, None, f"cannot start: {error}")
-
-    def _start(self, task: Task, out: int, err: int) -> subprocess.Popen[bytes] | None:
-        with self._lock:
-            if self._killed:
-                return None
-            process = subprocess.Popen(
-                task.command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
-            self._running.add(process)
-            return process
-
-    def _wait(self, task: Task, process: subprocess.Popen[bytes]) -> Ended:
-        error = ""
-        try:
-            code = process.wait(self.timeout_s)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            code, error = process.wait(), f"killed after {self.timeout_s:g} s"
-        with self._lock:
-            self._running.discard(process)
-        return Ended(task, code, error or signal_name(code))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a worker and what it started."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    def close(self) -> None:
+        """Comes last: nothing more will be asked."""
 
 
 def signal_name(code: int) -> str:

@@ -5,6 +5,7 @@
     pieces/00000.piece  self-contained work
     outputs/00000.1.json|parquet   output of attempt 1 · 00000.1.run locked while its worker lives
     logs/00000.1.out|err
+    engine/             which engine runs the job, with which options, and what that keeps of its tasks
     killed              there once somebody killed the job
     unmerged            why the outputs of all pieces make no result, where they do not
     result.json         the merged result, with result.parquet for events; there once, at the end, and away while
@@ -22,11 +23,12 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tagsel.errors import JobError
@@ -75,6 +77,11 @@ class JobFolder:
     def result(self) -> Path:
         """The merged result; its presence says that the job is done."""
         return self.path / "result.json"
+
+    @property
+    def engine(self) -> Path:
+        """What its engine keeps of it."""
+        return self.path / "engine"
 
     @property
     def killed(self) -> Path:
@@ -134,9 +141,12 @@ class JobFolder:
                 living[int(match[1]), int(match[2])] = holder
         return living
 
-    def kill_workers(self) -> int:
-        """Kill the workers that live now on this machine, with all that they started; how many they were."""
-        living = [h.split(" on ") for h in self.workers().values()]
+    def kill_workers(self, keep: Collection[tuple[int, int]] = ()) -> int:
+        """Kill the workers that live now on this machine, with all that they started; how many they were.
+
+        Those of the (piece, attempt) in `keep` are let live.
+        """
+        living = [holder.split(" on ") for which, holder in self.workers().items() if which not in keep]
         mine = [int(pid) for pid, *host in living if host == [os.uname().nodename]]
         for pid in mine:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -147,7 +157,7 @@ class JobFolder:
 
 @dataclass(frozen=True, slots=True)
 class PieceState:
-    """A piece: `state` is done, running, failed or waiting; `output` the one that counts, `error` why it
+    """A piece: `state` is done, running, held, failed or waiting; `output` the one that counts, `error` why it
     failed."""
 
     number: int
@@ -177,17 +187,17 @@ class PieceState:
         }  # fmt: skip
 
 
-def piece_states(folder: JobFolder) -> list[PieceState]:
-    """The state of every piece, from the files alone.
+def piece_states(folder: JobFolder, told: Mapping[int, str] = MappingProxyType({})) -> list[PieceState]:
+    """The state of every piece, from the files, and from what its engine has `told` of those that have not ended.
 
     Of several good outputs the one that delivers most counts, and of those the newest attempt's.
     """
     attempts = folder.attempts()
-    living = {piece for piece, _ in folder.workers()}
-    return [_state(folder, plan, attempts.get(plan["number"], {}), plan["number"] in living) for plan in folder.pieces]
+    going = {**{piece: "running" for piece, _ in folder.workers()}, **told}
+    return [_state(folder, p, attempts.get(p["number"], {}), going.get(p["number"], "")) for p in folder.pieces]
 
 
-def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]], lives: bool) -> PieceState:
+def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]], going: str) -> PieceState:
     number, error = plan["number"], ""
     good: list[tuple[Path, Header]] = []
     for attempt in sorted(tries, reverse=True):
@@ -204,7 +214,7 @@ def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]]
     if good:
         output, best = max(good, key=lambda found: found[1].delivered)  # the first of equals: the newest
         return PieceState(number, plan["events"], plan["site"], "done", len(tries), output, best)
-    state = "running" if lives else "failed" if error else "waiting"
+    state = going or ("failed" if error else "waiting")
     return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error)
 
 

@@ -6,6 +6,7 @@ unreadable or failed. A job is its folder: `load` gives the same job in any proc
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from typing import Any
 from tagsel.aod import EventMap
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger, EventList
-from tagsel.jobs.executors import Executor, LocalExecutor
+from tagsel.jobs.engines import Chosen, engine
+from tagsel.jobs.executors import Executor
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
 from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_result
+from tagsel.jobs.notes import TASKS
 from tagsel.jobs.plan import plan_job, write_folder
-from tagsel.jobs.runner import run
+from tagsel.jobs.runner import launch, run
 
 LOOK_S = 0.5
 """How often a waiting process looks at a job, in seconds."""
@@ -31,8 +34,9 @@ KILL_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job now: `state` is done, running, failed, killed or interrupted; counts are of pieces, then of
-    events; `error` says why the outputs of its pieces do not merge, or is ""."""
+    """A job now: `state` is done, running, submitted (its engine was given pieces, and nobody waits), failed, killed or
+    interrupted; counts are of pieces, then of events; `error` says why the outputs of its pieces do not merge, or its
+    engine does not answer, or is ""."""
 
     id: str
     name: str
@@ -41,6 +45,7 @@ class JobStatus:
     done: int
     failed: int
     running: int
+    held: int
     waiting: int
     events: int
     events_done: int
@@ -62,14 +67,34 @@ def submit(
     min_events: int | None = None,
     executor: Executor | None = None,
     name: str = "",
+    on: Chosen | None = None,
+    drive: bool = True,
 ) -> Job:
     """Split, write a folder below `jobs`, and start; returns at once, `wait` waits for the end.
 
-    Errors as `plan_job`: nothing is left behind then.
+    `on` is the engine that the job keeps, `executor` the one of this process. Without `drive` pieces are handed to an
+    engine that goes on without us, and `wait`, here or in another process, takes them up. Errors as `plan_job`, and
+    JobError for an engine that is not there: nothing is left behind then.
     """
     plan = plan_job(events, event_map, script, by=by, events_per_job=events_per_job, min_events=min_events)
+    executor = executor or (on or Chosen()).executor()
+    if not drive and not executor.detached:
+        executor.close()
+        raise JobError(
+            f"pieces on engine {executor.name} end with this process", hint="wait for them, or use a batch engine"
+        )
     job = Job(JobFolder(write_folder(Path(jobs), plan, events, name)))
-    job.start(executor)
+    (on or Chosen()).write(job.folder.engine)
+    if not executor.detached:
+        job.start(executor)
+        return job
+    try:
+        launch(job.folder, executor)
+    except JobError:
+        shutil.rmtree(job.folder.path)
+        raise
+    if drive:
+        job.start(executor)
     return job
 
 
@@ -91,24 +116,42 @@ class Job:
         return self.folder.path.name
 
     @property
-    def pieces(self) -> list[PieceState]:
-        """The state of every piece."""
-        return piece_states(self.folder)
+    def engine(self) -> Chosen:
+        """The engine that the job was given."""
+        return Chosen.read(self.folder.engine)
 
-    def start(self, executor: Executor | None = None) -> None:
-        """Run what is missing in the background, on local processes unless told otherwise."""
+    @property
+    def pieces(self) -> list[PieceState]:
+        """The state of every piece: of those that have not ended all at once, by one look at its engine."""
+        return piece_states(self.folder, self._told()[0])
+
+    def _told(self) -> tuple[dict[int, str], str]:
+        """What the job's engine says of pieces that have not ended, by number; and why it says nothing, or ""."""
+        if self.folder.result.exists():
+            return {}, ""
+        try:
+            known = engine(self.engine.name).states(self.folder.engine)
+            return {task.piece: state for task, state in known}, ""
+        except JobError as error:
+            return {}, error.message
+
+    def start(self, executor: Executor | None = None, *, again: bool = True) -> None:
+        """Run what is missing in the background, on the job's engine; without `again` no failed piece is run."""
+        executor = executor or self.engine.executor()
         self.folder.killed.unlink(missing_ok=True)
-        self._executor = executor or LocalExecutor()
+        self._executor = executor
         self._error = None
         # Not a daemon: a script that submits and ends lets its job finish.
-        self._thread = threading.Thread(target=self._drive, args=(self._executor,), name=f"tagsel-job-{self.id}")
+        self._thread = threading.Thread(target=self._drive, args=(executor, again), name=f"tagsel-job-{self.id}")
         self._thread.start()
 
-    def _drive(self, executor: Executor) -> None:
+    def _drive(self, executor: Executor, again: bool) -> None:
         try:
-            run(self.folder, executor)
+            run(self.folder, executor, again=again)
         except BaseException as error:  # handed to whoever waits
             self._error = error
+        finally:
+            executor.close()
 
     def wait(self, progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
         """Wait for the end; `progress` is called now and then. Ctrl-C kills the job's workers and comes
@@ -131,26 +174,30 @@ class Job:
 
     def status(self) -> JobStatus:
         """The job now, as its files say."""
-        states = self.pieces
-        count = {s: sum(p.state == s for p in states) for s in ("done", "failed", "running", "waiting")}
+        told, silent = self._told()
+        states = piece_states(self.folder, told)
+        count = {s: sum(p.state == s for p in states) for s in ("done", "failed", "running", "held", "waiting")}
         return JobStatus(
-            self.id, self.folder.spec["name"], self._state(count), len(states), **count,
+            self.id, self.folder.spec["name"], self._state(count, bool(told)), len(states), **count,
             events=self.folder.spec["events"], events_done=sum(p.events for p in states if p.state == "done"),
-            error=self.folder.error,
+            error=self.folder.error or silent,
         )  # fmt: skip
 
     def _lives(self) -> bool:
         """Whether this very object drives the job now."""
         return self._thread is not None and self._thread.is_alive()
 
-    def _state(self, count: dict[str, int]) -> str:
+    def _state(self, count: dict[str, int], going: bool) -> str:
         if self.folder.result.exists():
             return "done"
         if self._lives() or self.folder.is_locked():
             return "running"
         if self.folder.killed.exists():
             return "killed"
-        return "failed" if count["failed"] or self.folder.error else "interrupted"
+        failed = bool(count["failed"] or self.folder.error)
+        if going or (not failed and any(self.folder.engine.glob(TASKS))):
+            return "submitted"
+        return "failed" if failed else "interrupted"
 
     @property
     def ledger(self) -> DeliveryLedger:
@@ -213,6 +260,11 @@ class Job:
         self.folder.killed.touch()
         if self._executor is not None:
             self._executor.kill()
+        elif self.engine.name != "local":  # whoever drives it hears of it from the engine
+            executor = self.engine.executor()
+            executor.resume(self.folder.engine)
+            executor.kill()
+            executor.close()
         patience = time.monotonic() + KILL_S
         while self.folder.is_locked() or self.folder.workers():
             self.folder.kill_workers()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tagsel.aside import aside
 from tagsel.errors import JobError
@@ -23,28 +22,56 @@ RETRIES = 2
 """How often a piece is tried again after failures that may pass: killed, timed out, disk or network."""
 
 
-def run(folder: JobFolder, executor: Executor) -> None:
+def run(folder: JobFolder, executor: Executor, *, again: bool = True) -> None:
     """Run what is missing or could not be read, and merge; a job with failed pieces is left without a result.
 
+    Pieces that an engine still has from an earlier process are waited for; without `again` no failed piece is run.
     JobError where another process drives the job, or results do not merge: then the folder says why.
     """
     with folder.locked():
         if folder.result.exists():
             return
         folder.unmerged.unlink(missing_ok=True)
-        folder.kill_workers()  # of a submitter that died: their pieces are run again
-        plans = {plan["number"]: plan for plan in folder.pieces}
-        last = {number: max(tries, default=0) for number, tries in folder.attempts().items()}
-        tries = {s.number: 0 for s in piece_states(folder) if s.incomplete}
-        for number in tries:
-            last[number] = _submit(folder, executor, number, last.get(number, 0) + 1)
         try:
-            _drive(folder, executor, plans, last, tries)
+            _drive(folder, executor, _begin(folder, executor, again))
         except BaseException:
             executor.kill()
             raise
         if all(s.output is not None for s in piece_states(folder)):
             _merge(folder)
+
+
+def launch(folder: JobFolder, executor: Executor) -> None:
+    """Submit what is missing to an engine whose tasks go on without us, and leave; `run` takes them up again."""
+    with folder.locked():
+        _begin(folder, executor, again=True)
+
+
+def _begin(folder: JobFolder, executor: Executor, again: bool) -> dict[int, int]:
+    """Take up what the engine still has, and submit the rest; the attempt of each piece that is under way."""
+    made = folder.attempts()
+    last = {number: max(tries, default=0) for number, tries in made.items()}
+    going = {}
+    for task in executor.resume(folder.engine):
+        last[task.piece] = max(last.get(task.piece, 0), task.attempt)
+        going[task.piece, task.attempt] = task
+    states = {s.number: s for s in piece_states(folder)}
+    under_way = {
+        piece: attempt for piece, attempt in going
+        if attempt == last[piece] and states[piece].incomplete and not _has_output(made.get(piece, {}).get(attempt, []))
+    }  # fmt: skip
+    folder.kill_workers(keep=under_way.items())  # of a submitter that died: their pieces are run again
+    missing = [s.number for s in states.values() if s.incomplete and s.number not in under_way]
+    if not again:
+        missing = [number for number in missing if states[number].state != "failed"]
+    fresh = {number: last.get(number, 0) + 1 for number in missing}
+    executor.submit([_task(folder, number, attempt) for number, attempt in fresh.items()])
+    return under_way | fresh
+
+
+def _has_output(files: list[Path]) -> bool:
+    """Whether an attempt left an output, good or a record of its failure."""
+    return any(path.parent.name == "outputs" and path.suffix in (".json", ".parquet") for path in files)
 
 
 def _merge(folder: JobFolder) -> None:
@@ -57,31 +84,31 @@ def _merge(folder: JobFolder) -> None:
         raise
 
 
-def _drive(
-    folder: JobFolder, executor: Executor, plans: dict[int, Any], last: dict[int, int], tries: dict[int, int]
-) -> None:
-    """See all submitted pieces to their ends; `last` attempt of each, and how many `tries` were repeated."""
-    outstanding = len(tries)
-    while outstanding:
+def _drive(folder: JobFolder, executor: Executor, under_way: dict[int, int]) -> None:
+    """See all pieces to their ends, by their attempt that is under way."""
+    plans = {plan["number"]: plan for plan in folder.pieces}
+    repeated = dict.fromkeys(under_way, 0)
+    while under_way:
         ended = executor.ended()
-        number = ended.task.piece
+        number, attempt = ended.task.piece, ended.task.attempt
+        if under_way.get(number) != attempt:
+            continue  # of an attempt that was given up before
         if folder.killed.exists():
             executor.kill()
         may_pass = _settle(folder, ended, plans[number])
-        if may_pass and tries[number] < RETRIES and not folder.killed.exists():
-            tries[number] += 1
-            last[number] = _submit(folder, executor, number, last[number] + 1)
+        if may_pass and repeated[number] < RETRIES and not folder.killed.exists():
+            repeated[number] += 1
+            under_way[number] = attempt + 1
+            executor.submit([_task(folder, number, attempt + 1)])
         else:
-            outstanding -= 1
+            del under_way[number]
 
 
-def _submit(folder: JobFolder, executor: Executor, number: int, attempt: int) -> int:
-    stem = folder.stem(number, attempt)
-    command = (sys.executable, "-P", "-m", "tagsel.jobs.worker", str(folder.piece(number)), str(stem), str(attempt))
-    executor.submit(
-        Task(number, attempt, command, folder.log(number, attempt, "out"), folder.log(number, attempt, "err"))
-    )
-    return attempt
+def _task(folder: JobFolder, number: int, attempt: int) -> Task:
+    piece, stem = folder.piece(number), folder.stem(number, attempt)
+    command = (sys.executable, "-P", "-m", "tagsel.jobs.worker", str(piece), str(stem), str(attempt))
+    out, err = (folder.log(number, attempt, kind) for kind in ("out", "err"))
+    return Task(number, attempt, command, out, err, (piece,), stem)
 
 
 def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> bool:

@@ -8,7 +8,7 @@ import io
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,15 +23,19 @@ class InlineExecutor:
     """Runs each task here, when its end is asked for; `seen` are all tasks that came."""
 
     name = "inline"
+    detached = False
 
     def __init__(self) -> None:
         self.seen: list[Task] = []
         self._waiting: deque[Task] = deque()
         self._killed = False
 
-    def submit(self, task: Task) -> None:
-        self.seen.append(task)
-        self._waiting.append(task)
+    def resume(self, notes: Path) -> list[Task]:
+        return []
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        self.seen.extend(tasks)
+        self._waiting.extend(tasks)
 
     def ended(self) -> Ended:
         task = self._waiting.popleft()
@@ -49,6 +53,9 @@ class InlineExecutor:
 
     def kill(self) -> None:
         self._killed = True
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="session")

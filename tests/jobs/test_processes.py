@@ -237,19 +237,16 @@ def test_the_worker_opens_nothing_but_its_piece_and_files(start: Callable[..., J
 
 def test_the_executor_alone(tmp_path: Path) -> None:
     executor = LocalExecutor(2)
-    for i, code in enumerate((0, 3, 0)):
-        executor.submit(
-            Task(
-                i, 1, (sys.executable, "-c", f"print({i}); exit({code})"), tmp_path / f"{i}.out", tmp_path / f"{i}.err"
-            )
-        )
+    scripts = (f"print({i}); exit({code})" for i, code in enumerate((0, 3, 0)))
+    commands = [(sys.executable, "-c", script) for script in scripts]
+    executor.submit([Task(i, 1, c, tmp_path / f"{i}.out", tmp_path / f"{i}.err") for i, c in enumerate(commands)])
     ended = sorted((e.task.piece, e.code, e.error) for e in (executor.ended() for _ in range(3)))
     assert ended == [(0, 0, ""), (1, 3, "exit code 3"), (2, 0, "")]
     assert [(tmp_path / f"{i}.out").read_text() for i in range(3)] == ["0\n", "1\n", "2\n"]
-    executor.submit(Task(3, 1, ("/nowhere/at/all",), tmp_path / "3.out", tmp_path / "3.err"))
+    executor.submit([Task(3, 1, ("/nowhere/at/all",), tmp_path / "3.out", tmp_path / "3.err")])
     assert executor.ended().error.startswith("cannot start: ")
     executor.kill()
-    executor.submit(Task(4, 1, (sys.executable, "-c", ""), tmp_path / "4.out", tmp_path / "4.err"))
+    executor.submit([Task(4, 1, (sys.executable, "-c", ""), tmp_path / "4.out", tmp_path / "4.err")])
     last = executor.ended()
     assert (last.code, last.error) == (None, "killed before it ran")
     assert signal_name(-250) == "killed by signal 250"

@@ -1,0 +1,232 @@
+"""Pieces as jobs of HTCondor: one cluster for each submission, files moved by HTCondor, states from the event log.
+
+The event log lies in the job's folder and says all that became of each piece, so a process that comes later goes on
+where one that died was. Results are moved into the job's outputs whole, when the log says that their job has ended.
+Needs `pip install "tagsel[condor]"` and a configuration that HTCondor's own commands find (`CONDOR_CONFIG`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tagsel.errors import JobError
+from tagsel.jobs.executors import Ended, Task, signal_name
+from tagsel.jobs.notes import Notes, Submission
+
+LOOK_S = 1
+"""How long the event log is waited for at a time, in whole seconds."""
+
+BY_HAND = 1
+"""Hold code of a job that a person put on hold: it is waited for until it is released."""
+
+DESCRIPTION = {
+    "executable": "/usr/bin/env",
+    "arguments": "$(words)",
+    "transfer_executable": "False",
+    "should_transfer_files": "YES",
+    "when_to_transfer_output": "ON_EXIT",
+    "transfer_input_files": "$(inputs)",
+    "output": "$(out)",
+    "error": "$(err)",
+    "stream_output": "True",
+    "stream_error": "True",
+    "request_cpus": "1",
+    "request_memory": "1GB",
+    "request_disk": "1GB",
+    "leave_in_queue": "False",
+}
+"""How a piece is described to HTCondor; options of the user's come over it."""
+
+
+class CondorExecutor:
+    """Jobs of HTCondor; `options` are commands of a submit description (`request_memory`, `accounting_group`, …)."""
+
+    name = "condor"
+    detached = True
+
+    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+        self.options = dict(options or {})
+        self._lock = threading.Lock()
+        self._tasks: dict[tuple[int, int], Task] = {}  # by cluster and process, that have not ended
+        self._tokens: dict[int, str] = {}  # by cluster
+        self._held: dict[tuple[int, int], str] = {}
+        self._ended: deque[Ended] = deque()
+        self._events: Any = None
+
+    def resume(self, notes: Path) -> list[Task]:
+        """Tasks of an earlier process that the event log does not end; those that ended unseen come out at once."""
+        self._notes, self._log = Notes(notes), notes / "events.log"
+        known = {s.token: s for s in self._notes.submissions()}
+        self._log.touch()
+        self._events = _condor().JobEventLog(str(self._log))
+        told = list(self._events.events(stop_after=0))
+        for event in told:
+            token = str(event.get("LogNotes", "")).strip()
+            if event.type.name == "SUBMIT" and token in known:
+                self._tokens[event.cluster] = token
+                self._take(event.cluster, known[token])
+        for token in known.keys() - set(self._tokens.values()):
+            cluster = self._cluster_of(token)
+            if cluster is None:
+                self._notes.drop(known[token])  # its process died before HTCondor heard of it
+            else:
+                self._tokens[cluster] = token
+                self._take(cluster, known[token])
+        for event in told:
+            self._hear(event)
+        return [*self._tasks.values(), *(e.task for e in self._ended)]
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """One cluster of all tasks. JobError where no schedd takes it."""
+        if not tasks:
+            return
+        condor = _condor()
+        submission = self._notes.new(tasks)
+        incoming = self._incoming(submission.token)
+        described = {
+            **DESCRIPTION, **self.options, "log": str(self._log), "initialdir": str(incoming),
+            "submit_event_notes": submission.token, "MY.TagselToken": json.dumps(submission.token),
+        }  # fmt: skip
+        try:
+            incoming.mkdir()
+            items = iter([_item(task) for task in tasks])
+            cluster = condor.Schedd().submit(condor.Submit(described), itemdata=items).cluster()
+        except (OSError, ValueError, RuntimeError, condor.HTCondorException) as error:
+            self._notes.drop(submission)
+            raise JobError(
+                f"HTCondor does not take the job: {error}", hint="condor_q says whether it is there"
+            ) from error
+        with self._lock:
+            self._tokens[cluster] = submission.token
+            self._take(cluster, submission)
+
+    def ended(self) -> Ended:
+        """The next task that the event log ends; waits for it."""
+        while not self._ended:
+            for event in self._events.events(stop_after=LOOK_S):
+                self._hear(event)
+                if self._ended:
+                    break
+        return self._ended.popleft()
+
+    def kill(self) -> None:
+        """Remove all clusters of the job that still have tasks."""
+        with self._lock:
+            clusters = {cluster for cluster, _ in self._tasks}
+        for cluster in clusters:
+            self._remove(f"ClusterId == {cluster}", "killed")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _cluster_of(self, token: str) -> int | None:
+        """The cluster that was submitted with a token and is not in the event log yet."""
+        condor = _condor()
+        try:
+            found = condor.Schedd().query(f"TagselToken == {json.dumps(token)}", ["ClusterId"])
+        except (RuntimeError, condor.HTCondorException) as error:
+            raise JobError(f"HTCondor does not answer: {error}", hint="condor_q says whether it is there") from error
+        return int(found[0]["ClusterId"]) if found else None
+
+    def _take(self, cluster: int, submission: Submission) -> None:
+        for number, task in enumerate(submission.tasks):
+            self._tasks.setdefault((cluster, number), task)
+
+    def _hear(self, event: Any) -> None:
+        """What an event says of a task; what is not an end is waited through: evicted, disconnected, held by hand."""
+        key, kind = (event.cluster, event.proc), event.type.name
+        if key not in self._tasks:
+            return
+        if kind == "JOB_HELD":
+            if event.get("HoldReasonCode") != BY_HAND:
+                self._held[key] = str(event.get("HoldReason", "for no reason that was given"))
+                self._remove(f"ClusterId == {key[0]} && ProcId == {key[1]}", "held")
+        elif kind == "JOB_RELEASED":
+            self._held.pop(key, None)
+        elif kind == "JOB_TERMINATED":
+            normal = event.get("TerminatedNormally")
+            code = int(event.get("ReturnValue", 1)) if normal else -int(event.get("TerminatedBySignal", 9))
+            self._end(key, code, signal_name(code))
+        elif kind == "JOB_ABORTED":
+            held = self._held.get(key)
+            self._end(
+                key, None, f"held by HTCondor: {held}" if held else f"removed: {event.get('Reason', 'by somebody')}"
+            )
+
+    def _end(self, key: tuple[int, int], code: int | None, error: str) -> None:
+        with self._lock:
+            task = self._tasks.pop(key)
+        if task.stem is not None:
+            for path in self._incoming(self._tokens[key[0]]).glob(f"{task.stem.name}.*"):
+                shutil.move(path, task.stem.parent / path.name)
+        self._ended.append(Ended(task, code, error))
+
+    def _incoming(self, token: str) -> Path:
+        """Where HTCondor puts the files of a submission; the worker of another user writes there."""
+        return self._notes.folder / token
+
+    def _remove(self, constraint: str, why: str) -> None:
+        condor = _condor()
+        try:
+            condor.Schedd().act(condor.JobAction.Remove, constraint, why)
+        except (RuntimeError, condor.HTCondorException) as error:
+            raise JobError(f"HTCondor does not remove the job: {error}", hint="condor_rm does it by hand") from error
+
+
+def states(notes: Path) -> Iterator[tuple[Task, str]]:
+    """The tasks of a job that have not ended, as the event log has them: `running`, `held` or `waiting`."""
+    if not (notes / "events.log").exists():
+        return
+    known = {s.token: s.tasks for s in Notes(notes).submissions()}
+    now: dict[tuple[int, int], tuple[Task, str]] = {}
+    for event in _condor().JobEventLog(str(notes / "events.log")).events(stop_after=0):
+        key, kind = (event.cluster, event.proc), event.type.name
+        if kind == "SUBMIT" and (token := str(event.get("LogNotes", "")).strip()) in known:
+            now[key] = known[token][event.proc], "waiting"
+        elif key in now and kind in SAID:
+            now[key] = now[key][0], SAID[kind]
+        elif kind in ("JOB_TERMINATED", "JOB_ABORTED"):
+            now.pop(key, None)
+    yield from now.values()
+
+
+SAID = {
+    "EXECUTE": "running", "JOB_HELD": "held", "JOB_RELEASED": "waiting", "JOB_EVICTED": "waiting",
+    "SHADOW_EXCEPTION": "waiting", "JOB_RECONNECT_FAILED": "waiting",
+}  # fmt: skip
+"""What a piece is after an event that does not end it."""
+
+
+def _item(task: Task) -> dict[str, str]:
+    """A task as a row of itemdata: values of the description's own words."""
+    return {
+        "words": _quoted(task.in_sandbox()), "inputs": ",".join(map(str, task.inputs)), "out": str(task.stdout),
+        "err": str(task.stderr),
+    }  # fmt: skip
+
+
+def _quoted(words: Sequence[str]) -> str:
+    """An argument vector in HTCondor's new syntax: in double quotes, each word in single ones; see condor_submit(1).
+
+    >>> print(_quoted(["a b", "it's", 'say "so"']))
+    "'a b' 'it''s' 'say ""so""'"
+    """
+    inside = " ".join("'" + word.replace("'", "''").replace('"', '""') + "'" for word in words)
+    return f'"{inside}"'
+
+
+def _condor() -> Any:
+    try:
+        import htcondor2
+    except ImportError as error:
+        raise JobError(
+            f"HTCondor's library cannot be used: {error}",
+            hint='pip install "tagsel[condor]"; CONDOR_CONFIG names a pool',
+        ) from error
+    return htcondor2

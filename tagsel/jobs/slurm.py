@@ -1,0 +1,182 @@
+"""Pieces as array jobs of Slurm, on a file system that its nodes share; states of all of them by one question.
+
+Needs Slurm's own commands: `sbatch`, `squeue`, `scancel`, `scontrol`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from tagsel.errors import JobError
+from tagsel.jobs.executors import Ended, Task, signal_name
+from tagsel.jobs.notes import Notes, Submission
+
+LOOK_S = (0.2, 5.0)
+"""How often Slurm is asked, in seconds: at first, and at last where nothing happens."""
+
+GOING = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
+         "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD")  # fmt: skip
+"""States of a task that has not ended. Source: squeue(1), "JOB STATE CODES"."""
+
+SCRIPT = '#!/bin/sh\nexec "$@"\n'
+
+
+class SlurmExecutor:
+    """Tasks of array jobs; `options` are long options of sbatch (`partition`, `time`, `mem`, `account`, …)."""
+
+    name = "slurm"
+    detached = True
+
+    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+        self.options = dict(options or {})
+        self._lock = threading.Lock()
+        self._tasks: dict[tuple[str, int], Task] = {}  # by array job and index, that have not ended
+        self._ended: deque[Ended] = deque()
+
+    def resume(self, notes: Path) -> list[Task]:
+        """All tasks of earlier processes; those that have ended, or that Slurm forgot, come out of `ended` at once."""
+        self._notes = Notes(notes)
+        submissions = self._notes.submissions()
+        if not submissions:
+            return []
+        lost = {f"tagsel-{s.token}": s for s in submissions if not s.id}
+        for name, number in _names() if lost else ():
+            if name in lost:  # its process died between sbatch and writing down what it said
+                self._take(self._notes.name(lost.pop(name), number))
+        for submission in lost.values():
+            self._notes.drop(submission)
+        for submission in submissions:
+            if submission.id:
+                self._take(submission)
+        return list(self._tasks.values())
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Array jobs of all tasks, as few as the cluster's limit allows. JobError where sbatch refuses."""
+        for begin in range(0, len(tasks), self._most):
+            submission = self._notes.new(tasks[begin : begin + self._most])
+            script = self._notes.folder / "task.sh"
+            script.write_text(SCRIPT)
+            last, options = len(submission.tasks) - 1, [f"--{name}={value}" for name, value in self.options.items()]
+            command = [
+                "sbatch", "--parsable", f"--array=0-{last}", f"--job-name=tagsel-{submission.token}",
+                "--output=/dev/null", "--error=/dev/null", *options, str(script), sys.executable, "-P", "-m",
+                "tagsel.jobs.array", str(self._notes.folder / f"{submission.token}.tasks"),
+            ]  # fmt: skip
+            try:
+                number = _ask(command).partition(";")[0].strip()
+            except JobError:
+                self._notes.drop(submission)
+                raise
+            with self._lock:
+                self._take(self._notes.name(submission, number))
+
+    def ended(self) -> Ended:
+        """The next task that Slurm says has ended, or no longer knows; waits for it."""
+        pause = LOOK_S[0]
+        while not self._ended:
+            self._look()
+            if not self._ended:
+                time.sleep(pause)
+                pause = min(pause * 1.5, LOOK_S[1])
+        return self._ended.popleft()
+
+    def kill(self) -> None:
+        """Cancel all array jobs that still have tasks."""
+        with self._lock:
+            jobs = sorted({job for job, _ in self._tasks})
+        if jobs:
+            _ask(["scancel", *jobs])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _take(self, submission: Submission) -> None:
+        for index, task in enumerate(submission.tasks):
+            self._tasks[submission.id, index] = task
+
+    def _look(self) -> None:
+        """Take in the states of all tasks. One that Slurm has forgotten ended while nobody looked."""
+        found = dict(_states())
+        with self._lock:
+            for key, task in list(self._tasks.items()):
+                told = found.get(key)
+                if told is None or told.state not in GOING:
+                    del self._tasks[key]
+                    self._ended.append(_end(task, told))
+
+    @cached_property
+    def _most(self) -> int:
+        """How many tasks an array job may have here."""
+        told = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]))
+        return max(int(told[1]) - 1, 1) if told else 1000
+
+
+class _Told(NamedTuple):
+    """What squeue says of a task: its state, status as wait(2) has it, and the reason of the state."""
+
+    state: str
+    exit: str
+    reason: str
+
+
+def states(notes: Path) -> Iterator[tuple[Task, str]]:
+    """The tasks of a job that have not ended, by one question to Slurm: `running`, `held` or `waiting`."""
+    tasks = {(s.id, n): task for s in Notes(notes).submissions() for n, task in enumerate(s.tasks)}
+    if not tasks:
+        return
+    for key, told in _states():
+        if key in tasks and told.state in GOING:
+            held = "Held" in told.reason
+            yield tasks[key], "held" if held else "waiting" if told.state == "PENDING" else "running"
+
+
+def _end(task: Task, told: _Told | None) -> Ended:
+    if told is None:
+        return Ended(task, None, "Slurm no longer knows how it ended")
+    if told.state == "COMPLETED":
+        return Ended(task, 0)
+    status = int(told.exit) if told.exit.isdigit() else 0
+    code = os.waitstatus_to_exitcode(status) if status else None
+    why = f" ({told.reason})" if told.reason not in ("", "None") else ""
+    return Ended(task, code, f"Slurm: {told.state}{why}{'' if code is None else f', {signal_name(code)}'}")
+
+
+def _states() -> Iterator[tuple[tuple[str, int], _Told]]:
+    """(array job, index) of every task of this user that Slurm knows, and what it says of it."""
+    fields = ("ArrayJobID", "ArrayTaskID", "State", "exit_code", "Reason")
+    wanted = ",".join(f"{field}:.200|" for field in fields)
+    told = _ask(["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-O", wanted])
+    for line in told.splitlines():
+        job, index, *rest = (word.strip() for word in line.split("|")[: len(fields)])
+        if index.isdigit():
+            yield (job, int(index)), _Told(*rest)
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """Name and number of every array job of this user that Slurm knows."""
+    for line in _ask(["squeue", "-h", "-t", "all", "-u", getpass.getuser(), "-o", "%j|%F"]).splitlines():
+        name, _, number = line.partition("|")
+        yield name.strip(), number.strip()
+
+
+def _ask(command: Sequence[str]) -> str:
+    """What a command of Slurm's prints. JobError where it cannot be run, or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise JobError(f"{command[0]} cannot be run: {error.strerror}", hint="are Slurm's commands in PATH?") from error
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise JobError(f"{command[0]} fails: {said}", hint="sinfo says whether the cluster answers")
+    return done.stdout

