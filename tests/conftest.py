@@ -115,6 +115,12 @@ def condor_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def xrootd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """(address, folder) of an XRootD server: the file `x` in the folder is `{address}/data/x`."""
+    yield from _engine("xrootd", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """The environment in which Slurm's commands find a cluster."""
     yield from _engine("slurm", tmp_path_factory)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.events import EventList
+from tagsel.rootio import is_remote
 
 Ints = npt.NDArray[np.int64]
 
@@ -72,8 +73,9 @@ class KnownReplica(Protocol):
 class MappedFile:
     """A file that holds selected events: row `rows[i]` of the list is its entry `entries[i]`.
 
-    `rows`, `entries`: (n,) int64, `entries` rising; `pfn` is a local path or ""; `lfn` is "" where no
-    catalog knows the GUID; `file_entries` and `bytes` are -1 where unknown.
+    `rows`, `entries`: (n,) int64, `entries` rising; `pfn` is where it is best read, a path or a URL, or "", and
+    `others` are where else; `lfn` is "" where no catalog knows the GUID; `file_entries` and `bytes` are -1 where
+    unknown.
     """
 
     guid: str
@@ -84,6 +86,7 @@ class MappedFile:
     sites: tuple[str, ...] = ()
     file_entries: int = -1
     bytes: int = -1
+    others: tuple[str, ...] = ()
 
     @property
     def touched(self) -> float:
@@ -164,6 +167,7 @@ class EventMap:
                     "guid": f.guid,
                     "lfn": f.lfn,
                     "pfn": f.pfn,
+                    "others": list(f.others),
                     "entries": f.entries.tolist(),
                     "sites": list(f.sites),
                 }
@@ -223,10 +227,12 @@ def map_events(
 def _mapped(guid: str, record: KnownFile | None, copies: Sequence[KnownReplica], rows: Ints, entry: Ints) -> MappedFile:
     sites = tuple(sorted({c.site for c in copies}))
     names = [record.pfn] if record else []
+    best, *others = places([*names, *(c.pfn for c in copies)]) or ("",)
     return MappedFile(
         guid=guid,
         lfn=record.lfn if record else "",
-        pfn=_local([*names, *(c.pfn for c in copies)]),
+        pfn=best,
+        others=tuple(others),
         entries=entry[rows],
         rows=rows,
         sites=sites,
@@ -238,16 +244,23 @@ def _mapped(guid: str, record: KnownFile | None, copies: Sequence[KnownReplica],
 def _example(
     mapped: Iterable[MappedFile], files: Sequence[KnownFile], replicas: Mapping[str, Sequence[KnownReplica]]
 ) -> str:
-    """The first local file that exists, mapped ones first; "" where none does."""
-    places = (f.pfn for f in mapped)
-    rest = (_local([f.pfn, *(c.pfn for c in replicas.get(f.guid, ()))]) for f in files)
-    return next((p for group in (places, rest) for p in group if p and Path(p).is_file()), "")
+    """The first local file that exists, mapped ones first; else the first of another machine; "" where none is."""
+    mine = (f.pfn for f in mapped)
+    rest = (name for f in files for name in places([f.pfn, *(c.pfn for c in replicas.get(f.guid, ()))])[:1])
+    known = dict.fromkeys([*mine, *rest])
+    return next((p for p in known if p and Path(p).is_file()), next(filter(is_remote, known), ""))
 
 
-def _local(names: Iterable[str]) -> str:
-    """The first name that is a local file; else the first that looks like a local path; else ""."""
-    paths = [n.removeprefix("file://") for n in names if n and ("://" not in n or n.startswith("file://"))]
-    return next((p for p in paths if Path(p).is_file()), paths[0] if paths else "")
+def places(names: Iterable[str]) -> tuple[str, ...]:
+    """Where a file can be read, each once, by cost: local files that exist, then URLs, then paths that do not exist.
+
+    >>> places(["/nowhere/a.root", "root://far.example.org//a.root", "srm://tape.example.org/a.root"])
+    ('root://far.example.org//a.root', '/nowhere/a.root')
+    """
+    known = list(dict.fromkeys(n.removeprefix("file://") for n in names if n))
+    paths = [n for n in known if "://" not in n]
+    there = [p for p in paths if Path(p).is_file()]
+    return (*there, *filter(is_remote, known), *(p for p in paths if p not in there))
 
 
 def _size(count: int) -> str:

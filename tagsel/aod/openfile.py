@@ -7,6 +7,7 @@ wanted entries are the list's. Anything else is an AccessError that names the fi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from tagsel.rootio import EventTree, RootFile
 class OpenFile:
     """A checked file; `ids` maps run, lumi, event to its columns (empty where it has no readable ids).
 
-    Close it, or use it in a `with` statement.
+    Of several copies the first that can be read and is the file that is meant is taken. Close it, or use it in a `with`
+    statement.
     """
 
     def __init__(self, wanted: Wanted, layout: Layout = USUAL) -> None:
@@ -31,6 +33,19 @@ class OpenFile:
             what = f"file {wanted.lfn or wanted.guid}"
             known = "has no local copy" if wanted.lfn else "is in no catalog"
             raise AccessError(f"{what} {known}", hint="ingest it, or add a replica of it", guid=wanted.guid)
+        refused = []
+        for place in (wanted.pfn, *wanted.others):
+            try:
+                self._open(replace(wanted, pfn=place), layout)
+                return
+            except AccessError as error:
+                refused.append(error)
+        if len(refused) == 1:
+            raise refused[0]
+        said = f"none of {len(refused)} copies can be read: {'; '.join(error.message for error in refused)}"
+        raise AccessError(said, hint=refused[0].hint, path=wanted.pfn, guid=wanted.guid)
+
+    def _open(self, wanted: Wanted, layout: Layout) -> None:
         self.wanted = wanted
         self.file = RootFile(wanted.pfn)
         try:

@@ -22,7 +22,7 @@ from tagsel.aod.report import FileProblem, ReadReport
 from tagsel.aod.wanted import Wanted, wanted_of
 from tagsel.errors import AccessError
 from tagsel.events import DeliveryLedger, EventList
-from tagsel.rootio import RootFile
+from tagsel.rootio import RootFile, is_remote
 
 BATCH = 10_000
 """Events read at once by default."""
@@ -245,10 +245,11 @@ def _refuse_losses(report: ReadReport) -> None:
 
 
 def example_of(event_map: EventMap) -> str:
-    """The first local file of a map whose events can be opened; "" where there is none."""
-    for place in dict.fromkeys([*(f.pfn for f in event_map.files), event_map.example]):
+    """The first file of a map whose events can be opened, local ones first; "" where there is none."""
+    known = dict.fromkeys([*(p for f in event_map.files for p in (f.pfn, *f.others)), event_map.example])
+    for place in sorted(known, key=is_remote):
         try:
-            if place and Path(place).is_file():
+            if place and (is_remote(place) or Path(place).is_file()):
                 with RootFile(place) as file:
                     file.events(event_map.layout.tree or None)
                 return place

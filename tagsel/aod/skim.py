@@ -23,7 +23,7 @@ from tagsel.aod.write import ParquetWriter, RootWriter, Writer, collections_of
 from tagsel.aside import aside
 from tagsel.errors import AccessError
 from tagsel.events import DeliveryLedger, EventList
-from tagsel.rootio import RootFile, plain_name
+from tagsel.rootio import RootFile, is_remote, plain_name
 
 BATCH = 20_000
 """Events written at once: a basket of the output."""
@@ -122,7 +122,7 @@ def skim(
 
 def _refuse_inputs(event_map: EventMap, out: Path) -> None:
     """AccessError where the output would take the place of a file that the events are read from."""
-    inputs = {Path(f.pfn).resolve() for f in event_map.files if f.pfn}
+    inputs = {Path(p).resolve() for f in event_map.files for p in (f.pfn, *f.others) if p and not is_remote(p)}
     if event_map.example:
         inputs.add(Path(event_map.example).resolve())
     if out.resolve() in inputs:

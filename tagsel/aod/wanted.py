@@ -22,7 +22,7 @@ class Wanted:
     """Selected entries of one file; row i is position `rows[i]` of the answer and holds entry `entries[i]`.
 
     `rows`, `entries`, `event`: (n,) int64; `run`, `lumi`: (n,) int32, -1 = unknown; `file_entries` -1 =
-    unknown.
+    unknown; `others` are places where it may be read if `pfn` cannot.
     """
 
     guid: str
@@ -34,6 +34,7 @@ class Wanted:
     run: npt.NDArray[np.int32]
     lumi: npt.NDArray[np.int32]
     event: Ints
+    others: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -55,6 +56,6 @@ def wanted_of(event_map: EventMap, events: EventList) -> tuple[Wanted, ...]:
     """What the map of a list asks of each file, by GUID; rows are those of the list."""
     return tuple(
         Wanted(f.guid, f.pfn, f.lfn, f.file_entries, f.rows, f.entries,
-               events.run[f.rows], events.lumi[f.rows], events.event[f.rows])
+               events.run[f.rows], events.lumi[f.rows], events.event[f.rows], f.others)
         for f in event_map.files
     )  # fmt: skip

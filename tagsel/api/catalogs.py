@@ -132,7 +132,8 @@ def _named_facts(name: str) -> dict[str, Any]:
 
 def ingest(
     workspace: Workspace, files: Sequence[Path], dataset: str, *, facts: dict[str, Any], meta: dict[str, Any],
-    schema: str, site: str, aod: Sequence[Path], evolve: bool, processes: int, progress: Callable[[str], None] | None,
+    schema: str, site: str, aod: Sequence[Path | str], evolve: bool, processes: int,
+    progress: Callable[[str], None] | None,
 ) -> Ingested:  # fmt: skip
     """Ingest files into a dataset of the workspace; see `Workspace.ingest`."""
     from tagsel.ingest.load import ingest as load

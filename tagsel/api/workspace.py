@@ -110,7 +110,7 @@ class Workspace(Many):
             dataset,
             schema=schema,
             site=site,
-            aod=[Path(a) for a in aod],
+            aod=[str(a) if "://" in str(a) else Path(a) for a in aod],
             meta=dict(meta or {}),
             evolve=evolve,
             processes=processes or self.setting("processes"),

@@ -63,9 +63,8 @@ def init(folder: Path, as_json: bool) -> None:
 @click.option(
     "--aod",
     multiple=True,
-    type=click.Path(path_type=Path),
     metavar="FILE",
-    help="AOD files that the rows point to, or a PoolFileCatalog.xml of such; repeat for more.",
+    help="AOD files that the rows point to, paths or URLs, or a PoolFileCatalog.xml of such; repeat for more.",
 )
 @click.option("--evolve", is_flag=True, help="Take attributes that some files lack as missing there.")
 @click.option("--processes", type=click.IntRange(min=0), default=0, help="Processes; 0 = one for each core.")

@@ -64,7 +64,7 @@ class _Sorted:
 
 def ingest(
     files: Sequence[Path], dataset: str, folder: Path, catalog: Catalog, facts: Mapping[str, Any], *,
-    schema: str = "", site: str = "", aod: Sequence[Path] = (), evolve: bool = False, processes: int = 0,
+    schema: str = "", site: str = "", aod: Sequence[Path | str] = (), evolve: bool = False, processes: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Ingested:  # fmt: skip
     """Ingest `files` into `dataset` (its Delta table lies in `folder`), and register all in the catalog.

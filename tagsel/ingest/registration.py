@@ -23,7 +23,7 @@ from tagsel.catalog import (
     PutSite,
 )
 from tagsel.catalog.changes import Change
-from tagsel.rootio import RootFile, read_pool_file_catalog
+from tagsel.rootio import RootFile, is_remote, read_pool_file_catalog
 from tagsel.store import Snapshot, Source
 
 Files = dict[tuple[str, str], FileRecord]
@@ -164,23 +164,33 @@ def _replicas(catalog: Catalog, site: str, files: Iterable[FileRecord]) -> list[
     return [*changes, PutReplicas(site, new)] if new else changes
 
 
-def aod_files(places: Sequence[Path]) -> list[FileRecord]:
-    """AOD files by their GUID: ROOT files, and those that PoolFileCatalogs (`.xml`) name and that are there."""
+def aod_files(places: Sequence[Path | str]) -> list[FileRecord]:
+    """AOD files by their GUID: ROOT files, paths or URLs, and those that PoolFileCatalogs (`.xml`) name.
+
+    Of what such a catalog names, local files are opened where they are there; of files on other machines it is
+    believed, for there may be thousands: each is opened and checked when events of it are read.
+    """
     found = []
     for place in places:
-        if place.suffix == ".xml":
-            found += [_aod_file(path) for path in _pool_files(place)]
+        if isinstance(place, Path) and place.suffix == ".xml":
+            found += _pool_files(place)
         else:
             found.append(_aod_file(place))
     return found
 
 
-def _pool_files(catalog: Path) -> list[Path]:
-    """The local files that a PoolFileCatalog names, relative names taken from the catalog's folder."""
-    named = [catalog.parent / pfn for file in read_pool_file_catalog(catalog) for pfn in file.pfns if "://" not in pfn]
-    return [path for path in named if path.is_file()]
+def _pool_files(catalog: Path) -> list[FileRecord]:
+    """What a PoolFileCatalog knows, relative names taken from its folder."""
+    found = []
+    for file in read_pool_file_catalog(catalog):
+        local = [path for pfn in file.pfns if "://" not in pfn and (path := catalog.parent / pfn).is_file()]
+        found += [_aod_file(path) for path in local]
+        remote = [pfn for pfn in file.pfns if is_remote(pfn)]
+        found += [FileRecord(file.guid, file.lfn or pfn.rsplit("/", 1)[1], pfn, "AOD") for pfn in remote if not local]
+    return found
 
 
-def _aod_file(path: Path) -> FileRecord:
-    with RootFile(path) as file:
-        return FileRecord(file.guid, path.name, str(path.resolve()), "AOD", file.events().entries, path.stat().st_size)
+def _aod_file(place: Path | str) -> FileRecord:
+    pfn = str(place.resolve()) if isinstance(place, Path) else place
+    with RootFile(place) as file:
+        return FileRecord(file.guid, pfn.rsplit("/", 1)[1], pfn, "AOD", file.events().entries, file.bytes)

@@ -71,7 +71,7 @@ def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
         "version": VERSION,
         "number": piece.number,
         "site": piece.site,
-        "files": [[f.guid, f.pfn, f.lfn, f.file_entries, len(f)] for f in piece.files],
+        "files": [[f.guid, f.pfn, f.lfn, f.file_entries, len(f), *f.others] for f in piece.files],
         "script": recipe.script,
         "branches": recipe.branches,
         "batch": recipe.batch,
@@ -101,8 +101,8 @@ def read_piece(path: Path) -> tuple[Piece, Recipe, str]:
         raise JobError(f"{path}: a piece of version {header['version']}; this program reads {VERSION}", path=str(path))
     bounds = np.cumsum([0, *(f[4] for f in header["files"])])
     files = tuple(
-        Wanted(guid, pfn, lfn, entries, **{c: columns[c][a:b] for c in _COLUMNS})
-        for (guid, pfn, lfn, entries, _), a, b in zip(header["files"], bounds[:-1], bounds[1:], strict=True)
+        Wanted(guid, pfn, lfn, entries, **{c: columns[c][a:b] for c in _COLUMNS}, others=tuple(others))
+        for (guid, pfn, lfn, entries, _, *others), a, b in zip(header["files"], bounds[:-1], bounds[1:], strict=True)
     )
     layout = Layout(header["tree"], header["ids"])
     recipe = Recipe(header["script"], tuple(header["branches"]), header["batch"], layout, header["example"])

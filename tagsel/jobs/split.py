@@ -182,6 +182,6 @@ def _files(event_map: EventMap, events: EventList, rows: _Rows, which: Ints) -> 
         entries = rows.entry[which[at]]
         files.append(
             Wanted(f.guid, f.pfn, f.lfn, f.file_entries, at, entries,
-                   events.run[row], events.lumi[row], events.event[row])
+                   events.run[row], events.lumi[row], events.event[row], f.others)
         )  # fmt: skip
     return tuple(files)

@@ -3,6 +3,7 @@
 from tagsel.rootio.file import EVENT_TREES, RootFile, guid_of
 from tagsel.rootio.notes import NOTE, note_of
 from tagsel.rootio.poolcatalog import PoolFile, read_pool_file_catalog
+from tagsel.rootio.remote import is_remote
 from tagsel.rootio.tokens import Token, canonical_guid, parse_token
 from tagsel.rootio.trees import EventTree
 from tagsel.rootio.typenames import ColumnType, parse_typename, plain_name
@@ -17,6 +18,7 @@ __all__ = [
     "Token",
     "canonical_guid",
     "guid_of",
+    "is_remote",
     "note_of",
     "parse_token",
     "parse_typename",

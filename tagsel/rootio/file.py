@@ -1,4 +1,4 @@
-"""A ROOT file opened for reading: its trees by highest cycle, its GUID, its size.
+"""A ROOT file opened for reading, here or by URL: its trees by highest cycle, its GUID, its size.
 
 Invariant: every failure to read is an AccessError that names the file.
 """
@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from tagsel.errors import AccessError, did_you_mean
+from tagsel.rootio.remote import is_remote, open_remote
 from tagsel.rootio.tokens import canonical_guid
 from tagsel.rootio.trees import EventTree, TreeOfBaskets, TreeOfClusters, unreadable
 
@@ -25,25 +27,34 @@ _TREE_CLASSES: dict[str, type[TreeOfBaskets] | type[TreeOfClusters]] = {
 
 
 class RootFile:
-    """A ROOT file, to be used in a `with` statement.
+    """A ROOT file, a path or a URL (`root://`, `https://`), to be used in a `with` statement; `place` is what was
+    given.
 
-    Raises AccessError where the path is missing, no ROOT file, or shorter than its header says (truncated).
+    Raises AccessError where it is missing, no ROOT file, or shorter than its header says (truncated), and where its
+    server does not answer.
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        _check_magic(self.path)
-        import uproot
+        self.place = str(path)
+        self.path = Path(urlsplit(self.place).path if is_remote(path) else path)
+        self._directory: Any = None
+        if is_remote(path):
+            with unreadable(self.place, "this ROOT file"):
+                self._directory = open_remote(self.place)
+                self.bytes = int(self._directory.file.source.num_bytes)
+        else:
+            _check_magic(self.path)
+            import uproot
 
-        with unreadable(self.path, "this ROOT file"):
-            self._directory: Any = uproot.open(self.path)
-        self.bytes = self.path.stat().st_size
+            with unreadable(self.place, "this ROOT file"):
+                self._directory = uproot.open(self.path)
+            self.bytes = self.path.stat().st_size
         promised = int(self._directory.file.fEND)
         if promised > self.bytes:
             self.close()
             raise AccessError(
-                f"{self.path}: truncated: its header promises {promised} bytes, {self.bytes} are there",
-                path=str(self.path), promised=promised, bytes=self.bytes,
+                f"{self.place}: truncated: its header promises {promised} bytes, {self.bytes} are there",
+                path=self.place, promised=promised, bytes=self.bytes,
             )  # fmt: skip
         self._trees: dict[str, EventTree] = {}
 
@@ -61,7 +72,7 @@ class RootFile:
 
     @cached_property
     def _classes(self) -> dict[str, str]:
-        with unreadable(self.path, "the list of objects"):
+        with unreadable(self.place, "the list of objects"):
             found = self._directory.classnames(recursive=True, cycle=True)
         return {name.rsplit(";", 1)[0]: kind for name, kind in sorted(found.items(), key=_cycle)}
 
@@ -75,8 +86,8 @@ class RootFile:
             maker = _TREE_CLASSES.get(self._classes.get(name, ""))
             if maker is None:
                 return None
-            with unreadable(self.path, f"tree {name}"):
-                self._trees[name] = maker(self.path, name, self._directory[name])
+            with unreadable(self.place, f"tree {name}"):
+                self._trees[name] = maker(self.path, name, self._directory[name], self.place)
         return self._trees[name]
 
     def events(self, name: str | None = None) -> EventTree:
@@ -87,16 +98,16 @@ class RootFile:
                 return tree
         wanted = name or ", ".join(EVENT_TREES)
         raise AccessError(
-            f"{self.path}: no tree of events: looked for {wanted}; there: {', '.join(self.trees()) or 'none'}",
+            f"{self.place}: no tree of events: looked for {wanted}; there: {', '.join(self.trees()) or 'none'}",
             hint=did_you_mean(name, self.trees()) if name else "name the tree in a schema file: tree = \"…\"",
-            path=str(self.path),
+            path=self.place,
         )  # fmt: skip
 
     def text(self, name: str) -> str | None:
         """The string (TObjString) of this name at the top of the file, or None."""
         if self._classes.get(name) != "TObjString":
             return None
-        with unreadable(self.path, f"string {name}"):
+        with unreadable(self.place, f"string {name}"):
             return str(self._directory[name])
 
     @cached_property

@@ -45,8 +45,9 @@ def block_runs(offsets: Ints, entries: Ints) -> list[tuple[int, int]]:
 class EventTree(ABC):
     """A tree of a ROOT file; `entries` rows. Made by `RootFile.tree` and `RootFile.events`."""
 
-    def __init__(self, path: Path, name: str, tree: Any) -> None:
+    def __init__(self, path: Path, name: str, tree: Any, place: str = "") -> None:
         self.path = path
+        self.place = place or str(path)  # what messages call the file
         self.name = name
         self.entries = int(tree.num_entries)
         self._tree = tree
@@ -73,7 +74,7 @@ class EventTree(ABC):
 
     @cached_property
     def _columns(self) -> dict[str, str | None]:
-        with unreadable(self.path, f"the columns of tree {self.name}"):
+        with unreadable(self.place, f"the columns of tree {self.name}"):
             return self._list_columns()
 
     @cached_property
@@ -91,7 +92,7 @@ class EventTree(ABC):
         """The C++ type of a column; AccessError with the nearest names where there is none."""
         known = self._columns[self._known(column)]
         if known is None:
-            with unreadable(self.path, f"the type of column {column} of tree {self.name}"):
+            with unreadable(self.place, f"the type of column {column} of tree {self.name}"):
                 known = self._columns[column] = str(self._tree[column].typename)
         return known
 
@@ -142,9 +143,9 @@ class EventTree(ABC):
         if len(wanted) and (wanted[0] < 0 or wanted[-1] >= self.entries):
             bad = int(wanted[0] if wanted[0] < 0 else wanted[-1])
             raise AccessError(
-                f"{self.path}: entry {bad} asked of tree {self.name}, which has {self.entries} entries",
+                f"{self.place}: entry {bad} asked of tree {self.name}, which has {self.entries} entries",
                 hint="is this the file that the TAG means?",
-                path=str(self.path), entry=bad, entries=self.entries,
+                path=self.place, entry=bad, entries=self.entries,
             )  # fmt: skip
         return wanted, inverse.astype(np.int64)
 
@@ -166,14 +167,14 @@ class EventTree(ABC):
     def _known(self, column: str) -> str:
         if column not in self._columns:
             raise AccessError(
-                f"{self.path}: tree {self.name} has no column {column!r}",
-                hint=did_you_mean(column, self.columns()), path=str(self.path), column=column,
+                f"{self.place}: tree {self.name} has no column {column!r}",
+                hint=did_you_mean(column, self.columns()), path=self.place, column=column,
             )  # fmt: skip
         return column
 
     def _read_checked(self, column: str, start: int, stop: int) -> Any:
         self._known(column)
-        with unreadable(self.path, f"column {column} of tree {self.name}"):
+        with unreadable(self.place, f"column {column} of tree {self.name}"):
             return self._read(column, start, stop)
 
 
@@ -200,7 +201,7 @@ class TreeOfBaskets(EventTree):
     def block_bytes(self, column: str) -> Ints:
         """Compressed bytes of each basket: (n,) int64."""
         branch = self._branch(column)
-        with unreadable(self.path, f"the baskets of column {column} of tree {self.name}"):
+        with unreadable(self.place, f"the baskets of column {column} of tree {self.name}"):
             return np.array([_basket_bytes(branch, i) for i in range(branch.num_baskets)], dtype=np.int64)
 
     def _branch(self, column: str) -> Any:
@@ -222,8 +223,8 @@ _RECORD = 2
 class TreeOfClusters(EventTree):
     """An RNTuple: all fields share the clusters."""
 
-    def __init__(self, path: Path, name: str, tree: Any) -> None:
-        super().__init__(path, name, tree)
+    def __init__(self, path: Path, name: str, tree: Any, place: str = "") -> None:
+        super().__init__(path, name, tree, place)
         # uproot looks through all fields to find that one has no children, at each reading: seconds for a NanoAOD.
         parents = {int(f.parent_field_id) for i, f in enumerate(tree.field_records) if f.parent_field_id != i}
         for number, field in enumerate(tree.all_fields):
@@ -276,7 +277,7 @@ class TreeOfClusters(EventTree):
 
 
 @contextmanager
-def unreadable(path: Path, what: str) -> Iterator[None]:
+def unreadable(path: Path | str, what: str) -> Iterator[None]:
     """Turn whatever ROOT's readers and decompressors raise into one AccessError that names file and place."""
     try:
         yield

@@ -52,8 +52,8 @@ def test_files_entries_and_sites(maker: ModuleType) -> None:
     copies = {GUIDS[1]: [maker.Replica("ROMA"), maker.Replica("CNAF"), maker.Replica("CNAF")]}
     said = map_events(events, files, copies).to_json()
     assert said["files"] == [
-        {"guid": GUIDS[0], "lfn": "a.root", "pfn": "", "entries": [3], "sites": []},
-        {"guid": GUIDS[1], "lfn": "b.root", "pfn": "", "entries": [2, 7], "sites": ["CNAF", "ROMA"]},
+        {"guid": GUIDS[0], "lfn": "a.root", "pfn": "", "others": [], "entries": [3], "sites": []},
+        {"guid": GUIDS[1], "lfn": "b.root", "pfn": "", "others": [], "entries": [2, 7], "sites": ["CNAF", "ROMA"]},
     ]
     assert (said["files_touched"], said["files_total"], said["unmapped"], said["unknown_files"]) == (2, 2, [], [])
 
@@ -105,4 +105,6 @@ def test_feature_60_the_path_is_a_replica_that_exists(maker: ModuleType, sample:
     events = sample.events([0])
     assert map_events(events, [moved], copies).files[0].pfn == f.pfn
     assert map_events(events, [moved], {}).files[0].pfn == "/nowhere/x.root"
-    assert map_events(events, [], {f.guid: [maker.Replica("FAR", "root://far//x.root")]}).files[0].pfn == ""
+    far = {f.guid: [maker.Replica("TAPE", "srm://tape//x.root"), maker.Replica("FAR", "root://far//x.root")]}
+    found = map_events(events, [moved], far).files[0]  # what can be read at all, before what is not there
+    assert (found.pfn, found.others) == ("root://far//x.root", ("/nowhere/x.root",))

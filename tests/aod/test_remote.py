@@ -1,0 +1,139 @@
+"""AOD on other machines, by real servers: XRootD and HTTP. Copies in turn, dead servers, only what is needed."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from testbed import httpd
+from testbed.servers import free_port
+
+from tagsel.aod import arrays, forecast, reading, skim
+from tagsel.errors import AccessError
+from tagsel.rootio import RootFile, remote
+
+
+@pytest.fixture(params=[pytest.param("root", marks=pytest.mark.grid), "http"])
+def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    """Put a file on a server; its URL."""
+    if request.param == "root":
+        address, folder = request.getfixturevalue("xrootd_server")
+        own = folder / tmp_path.name
+        own.mkdir(exist_ok=True)
+        own.chmod(0o755)
+
+        def put(path: Path) -> str:
+            shutil.copy(path, own / path.name)
+            return f"{address}/data/{own.name}/{path.name}"
+
+        yield put
+        return
+    with httpd.running(tmp_path) as (address, _):
+
+        def here(path: Path) -> str:
+            if path.parent != tmp_path:
+                shutil.copy(path, tmp_path / path.name)
+            return f"{address}/{path.name}"
+
+        yield here
+
+
+def far(sample: Any, urls: list[str], copies: Any = None) -> Any:
+    """The sample as a catalog knows it whose files lie elsewhere."""
+    return replace(
+        sample, files=[replace(f, pfn=u) for f, u in zip(sample.files, urls, strict=True)], replicas=copies or {}
+    )
+
+
+def test_the_events_are_those_of_the_local_files(sample: Any, serve: Callable[[Path], str]) -> None:
+    events = sample.events(range(0, 120, 7))
+    away = far(sample, [serve(Path(f.pfn)) for f in sample.files])
+    found = arrays(away.map(events), events, "*")
+    assert found.to_list() == arrays(sample.map(events), events, "*").to_list()
+    assert len(arrays(away.map(sample.events([])), sample.events([]), "MET_pt")) == 0
+
+
+def test_what_reading_costs_is_told_as_for_local_files(sample: Any, serve: Callable[[Path], str]) -> None:
+    events = sample.events([3, 60, 61])
+    away = far(sample, [serve(Path(f.pfn)) for f in sample.files])
+    assert forecast(away.map(events), events, "MET_pt") == forecast(sample.map(events), events, "MET_pt")
+
+
+def test_a_skim_of_remote_files(sample: Any, serve: Callable[[Path], str], tmp_path: Path) -> None:
+    events = sample.events(range(5, 60, 9))
+    away = far(sample, [serve(Path(f.pfn)) for f in sample.files])
+    report = skim(away.map(events), events, tmp_path / "out.root", branches="MET_pt")
+    assert (report.events, report.ledger.unreadable) == (len(events), 0)
+
+
+def test_only_what_is_needed_comes_over_the_network(maker: ModuleType, tmp_path: Path) -> None:
+    """One entry of one branch of a file of 300 baskets a branch: its baskets, the header and the tree's own record."""
+    one = maker.make(tmp_path, (3000,))
+    with httpd.running(tmp_path) as (address, sent):
+        away = far(one, [f"{address}/{Path(one.files[0].pfn).name}"])
+        events = one.events([1234])
+        assert arrays(away.map(events), events, "MET_pt").MET_pt.to_list() == [one.rows[1234][5]]
+        assert 0 < sent.bytes < one.files[0].bytes / 3
+
+
+def test_copies_are_tried_in_turn(sample: Any, serve: Callable[[Path], str], tmp_path: Path) -> None:
+    """A local path that is not there, a server that is dead, a copy that is another file: the last one is good."""
+    from aodmaker import Replica
+
+    first, other = sample.files[0], sample.files[1]
+    wrong = tmp_path / "wrong.root"
+    shutil.copy(other.pfn, wrong)
+    dead = f"root://127.0.0.1:{free_port()}//data/a.root"
+    copies = {
+        first.guid: [Replica("DEAD", dead), Replica("OLD", serve(wrong)), Replica("GOOD", serve(Path(first.pfn)))]
+    }
+    away = far(sample, ["/nowhere/a.root", other.pfn, sample.files[2].pfn], copies)
+    events = sample.events(range(50))
+    mapped = away.map(events)
+    assert (mapped.files[0].pfn, mapped.files[0].others[-1]) == (dead, "/nowhere/a.root")
+    assert arrays(mapped, events, "MET_pt").to_list() == arrays(sample.map(events), events, "MET_pt").to_list()
+    near = replace(away, replicas={first.guid: [*copies[first.guid], Replica("HERE", first.pfn)]})
+    assert near.map(events).files[0].pfn == first.pfn  # a local file comes first
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # uproot leaves a socket after a 404
+def test_no_copy_can_be_read_and_each_says_why(sample: Any, serve: Callable[[Path], str]) -> None:
+    from aodmaker import Replica
+
+    gone = serve(Path(sample.files[0].pfn)).replace("AOD.00", "gone")
+    copies = {sample.files[0].guid: [Replica("A", gone)]}
+    away = far(sample, ["/nowhere/a.root", sample.files[1].pfn, sample.files[2].pfn], copies)
+    events = sample.events(range(60))
+    source = reading(away.map(events), events, "MET_pt")
+    assert sum(len(batch.rows) for batch in source) == 10
+    (problem,) = source.report.problems
+    assert problem.events == 50 and "none of 2 copies" in problem.reason
+    assert gone in problem.reason and "/nowhere/a.root" in problem.reason
+
+
+def test_a_dead_server_is_asked_once_and_not_for_each_of_its_files(
+    sample: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    connect = socket.create_connection
+    monkeypatch.setattr(remote.socket, "create_connection", lambda *a: (asked.append(a[0]), connect(*a))[1])
+    dead = f"root://127.0.0.1:{free_port()}/"
+    away = far(sample, [f"{dead}/data/{n}.root" for n in range(3)])
+    events = sample.events(range(120))
+    source = reading(away.map(events), events, "MET_pt")
+    assert not list(source) and source.report.ledger.unreadable == 120
+    assert len(asked) == 1
+    assert all("does not answer: Connection refused" in p.reason for p in source.report.problems)
+
+
+def test_a_truncated_remote_file_is_refused(sample: Any, serve: Callable[[Path], str], tmp_path: Path) -> None:
+    short = tmp_path / "short.root"
+    short.write_bytes(Path(sample.files[0].pfn).read_bytes()[:-700])
+    with pytest.raises(AccessError, match="short.root"), RootFile(serve(short)) as file:
+        file.events().arrays(["MET_pt"])
