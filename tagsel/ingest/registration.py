@@ -192,5 +192,6 @@ def _pool_files(catalog: Path) -> list[FileRecord]:
 
 def _aod_file(place: Path | str) -> FileRecord:
     pfn = str(place.resolve()) if isinstance(place, Path) else place
+    lfn = str(place).rsplit("/", 1)[-1]  # of a link its own name
     with RootFile(place) as file:
-        return FileRecord(file.guid, pfn.rsplit("/", 1)[1], pfn, "AOD", file.events().entries, file.bytes)
+        return FileRecord(file.guid, lfn, pfn, "AOD", file.events().entries, file.bytes)

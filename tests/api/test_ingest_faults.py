@@ -77,6 +77,15 @@ def test_what_is_told_later_of_an_aod_file_wins(home: Workspace, tmp_path: Path)
     assert [f.pfn for f in mapped.files] == [str(moved)]
 
 
+def test_an_aod_file_that_is_a_link_goes_by_the_links_name(home: Workspace, tmp_path: Path) -> None:
+    one, *_ = sorted(SAMPLE.glob("*.TAG.*.parquet"))
+    for aod in SAMPLE.glob("*.AOD.*.root"):
+        (tmp_path / f"link-{aod.name}").symlink_to(aod)
+    home.ingest(one, dataset="a.TAG", aod=sorted(tmp_path.glob("link-*")))
+    files = home.catalog.files("a.TAG", kind="AOD")
+    assert files and all(f.lfn == f"link-{Path(f.pfn).name}" and Path(f.pfn).parent == SAMPLE for f in files)
+
+
 def test_an_ingest_says_no_more_to_the_journal_the_more_files_there_are(home: Workspace, tmp_path: Path) -> None:
     """Lines of the 2nd and the 8th ingest differ by digits of counts alone: no file is said twice."""
     for k in range(8):
