@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +94,12 @@ def _engine(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     module = importlib.import_module(f"testbed.{launcher}")
     folder = tmp_path_factory.mktemp(launcher)
     open_way(folder)  # jobs of another user go through
-    try:
-        running = module.running(folder)
-        found = running.__enter__()
-    except Missing as missing:
-        pytest.skip(str(missing))
-    try:
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(module.running(folder))
+        except Missing as missing:
+            pytest.skip(str(missing))
         yield found
-    finally:
-        running.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,6 @@ TYPES = {"events": "EVENTS", "hist": "HIST", "numbers": "NUMBERS", "none": "NUMB
 """The type of the dataset that a job's result becomes, by its kind."""
 
 
-UNDER_WAY = ("running", "submitted")
-"""States of a job whose ledger is not known yet."""
-
 ENDED = ("failed", "killed")
 """States of a job that has no output and gets none unless it is submitted again."""
 
@@ -123,7 +120,7 @@ class WorkspaceJob:
         return {
             **status.to_json(),
             "engine": self.engine,
-            "ledger": None if status.state in UNDER_WAY else self.ledger.to_json(),
+            "ledger": None if status.under_way else self.ledger.to_json(),
             "output": self.output if done else None,
             "kind": self.result().kind if done else None,
             "problems": self.problems,

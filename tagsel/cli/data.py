@@ -21,6 +21,7 @@ from tagsel.cli.options import (
     home_of,
     interactive,
     out_option,
+    pairs,
     workspace_of,
     yes_option,
 )
@@ -54,7 +55,8 @@ def init(folder: Path, as_json: bool) -> None:
 @click.option("--dataset", required=True, help="The dataset's name: letters, digits, '.', '_', '-'.")
 @click.option("--schema", default="", metavar="TOML", help="A source schema: nanoaod, physlite, … or a file.")
 @click.option("--site", default="", help="The site that holds the files.")
-@click.option("--meta", multiple=True, metavar="KEY=VALUE", help="A free key of the dataset; repeat for more.")
+@click.option("--meta", multiple=True, metavar="KEY=VALUE", callback=pairs,
+              help="A free key of the dataset; repeat for more.")  # fmt: skip
 @click.option("--type", "kind", default="", help="The dataset's type, where its name does not say it.")
 @click.option("--version", default="", help="The dataset's version.")
 @click.option("--stream", default="", help="The stream, where the name does not say it.")
@@ -71,7 +73,7 @@ def init(folder: Path, as_json: bool) -> None:
 @common
 @click.pass_context
 def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, workspace: str | None, as_json: bool,
-           meta: tuple[str, ...], kind: str, **options: Any) -> int:  # fmt: skip
+           meta: dict[str, str], kind: str, **options: Any) -> int:  # fmt: skip
     """Turn FILES (NanoAOD, PHYSLITE, POOL collections, Parquet; TTree or RNTuple) into TAGs of a dataset.
 
     \b
@@ -103,13 +105,10 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
     return LOSSES if done.failed else 0
 
 
-def _meta(pairs: tuple[str, ...]) -> dict[str, Any]:
+def _meta(given: dict[str, str]) -> dict[str, Any]:
     """Free keys; a value that reads as a number or true/false is one."""
     found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise click.UsageError(f"--meta {pair!r} is not KEY=VALUE")
+    for key, text in given.items():
         try:
             value = json.loads(text)
         except ValueError:

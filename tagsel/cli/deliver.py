@@ -7,7 +7,17 @@ from typing import Any
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import LOSSES, OK, USER, SuggestingGroup, common, csv_option, dry_run_option, workspace_of
+from tagsel.cli.options import (
+    LOSSES,
+    OK,
+    USER,
+    SuggestingGroup,
+    common,
+    csv_option,
+    dry_run_option,
+    pairs,
+    workspace_of,
+)
 from tagsel.cli.streams import read_list
 
 
@@ -92,13 +102,6 @@ def _unreadable(guid: str, pfn: str, reason: str, events: int) -> None:
 
 def _patterns(text: str) -> list[str]:
     return [p.strip() for p in text.split(",") if p.strip()]
-
-
-def pairs(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    """KEY=VALUE texts as a dict."""
-    if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
-        raise click.UsageError(f"{parameter.opts[0]} {wrong[0]!r} is not KEY=VALUE", context)
-    return dict(text.split("=", 1) for text in given)
 
 
 @click.command()
@@ -186,7 +189,7 @@ def _finish(job: Any, as_json: bool) -> int:
 def _code(job: Any) -> int:
     """0 when all is delivered or the job runs, 3 when events are lost, 2 when results do not merge."""
     status = job.status()
-    if status.state in ("running", "submitted"):
+    if status.under_way:
         return OK
     ledger = job.ledger
     if ledger.unreadable or ledger.failed:
@@ -200,7 +203,7 @@ def _show(job: Any) -> None:
     on = "" if known["engine"] == "local" else f" on {known['engine']}"
     print(f"job {known['id']}: {known['state']}{on}, {known['done']} of {known['pieces']} pieces done{where}")
     going = ", ".join(f"{known[state]:,} {state}" for state in ("running", "held", "waiting") if known[state])
-    if going and known["state"] in ("running", "submitted"):
+    if going and known["ledger"] is None:
         render.note(f"pieces: {going}")
     if known["ledger"]:
         render.note(render.ledger(known["ledger"]))

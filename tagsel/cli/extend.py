@@ -5,18 +5,19 @@ from __future__ import annotations
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import common, dataset_argument, workspace_of
-from tagsel.errors import TagselError
+from tagsel.cli.options import common, dataset_argument, pairs, workspace_of
 
 
 @click.command()
 @dataset_argument
 @click.argument("what", metavar="FILE.parquet|'NAME = EXPRESSION'")
-@click.option("--unit", "units", multiple=True, metavar="NAME=UNIT", help="Unit of a new attribute.")
-@click.option("--describe", "descriptions", multiple=True, metavar="NAME=TEXT", help="What a new attribute says.")
+@click.option("--unit", "units", multiple=True, metavar="NAME=UNIT", callback=pairs,
+              help="Unit of a new attribute.")  # fmt: skip
+@click.option("--describe", "descriptions", multiple=True, metavar="NAME=TEXT", callback=pairs,
+              help="What a new attribute says.")  # fmt: skip
 @common
 @click.pass_context
-def extend(context: click.Context, /, dataset: str, what: str, units: tuple[str, ...], descriptions: tuple[str, ...],
+def extend(context: click.Context, /, dataset: str, what: str, units: dict[str, str], descriptions: dict[str, str],
            workspace: str | None, as_json: bool) -> None:  # fmt: skip
     """Give DATASET attributes of your own, user.NAME: computed, or from a Parquet file by run and event.
 
@@ -28,7 +29,7 @@ def extend(context: click.Context, /, dataset: str, what: str, units: tuple[str,
     One new snapshot; tagsel datasets restore undoes it. Rows without a match are missing.
     """
     done = workspace_of(context, workspace).extend(
-        dataset, what, units=pairs(units, "--unit"), descriptions=pairs(descriptions, "--describe")
+        dataset, what, units=_stripped(units), descriptions=_stripped(descriptions)
     )
     if as_json:
         render.document(done.to_json())
@@ -42,12 +43,8 @@ def extend(context: click.Context, /, dataset: str, what: str, units: tuple[str,
     render.suggest(f"tagsel count {done.dataset} 'present({done.attributes[0]})'")
 
 
-def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    """`NAME=TEXT` options by name; TagselError for one without a `=`."""
-    wrong = [t for t in texts if "=" not in t]
-    if wrong:
-        raise TagselError(f"{option} {wrong[0]!r}: NAME=… was expected")
-    return {name.strip(): said.strip() for name, _, said in (t.partition("=") for t in texts)}
+def _stripped(given: dict[str, str]) -> dict[str, str]:
+    return {name.strip(): said.strip() for name, said in given.items()}
 
 
 COMMANDS = (extend,)

@@ -109,6 +109,13 @@ def _complete_cut(context: click.Context, _: click.Parameter, incomplete: str) -
         return []
 
 
+def pairs(context: click.Context, parameter: click.Option, given: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE texts as a dict, the callback of an option that may be repeated; the last of a key counts."""
+    if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
+        raise click.UsageError(f"{parameter.opts[0]} {wrong[0]!r} is not {parameter.metavar}", context)
+    return dict(text.split("=", 1) for text in given)
+
+
 workspace_option = click.option(
     "-w", "--workspace", metavar="W", help="The workspace's folder (default: TAGSEL_WORKSPACE, else here)."
 )

@@ -1,7 +1,7 @@
 """Jobs on selected events: split, run on executors, retried, merged once and only once, accounted for to
 the event."""
 
-from tagsel.jobs.engines import ENGINES, Chosen
+from tagsel.jobs.engines import Chosen
 from tagsel.jobs.executors import Ended, Executor, Task
 from tagsel.jobs.folder import PieceState
 from tagsel.jobs.job import Job, JobStatus, list_jobs, load, submit
@@ -12,7 +12,6 @@ from tagsel.jobs.plan import Plan, clean, dry_run, plan_job
 from tagsel.jobs.split import WAYS, split
 
 __all__ = [
-    "ENGINES",
     "WAYS",
     "Chosen",
     "Ended",

@@ -67,16 +67,14 @@ class CondorExecutor:
         self._events = _condor().JobEventLog(str(self._log))
         told = list(self._events.events(stop_after=0))
         for event in told:
-            token = str(event.get("LogNotes", "")).strip()
-            if event.type.name == "SUBMIT" and token in known:
-                self._tokens[event.cluster] = token
+            token = _token(event)
+            if event.type.name == "SUBMIT" and token in known and event.cluster not in self._tokens:
                 self._take(event.cluster, known[token])
         for token in known.keys() - set(self._tokens.values()):
             cluster = self._cluster_of(token)
             if cluster is None:
                 self._notes.drop(known[token])  # its process died before HTCondor heard of it
             else:
-                self._tokens[cluster] = token
                 self._take(cluster, known[token])
         for event in told:
             self._hear(event)
@@ -103,7 +101,6 @@ class CondorExecutor:
                 f"HTCondor does not take the job: {error}", hint="condor_q says whether it is there"
             ) from error
         with self._lock:
-            self._tokens[cluster] = submission.token
             self._take(cluster, submission)
 
     def ended(self) -> Ended:
@@ -135,6 +132,7 @@ class CondorExecutor:
         return int(found[0]["ClusterId"]) if found else None
 
     def _take(self, cluster: int, submission: Submission) -> None:
+        self._tokens[cluster] = submission.token
         for number, task in enumerate(submission.tasks):
             self._tasks.setdefault((cluster, number), task)
 
@@ -187,7 +185,7 @@ def states(notes: Path) -> Iterator[tuple[Task, str]]:
     now: dict[tuple[int, int], tuple[Task, str]] = {}
     for event in _condor().JobEventLog(str(notes / "events.log")).events(stop_after=0):
         key, kind = (event.cluster, event.proc), event.type.name
-        if kind == "SUBMIT" and (token := str(event.get("LogNotes", "")).strip()) in known:
+        if kind == "SUBMIT" and (token := _token(event)) in known:
             now[key] = known[token][event.proc], "waiting"
         elif key in now and kind in SAID:
             now[key] = now[key][0], SAID[kind]
@@ -201,6 +199,11 @@ SAID = {
     "SHADOW_EXCEPTION": "waiting", "JOB_RECONNECT_FAILED": "waiting",
 }  # fmt: skip
 """What a piece is after an event that does not end it."""
+
+
+def _token(event: Any) -> str:
+    """What a submission was called by the one that made it; "" of an event that says nothing of it."""
+    return str(event.get("LogNotes", "")).strip()
 
 
 def _item(task: Task) -> dict[str, str]:

@@ -6,11 +6,12 @@ Invariant: a job keeps its engine: whoever goes on with it, in whatever process,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagsel.errors import JobError, did_you_mean
+from tagsel.jobs import condor, dask, local, slurm
 from tagsel.jobs.executors import Executor, Task
 
 
@@ -19,54 +20,22 @@ class Engine:
     """How an engine's executor is made from options and a number of processes, and how its tasks are asked for."""
 
     make: Callable[[Mapping[str, str], int], Executor]
-    states: Callable[[Path], Iterator[tuple[Task, str]]]
-    help: str
+    states: Callable[[Path], Iterable[tuple[Task, str]]] = lambda notes: ()
 
 
 def _local(options: Mapping[str, str], processes: int) -> Executor:
-    from tagsel.jobs.local import LocalExecutor
-
     if options:
         raise JobError(f"local processes take no option: {', '.join(options)}", hint="--set is for batch engines")
-    return LocalExecutor(processes or None)
-
-
-def _condor(options: Mapping[str, str], processes: int) -> Executor:
-    from tagsel.jobs.condor import CondorExecutor
-
-    return CondorExecutor(options)
-
-
-def _condor_states(notes: Path) -> Iterator[tuple[Task, str]]:
-    from tagsel.jobs.condor import states
-
-    return states(notes)
-
-
-def _slurm(options: Mapping[str, str], processes: int) -> Executor:
-    from tagsel.jobs.slurm import SlurmExecutor
-
-    return SlurmExecutor(options)
-
-
-def _slurm_states(notes: Path) -> Iterator[tuple[Task, str]]:
-    from tagsel.jobs.slurm import states
-
-    return states(notes)
-
-
-def _dask(options: Mapping[str, str], processes: int) -> Executor:
-    from tagsel.jobs.dask import DaskExecutor
-
-    return DaskExecutor(options)
+    return local.LocalExecutor(processes or None)
 
 
 ENGINES: Mapping[str, Engine] = {
-    "local": Engine(_local, lambda notes: iter(()), "processes on this machine"),
-    "condor": Engine(_condor, _condor_states, "HTCondor"),
-    "slurm": Engine(_slurm, _slurm_states, "Slurm"),
-    "dask": Engine(_dask, lambda notes: iter(()), "a Dask cluster"),
+    "local": Engine(_local),
+    "condor": Engine(lambda options, _: condor.CondorExecutor(options), condor.states),
+    "slurm": Engine(lambda options, _: slurm.SlurmExecutor(options), slurm.states),
+    "dask": Engine(lambda options, _: dask.DaskExecutor(options)),
 }
+"""Every engine by its name. The libraries that an engine needs are imported when it is asked for something."""
 
 
 def engine(name: str) -> Engine:

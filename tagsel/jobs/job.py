@@ -51,6 +51,11 @@ class JobStatus:
     events_done: int
     error: str = ""
 
+    @property
+    def under_way(self) -> bool:
+        """Whether pieces may still end, so that its ledger is not known yet."""
+        return self.state in ("running", "submitted")
+
     def to_json(self) -> dict[str, object]:
         """All of it by name."""
         return asdict(self)
