@@ -87,7 +87,7 @@ def _private_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.setenv("TAGSEL_CACHE", str(cache))
 
 
-def _engine(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def _engine(launcher: str, tmp_path_factory: pytest.TempPathFactory, *given: Any) -> Iterator[Any]:
     """An engine of scripts/testbed for the session; skips with the reason where it is not installed."""
     from testbed.servers import Missing, open_way
 
@@ -96,7 +96,7 @@ def _engine(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     open_way(folder)  # jobs of another user go through
     with ExitStack() as stack:
         try:
-            found = stack.enter_context(module.running(folder))
+            found = stack.enter_context(module.running(folder, *given))
         except Missing as missing:
             pytest.skip(str(missing))
         yield found
@@ -122,3 +122,15 @@ def xrootd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """The environment in which Slurm's commands find a cluster."""
     yield from _engine("slurm", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def rucio_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The configuration file of an empty Rucio server over SQLite, which keeps no free keys."""
+    yield from _engine("rucio", tmp_path_factory, "sqlite")
+
+
+@pytest.fixture(scope="session")
+def rucio_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The configuration file of an empty Rucio server over PostgreSQL, which keeps free keys."""
+    yield from _engine("rucio", tmp_path_factory, "postgresql")

@@ -139,6 +139,9 @@ def ingest(
     from tagsel.ingest.load import ingest as load
 
     check_dataset_name(dataset)
+    workspace.catalog.need_open(dataset)
+    if dataset in workspace.catalog.names() and workspace.catalog.dataset(dataset).meta.get("catalog"):
+        raise CatalogError(f"dataset {dataset} mirrors another catalog's", hint="ingest under another name")
     unknown = sorted(set(facts) - set(FACTS))
     if unknown:
         raise CatalogError(f"{', '.join(unknown)} is nothing that ingest takes", hint=f"known: {', '.join(FACTS)}")
@@ -184,6 +187,7 @@ def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
         record = caught_up(catalog, record, table.snapshot())
     known: dict[str, Any] = {
         "name": record.name,
+        "id": record.id,
         **record.facts(),
         "updated": record.updated,
         "who": record.who,
@@ -252,10 +256,14 @@ def snapshots_of(provenance: Mapping[str, object]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def map_list(workspace: Workspace, events: EventList, stage: str) -> EventMap:
+def map_list(workspace: Workspace, events: EventList, stage: str, refresh: bool = False) -> EventMap:
     """Files, entries and sites of a list's events; of each file what all datasets together know."""
     from tagsel.aod import map_events
 
+    if refresh:
+        from tagsel.api import shared
+
+        shared.refresh(workspace, [g for g in events.stage(stage).guid.values if g])
     catalog = workspace.catalog
     kind = stage.upper()
     names = {parse_dataset_spec(d)[0].pattern for d in snapshots_of(events.provenance)}
@@ -312,6 +320,7 @@ def restore(workspace: Workspace, dataset: str) -> Snapshot:
     spec = _one(dataset)
     if spec.snapshot is None:
         raise CatalogError(f"{dataset!r} names no snapshot", hint=f"as in {spec.pattern}@3")
+    workspace.catalog.need_open(spec.pattern)
     snapshot = workspace.table(spec.pattern).restore(spec.snapshot)
     _register(workspace, spec.pattern, snapshot)
     return snapshot

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tagsel import selection, settings
 from tagsel.api import catalogs, named
 from tagsel.api.dataset import Dataset, attribute_table, named_cut
+from tagsel.api.grid import Grid
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lists import OPERATIONS, Events, load
 from tagsel.api.many import CutLike, LumiLike, Many, Progress
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tagsel.ingest.load import Ingested
 
 
-class Workspace(Many):
+class Workspace(Many, Grid):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile
@@ -273,9 +274,12 @@ class Workspace(Many):
 
     # -- the AOD and jobs
 
-    def map(self, events: EventList | Path | str, *, stage: str = "aod") -> EventMap:
-        """Files, entries and sites of a list; files and bytes touched of the total; whether it is worth it."""
-        return catalogs.map_list(self, self._list(events), stage)
+    def map(self, events: EventList | Path | str, *, stage: str = "aod", refresh: bool = False) -> EventMap:
+        """Files, entries and sites of a list; files and bytes touched of the total; whether it is worth it.
+
+        With `refresh` other catalogs are asked first where the copies are now, where theirs are mirrored here.
+        """
+        return catalogs.map_list(self, self._list(events), stage, refresh)
 
     def skim(
         self,

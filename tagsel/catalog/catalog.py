@@ -10,26 +10,33 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tagsel.catalog import journal, metaquery, sandbox, turnstile
-from tagsel.catalog.changes import Change, Stamp
+from tagsel.catalog import journal, metaquery, sandbox, standing, turnstile
+from tagsel.catalog.changes import Change, PutDataset, Stamp
 from tagsel.catalog.lineage import ancestors, descendants
 from tagsel.catalog.names import matching, parse_dataset_spec
 from tagsel.catalog.paths import resolve_pfn
+from tagsel.catalog.placement import read_catalog
 from tagsel.catalog.records import (
     DatasetRecord,
+    Downtime,
     FileRecord,
     JobRecord,
     Lineage,
+    Link,
     PinRecord,
     QueryRecord,
     Replica,
+    Rule,
     RunRecord,
+    SharedCatalog,
     Site,
+    Subscription,
     canonical_guid,
     from_row,
 )
@@ -41,6 +48,12 @@ from tagsel.errors import CatalogError, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_R = TypeVar("_R")
+
+_PATIENCE = 10
+"""How often a change of a record is tried anew when others change it meanwhile."""
 
 
 class Catalog:
@@ -137,8 +150,8 @@ class Catalog:
     def resolve(self, text: str) -> list[tuple[DatasetRecord, int | None]]:
         """The datasets that `name`, `name@3`, a glob, or several with commas stand for, each with its snapshot.
 
-        In the order asked, globs sorted, each once. Raises CatalogError where a part stands for none, or
-        one dataset is asked for with two snapshots.
+        In the order asked, globs sorted, each once; a container stands for what it holds. Raises CatalogError
+        where a part stands for none, or one dataset is asked for with two snapshots.
         """
         rows = self._state.refresh()
         known = rows.rows["datasets"]
@@ -147,10 +160,25 @@ class Catalog:
             names = matching(spec.pattern, known) if spec.is_glob else [spec.pattern] * (spec.pattern in known)
             if not names:
                 raise self._unknown(spec.pattern, "no dataset matches" if spec.is_glob else "no dataset")
-            for name in names:
+            for name in _leaves(rows, names):
                 if wanted.setdefault(name, spec.snapshot) != spec.snapshot:
                     raise CatalogError(f"{name} is asked for with two snapshots in {text!r:.200}", dataset=name)
         return [(dataset_record(rows, name), snapshot) for name, snapshot in wanted.items()]
+
+    def need_open(self, name: str) -> None:
+        """CatalogError where nothing may be added to the dataset `name`; one that does not exist yet is open."""
+        rows = self._state.refresh()
+        if rows.of("datasets", name):
+            standing.need_open(rows, name)
+
+    def alter(self, name: str, **facts: Any) -> DatasetRecord:
+        """The record of a dataset with other facts: `alter(name, state="closed")`; CatalogError as for PutDataset."""
+        for _ in range(_PATIENCE):
+            old = self.dataset(name)
+            with suppress(standing.Meanwhile):
+                self.record(PutDataset(name, **{**old.facts(), **facts}, after=old.seq))
+                return self.dataset(name)
+        raise CatalogError(f"dataset {name} changes all the time", hint="try again", dataset=name)
 
     def _unknown(self, name: str, what: str = "no dataset") -> CatalogError:
         known = list(self._state.rows.rows["datasets"])
@@ -194,6 +222,11 @@ class Catalog:
         self.site(site)
         return [from_row(Replica, row) for row in self._rows("replicas", {"site": [site]}, "guid, pfn")]
 
+    def site_counts(self) -> dict[str, int]:
+        """How many files have a copy at each site that has any."""
+        query = "SELECT site, count(DISTINCT guid) AS files FROM replicas GROUP BY site"
+        return {row["site"]: row["files"] for row in self._view.read(lambda c: fetch_rows(c, query))}
+
     def sites(self) -> list[Site]:
         """All sites, sorted by name."""
         rows = self._state.refresh().all("sites")
@@ -218,6 +251,36 @@ class Catalog:
             return Path(replica.pfn)
         prefix = self.site(replica.site).prefix
         return resolve_pfn(prefix, replica.pfn) if prefix and "://" not in prefix else None
+
+    def catalogs(self) -> list[SharedCatalog]:
+        """Other catalogs that this one mirrors, sorted by name."""
+        return sorted(map(read_catalog, self._state.refresh().all("catalogs")), key=lambda c: c.name)
+
+    def rules(self, dataset: str | None = None) -> list[Rule]:
+        """Wishes for complete copies, of one dataset or all, sorted by dataset and site."""
+        return self._records(Rule, "rules", dataset)
+
+    def subscriptions(self) -> list[Subscription]:
+        """Wishes for copies of all datasets of a pattern, sorted."""
+        return self._records(Subscription, "subscriptions")
+
+    def downtimes(self, site: str | None = None) -> list[Downtime]:
+        """Times in which sites are not to be used, of one site or all, sorted by site and begin."""
+        return self._records(Downtime, "downtimes", site)
+
+    def links(self) -> list[Link]:
+        """How fast files go between sites, sorted."""
+        return self._records(Link, "links")
+
+    def down(self, when: datetime) -> dict[str, Downtime]:
+        """The sites that are not to be used at a time, each with the downtime that says so."""
+        return {d.site: d for d in self.downtimes() if d.covers(when)}
+
+    def _records(self, kind: type[_R], table: str, owner: str | None = None) -> list[_R]:
+        rows = self._state.refresh()
+        found = rows.all(table) if owner is None else rows.of(table, owner)
+        key = TABLES[table].key_of
+        return [from_row(kind, row) for row in sorted(found, key=key)]
 
     def stale(self, site: str) -> list[Replica]:
         """Copies at `site` with a local path at which there is no file."""
@@ -246,10 +309,7 @@ class Catalog:
 
     def pins(self, dataset: str | None = None) -> list[PinRecord]:
         """Pinned snapshots, of one dataset or all, sorted."""
-        state = self._state.refresh()
-        rows = state.all("pins") if dataset is None else state.of("pins", dataset)
-        made = (from_row(PinRecord, row) for row in rows)
-        return sorted(made, key=lambda pin: (pin.dataset, pin.snapshot, pin.reason))
+        return self._records(PinRecord, "pins", dataset)
 
     def history(self, most: int = 20) -> list[QueryRecord]:
         """The last `most` lines of the audit, newest first."""
@@ -287,6 +347,12 @@ class Catalog:
         condition = " AND ".join(f'"{c}" IN (SELECT unnest(CAST(? AS VARCHAR[])))' for c in terms) or "true"
         query = f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}"
         return self._view.read(lambda connection: fetch_rows(connection, query, list(terms.values())))
+
+
+def _leaves(rows: Rows, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        held = [row["member"] for row in rows.of("members", name)]
+        yield from _leaves(rows, held) if held else (name,)
 
 
 def _guids(guids: Sequence[str] | None) -> list[str] | None:

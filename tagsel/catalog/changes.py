@@ -1,8 +1,7 @@
 """The kinds of change that the catalog takes, one frozen dataclass each.
 
-A change says what it does to the tables by `ops`, and what must hold before it by `check`. It is written to
-the journal as its class name and fields (`encode`), and read back by `decode`; a field that an older line
-lacks takes its default, so fields are only ever added, with a default.
+A change says what it does to the tables by `ops`, and what must hold before it by `check`; `coding.py` writes it to the
+journal. Where data are wanted is in `placement.py`.
 
 Invariant: `ops` depends on the change and its journal entry alone, never on the state, so that replaying
 the journal gives the same tables always.
@@ -24,11 +23,12 @@ from tagsel.catalog.records import (
     Value,
     canonical_guid,
 )
+from tagsel.catalog.standing import check_content, check_drop, need_dataset, need_open
 from tagsel.catalog.tables import TABLES, Clear, Op, Put, Remove, Rows
 from tagsel.catalog.values import check_key, write_value
 from tagsel.errors import CatalogError, did_you_mean
 
-OWNED_TABLES = ("datasets", "meta", "parents", "files", "bookkeeping", "runs")
+OWNED_TABLES = ("datasets", "meta", "parents", "members", "files", "bookkeeping", "runs", "rules")
 """Tables whose rows go when their dataset is dropped; pins must be released before, jobs and queries are history."""
 
 
@@ -60,12 +60,6 @@ class Change:
         raise NotImplementedError
 
 
-def _need_dataset(state: Rows, name: str) -> None:
-    if not state.of("datasets", name):
-        known = state.rows["datasets"]
-        raise CatalogError(f"no dataset {name!r}", hint=did_you_mean(name, known), dataset=name)
-
-
 def _put_meta(dataset: str, key: str, value: Value) -> Put:
     kind, text = write_value(value)
     return Put("meta", {"dataset": dataset, "key": key, "kind": kind, "value": text})
@@ -83,17 +77,24 @@ def _check_meta(meta: Mapping[str, Value | None]) -> None:
 
 @dataclass(frozen=True)
 class PutDataset(DatasetFacts, Change):
-    """Register a dataset, or replace the whole record of one, free keys and parents included."""
+    """Register a dataset, or replace the whole record of one, free keys, parents and members included.
+
+    `after` is the number of the change that last touched the record which this one was made of: 0 where there must be
+    none yet, None where that does not matter.
+    """
 
     name: str
+    after: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parents", tuple(self.parents))
+        object.__setattr__(self, "members", tuple(self.members))
 
     def check(self, state: Rows) -> None:
-        """The name, the keys and the parents' form; parents themselves may be unknown here (or gone)."""
+        """Name, keys and the parents' form, who may be unknown here (or gone); what a closed dataset allows."""
         check_dataset_name(self.name)
         _check_meta(self.meta)
+        check_content(state, self.name, self, self.after)
         for parent in self.parents:
             parse_reference(parent)
 
@@ -104,6 +105,9 @@ class PutDataset(DatasetFacts, Change):
         yield Put("datasets", {**row, **stamp.columns})
         yield Clear("meta", self.name)
         yield Clear("parents", self.name)
+        yield Clear("members", self.name)
+        for position, member in enumerate(self.members):
+            yield Put("members", {"dataset": self.name, "position": position, "member": member})
         for key, value in self.meta.items():
             yield _put_meta(self.name, key, value)
         for position, parent in enumerate(self.parents):
@@ -120,7 +124,7 @@ class SetMeta(Change):
 
     def check(self, state: Rows) -> None:
         """The dataset exists; no key differs from one that it has in letter case only."""
-        _need_dataset(state, self.name)
+        need_dataset(state, self.name)
         present = {str(row["key"]): None for row in state.of("meta", self.name)}
         _check_meta({**present, **self.meta})
 
@@ -132,13 +136,14 @@ class SetMeta(Change):
 
 @dataclass(frozen=True)
 class DropDataset(Change):
-    """Forget a dataset and what belongs to it; refused while a snapshot of it is pinned."""
+    """Forget a dataset and what belongs to it; refused while a snapshot of it is pinned, or where it is frozen."""
 
     name: str
 
     def check(self, state: Rows) -> None:
-        """The dataset exists and nothing pins it."""
-        _need_dataset(state, self.name)
+        """The dataset exists, is not frozen, and nothing pins it."""
+        need_dataset(state, self.name)
+        check_drop(state, self.name)
         pins = state.of("pins", self.name)
         if pins:
             reasons = "; ".join(f"@{p['snapshot']}: {p['reason']}" for p in pins[:5])
@@ -162,13 +167,36 @@ class PutFiles(Change):
         object.__setattr__(self, "files", files)
 
     def check(self, state: Rows) -> None:
-        """The dataset exists."""
-        _need_dataset(state, self.dataset)
+        """The dataset exists and is open; a closed one may learn more of the files it points to."""
+        need_dataset(state, self.dataset)
+        if any(file.kind == "TAG" for file in self.files):
+            need_open(state, self.dataset)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """One row of files a file."""
         for file in self.files:
             yield Put("files", {**asdict(file), "dataset": self.dataset})
+
+
+@dataclass(frozen=True)
+class DropFiles(Change):
+    """Forget files of one kind of a dataset; where their copies are stays known."""
+
+    dataset: str
+    kind: str
+    guids: Sequence[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "guids", tuple(map(canonical_guid, self.guids)))
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists and is open."""
+        need_open(state, self.dataset)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """Remove one row of files a file."""
+        for guid in self.guids:
+            yield Remove("files", (self.dataset, self.kind, guid))
 
 
 @dataclass(frozen=True)
@@ -235,7 +263,7 @@ class PutBookkeeping(Change):
 
     def check(self, state: Rows) -> None:
         """The dataset exists, the record can be JSON."""
-        _need_dataset(state, self.dataset)
+        need_dataset(state, self.dataset)
         _json(self.record)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
@@ -259,7 +287,7 @@ class PutRuns(Change):
 
     def check(self, state: Rows) -> None:
         """The dataset exists."""
-        _need_dataset(state, self.dataset)
+        need_dataset(state, self.dataset)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """The dataset's rows of runs, the others cleared unless they are kept."""
@@ -301,7 +329,7 @@ class Pin(Change):
 
     def check(self, state: Rows) -> None:
         """The dataset exists."""
-        _need_dataset(state, self.dataset)
+        need_dataset(state, self.dataset)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """One row of pins."""
@@ -338,37 +366,9 @@ class LogQuery(Change):
         yield Put("queries", {**asdict(QueryRecord(**asdict(self), **stamp.columns)), "part": stamp.part})
 
 
-KINDS: Mapping[str, type[Change]] = {
-    kind.__name__: kind
-    for kind in (PutDataset, SetMeta, DropDataset, PutFiles, PutSite, PutReplicas, DropReplicas, PutBookkeeping,
-                 PutRuns, PutJob, Pin, Unpin, LogQuery)
-}  # fmt: skip
-"""Every kind of change by the name that the journal gives it."""
-
-
-def encode(change: Change) -> dict[str, Any]:
-    """The form of `change` that goes to JSON; fields that hold their default are left out, those of files too."""
-    said = _said(change)
-    if isinstance(change, PutFiles):
-        said["files"] = [_said(file) for file in change.files]
-    return {"do": type(change).__name__, **said}
-
-
-def _said(record: Any) -> dict[str, Any]:
-    values = ((f, getattr(record, f.name)) for f in fields(record))
-    return {f.name: value for f, value in values if value != f.default}
-
-
-def decode(document: Mapping[str, Any]) -> Change:
-    """The change that `encode` wrote; CatalogError for one that this version does not know."""
-    kind = KINDS.get(str(document.get("do")))
-    if kind is None:
-        raise CatalogError(f"unknown change {document.get('do')!r:.80}")
-    said = {k: v for k, v in document.items() if k != "do"}
-    try:
-        return kind(**said)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CatalogError(f"{kind.__name__}: {error}") from error
+KINDS = (PutDataset, SetMeta, DropDataset, PutFiles, DropFiles, PutSite, PutReplicas, DropReplicas,
+         PutBookkeeping, PutRuns, PutJob, Pin, Unpin, LogQuery)  # fmt: skip
+"""Every kind of change of this module."""
 
 
 def _json(document: Mapping[str, Any]) -> str:

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagsel.catalog.changes import Change, Stamp, decode, encode
+from tagsel.catalog.changes import Change, Stamp
+from tagsel.catalog.coding import decode, encode
 from tagsel.catalog.tables import Op
 from tagsel.errors import CatalogError
 from tagsel.faults import step

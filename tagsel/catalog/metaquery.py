@@ -116,7 +116,7 @@ def _find(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> l
     state = Rows(LIGHT)
     state.fold(Put("datasets", row) for row in found)
     wanted = [[row["name"] for row in found]]
-    for table in ("meta", "parents"):
+    for table in ("meta", "parents", "members"):
         owned = f"SELECT * FROM {table} WHERE dataset IN (SELECT unnest(CAST(? AS VARCHAR[])))"
         state.fold(Put(table, row) for row in fetch_rows(connection, owned, wanted))
     return [dataset_record(state, row["name"]) for row in found]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import TypeVar
+from uuid import NAMESPACE_OID, uuid5
 
 from tagsel.errors import CatalogError
 
@@ -35,7 +37,8 @@ class DatasetFacts:
     """What is kept of a dataset; `events`, `files` and `bytes` count its TAG rows, input files and parts' bytes.
 
     `state` is a free word (`open`, `closed`, `output`); `sample` names the simulated sample; `parents` are
-    `name` or `name@snapshot`; `meta` holds free keys.
+    `name` or `name@snapshot`; `members` are the datasets of a container, which has no files of its own; `meta` holds
+    free keys.
     """
 
     type: str = ""
@@ -55,6 +58,7 @@ class DatasetFacts:
     lumi: str = ""
     meta: Mapping[str, Value] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,15 @@ class DatasetRecord(DatasetFacts):
     updated: str = ""
     who: str = ""
 
+    @property
+    def id(self) -> str:
+        """A UUID of name and version, the same wherever they are registered, and for ever.
+
+        >>> DatasetRecord(name="data18.DoubleMuon.AOD", version="1.0.0").id
+        '19da1e22-5e66-5bca-9fd3-542942bb6553'
+        """
+        return str(uuid5(NAMESPACE_OID, f"{self.name}\n{self.version}"))
+
     def facts(self) -> dict[str, object]:
         """The fields that `PutDataset` takes, by name: `PutDataset(r.name, **{**r.facts(), "events": 7})`."""
         return {f.name: getattr(self, f.name) for f in fields(DatasetFacts)}
@@ -73,7 +86,10 @@ class DatasetRecord(DatasetFacts):
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file of any stage; `entries` and `bytes` are −1 where unknown, `guid` is made upper case."""
+    """A file of any stage; `entries` and `bytes` are −1 where unknown, `guid` is made upper case.
+
+    `checksum` is `adler32:` and 8 hexadecimal digits, or "" where unknown.
+    """
 
     guid: str
     lfn: str = ""
@@ -84,6 +100,7 @@ class FileRecord:
     uuid: str = ""
     simulation: bool = False
     dataset: str = ""
+    checksum: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guid", canonical_guid(self.guid))
@@ -119,6 +136,71 @@ class Site:
     name: str
     prefix: str = ""
     meta: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SharedCatalog:
+    """Another catalog that this one mirrors: kind, settings, patterns of names, and when it was last asked (UTC)."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    patterns: tuple[str, ...] = ()
+    synced: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The wish for complete copies of a dataset at a site; `done` of `files` are there.
+
+    `state` is `waiting`, `moving`, `done` or `failed` (after `tries`, for the reason `error`); `why` names the
+    subscription that made it, or is "".
+    """
+
+    dataset: str
+    site: str
+    state: str = "waiting"
+    done: int = 0
+    files: int = 0
+    tries: int = 0
+    error: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """The wish that every dataset whose name matches `pattern`, new ones too, gets complete copies at `site`."""
+
+    pattern: str
+    site: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """How fast files go from one site to another, in megabytes per second."""
+
+    source: str
+    target: str
+    rate: float
+
+
+@dataclass(frozen=True)
+class Downtime:
+    """A time in which a site is not to be used: `begins` and `ends` in UTC (ISO 8601), an empty `ends` is open."""
+
+    site: str
+    begins: str
+    ends: str = ""
+    reason: str = ""
+
+    def covers(self, when: datetime) -> bool:
+        """Whether it is down at a time (with a time zone).
+
+        >>> Downtime("FAR", "2026-11-25T08:00+00:00").covers(datetime.fromisoformat("2026-11-26T00:00+00:00"))
+        True
+        """
+        begun = datetime.fromisoformat(self.begins) <= when
+        return begun and (not self.ends or when < datetime.fromisoformat(self.ends))
 
 
 @dataclass(frozen=True)

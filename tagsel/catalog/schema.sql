@@ -1,21 +1,28 @@
--- version: 2
+-- version: 3
 -- The DuckDB view of the catalog's journal. tables.py says the same to Python; a test compares the two.
 -- No primary keys: rows are replaced by key in bulk, inside one transaction, by view.py.
 
 CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT, crc BIGINT);
-INSERT INTO view_state VALUES (2, 0, 0, 0);
+INSERT INTO view_state VALUES (3, 0, 0, 0);
 
 CREATE TABLE datasets (name VARCHAR, type VARCHAR, version VARCHAR, stream VARCHAR, year BIGINT, run_min BIGINT,
     run_max BIGINT, events BIGINT, files BIGINT, bytes BIGINT, snapshot BIGINT, simulation BOOLEAN, sample VARCHAR,
     state VARCHAR, cut VARCHAR, lumi VARCHAR, seq BIGINT, updated VARCHAR, who VARCHAR);
 CREATE TABLE meta (dataset VARCHAR, "key" VARCHAR, kind VARCHAR, "value" VARCHAR);
 CREATE TABLE parents (dataset VARCHAR, "position" BIGINT, parent VARCHAR, snapshot BIGINT);
+CREATE TABLE members (dataset VARCHAR, "position" BIGINT, member VARCHAR);
+CREATE TABLE catalogs (name VARCHAR, kind VARCHAR, settings VARCHAR, patterns VARCHAR, synced VARCHAR);
+CREATE TABLE rules (dataset VARCHAR, site VARCHAR, state VARCHAR, done BIGINT, files BIGINT, tries BIGINT,
+    error VARCHAR, why VARCHAR);
+CREATE TABLE subscriptions (pattern VARCHAR, site VARCHAR);
+CREATE TABLE links (source VARCHAR, target VARCHAR, rate DOUBLE);
+CREATE TABLE downtimes (site VARCHAR, begins VARCHAR, ends VARCHAR, reason VARCHAR);
 CREATE TABLE sites (name VARCHAR, prefix VARCHAR, meta VARCHAR);
 CREATE TABLE jobs (job VARCHAR, dataset VARCHAR, state VARCHAR, pieces BIGINT, done BIGINT, failed BIGINT,
     events BIGINT, output VARCHAR, folder VARCHAR, note VARCHAR, seq BIGINT, updated VARCHAR, who VARCHAR);
 CREATE TABLE pins (dataset VARCHAR, snapshot BIGINT, reason VARCHAR, updated VARCHAR, who VARCHAR);
 CREATE TABLE files (dataset VARCHAR, kind VARCHAR, guid VARCHAR, lfn VARCHAR, pfn VARCHAR, entries BIGINT,
-    bytes BIGINT, uuid VARCHAR, simulation BOOLEAN);
+    bytes BIGINT, uuid VARCHAR, simulation BOOLEAN, checksum VARCHAR);
 CREATE TABLE replicas (guid VARCHAR, site VARCHAR, pfn VARCHAR);
 CREATE TABLE bookkeeping (dataset VARCHAR, guid VARCHAR, record VARCHAR);
 CREATE TABLE runs (dataset VARCHAR, run BIGINT, lumi_blocks BIGINT, events BIGINT);

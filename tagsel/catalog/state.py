@@ -125,4 +125,5 @@ def dataset_record(state: Rows, name: str) -> DatasetRecord:
     meta = {r["key"]: read_value(r["kind"], r["value"]) for r in state.of("meta", name)}
     links = sorted(state.of("parents", name), key=lambda r: int(r["position"]))
     parents = tuple(str(DatasetSpec(r["parent"], r["snapshot"])) for r in links)
-    return DatasetRecord(**row, meta=meta, parents=parents)
+    held = sorted(state.of("members", name), key=lambda r: int(r["position"]))
+    return DatasetRecord(**row, meta=meta, parents=parents, members=tuple(r["member"] for r in held))

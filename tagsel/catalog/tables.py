@@ -81,6 +81,25 @@ TABLES: Mapping[str, Table] = {
         ("dataset", "position"),
         light=True,
     ),
+    "members": Table(_columns("dataset VARCHAR, position BIGINT, member VARCHAR"), ("dataset", "position"), light=True),
+    "catalogs": Table(
+        _columns("name VARCHAR, kind VARCHAR, settings VARCHAR, patterns VARCHAR, synced VARCHAR"),
+        ("name",),
+        light=True,
+    ),
+    "rules": Table(
+        _columns(
+            "dataset VARCHAR, site VARCHAR, state VARCHAR, done BIGINT, files BIGINT, tries BIGINT, error VARCHAR,"
+            "why VARCHAR"
+        ),
+        ("dataset", "site"),
+        light=True,
+    ),
+    "subscriptions": Table(_columns("pattern VARCHAR, site VARCHAR"), ("pattern", "site"), light=True),
+    "downtimes": Table(
+        _columns("site VARCHAR, begins VARCHAR, ends VARCHAR, reason VARCHAR"), ("site", "begins"), light=True
+    ),
+    "links": Table(_columns("source VARCHAR, target VARCHAR, rate DOUBLE"), ("source", "target"), light=True),
     "sites": Table(_columns("name VARCHAR, prefix VARCHAR, meta VARCHAR"), ("name",), light=True),
     "jobs": Table(
         _columns(
@@ -98,7 +117,7 @@ TABLES: Mapping[str, Table] = {
     "files": Table(
         _columns(
             "dataset VARCHAR, kind VARCHAR, guid VARCHAR, lfn VARCHAR, pfn VARCHAR, entries BIGINT, bytes BIGINT,"
-            "uuid VARCHAR, simulation BOOLEAN"
+            "uuid VARCHAR, simulation BOOLEAN, checksum VARCHAR"
         ),
         ("dataset", "kind", "guid"),
     ),

@@ -1,8 +1,7 @@
-"""Verbs that keep data: init, ingest, datasets, schema, compact, gc, catalog."""
+"""Verbs that keep data: init, ingest, datasets, schema, compact, gc."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from tagsel.cli import render
 from tagsel.cli.options import (
     LOSSES,
+    OK,
     DefaultGroup,
     SuggestingGroup,
     common,
@@ -22,6 +22,7 @@ from tagsel.cli.options import (
     interactive,
     out_option,
     pairs,
+    values,
     workspace_of,
     yes_option,
 )
@@ -84,7 +85,7 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
     home = workspace_of(context, workspace)
     with render.progress("ingesting", len(files), "files") as advance:
         step = None if advance is None else lambda _: advance(1)
-        done = home.ingest(*files, dataset=dataset, meta=_meta(meta), type=kind, progress=step, **options)
+        done = home.ingest(*files, dataset=dataset, meta=values(meta), type=kind, progress=step, **options)
     if as_json:
         render.document(done.to_json())
         return LOSSES if done.failed else 0
@@ -103,18 +104,6 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
                     f"sum of weights {done.bookkeeping['sumw']:.6g}")  # fmt: skip
     render.suggest(f'tagsel count {dataset} "true"')
     return LOSSES if done.failed else 0
-
-
-def _meta(given: dict[str, str]) -> dict[str, Any]:
-    """Free keys; a value that reads as a number or true/false is one."""
-    found: dict[str, Any] = {}
-    for key, text in given.items():
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        found[key] = value if isinstance(value, str | int | float | bool) else text
-    return found
 
 
 @click.group(cls=DefaultGroup)
@@ -320,31 +309,46 @@ def gc(context: click.Context, /, dataset: str, dry_run: bool, yes: bool, grace:
         render.note(f"{removed} files removed" if not dry_run else f"{len(found)} files would be removed")
 
 
-@click.group(cls=SuggestingGroup)
-def catalog() -> None:
-    """Keep the catalog.
-
-    \b
-    Example:
-      tagsel catalog rebuild
-    """
-
-
-@catalog.command("rebuild")
+@datasets.command("files")
+@dataset_argument
+@click.option("--site", default="", help="Where they lie at one site; files that it lacks are exit code 3.")
+@csv_option
 @common
 @click.pass_context
-def catalog_rebuild(context: click.Context, /, workspace: str | None, as_json: bool) -> None:
-    """Make the catalog's database anew from its journal.
+def datasets_files(context: click.Context, /, dataset: str, site: str, as_csv: bool, workspace: str | None,
+                   as_json: bool) -> int:  # fmt: skip
+    """List the files of DATASET: in a pipe where each can be read, one a line.
 
     \b
     Example:
-      tagsel catalog rebuild
+      tagsel datasets files data18.DoubleMuon.AOD --site CERN
     """
-    replayed = workspace_of(context, workspace).rebuild()
+    found = workspace_of(context, workspace).files(dataset, site=site)
+    places = [str(row[0]) for row in found.rows]
     if as_json:
-        render.document({"replayed": replayed})
+        render.document({"files": found.to_json()})
+    elif not as_csv and not sys.stdout.isatty():
+        print("".join(f"{place}\n" for text in places for place in text.split()[:1]), end="")
     else:
-        print(f"the catalog is rebuilt from {replayed:,} changes of its journal")
+        render.table(found.columns, found.rows, as_csv=as_csv)
+    return OK if all(places) else LOSSES
 
 
-COMMANDS = (init, ingest, datasets, schema, compact, gc, catalog)
+@datasets.command("close")
+@dataset_argument
+@click.option("--freeze", is_flag=True, help="Nor may it be dropped, ever.")
+@common
+@click.pass_context
+def datasets_close(context: click.Context, /, dataset: str, freeze: bool, workspace: str | None, as_json: bool) -> None:
+    """Close DATASET: nothing is added to it any more. There is no way back; a new version is a new dataset.
+
+    \b
+    Example:
+      tagsel datasets close data18.DoubleMuon.TAG --freeze
+    """
+    workspace_of(context, workspace).close(dataset, freeze=freeze)
+    state = "frozen" if freeze else "closed"
+    render.document({"dataset": dataset, "state": state}) if as_json else print(f"{dataset} is {state}")
+
+
+COMMANDS = (init, ingest, datasets, schema, compact, gc)

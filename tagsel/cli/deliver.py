@@ -25,19 +25,25 @@ from tagsel.cli.streams import read_list
 @click.argument("path", metavar="EVENTS")
 @click.option("--stage", type=click.Choice(["aod", "esd", "raw"]), default="aod", show_default=True,
               help="Which files of the events: the AOD, ESD or RAW.")  # fmt: skip
+@click.option("--refresh", is_flag=True, help="Ask other catalogs first where copies are now.")
 @csv_option
 @common
 @click.pass_context
-def map_(context: click.Context, /, path: str, stage: str, as_csv: bool, workspace: str | None, as_json: bool) -> int:
+def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv: bool, workspace: str | None,
+         as_json: bool) -> int:  # fmt: skip
     """Say where the EVENTS of a list are: files, entries, sites; and whether reading them is worth it.
 
     \b
     Example:
       tagsel map dimuon.events
     """
-    found = workspace_of(context, workspace).map(read_list(path), stage=stage)
+    from tagsel.api import shared
+
+    home = workspace_of(context, workspace)
+    found = home.map(read_list(path), stage=stage, refresh=refresh)
+    asked = shared.ages(home, {site for f in found.files for site in f.sites})
     if as_json:
-        render.document(found.to_json())
+        render.document({**found.to_json(), "catalogs": asked})
     else:
         columns = ("guid", "lfn", "events", "entries", "sites")
         rows = [(f.guid, f.lfn, len(f.entries), _spans(f.entries.tolist()), ",".join(f.sites)) for f in found.files]
@@ -45,6 +51,8 @@ def map_(context: click.Context, /, path: str, stage: str, as_csv: bool, workspa
         render.note(found.verdict)
         if len(found.unmapped):
             render.note(f"{len(found.unmapped):,} events have no {stage.upper()} address")
+        for name, when in asked.items():
+            render.note(f"copies are as {name} said {shared.age(when)} ago (--refresh asks again)")
         render.suggest(f'tagsel skim {path} -o out.root --branches "*"')
     return LOSSES if len(found.unmapped) else 0
 

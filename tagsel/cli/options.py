@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,18 @@ def pairs(context: click.Context, parameter: click.Option, given: tuple[str, ...
     if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
         raise click.UsageError(f"{parameter.opts[0]} {wrong[0]!r} is not {parameter.metavar}", context)
     return dict(text.split("=", 1) for text in given)
+
+
+def values(given: dict[str, str]) -> dict[str, Any]:
+    """Free keys; a value that reads as a number or true/false is one."""
+    found: dict[str, Any] = {}
+    for key, text in given.items():
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[key] = value if isinstance(value, str | int | float | bool) else text
+    return found
 
 
 workspace_option = click.option(

@@ -15,22 +15,33 @@ from hypothesis import strategies as st
 from tagsel.catalog import (
     Catalog,
     Change,
+    DropCatalog,
     DropDataset,
+    DropDowntime,
+    DropFiles,
     DropReplicas,
+    DropRule,
+    DropSubscription,
     FileRecord,
     LogQuery,
     Pin,
     PutBookkeeping,
+    PutCatalog,
     PutDataset,
+    PutDowntime,
     PutFiles,
     PutJob,
+    PutLink,
     PutReplicas,
+    PutRule,
     PutRuns,
     PutSite,
+    PutSubscription,
     SetMeta,
     Unpin,
 )
-from tagsel.catalog.changes import KINDS, Stamp, decode, encode
+from tagsel.catalog.changes import Stamp
+from tagsel.catalog.coding import KINDS, decode, encode
 from tagsel.catalog.journal import Position, read, read_line, write_line
 from tagsel.errors import CatalogError
 
@@ -48,6 +59,7 @@ EXAMPLES: list[Change] = [
         "a.TAG",
         [FileRecord(GUID.lower(), "x.root", entries=7), FileRecord(GUID, kind="RAW", simulation=True)],
     ),
+    DropFiles("a.TAG", "RAW", [GUID]),
     PutSite("CERN", "/data", {"tier": 0}),
     PutReplicas("CERN", [(GUID, "x.root")]),
     DropReplicas("CERN", [(GUID, "x.root")]),
@@ -58,6 +70,15 @@ EXAMPLES: list[Change] = [
     Pin("a.TAG", 1, "list 12ab"),
     Unpin("a.TAG", 1, "list 12ab"),
     LogQuery("count", "a.TAG", 1, "nMuon >= 2", read=40, accepted=33, seconds=0.1),
+    PutCatalog("rucio", "rucio", {"config": "/etc/rucio.cfg"}, ["data18:*.AOD"], "2026-01-01T00:00:00+00:00"),
+    DropCatalog("rucio"),
+    PutRule("a.TAG", "CERN", "moving", 1, 3, why="a.*"),
+    DropRule("a.TAG", "CERN"),
+    PutSubscription("a.*", "CERN"),
+    DropSubscription("a.*", "CERN"),
+    PutLink("CERN", "CERN", 1250.0),
+    PutDowntime("CERN", "2026-01-01T00:00:00+00:00", reason="power"),
+    DropDowntime("CERN", "2026-01-01T00:00:00+00:00"),
     DropDataset("a.TAG"),
 ]
 

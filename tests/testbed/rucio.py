@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from testbed.servers import as_nobody, free_port, give_to_nobody, installed, listens, serving
 
@@ -42,6 +44,22 @@ def running(folder: Path, database: str = "sqlite") -> Iterator[Path]:
         client = folder / "rucio.cfg"
         client.write_text(CLIENT.format(port=port, folder=folder))
         yield client
+
+
+def new_scope(registry: Any) -> str:
+    """A new scope on the server of a `Rucio`, with the sites NEAR (which makes names) and FAR (which takes any)."""
+    server, scope = registry._client, f"s{secrets.token_hex(4)}"
+    server.add_scope("root", scope)
+    ways = {"read": 1, "write": 1, "delete": 1}
+    for site in {"NEAR", "FAR"} - {s.name for s in registry.sites()}:
+        server.add_rse(site, deterministic=site == "NEAR")
+        server.add_protocol(site, {
+            "scheme": "root", "hostname": f"{site.lower()}.example.org", "port": 1094, "prefix": f"//data/{site}/",
+            "impl": "rucio.rse.protocols.xrootd.Default", "domains": {"lan": ways, "wan": ways},
+        })  # fmt: skip
+        server.add_rse_attribute(site, "tier", 1)
+        server.set_local_account_limit("root", site, -1)
+    return scope
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""What a workspace knows of the world around it: other catalogs, sites, copies that are wished for.
+
+Invariant: as in `Workspace`, a method does what the verb of its name does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tagsel.api import shared
+from tagsel.api import sites as siting
+from tagsel.api.shared import Published
+from tagsel.catalog import Downtime, Rule, SharedCatalog
+from tagsel.catalog.mirror import Synced
+from tagsel.selection.table import Table
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+
+    Progress = Callable[[str], None] | None
+
+
+class Grid:
+    """The part of `Workspace` that looks beyond its folder."""
+
+    @property
+    def _home(self) -> Workspace:
+        return cast("Workspace", self)
+
+    # -- catalogs that others share
+
+    def catalogs(self) -> Table:
+        """Other catalogs that are mirrored here, and how old what is known of each is."""
+        return shared.table(self._home)
+
+    def add_catalog(
+        self, kind: str, name: str = "", datasets: Sequence[str] = (), *, config: str = "", account: str = "",
+        scope: str = "",
+    ) -> SharedCatalog:  # fmt: skip
+        """Mirror another catalog, kind `rucio`, from now on: those of its datasets that globs (`scope:name`) match.
+
+        `config` is a rucio.cfg, by default the one that Rucio's own commands find; `scope` is for what is published.
+        """
+        settings = {"config": config, "account": account, "scope": scope}
+        return shared.add(self._home, kind, name or kind, datasets, settings)
+
+    def forget_catalog(self, name: str) -> None:
+        """Mirror a catalog no more; what was mirrored of it stays."""
+        shared.forget(self._home, name)
+
+    def sync(self, name: str = "", datasets: Sequence[str] = ()) -> Synced:
+        """Take over what another catalog says now: datasets, files, copies, sites. Work then goes on without it."""
+        return shared.mirror(self._home, name, datasets)
+
+    def publish(self, dataset: str, *, site: str, to: str = "", scope: str = "") -> Published:
+        """Copy the files of a dataset to a site of another catalog, verified, and register them there, closed."""
+        return shared.publish(self._home, dataset, to=to, site=site, scope=scope)
+
+    # -- sites
+
+    def sites(self) -> Table:
+        """The sites, the files that are said to be at each, and whether it is up."""
+        return siting.table(self._home)
+
+    def site(self, name: str) -> dict[str, Any]:
+        """All that is known of a site, with copies whose file is not where it is said to be (`stale`)."""
+        return siting.show(self._home, name)
+
+    def add_site(self, name: str, prefix: str = "", meta: Mapping[str, Any] | None = None) -> None:
+        """Make a site known, or give one that is another prefix or further keys."""
+        siting.add(self._home, name, prefix, meta)
+
+    def load_sites(self, path: Path | str) -> list[str]:
+        """Take over sites and links from a TOML file; the names of its sites."""
+        return siting.load(self._home, Path(path))
+
+    def down(self, site: str, *, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
+        """Do not use a site for a time (ISO 8601, with a time zone), from now on if no begin is given."""
+        return siting.down(self._home, site, begins, ends, reason)
+
+    def up(self, site: str) -> int:
+        """Use a site again: take back its downtimes and exclusion; how many there were."""
+        return siting.up(self._home, site)
+
+    def exclude(self, site: str, reason: str = "") -> None:
+        """Send no job to a site until it is `up` again."""
+        siting.exclude(self._home, site, reason)
+
+    # -- copies that are wished for
+
+    def transfer(self, dataset: str, site: str, *, progress: Progress = None) -> list[Rule]:
+        """Ask for complete copies of a dataset at a site, and make them; its rules as they are then."""
+        return siting.transfer(self._home, dataset, site, progress)
+
+    def transfers(self, *, run: bool = False, progress: Progress = None) -> tuple[Rule, ...]:
+        """All wishes for copies, and how far each is; with `run` those that wait are carried out."""
+        return siting.transfers(self._home, run, progress)
+
+    def subscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
+        """Ask for copies of every dataset that a glob matches, those to come too."""
+        siting.subscribe(self._home, pattern, site, catalog)
+
+    def unsubscribe(self, pattern: str, site: str) -> None:
+        """End a subscription; copies and rules that it made stay."""
+        siting.unsubscribe(self._home, pattern, site)
+
+    def subscriptions(self, *, catalog: str = "") -> Table:
+        """What is subscribed to, here or at another catalog."""
+        return siting.subscriptions(self._home, catalog)
+
+    # -- datasets as they are shared
+
+    def files(self, dataset: str, *, site: str = "") -> Table:
+        """The files of a dataset or container, with where each can be read, of one site if it is named."""
+        return siting.files(self._home, dataset, site)
+
+    def close(self, dataset: str, *, freeze: bool = False) -> None:
+        """Nothing is added to a dataset any more; frozen, it is not dropped either. There is no way back."""
+        self._home.catalog.alter(dataset, state="frozen" if freeze else "closed")

@@ -1,0 +1,216 @@
+"""Catalogs that others share: which there are, mirroring them, and registering what was made here with them.
+
+Invariant: a dataset is published whole or can be published again: what is at the other catalog already stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagsel.catalog import (
+    DatasetFacts,
+    DatasetRecord,
+    DropCatalog,
+    FileRecord,
+    PutCatalog,
+    PutReplicas,
+    PutSite,
+    SetMeta,
+    SharedCatalog,
+)
+from tagsel.catalog.embedded import Embedded
+from tagsel.catalog.mirror import PUBLISHED, Synced, sync, theirs
+from tagsel.errors import CatalogError, did_you_mean
+from tagsel.selection.table import Table
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+    from tagsel.catalog.rucio import Rucio
+
+SETTINGS = ("config", "account", "scope")
+"""What is kept of a catalog of Rucio's: its rucio.cfg ("": as Rucio finds it), account, and scope for new names."""
+
+
+def _rucio(settings: Mapping[str, Any]) -> Rucio:
+    from tagsel.catalog.rucio import Rucio
+
+    return Rucio(str(settings.get("config", "")), str(settings.get("account", "")))
+
+
+KINDS: Mapping[str, Callable[[Mapping[str, Any]], Rucio]] = {"rucio": _rucio}
+"""Kinds of catalogs, and how each is opened."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A dataset that was registered with another catalog: its name there, files, where, and keys that were not kept."""
+
+    name: str
+    site: str
+    files: int
+    bytes: int
+    unsaid: tuple[str, ...] = ()
+
+
+def add(
+    workspace: Workspace, kind: str, name: str, patterns: Sequence[str], settings: Mapping[str, str]
+) -> SharedCatalog:
+    """Mirror a catalog from now on; it is asked first whether it answers, so that a mistake shows at once."""
+    if kind not in KINDS:
+        raise CatalogError(f"unknown kind of catalog {kind!r}", hint=did_you_mean(kind, KINDS) or ", ".join(KINDS))
+    kept = {k: str(Path(v).resolve()) if k == "config" else v for k, v in settings.items() if v}
+    KINDS[kind](kept).sites()
+    old = {c.name: c for c in workspace.catalog.catalogs()}.get(name)
+    workspace.catalog.record(PutCatalog(name, kind, kept, tuple(patterns), old.synced if old else ""))
+    return find(workspace, name)
+
+
+def find(workspace: Workspace, name: str = "") -> SharedCatalog:
+    """The catalog of that name; "" is the only one that there is."""
+    known = {c.name: c for c in workspace.catalog.catalogs()}
+    if not name and len(known) == 1:
+        return next(iter(known.values()))
+    if name not in known:
+        hint = did_you_mean(name, known) or (f"known: {', '.join(known)}" if known else "tagsel catalog add rucio")
+        raise CatalogError(f"no catalog {name!r}" if name else f"there are {len(known)} catalogs: which?", hint=hint)
+    return known[name]
+
+
+def opened(shared: SharedCatalog) -> Rucio:
+    """The registry of a catalog."""
+    return KINDS[shared.kind](shared.settings)
+
+
+def forget(workspace: Workspace, name: str) -> None:
+    """Mirror a catalog no more; what was mirrored of it stays."""
+    workspace.catalog.record(DropCatalog(find(workspace, name).name))
+
+
+def table(workspace: Workspace) -> Table:
+    """The catalogs that are mirrored, and how old what is known of each is."""
+    mirrored = Counter(r.meta.get("catalog") for r in workspace.catalog.datasets())
+    rows = [
+        (c.name, c.kind, " ".join(c.patterns), mirrored[c.name], c.synced, age(c.synced))
+        for c in workspace.catalog.catalogs()
+    ]  # fmt: skip
+    return Table(("name", "kind", "datasets", "mirrored", "synced", "age"), tuple(rows))
+
+
+def age(when: str) -> str:
+    """How long ago a time is, for people; "never" for no time."""
+    if not when:
+        return "never"
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds()
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def mirror(workspace: Workspace, name: str = "", datasets: Sequence[str] = ()) -> Synced:
+    """Take over what a catalog says now of all datasets that it is mirrored for, or of those that patterns match."""
+    shared = find(workspace, name)
+    return sync(workspace.catalog, shared, opened(shared), datasets)
+
+
+def refresh(workspace: Workspace, guids: Sequence[str]) -> list[Synced]:
+    """Ask again for the mirrored datasets that hold some files."""
+    mirrored: dict[str, set[str]] = {}
+    names = {f.dataset for f in workspace.catalog.files(guids=guids)}
+    for record in (workspace.catalog.dataset(n) for n in sorted(names)):
+        if catalog := str(record.meta.get("catalog", "")):
+            mirrored.setdefault(catalog, set()).add(theirs(record))
+    return [mirror(workspace, catalog, sorted(wanted)) for catalog, wanted in mirrored.items()]
+
+
+def ages(workspace: Workspace, sites: Collection[str]) -> dict[str, str]:
+    """When each catalog that told of copies at some sites was last asked, by name."""
+    whose = {str(s.meta.get("catalog", "")) for s in workspace.catalog.sites() if s.name in sites}
+    return {c.name: c.synced for c in workspace.catalog.catalogs() if c.name in whose}
+
+
+def publish(workspace: Workspace, dataset: str, *, to: str = "", site: str, scope: str = "") -> Published:
+    """Copy the files of a dataset to a site of another catalog, verified, and register them there with its provenance.
+
+    The dataset is closed there: what was selected, from what, with which cut and ledger, goes with it. CatalogError
+    where the name is taken there by another, or the dataset has no files of its own here.
+    """
+    shared = find(workspace, to)
+    registry = opened(shared)
+    record = workspace.catalog.dataset(dataset)
+    scope = scope or str(shared.settings.get("scope", ""))
+    if not scope:
+        raise CatalogError(f"catalog {shared.name}: in which scope is {dataset} to be?", hint="--scope user.jdoe")
+    if record.meta.get("catalog"):
+        raise CatalogError(f"dataset {dataset} is a mirror of catalog {record.meta['catalog']}: it is there already")
+    name = f"{scope}:{dataset}"
+    files = _own_files(workspace, dataset, scope)
+    facts, unsaid = _facts(workspace, record, registry.keeps_keys)
+    there = _there(registry, name, facts)
+    placed = [_placed(f, registry, site) for f in files if f.guid not in there]
+    if placed:
+        registry.attach(name, placed, site)
+    registry.close(name)
+    known = {s.name for s in workspace.catalog.sites()}
+    here = [PutSite(site, "", {"catalog": shared.name})] if site not in known else []
+    copies = [(c.guid, c.pfn) for held in registry.copies([name]).values() for c in held if c.site == site]
+    workspace.catalog.record(*here, PutReplicas(site, copies), SetMeta(dataset, {PUBLISHED: f"{shared.name}:{name}"}))
+    return Published(name, site, len(files), sum(f.bytes for f in files), unsaid)
+
+
+def _own_files(workspace: Workspace, dataset: str, scope: str) -> list[FileRecord]:
+    """The dataset's files, named for the other catalog, with sizes and checksums of what is on disk."""
+    from tagsel.rootio.copying import checksum
+
+    files = Embedded(workspace.catalog).files([dataset])[dataset]
+    if not files:
+        raise CatalogError(f"dataset {dataset} has no files", dataset=dataset)
+    named = []
+    for number, file in enumerate(files):
+        path = Path(file.pfn)
+        if not path.is_file():
+            raise CatalogError(f"{file.lfn} of {dataset}: there is no file {file.pfn!r}", dataset=dataset)
+        lfn = f"{scope}:{dataset}._{number:06d}{path.suffix}"
+        named.append(replace(file, lfn=lfn, bytes=path.stat().st_size, checksum=checksum(file.pfn)))
+    return named
+
+
+def _facts(workspace: Workspace, record: DatasetRecord, keeps: bool) -> tuple[DatasetFacts, tuple[str, ...]]:
+    """What goes with the dataset; and what the other catalog cannot keep."""
+    parents = tuple(
+        theirs(workspace.catalog.dataset(p)) if p in workspace.catalog.names() and "@" not in p else p
+        for p in record.parents
+    )  # fmt: skip
+    facts = replace(
+        DatasetFacts(**record.facts()), parents=parents, members=(), state="open",  # type: ignore[arg-type]
+        meta={k: v for k, v in record.meta.items() if k != PUBLISHED},
+    )  # fmt: skip
+    if keeps:
+        return facts, ()
+    said = {"cut": facts.cut, "lumi": facts.lumi, "sample": facts.sample, "parents": facts.parents, **facts.meta}
+    bare = replace(facts, cut="", lumi="", sample="", parents=(), meta={})
+    return bare, tuple(key for key, value in said.items() if value)
+
+
+def _there(registry: Rucio, name: str, facts: DatasetFacts) -> set[str]:
+    """GUIDs that a dataset of the other catalog has; it is made where it is not there."""
+    if name not in registry.names(name):
+        registry.create(name, facts)
+        return set()
+    (found,) = registry.datasets([name])
+    if (found.type, found.cut, dict(found.meta)) != (facts.type, facts.cut, dict(facts.meta)):
+        raise CatalogError(f"there is another dataset {name} already", hint="choose another --scope", dataset=name)
+    return {f.guid for f in registry.files([name])[name]}
+
+
+def _placed(file: FileRecord, registry: Rucio, site: str) -> FileRecord:
+    from tagsel.rootio.copying import copy
+
+    place = registry.place(file.lfn, site)
+    copy(file.pfn, place, file.checksum)
+    return replace(file, pfn=place)

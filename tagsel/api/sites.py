@@ -1,0 +1,215 @@
+"""Sites of a workspace: what they hold, how fast files go between them, when they are down; and wishes for copies.
+
+Invariant: what is asked for at a site is carried out by `transfers`, or by the other catalog whose dataset it is.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagsel.api import shared
+from tagsel.catalog import Catalog, Downtime, DropDowntime, DropSubscription, PutDowntime, PutLink, PutSite, Rule
+from tagsel.catalog.changes import Change
+from tagsel.catalog.embedded import Embedded
+from tagsel.catalog.mirror import theirs
+from tagsel.catalog.placement import PutRule
+from tagsel.catalog.registry import Registry
+from tagsel.catalog.transfers import carry_out, place_of
+from tagsel.errors import CatalogError
+from tagsel.selection.table import Table
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+
+SITE_KEYS = ("prefix",)
+"""Keys of a site in a topology file that are not free keys."""
+
+EXCLUDED = "excluded"
+"""The free key of a site that says why no job is to go there, until further notice."""
+
+
+def table(workspace: Workspace) -> Table:
+    """The sites: prefix, tier, files that are said to be there, and whether it is up."""
+    down = workspace.catalog.down(datetime.now(UTC))
+    held = workspace.catalog.site_counts()
+    rows = [
+        (s.name, s.meta.get("tier", ""), s.prefix, held.get(s.name, 0), standing(s.meta, down.get(s.name)))
+        for s in workspace.catalog.sites()
+    ]  # fmt: skip
+    return Table(("site", "tier", "prefix", "files", "state"), tuple(rows))
+
+
+def standing(meta: Mapping[str, Any], down: Downtime | None) -> str:
+    """Whether a site can be used, in words: `up`, or why not."""
+    if meta.get(EXCLUDED):
+        return f"excluded: {meta[EXCLUDED]}"
+    if down is not None:
+        until = f" until {down.ends}" if down.ends else ""
+        return f"down{until}{f': {down.reason}' if down.reason else ''}"
+    return "up"
+
+
+def show(workspace: Workspace, name: str) -> dict[str, Any]:
+    """All that is known of a site: keys, links, downtimes, copies whose file is not where it is said to be."""
+    catalog = workspace.catalog
+    site = catalog.site(name)
+    stale = catalog.stale(name)
+    return {
+        "site": site.name, "prefix": site.prefix, **site.meta,
+        "state": standing(site.meta, catalog.down(datetime.now(UTC)).get(name)),
+        "files": catalog.site_counts().get(name, 0),
+        "links": {lk.target: lk.rate for lk in catalog.links() if lk.source == name},
+        "downtimes": [{"begins": d.begins, "ends": d.ends, "reason": d.reason} for d in catalog.downtimes(name)],
+        "stale": [{"guid": r.guid, "pfn": r.pfn} for r in stale],
+    }  # fmt: skip
+
+
+def add(workspace: Workspace, name: str, prefix: str = "", meta: Mapping[str, Any] | None = None) -> None:
+    """Make a site known, or give one that is another prefix or further keys."""
+    workspace.catalog.record(_site(workspace.catalog, name, prefix, meta or {}))
+
+
+def _site(catalog: Catalog, name: str, prefix: str, meta: Mapping[str, Any]) -> PutSite:
+    old = {s.name: s for s in catalog.sites()}.get(name)
+    kept = {**(old.meta if old else {}), **meta}
+    return PutSite(name, prefix or (old.prefix if old else ""), {k: v for k, v in kept.items() if v != ""})
+
+
+def load(workspace: Workspace, path: Path) -> list[str]:
+    """Take over a topology: `[sites.NAME]` with prefix and keys, `[[links]]` with `between` and `rate`, in TOML.
+
+    A link goes both ways, at `rate` MB/s. The names of the file's sites; CatalogError names the file for anything else.
+    """
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
+    if wrong := sorted(set(told) - {"sites", "links"}):
+        raise CatalogError(f"{path}: unknown {wrong[0]!r}", hint="[sites.NAME] and [[links]]", path=str(path))
+    try:
+        changes = _topology(workspace.catalog, told)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise CatalogError(
+            f"{path}: a site or link is not as expected: {error}",
+            hint='[sites.CERN] prefix = "/data"; [[links]] between = ["CERN", "CNAF"] rate = 100', path=str(path),
+        ) from error  # fmt: skip
+    workspace.catalog.record(*changes)
+    return list(told.get("sites", {}))
+
+
+def _topology(catalog: Catalog, told: Mapping[str, Any]) -> list[Change]:
+    changes: list[Change] = []
+    for name, site in told.get("sites", {}).items():
+        meta = {k: v for k, v in site.items() if k not in SITE_KEYS}
+        changes.append(_site(catalog, name, str(site.get("prefix", "")), meta))
+    for link in told.get("links", ()):
+        one, other = link["between"]
+        changes += [PutLink(one, other, float(link["rate"])), PutLink(other, one, float(link["rate"]))]
+    return changes
+
+
+def down(workspace: Workspace, site: str, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
+    """Do not use a site for a time, from now and until further notice if no times are given."""
+    begins = begins or datetime.now(UTC).isoformat(timespec="seconds")
+    workspace.catalog.record(PutDowntime(site, begins, ends, reason))
+    return Downtime(site, begins, ends, reason)
+
+
+def up(workspace: Workspace, site: str) -> int:
+    """Use a site again: downtimes that are not over are taken back, an exclusion is lifted; how many."""
+    catalog = workspace.catalog
+    known = catalog.site(site)
+    now = datetime.now(UTC)
+    over = [d for d in catalog.downtimes(site) if not d.ends or datetime.fromisoformat(d.ends) > now]
+    changes: list[Change] = [DropDowntime(site, d.begins) for d in over]
+    if known.meta.get(EXCLUDED):
+        changes.append(PutSite(site, known.prefix, {k: v for k, v in known.meta.items() if k != EXCLUDED}))
+    catalog.record(*changes)
+    return len(changes)
+
+
+def exclude(workspace: Workspace, site: str, reason: str) -> None:
+    """Send no job to a site until it is `up` again."""
+    workspace.catalog.site(site)
+    add(workspace, site, meta={EXCLUDED: reason or "no reason given"})
+
+
+def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
+    """The files that a dataset holds, with the places of their copies: all, or those of one site."""
+    registry = Embedded(workspace.catalog)
+    if site:
+        workspace.catalog.site(site)
+    held = registry.files([dataset])[dataset]
+    copies = workspace.catalog.replicas([f.guid for f in held])
+    rows = []
+    for file in held:
+        at = [c for c in copies[file.guid] if site in ("", c.site)]
+        places = [place_of(workspace.catalog, c) for c in at] or [file.pfn] * (not site and bool(file.pfn))
+        where = " ".join(dict.fromkeys(c.site for c in at))
+        rows.append((" ".join(dict.fromkeys(places)), file.guid, file.lfn, file.entries, file.bytes, where))
+    return Table(("place", "guid", "lfn", "entries", "bytes", "sites"), tuple(rows))
+
+
+# --- wishes for copies -------------------------------------------------------------------------------------
+
+
+def transfer(
+    workspace: Workspace, dataset: str, site: str, progress: Callable[[str], None] | None = None
+) -> list[Rule]:
+    """Ask for complete copies of a dataset at a site, and make them; of a mirrored one, its catalog is asked.
+
+    The rules of the dataset as they are then. One that failed is tried again.
+    """
+    record = workspace.catalog.dataset(dataset)
+    if owner := str(record.meta.get("catalog", "")):
+        there = {s.name for s in workspace.catalog.sites() if s.meta.get("catalog") == owner}
+        if site in there:
+            registry: Registry = shared.opened(shared.find(workspace, owner))
+            registry.wish(theirs(record), site)
+            return registry.rules(theirs(record))
+    Embedded(workspace.catalog).wish(dataset, site)
+    _again(workspace.catalog, dataset, site)
+    return carry_out(workspace.catalog, dataset, progress)
+
+
+def _again(catalog: Catalog, dataset: str, site: str) -> None:
+    for rule in catalog.rules(dataset):
+        if rule.site == site and rule.state == "failed":
+            catalog.record(PutRule(**{**vars(rule), "state": "waiting", "tries": 0}))
+
+
+def transfers(
+    workspace: Workspace, run: bool = False, progress: Callable[[str], None] | None = None
+) -> tuple[Rule, ...]:
+    """All wishes for copies, and how far each is; with `run` those that wait are carried out, subscriptions first."""
+    if run:
+        return tuple(carry_out(workspace.catalog, None, progress))
+    names = sorted({rule.dataset for rule in workspace.catalog.rules()})
+    return tuple(rule for name in names for rule in Embedded(workspace.catalog).rules(name))
+
+
+def rule_table(rules: Sequence[Rule]) -> Table:
+    """Rules as a table."""
+    rows = [(r.dataset, r.site, r.state, r.done, r.files, r.tries, r.why, r.error) for r in rules]
+    return Table(("dataset", "site", "state", "done", "files", "tries", "subscription", "error"), tuple(rows))
+
+
+def subscribe(workspace: Workspace, pattern: str, site: str, catalog: str = "") -> None:
+    """Ask for copies of every dataset that a glob matches, those to come too; of another catalog's by its own rules."""
+    registry: Registry = shared.opened(shared.find(workspace, catalog)) if catalog else Embedded(workspace.catalog)
+    registry.subscribe(pattern, site)
+
+
+def unsubscribe(workspace: Workspace, pattern: str, site: str) -> None:
+    """End a subscription of the workspace; copies and rules that it made stay."""
+    workspace.catalog.record(DropSubscription(pattern, site))
+
+
+def subscriptions(workspace: Workspace, catalog: str = "") -> Table:
+    """What is subscribed to."""
+    registry: Registry = shared.opened(shared.find(workspace, catalog)) if catalog else Embedded(workspace.catalog)
+    return Table(("pattern", "site"), tuple((s.pattern, s.site) for s in registry.subscriptions()))

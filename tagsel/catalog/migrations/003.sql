@@ -1,0 +1,10 @@
+-- From version 2 to 3: containers, other catalogs, wished copies, downtimes, checksums of files.
+
+CREATE TABLE members (dataset VARCHAR, "position" BIGINT, member VARCHAR);
+CREATE TABLE catalogs (name VARCHAR, kind VARCHAR, settings VARCHAR, patterns VARCHAR, synced VARCHAR);
+CREATE TABLE rules (dataset VARCHAR, site VARCHAR, state VARCHAR, done BIGINT, files BIGINT, tries BIGINT,
+    error VARCHAR, why VARCHAR);
+CREATE TABLE subscriptions (pattern VARCHAR, site VARCHAR);
+CREATE TABLE links (source VARCHAR, target VARCHAR, rate DOUBLE);
+CREATE TABLE downtimes (site VARCHAR, begins VARCHAR, ends VARCHAR, reason VARCHAR);
+ALTER TABLE files ADD COLUMN checksum VARCHAR DEFAULT '';

@@ -1,0 +1,200 @@
+"""Mirroring another registry: what a workspace needs of it is kept in its own catalog, so that work goes on offline.
+
+A mirrored dataset has the registry's name for it without the scope, and free keys `catalog` (whose it is) and `scope`.
+Invariant: after `sync` the catalog says of the datasets that were asked for what the registry said, no more and no
+less; what is the workspace's own, or another catalog's, is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from itertools import groupby
+
+from tagsel.catalog.catalog import Catalog
+from tagsel.catalog.changes import (
+    Change,
+    DropDataset,
+    DropFiles,
+    DropReplicas,
+    PutDataset,
+    PutFiles,
+    PutReplicas,
+    PutSite,
+)
+from tagsel.catalog.placement import PutCatalog
+from tagsel.catalog.records import DatasetRecord, FileRecord, Replica, SharedCatalog
+from tagsel.catalog.registry import Registry
+from tagsel.errors import CatalogError
+
+BATCH = 200
+"""How many datasets are asked for, and recorded, at once."""
+
+
+PUBLISHED = "published"
+"""The free key of a dataset of our own that says where it was registered, as `catalog:scope:name`."""
+
+
+@dataclass
+class Synced:
+    """What a `sync` found: datasets, files and copies there are now; `new`, `changed` and `gone` datasets by name.
+
+    `left_out` are datasets whose name is taken here by something else, as `scope:name`.
+    """
+
+    catalog: str
+    datasets: int = 0
+    files: int = 0
+    copies: int = 0
+    new: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def sync(catalog: Catalog, shared: SharedCatalog, registry: Registry, patterns: Sequence[str] = ()) -> Synced:
+    """Make the catalog say what a registry says of the datasets that `patterns` match, by default all it mirrors.
+
+    CatalogError where no pattern is known, or the registry does not answer: then nothing of a batch is changed.
+    """
+    if not (wanted := tuple(patterns) or shared.patterns):
+        raise CatalogError(f"catalog {shared.name}: no datasets to mirror were named", hint="--datasets SCOPE:GLOB")
+    done = Synced(shared.name)
+    names = sorted({name for pattern in wanted for name in registry.names(pattern)})
+    _sites(catalog, shared, registry)
+    mine = _Mine(catalog, shared.name)
+    for start in range(0, len(names), BATCH):
+        _batch(mine, registry, names[start : start + BATCH], done)
+    if not patterns:
+        done.gone = sorted(mine.names - set(mine.seen))
+        catalog.record(*(DropDataset(name) for name in _holders_first(catalog, done.gone)))
+        synced = datetime.now(UTC).isoformat(timespec="seconds")
+        catalog.record(PutCatalog(shared.name, shared.kind, shared.settings, shared.patterns, synced))
+    return done
+
+
+def local(name: str) -> str:
+    """What a dataset of a registry is called here.
+
+    >>> local("data18:data18.DoubleMuon.AOD")
+    'data18.DoubleMuon.AOD'
+    """
+    return name.partition(":")[2] or name
+
+
+def theirs(record: DatasetRecord) -> str:
+    """What the registry calls a mirrored dataset."""
+    scope = record.meta.get("scope", "")
+    return f"{scope}:{record.name}" if scope else record.name
+
+
+class _Mine:
+    """What the catalog says of the datasets of one registry."""
+
+    def __init__(self, catalog: Catalog, name: str) -> None:
+        self.catalog, self.name = catalog, name
+        self.records = {r.name: r for r in catalog.datasets()}
+        self.names = {n for n, r in self.records.items() if r.meta.get("catalog") == name}
+        self.seen: dict[str, str] = {}
+        self._published = {str(r.meta.get(PUBLISHED, "")) for r in self.records.values()}
+
+    def takes(self, name: str) -> bool:
+        """Whether a dataset of the registry can have its name here; two scopes may have one name, the first has it."""
+        here = local(name)
+        if here in self.records and here not in self.names:
+            return False
+        return self.seen.setdefault(here, name) == name
+
+    def made(self, name: str) -> bool:
+        """Whether a dataset of the registry is one of this workspace's own."""
+        return f"{self.name}:{name}" in self._published
+
+
+def _batch(mine: _Mine, registry: Registry, names: Sequence[str], done: Synced) -> None:
+    catalog = mine.catalog
+    found = _with_members(registry, names, mine.seen)
+    records = [r for r in found if mine.takes(r.name)]
+    done.left_out += [r.name for r in found if r not in records and not mine.made(r.name)]
+    plain = [r.name for r in records if not r.members]
+    files, copies = registry.files(plain), registry.copies(plain)
+    changes: list[Change] = []
+    for record in records:
+        here = _record(record, mine.name)
+        old = mine.records.get(here.name)
+        new = [*_facts(old, here), *_files(catalog, here.name, files.get(record.name, []), bool(old))]
+        if new:
+            (done.changed if old else done.new).append(here.name)
+        changes += new
+    sites = {s.name for s in catalog.sites() if s.meta.get("catalog") == mine.name}
+    catalog.record(*changes, *_replicas(catalog.replicas(list(copies)), copies, sites))
+    done.datasets += len(records)
+    done.files += len(copies)
+    done.copies += sum(map(len, copies.values()))
+
+
+def _with_members(registry: Registry, names: Sequence[str], seen: Mapping[str, str]) -> list[DatasetRecord]:
+    """Records of datasets and of all that they hold which was not seen yet, what a container holds before it."""
+    records: dict[str, DatasetRecord] = {}
+    asked = list(names)
+    while asked := [n for n in dict.fromkeys(asked) if n not in records and seen.get(local(n)) != n]:
+        found = registry.datasets(asked)
+        records |= {r.name: r for r in found}
+        asked = [m for r in found for m in r.members]
+    order = TopologicalSorter({n: set(r.members) & set(records) for n, r in records.items()}).static_order()
+    return [records[n] for n in order]
+
+
+def _record(record: DatasetRecord, catalog: str) -> DatasetRecord:
+    scope = record.name.partition(":")[0] if ":" in record.name else ""
+    facts: dict[str, object] = {
+        **record.facts(), "members": tuple(map(local, record.members)),
+        "meta": {**record.meta, "catalog": catalog, "scope": scope},
+    }  # fmt: skip
+    return DatasetRecord(name=local(record.name), **facts)  # type: ignore[arg-type]
+
+
+def _facts(old: DatasetRecord | None, new: DatasetRecord) -> Iterator[Change]:
+    if old is None or old.facts() != new.facts():
+        yield PutDataset(new.name, **new.facts())  # type: ignore[arg-type]
+
+
+def _files(catalog: Catalog, dataset: str, files: Sequence[FileRecord], known: bool) -> Iterator[Change]:
+    old = {(f.kind, f.guid): f for f in catalog.files(dataset)} if known else {}
+    new = {(f.kind, f.guid): f for f in files}
+    if added := [f for key, f in new.items() if key not in old or not f.same(old[key])]:
+        yield PutFiles(dataset, added)
+    for kind, gone in groupby(sorted(set(old) - set(new)), key=lambda key: key[0]):
+        yield DropFiles(dataset, kind, [guid for _, guid in gone])
+
+
+def _replicas(
+    old: Mapping[str, Sequence[Replica]], new: Mapping[str, Sequence[Replica]], sites: Iterable[str]
+) -> Iterator[Change]:
+    """Changes that make copies at the registry's `sites` those that it said."""
+    for site in sorted(sites):
+        before = {(c.guid, c.pfn) for held in old.values() for c in held if c.site == site}
+        after = {(c.guid, c.pfn) for held in new.values() for c in held if c.site == site}
+        if added := sorted(after - before):
+            yield PutReplicas(site, added)
+        if gone := sorted(before - after):
+            yield DropReplicas(site, gone)
+
+
+def _sites(catalog: Catalog, shared: SharedCatalog, registry: Registry) -> None:
+    """Take over the registry's sites; prefix and keys that were given here stay."""
+    known = {s.name: s for s in catalog.sites()}
+    changes = []
+    for site in registry.sites():
+        old = known.get(site.name)
+        meta = {**site.meta, **(old.meta if old else {}), "catalog": shared.name}
+        if old is None or meta != old.meta:
+            changes.append(PutSite(site.name, old.prefix if old else site.prefix, meta))
+    catalog.record(*changes)
+
+
+def _holders_first(catalog: Catalog, names: Sequence[str]) -> list[str]:
+    """Names of datasets, containers before what they hold."""
+    members = {n: set(catalog.dataset(n).members) for n in names}
+    return sorted(names, key=lambda n: (not members[n], n))

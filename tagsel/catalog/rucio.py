@@ -1,0 +1,324 @@
+"""Rucio as a registry: datasets, files and copies as its server says, by the client that users have configured.
+
+Needs `pip install "tagsel[rucio]"`; server, account and credentials come from Rucio's own configuration file. Calls are
+made in bulk. GUIDs are made canonical: Rucio keeps 32 digits without dashes.
+
+Invariant: every error of the client or its server leaves here as a CatalogError or AccessError in our words.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from tagsel.catalog.names import derive_facts
+from tagsel.catalog.records import (
+    DatasetFacts,
+    DatasetRecord,
+    FileRecord,
+    Replica,
+    Rule,
+    Site,
+    Subscription,
+    Value,
+    canonical_guid,
+)
+from tagsel.catalog.rucio_client import client, said
+from tagsel.catalog.tables import TABLES
+from tagsel.errors import CatalogError, did_you_mean
+
+BULK = 500
+"""How many names or files one call asks for: a server answers a few hundred in a second."""
+
+FACTS = {"type": "datatype", "version": "version", "stream": "stream_name"}
+"""Facts of a dataset that Rucio keeps under keys of its own."""
+
+KEYS = ("campaign", "project", "prod_step", "phys_group", "provenance", "task_id")
+"""Keys of Rucio's own that become free keys of ours, where they are set."""
+
+TOLD = ("cut", "lumi", "sample")
+"""Facts of a dataset for which Rucio has no key of its own: kept as free keys, with the parents."""
+
+KEEPS_NONE = ("RucioException", "InvalidMetadata", "DatabaseException", "UnsupportedOperation")
+"""Errors by which a server says that it keeps no free keys."""
+
+STATES = {"OK": "done", "REPLICATING": "moving", "STUCK": "failed", "SUSPENDED": "failed"}
+"""Our word for the state of a rule; any other is waiting."""
+
+_T = TypeVar("_T")
+
+
+class Rucio:
+    """A `Registry` over a Rucio server; `config` is a rucio.cfg, "" finds it as Rucio's own commands do."""
+
+    def __init__(self, config: str = "", account: str = "") -> None:
+        self._client = client(config, account)
+
+    # --- names and records ---------------------------------------------------------------------------------
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Datasets and containers, as `scope:name`, that a glob matches; without a scope it is asked in all scopes."""
+        scope_glob, colon, name_glob = pattern.partition(":")
+        if not colon:
+            scope_glob, name_glob = "*", pattern
+        with said("list scopes"):
+            scopes = [s for s in self._client.list_scopes() if fnmatch.fnmatchcase(s, scope_glob)]
+        if not scopes and not set("*?[") & set(scope_glob):
+            raise CatalogError(f"rucio has no scope {scope_glob!r}", hint=did_you_mean(scope_glob, self._scopes()))
+        found = []
+        for scope in scopes:
+            with said(f"list {scope}:{name_glob}"):  # Rucio's own wildcard is * alone
+                wide = re.sub(r"\[[^]]*\]|\?", "*", name_glob)
+                listed = self._client.list_dids(scope, [{"name": wide}], did_type="collection")
+                found += [f"{scope}:{n}" for n in listed if fnmatch.fnmatchcase(n, name_glob)]
+        return sorted(found)
+
+    def _scopes(self) -> list[str]:
+        with said("list scopes"):
+            return list(self._client.list_scopes())
+
+    def datasets(self, names: Sequence[str]) -> list[DatasetRecord]:
+        """Their records, in the order asked: Rucio's keys as facts and free keys, and the counts of their files."""
+        told: dict[str, dict[str, Any]] = {}
+        free: dict[str, dict[str, Any]] = {}
+        for some in _chunks(names):
+            with said(f"ask for {some[0]}", some[0]):
+                for row in self._client.get_metadata_bulk([_did(n) for n in some]):
+                    told[f"{row['scope']}:{row['name']}"] = row
+                free |= self._free(some)
+        if missing := [n for n in names if n not in told]:
+            raise CatalogError(f"rucio has no dataset {missing[0]!r}", hint="`rucio did list` lists them",
+                               dataset=missing[0])  # fmt: skip
+        held = {n: self._members(n) for n in names if told[n]["did_type"] == "CONTAINER"}
+        files = self.files(names)
+        return [_record(n, told[n], free.get(n, {}), files[n], held.get(n, ())) for n in names]
+
+    def _free(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Free keys by name; none from a server whose database keeps none (SQLite)."""
+        try:
+            rows = list(self._client.get_metadata_bulk([_did(n) for n in names], plugin="JSON"))
+        except Exception as error:
+            if type(error).__name__ not in KEEPS_NONE:
+                raise
+            return {}
+        return {f"{row['scope']}:{row['name']}": row for row in rows}
+
+    def _members(self, name: str) -> tuple[str, ...]:
+        with said(f"list the content of {name}", name):
+            found = self._client.list_content(**_did(name))
+            return tuple(sorted(f"{row['scope']}:{row['name']}" for row in found))
+
+    # --- files, copies, sites ------------------------------------------------------------------------------
+
+    def files(self, names: Sequence[str]) -> dict[str, list[FileRecord]]:
+        """The files of each dataset or container, sorted by logical name (`scope:name`); each must have a GUID."""
+        found: dict[str, list[FileRecord]] = {name: [] for name in names}
+        for some in _chunks(names):
+            with said(f"list the files of {some[0]}", some[0]):
+                for row in self._client.bulk_list_files([_did(name) for name in some]):
+                    if (dataset := f"{row['parent_scope']}:{row['parent_name']}") in found:
+                        found[dataset].append(_file(row, dataset))
+        for name in (n for n, files in found.items() if not files):  # it may be a container
+            with said(f"list the files of {name}", name):
+                found[name] += [_file(row, name) for row in self._client.list_files(**_did(name))]
+        return {name: sorted(files, key=lambda f: f.lfn) for name, files in found.items()}
+
+    def copies(self, names: Sequence[str]) -> dict[str, list[Replica]]:
+        """Where the files of datasets are, by GUID, sorted by site and name; copies to come are left out."""
+        guid = {f.lfn: f.guid for files in self.files(names).values() for f in files}
+        found: dict[str, list[Replica]] = {g: [] for g in guid.values()}
+        for some in _chunks(list(guid)):
+            with said(f"list the copies of {some[0]}"):
+                for row in self._client.list_replicas([_did(lfn) for lfn in some], domain="all"):
+                    at = guid[f"{row['scope']}:{row['name']}"]
+                    found[at] += [
+                        Replica(site, _place(pfn), at) for site, pfns in row["rses"].items() for pfn in pfns
+                        if row["states"].get(site, "AVAILABLE") == "AVAILABLE"
+                    ]  # fmt: skip
+        return {g: sorted(copies, key=lambda r: (r.site, r.pfn)) for g, copies in found.items()}
+
+    def sites(self) -> list[Site]:
+        """All storage elements as sites, sorted by name, with their attributes as free keys."""
+        with said("list sites"):
+            names = sorted(row["rse"] for row in self._client.list_rses())
+            return [Site(n, "", _plain(self._client.list_rse_attributes(n), n)) for n in names]
+
+    def place(self, lfn: str, site: str) -> str:
+        """Where a new copy of a file is to be written at a site."""
+        with said(f"ask {site} for a place"):
+            return _place(self._client.lfns2pfns(site, [lfn], operation="write")[lfn])
+
+    # --- changes -------------------------------------------------------------------------------------------
+
+    def create(self, name: str, facts: DatasetFacts) -> None:
+        """A new dataset, or a container of `facts.members`; refused where the name is taken.
+
+        Other facts, parents and free keys go to keys of Rucio's; CatalogError where the server keeps none.
+        """
+        keys = _keys(facts)
+        if keys and not self.keeps_keys:
+            raise CatalogError(f"rucio could not make {name}: its server keeps no free keys ({', '.join(keys)})",
+                               hint="its database must be PostgreSQL or Oracle", dataset=name)  # fmt: skip
+        meta = {theirs: value for ours, theirs in FACTS.items() if (value := getattr(facts, ours))}
+        with said(f"make {name}", name):
+            if facts.members:
+                self._client.add_container(**_did(name))
+                self._client.attach_dids(**_did(name), dids=[_did(m) for m in facts.members])
+            else:
+                self._client.add_dataset(**_did(name), meta=meta)
+        if keys:
+            self.describe(name, keys)
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether the server keeps free keys: with PostgreSQL below it does, with SQLite it does not."""
+        try:
+            self._client.get_metadata("tagsel", "is.there.anything", plugin="JSON")
+        except Exception as error:
+            if type(error).__name__ in KEEPS_NONE:
+                return False
+            if type(error).__name__ != "DataIdentifierNotFound":
+                raise
+        return True
+
+    def attach(self, name: str, files: Sequence[FileRecord], site: str) -> None:
+        """Add files to an open dataset, each with its copy at a site as its `pfn` says ("": as the site does)."""
+        for some in _chunks(files):
+            rows = [_row(f, name) for f in some]
+            with said(f"add {len(files)} files to {name}", name):
+                self._client.attach_dids(**_did(name), dids=rows, rse=site)
+
+    def describe(self, name: str, meta: Mapping[str, Value]) -> None:
+        """Set free keys of a dataset; CatalogError where the server keeps none (its database is SQLite)."""
+        with said(f"set {', '.join(meta)} of {name}", name):
+            self._client.set_metadata_bulk(**_did(name), meta=dict(meta))
+
+    def close(self, name: str) -> None:
+        """Nothing is added to the dataset any more."""
+        with said(f"close {name}", name):
+            if self._client.get_did(**_did(name))["open"]:
+                self._client.set_status(**_did(name), open=False)
+
+    def wish(self, name: str, site: str) -> None:
+        """Make a rule for complete copies of a dataset at a site; asked again, nothing changes."""
+        if site not in {rule.site for rule in self.rules(name)}:
+            with said(f"make a rule for {name} at {site}", name):
+                self._client.add_replication_rule([_did(name)], 1, site)
+
+    def rules(self, name: str) -> list[Rule]:
+        """The rules of a dataset, sorted by site (or by the expression that chooses sites)."""
+        with said(f"list the rules of {name}", name):
+            rows = list(self._client.list_did_rules(**_did(name)))
+        made = [
+            Rule(name, r["rse_expression"], STATES.get(r["state"], "waiting"), r["locks_ok_cnt"],
+                 r["locks_ok_cnt"] + r["locks_replicating_cnt"] + r["locks_stuck_cnt"], 0, r["error"] or "")
+            for r in rows
+        ]  # fmt: skip
+        return sorted(made, key=lambda rule: rule.site)
+
+    def subscribe(self, pattern: str, site: str) -> None:
+        """A subscription, `scope:glob` or a glob of names, for datasets to come; those that are there get rules now."""
+        for name in self.names(pattern):
+            self.wish(name, site)
+        if Subscription(pattern, site) in self.subscriptions():
+            return
+        scope, colon, glob = pattern.partition(":")
+        wanted: dict[str, Any] = {"pattern": fnmatch.translate(glob if colon else pattern), "did_type": ["DATASET"]}
+        if colon:
+            wanted["scope"] = [scope]
+        rules = [{"copies": 1, "rse_expression": site, "activity": "User Subscriptions"}]
+        with said(f"subscribe to {pattern} at {site}"):
+            name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"tagsel.{pattern}.{site}")[:64]
+            self._client.add_subscription(name, self._client.account, wanted, rules, pattern, None, False, False)
+
+    def subscriptions(self) -> list[Subscription]:
+        """What the account is subscribed to, sorted; the comment of one that was made here is its glob."""
+        with said("list subscriptions"):
+            rows = list(self._client.list_subscriptions(account=self._client.account))
+        found = {
+            Subscription(row["comments"] or json.loads(row["filter"]).get("pattern", ""), rule["rse_expression"])
+            for row in rows for rule in json.loads(row["replication_rules"])
+        }  # fmt: skip
+        return sorted(found, key=lambda s: (s.pattern, s.site))
+
+
+def _did(name: str) -> dict[str, str]:
+    scope, colon, rest = name.partition(":")
+    if not (scope and colon and rest):
+        raise CatalogError(f"{name!r} is no name of rucio's", hint="scope:name, as in data18:data18.DoubleMuon.AOD")
+    return {"scope": scope, "name": rest}
+
+
+def _chunks(of: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (of[i : i + BULK] for i in range(0, len(of), BULK))
+
+
+def _file(row: Mapping[str, Any], dataset: str) -> FileRecord:
+    lfn = f"{row['scope']}:{row['name']}"
+    if not row["guid"]:
+        raise CatalogError(f"file {lfn} of {dataset} has no GUID in rucio: no row of a TAG can point to it", lfn=lfn)
+    entries = -1 if row["events"] is None else int(row["events"])
+    size = -1 if row["bytes"] is None else int(row["bytes"])
+    kind = derive_facts(dataset).type or "AOD"
+    checksum = f"adler32:{row['adler32']}" if row["adler32"] else ""
+    return FileRecord(_dashed(row["guid"]), lfn, "", kind, entries, size, checksum=checksum)
+
+
+def _row(file: FileRecord, dataset: str) -> dict[str, Any]:
+    """A file as `attach_dids` takes it; a file without a scope gets that of its dataset."""
+    if file.bytes < 0 or not file.checksum:
+        raise CatalogError(f"{file.lfn}: rucio wants the size and the adler32 of a file", lfn=file.lfn)
+    name = file.lfn if ":" in file.lfn else f"{_did(dataset)['scope']}:{file.lfn}"
+    meta = {"guid": file.guid, **({"events": file.entries} if file.entries >= 0 else {})}
+    row = {**_did(name), "bytes": file.bytes, "adler32": file.checksum.removeprefix("adler32:"), "meta": meta}
+    pfn = f"file://localhost{file.pfn}" if file.pfn.startswith("/") else file.pfn
+    return {**row, "pfn": pfn} if pfn else row
+
+
+def _record(
+    name: str, row: Mapping[str, Any], free: Mapping[str, Any], files: Sequence[FileRecord], members: Sequence[str]
+) -> DatasetRecord:
+    facts = {ours: str(row[theirs] or "") for ours, theirs in FACTS.items()}
+    named = derive_facts(name.partition(":")[2])
+    keys = {k: v for k, v in free.items() if k not in ("scope", "name")}
+    told: dict[str, Any] = {fact: str(keys.pop(fact)) for fact in TOLD if fact in keys}
+    told["parents"] = tuple(p for p in str(keys.pop("parents", "")).split(",") if p)
+    run = row.get("run_number")
+    return DatasetRecord(
+        name=name, type=facts["type"] or named.type, version=facts["version"], stream=facts["stream"] or named.stream,
+        year=named.year, run_min=run, run_max=run, state="open" if row["is_open"] else "closed",
+        meta=_plain({**{k: row[k] for k in KEYS if row.get(k)}, **keys}, name), members=tuple(members), **told,
+        files=len(files), events=sum(max(f.entries, 0) for f in files), bytes=sum(max(f.bytes, 0) for f in files),
+    )  # fmt: skip
+
+
+def _keys(facts: DatasetFacts) -> dict[str, Value]:
+    """What is known of a dataset that Rucio has no key of its own for."""
+    told = {fact: getattr(facts, fact) for fact in TOLD if getattr(facts, fact)}
+    return {**facts.meta, **told, **({"parents": ",".join(facts.parents)} if facts.parents else {})}
+
+
+def _plain(row: Mapping[str, Any], own_name: str) -> dict[str, Value]:
+    """Values that a free key can hold, under names that it can have; that by which a site names itself is left out."""
+    kept: dict[str, Value] = {}
+    for key, value in row.items():
+        if isinstance(value, str | int | float) and key != own_name:
+            plain = re.sub(r"\W", "_", key)[:58]
+            taken = plain.lower() in TABLES["datasets"].columns or plain[:1].isdigit()
+            kept[f"rucio_{plain}" if taken else plain] = value
+    return kept
+
+
+def _dashed(guid: str) -> str:
+    digits = guid.replace("-", "")
+    return canonical_guid("-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])))
+
+
+def _place(pfn: str) -> str:
+    """A path for a file of this machine (`file://localhost/data/x`), else the URL as it is."""
+    return re.sub(r"^file://(localhost)?(?=/)", "", pfn)
+
+

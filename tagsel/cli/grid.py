@@ -1,0 +1,388 @@
+"""Verbs that look beyond the workspace: catalog, sites, transfer, transfers, subscribe, subscriptions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tagsel.cli import render
+from tagsel.cli.options import (
+    LOSSES,
+    OK,
+    DefaultGroup,
+    SuggestingGroup,
+    common,
+    csv_option,
+    dataset_argument,
+    pairs,
+    values,
+    workspace_of,
+)
+
+catalog_option = click.option("--catalog", default="", metavar="NAME", help="Ask that catalog, not the workspace.")
+
+
+@click.group(cls=SuggestingGroup)
+def catalog() -> None:
+    """Keep the catalog; mirror Rucio, and register outputs there.
+
+    \b
+    Example:
+      tagsel catalog add rucio --datasets "data18:data18*AOD"
+      tagsel catalog sync
+      tagsel catalog publish jobs.0001.EVENTS --site CERN_SCRATCH --scope user.jdoe
+    """
+
+
+@catalog.command("rebuild")
+@common
+@click.pass_context
+def catalog_rebuild(context: click.Context, /, workspace: str | None, as_json: bool) -> None:
+    """Make the catalog's database anew from its journal.
+
+    \b
+    Example:
+      tagsel catalog rebuild
+    """
+    replayed = workspace_of(context, workspace).rebuild()
+    if as_json:
+        render.document({"replayed": replayed})
+    else:
+        print(f"the catalog is rebuilt from {replayed:,} changes of its journal")
+
+
+@catalog.command("add")
+@click.argument("kind")
+@click.option("--name", default="", help="What to call it here (default: its kind).")
+@click.option("--datasets", multiple=True, metavar="SCOPE:GLOB", help="Datasets to mirror; repeat for more.")
+@click.option("--config", default="", metavar="FILE", help="A rucio.cfg (default: the one that rucio itself finds).")
+@click.option("--account", default="", help="The account to use, where the configuration says another.")
+@click.option("--scope", default="", help="The scope in which outputs are published.")
+@common
+@click.pass_context
+def catalog_add(context: click.Context, /, kind: str, workspace: str | None, as_json: bool, **options: Any) -> None:
+    """Mirror another catalog, of KIND rucio, from now on; credentials come from its own configuration.
+
+    \b
+    Example:
+      tagsel catalog add rucio --datasets "data18:data18*AOD" --scope user.jdoe
+    """
+    added = workspace_of(context, workspace).add_catalog(kind, **options)
+    if as_json:
+        render.document({"name": added.name, "kind": added.kind, "datasets": list(added.patterns)})
+        return
+    print(f"{added.name} is mirrored from now on: {' '.join(added.patterns) or 'what `sync --datasets` names'}")
+    render.suggest(f"tagsel catalog sync {added.name}")
+
+
+@catalog.command("list")
+@csv_option
+@common
+@click.pass_context
+def catalog_list(context: click.Context, /, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+    """List the catalogs that are mirrored, and how old what is known of each is.
+
+    \b
+    Example:
+      tagsel catalog list
+    """
+    found = workspace_of(context, workspace).catalogs()
+    if as_json:
+        render.document({"catalogs": found.to_json()})
+    else:
+        render.table(found.columns, found.rows, as_csv=as_csv)
+
+
+@catalog.command("forget")
+@click.argument("name")
+@common
+@click.pass_context
+def catalog_forget(context: click.Context, /, name: str, workspace: str | None, as_json: bool) -> None:
+    """Mirror a catalog no more; what was mirrored of it stays.
+
+    \b
+    Example:
+      tagsel catalog forget rucio
+    """
+    workspace_of(context, workspace).forget_catalog(name)
+    render.document({"forgotten": name}) if as_json else print(f"{name} is mirrored no more")
+
+
+@catalog.command("sync")
+@click.argument("name", default="")
+@click.option("--datasets", multiple=True, metavar="SCOPE:GLOB", help="Only these, once; repeat for more.")
+@common
+@click.pass_context
+def catalog_sync(context: click.Context, /, name: str, datasets: tuple[str, ...], workspace: str | None,
+                 as_json: bool) -> int:  # fmt: skip
+    """Take over what another catalog says now: datasets, files, copies, sites. Work then goes on without it.
+
+    \b
+    Example:
+      tagsel catalog sync rucio
+    """
+    done = workspace_of(context, workspace).sync(name, datasets)
+    if as_json:
+        render.document(asdict(done))
+        return LOSSES if done.left_out else OK
+    print(f"{done.catalog}: {done.datasets:,} datasets, {done.files:,} files, {done.copies:,} copies")
+    for said, names in (("new", done.new), ("changed", done.changed), ("gone there", done.gone)):
+        if names:
+            render.note(f"{said}: {', '.join(names[:5])}{f' and {len(names) - 5:,} more' if len(names) > 5 else ''}")
+    for left in done.left_out:
+        render.note(f"left out: {left}: its name is taken here")
+    return LOSSES if done.left_out else OK
+
+
+@catalog.command("publish")
+@dataset_argument
+@click.option("--to", default="", metavar="CATALOG", help="The catalog, where several are mirrored.")
+@click.option("--site", required=True, help="The site of that catalog that gets the files.")
+@click.option("--scope", default="", help="The scope of its name there.")
+@common
+@click.pass_context
+def catalog_publish(context: click.Context, /, dataset: str, to: str, site: str, scope: str, workspace: str | None,
+                    as_json: bool) -> None:  # fmt: skip
+    """Copy the files of DATASET to a site of another catalog, verified, and register them there with its provenance.
+
+    \b
+    Example:
+      tagsel catalog publish jobs.0001.EVENTS --site CERN_SCRATCH --scope user.jdoe
+    """
+    done = workspace_of(context, workspace).publish(dataset, to=to, site=site, scope=scope)
+    if as_json:
+        render.document({"name": done.name, "site": done.site, "files": done.files, "bytes": done.bytes,
+                         "not_kept": list(done.unsaid)})  # fmt: skip
+        return
+    print(f"{done.name}: {done.files:,} files, {done.bytes:,} B at {done.site}, closed")
+    if done.unsaid:
+        render.note(f"its server keeps no free keys; not said there: {', '.join(done.unsaid)}")
+
+
+@click.group(cls=DefaultGroup)
+def sites() -> None:
+    """Sites: where copies are, how fast files go between them, and when they are down.
+
+    \b
+    Example:
+      tagsel sites
+      tagsel sites load grid.toml
+      tagsel sites down CNAF --ends 2026-12-01T08:00+00:00 --reason "cooling"
+    """
+
+
+@sites.command("list")
+@csv_option
+@common
+@click.pass_context
+def sites_list(context: click.Context, /, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+    """List the sites, the files that are said to be at each, and whether it is up.
+
+    \b
+    Example:
+      tagsel sites
+    """
+    found = workspace_of(context, workspace).sites()
+    if as_json:
+        render.document({"sites": found.to_json()})
+    else:
+        render.table(found.columns, found.rows, as_csv=as_csv)
+
+
+@sites.command("show")
+@click.argument("site")
+@common
+@click.pass_context
+def sites_show(context: click.Context, /, site: str, workspace: str | None, as_json: bool) -> int:
+    """Show all that is known of a site; copies whose file is not where it is said to be are exit code 3.
+
+    \b
+    Example:
+      tagsel sites show CERN
+    """
+    known = workspace_of(context, workspace).site(site)
+    render.document(known) if as_json else render.facts(known)
+    return LOSSES if known["stale"] else OK
+
+
+@sites.command("add")
+@click.argument("site")
+@click.option("--prefix", default="", metavar="PLACE", help="The folder or URL below which its files lie.")
+@click.option("--set", "meta", multiple=True, metavar="KEY=VALUE", callback=pairs, help="A key, as tier=1.")
+@common
+@click.pass_context
+def sites_add(context: click.Context, /, site: str, prefix: str, meta: dict[str, str], workspace: str | None,
+              as_json: bool) -> None:  # fmt: skip
+    """Make a site known, or give one that is another prefix or further keys.
+
+    \b
+    Example:
+      tagsel sites add CERN --prefix root://eos.example.org//eos/data --set tier=0
+    """
+    workspace_of(context, workspace).add_site(site, prefix, values(meta))
+    render.document({"site": site}) if as_json else print(f"site {site} is known")
+
+
+@sites.command("load")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@common
+@click.pass_context
+def sites_load(context: click.Context, /, path: Path, workspace: str | None, as_json: bool) -> None:
+    """Take over sites and links from a TOML file.
+
+    \b
+    Example:
+      tagsel sites load grid.toml
+    """
+    names = workspace_of(context, workspace).load_sites(path)
+    render.document({"sites": names}) if as_json else print("".join(f"{n}\n" for n in names), end="")
+
+
+@sites.command("down")
+@click.argument("site")
+@click.option("--begins", default="", metavar="TIME", help="From when, as 2026-11-25T08:00+00:00 (default: now).")
+@click.option("--ends", default="", metavar="TIME", help="Until when (default: until it is `up` again).")
+@click.option("--reason", default="", help="Why.")
+@common
+@click.pass_context
+def sites_down(context: click.Context, /, site: str, begins: str, ends: str, reason: str, workspace: str | None,
+               as_json: bool) -> None:  # fmt: skip
+    """Do not use a site for a time.
+
+    \b
+    Example:
+      tagsel sites down CNAF --ends 2026-12-01T08:00+00:00 --reason "cooling"
+    """
+    said = workspace_of(context, workspace).down(site, begins=begins, ends=ends, reason=reason)
+    if as_json:
+        render.document(vars(said))
+    else:
+        print(f"{site} is down from {said.begins}{f' to {said.ends}' if said.ends else ''}")
+
+
+@sites.command("exclude")
+@click.argument("site")
+@click.option("--reason", default="", help="Why.")
+@common
+@click.pass_context
+def sites_exclude(context: click.Context, /, site: str, reason: str, workspace: str | None, as_json: bool) -> None:
+    """Send no job to a site until it is `up` again.
+
+    \b
+    Example:
+      tagsel sites exclude CNAF --reason "black hole"
+    """
+    workspace_of(context, workspace).exclude(site, reason)
+    render.document({"excluded": site}) if as_json else print(f"{site} gets no jobs until `tagsel sites up {site}`")
+
+
+@sites.command("up")
+@click.argument("site")
+@common
+@click.pass_context
+def sites_up(context: click.Context, /, site: str, workspace: str | None, as_json: bool) -> None:
+    """Use a site again: take back its downtimes and exclusion.
+
+    \b
+    Example:
+      tagsel sites up CNAF
+    """
+    lifted = workspace_of(context, workspace).up(site)
+    render.document({"lifted": lifted}) if as_json else print(f"{site} is up" + ("" if lifted else ", as it was"))
+
+
+def _rules(rules: Any, as_csv: bool, as_json: bool) -> int:
+    """Wishes, and how far they are; exit code 3 where one failed."""
+    if as_json:
+        render.document({"transfers": [vars(rule) for rule in rules]})
+    else:
+        from tagsel.api.sites import rule_table
+
+        found = rule_table(rules)
+        render.table(found.columns, found.rows, as_csv=as_csv)
+    return LOSSES if any(rule.state == "failed" or rule.error for rule in rules) else OK
+
+
+@click.command()
+@dataset_argument
+@click.argument("site")
+@csv_option
+@common
+@click.pass_context
+def transfer(context: click.Context, /, dataset: str, site: str, as_csv: bool, workspace: str | None,
+             as_json: bool) -> int:  # fmt: skip
+    """Ask for complete copies of DATASET at SITE: copied and verified here, or by the catalog whose dataset it is.
+
+    \b
+    Example:
+      tagsel transfer data18.DoubleMuon.AOD CNAF
+    """
+    return _rules(workspace_of(context, workspace).transfer(dataset, site), as_csv, as_json)
+
+
+@click.command()
+@click.option("--run", is_flag=True, help="Carry out what waits, and look for new datasets of subscriptions.")
+@csv_option
+@common
+@click.pass_context
+def transfers(context: click.Context, /, run: bool, as_csv: bool, workspace: str | None, as_json: bool) -> int:
+    """List the copies that were asked for and how far each is; with --run, make them.
+
+    \b
+    Example:
+      tagsel transfers --run
+    """
+    return _rules(workspace_of(context, workspace).transfers(run=run), as_csv, as_json)
+
+
+@click.command()
+@click.argument("pattern")
+@click.argument("site")
+@click.option("--end", is_flag=True, help="End the subscription.")
+@catalog_option
+@common
+@click.pass_context
+def subscribe(context: click.Context, /, pattern: str, site: str, end: bool, catalog: str, workspace: str | None,
+              as_json: bool) -> None:  # fmt: skip
+    """Ask for copies at SITE of every dataset that the glob PATTERN matches, new versions too.
+
+    \b
+    Example:
+      tagsel subscribe "data18.*.AOD" CNAF && tagsel transfers --run
+    """
+    home = workspace_of(context, workspace)
+    if end:
+        home.unsubscribe(pattern, site)
+    else:
+        home.subscribe(pattern, site, catalog=catalog)
+    if as_json:
+        render.document({"pattern": pattern, "site": site, "subscribed": not end})
+        return
+    print(f"{pattern} is {'no more ' if end else ''}subscribed to by {site}")
+    if not end and not catalog:
+        render.suggest("tagsel transfers --run")
+
+
+@click.command()
+@catalog_option
+@csv_option
+@common
+@click.pass_context
+def subscriptions(context: click.Context, /, catalog: str, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+    """List what is subscribed to.
+
+    \b
+    Example:
+      tagsel subscriptions
+    """
+    found = workspace_of(context, workspace).subscriptions(catalog=catalog)
+    if as_json:
+        render.document({"subscriptions": found.to_json()})
+    else:
+        render.table(found.columns, found.rows, as_csv=as_csv)
+
+
+COMMANDS = (catalog, sites, transfer, transfers, subscribe, subscriptions)

@@ -1,0 +1,103 @@
+"""Copying a file from one place to another, both paths or URLs, and knowing that the copy is good.
+
+Invariant: a file has its name at the target only when it was read back with the checksum that was wanted; what was
+there before under that name is a good copy, or is an error, and is never written over.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+from tagsel.errors import AccessError
+from tagsel.rootio import xrootd
+from tagsel.rootio.remote import is_remote, reach
+
+CHUNK = 4 << 20
+"""Bytes that are read at once."""
+
+
+def checksum(place: str) -> str:
+    """The checksum of a file, `adler32:` and 8 hexadecimal digits; AccessError where it cannot be read.
+
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "a"); _ = path.write_bytes(b"Wikipedia")
+    ...     checksum(str(path))
+    'adler32:11e60398'
+    """
+    value = 1
+    for chunk in _read(place):
+        value = zlib.adler32(chunk, value)
+    return f"adler32:{value:08x}"
+
+
+def copy(source: str, target: str, wanted: str = "") -> str:
+    """Copy a file and return its checksum; a good copy that is at the target already is left as it is.
+
+    `wanted` is the checksum that it must have, "" where none is known. AccessError where either place cannot be used,
+    what is read differs from `wanted`, or another file has the target's name.
+    """
+
+    def check(written: str) -> str:
+        there, right = checksum(written), wanted or checksum(source)
+        if there == right:
+            return there
+        if written == target:
+            raise AccessError(f"{target}: another file is there ({there}, not {right})", hint="remove it", path=target)
+        raise AccessError(
+            f"{source}: its checksum is {there}, {right} was expected: it is damaged, or another file",
+            hint="another copy of it may be good", path=source,
+        )  # fmt: skip
+
+    if is_remote(target) and not target.startswith("root"):
+        raise AccessError(f"{target}: files are written to paths and root:// only", path=target)
+    if xrootd.exists(target) if is_remote(target) else Path(target).exists():
+        return check(target)
+    return (xrootd.put if is_remote(target) else _put)(target, _read(source), check)
+
+
+def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> str:
+    path = Path(target)
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as out:
+            for chunk in chunks:
+                out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())
+        checked = check(str(part))
+        part.rename(path)
+        _sync_folder(path.parent)
+        return checked
+    except OSError as error:
+        raise AccessError(f"{target}: cannot be written: {error.strerror or error}", path=target) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(place: str) -> Iterator[bytes]:
+    """The bytes of a file, in pieces."""
+    if is_remote(place) and place.startswith("root"):
+        yield from xrootd.read(place)
+        return
+    try:
+        if is_remote(place):
+            reach(place)
+        with urlopen(place, timeout=60) if is_remote(place) else Path(place).open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise AccessError(f"{place}: cannot be read: {error.strerror or error}", path=place) from error

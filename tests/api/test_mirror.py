@@ -1,0 +1,194 @@
+"""A workspace and a real Rucio server: mirrored, offline, refreshed; outputs published. All by the API of users."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from testbed import rucio
+
+from tagsel.api import Workspace
+from tagsel.catalog import DatasetFacts, FileRecord, PutDataset
+from tagsel.catalog.rucio import Rucio
+from tagsel.errors import CatalogError
+from tagsel.rootio.copying import checksum
+
+pytestmark = pytest.mark.grid
+
+GUIDS = [f"00D1B2C3-0000-4000-8000-{k:012X}" for k in range(6)]
+
+
+@dataclass
+class There:
+    """A server's scope, and a workspace that mirrors `*.AOD` of it."""
+
+    registry: Rucio
+    scope: str
+    ws: Workspace
+    configuration: Path
+
+    def make(self, name: str, numbers: list[int], site: str = "FAR") -> None:
+        """A dataset with the files of these numbers."""
+        self.registry.create(f"{self.scope}:{name}", DatasetFacts(type="AOD", version="1.0.0"))
+        self.attach(name, numbers, site)
+
+    def attach(self, name: str, numbers: list[int], site: str = "FAR") -> None:
+        """Add files to a dataset."""
+        files = [
+            FileRecord(GUIDS[k], f"{self.scope}:f{k}.root", f"root://far.example.org:1094//data/FAR/f{k}.root",
+                       entries=10, bytes=100, checksum="adler32:0000000a") for k in numbers
+        ]  # fmt: skip
+        self.registry.attach(f"{self.scope}:{name}", files, site)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def there(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[There]:
+    """A scope with two datasets and a container of both, and a workspace that mirrors it, not yet synced."""
+    configuration = request.getfixturevalue(f"rucio_{request.param}")
+    registry = Rucio(str(configuration))
+    found = There(registry, rucio.new_scope(registry), Workspace.init(tmp_path / "W"), configuration)
+    found.make("a.AOD", [0, 1, 2])
+    found.make("b.AOD", [3])
+    registry.create(f"{found.scope}:all.AOD", DatasetFacts(members=(f"{found.scope}:a.AOD", f"{found.scope}:b.AOD")))
+    found.ws.add_catalog("rucio", datasets=[f"{found.scope}:*.AOD"], config=str(configuration), scope=found.scope)
+    yield found
+
+
+def test_what_rucio_says_is_what_the_workspace_says(there: There) -> None:
+    done = there.ws.sync()
+    assert (done.datasets, done.files, done.copies) == (3, 4, 4)
+    assert sorted(done.new) == ["a.AOD", "all.AOD", "b.AOD"]
+    assert (done.changed, done.gone, done.left_out) == ([], [], [])
+    catalog = there.ws.catalog
+    a = catalog.dataset("a.AOD")
+    assert (a.type, a.version, a.files, a.events, a.bytes, a.state) == ("AOD", "1.0.0", 3, 30, 300, "open")
+    assert (a.meta["catalog"], a.meta["scope"]) == ("rucio", there.scope)
+    assert [f.guid for f in catalog.files("a.AOD", kind="AOD")] == GUIDS[:3]
+    assert catalog.dataset("all.AOD").members == ("a.AOD", "b.AOD")
+    (copy,) = catalog.replicas([GUIDS[0]])[GUIDS[0]]
+    assert (copy.site, copy.pfn.rsplit("/", 1)[1]) == ("FAR", "f0.root")
+    row = next(r for r in there.ws.catalogs().rows if r[0] == "rucio")
+    assert row[3] == 3
+    assert row[5].endswith(" s")
+
+
+def test_asked_again_nothing_is_written(there: There) -> None:
+    there.ws.sync()
+    before = (there.ws.folder / "catalog.journal").read_text().count("\n")
+    done = there.ws.sync()
+    assert (done.datasets, done.new, done.changed, done.gone) == (3, [], [], [])
+    lines = (there.ws.folder / "catalog.journal").read_text().splitlines()[before:]
+    assert len(lines) == 1
+    assert "PutCatalog" in lines[0]  # the time alone
+
+
+def test_what_changes_there_changes_here(there: There) -> None:
+    there.ws.sync()
+    there.attach("b.AOD", [4])
+    there.registry.close(f"{there.scope}:b.AOD")
+    there.registry._client.detach_dids(there.scope, "a.AOD", [{"scope": there.scope, "name": "f2.root"}])
+    done = there.ws.sync()
+    assert sorted(done.changed) == ["a.AOD", "b.AOD"]
+    assert there.ws.catalog.dataset("b.AOD").state == "closed"
+    assert [f.guid for f in there.ws.catalog.files("b.AOD")] == [GUIDS[3], GUIDS[4]]
+    assert [f.guid for f in there.ws.catalog.files("a.AOD")] == GUIDS[:2]
+    assert there.ws.catalog.dataset("a.AOD").events == 20
+
+
+def test_a_name_that_is_taken_here_is_left_alone_and_said(there: There) -> None:
+    there.ws.catalog.record(PutDataset("a.AOD", type="AOD", events=5))
+    done = there.ws.sync(datasets=[f"{there.scope}:[ab].AOD"])
+    assert done.left_out == [f"{there.scope}:a.AOD"]
+    assert there.ws.catalog.dataset("a.AOD").events == 5
+    assert there.ws.catalog.dataset("b.AOD").files == 1
+
+
+def test_a_mirror_is_no_place_for_rows_of_ones_own(there: There) -> None:
+    there.ws.sync()
+    with pytest.raises(CatalogError, match="mirrors another catalog's"):
+        there.ws.ingest("x.root", dataset="a.AOD")
+    with pytest.raises(CatalogError, match="is a mirror"):
+        there.ws.publish("a.AOD", site="NEAR")
+
+
+def test_mistakes_are_said_before_anything_is_kept(there: There, tmp_path: Path) -> None:
+    ws = Workspace.init(tmp_path / "other")
+    for call, said in (
+        (lambda: ws.add_catalog("ruciio"), "unknown kind of catalog 'ruciio'"),
+        (lambda: ws.add_catalog("rucio", config=str(tmp_path / "nothing.cfg")), "there is no such file"),
+        (lambda: ws.sync(), "there are 0 catalogs"),
+        (lambda: ws.sync("rucio"), "no catalog 'rucio'"),
+        (lambda: there.ws.sync(datasets=["nosuchscope:*"]), "no scope 'nosuchscope'"),
+        (lambda: there.ws.forget_catalog("rucioo"), "no catalog 'rucioo'"),
+    ):
+        with pytest.raises((CatalogError, Exception), match=said):
+            call()
+    assert ws.catalogs().rows == ()
+
+
+def test_work_goes_on_when_the_server_is_gone(tmp_path: Path) -> None:
+    """Its own server, which is stopped: what was mirrored is there, what needs the server says so."""
+    from testbed.servers import Missing, open_way
+
+    open_way(tmp_path)
+    (tmp_path / "server").mkdir()
+    try:
+        with rucio.running(tmp_path / "server") as configuration:
+            registry = Rucio(str(configuration))
+            found = There(registry, rucio.new_scope(registry), Workspace.init(tmp_path / "W"), configuration)
+            found.make("a.AOD", [0, 1])
+            found.ws.add_catalog("rucio", datasets=[f"{found.scope}:*"], config=str(configuration))
+            found.ws.sync()
+    except Missing as missing:
+        pytest.skip(str(missing))
+    ws = Workspace(tmp_path / "W")
+    assert [row[0] for row in ws.sites().rows] == ["FAR", "NEAR"]
+    assert len(ws.files("a.AOD", site="FAR").rows) == 2
+    with pytest.raises(CatalogError, match="does not answer"):
+        ws.sync()
+    assert ws.catalog.dataset("a.AOD").files == 2
+
+
+def test_feature_73_an_output_is_published_with_where_it_came_from(
+    there: There, tmp_path: Path, sample_home: Path
+) -> None:
+    """To a site whose storage is a folder; published twice it is the same; mirrored elsewhere it says its parents."""
+    keeps = there.registry.keeps_keys
+    storage = tmp_path / "storage"
+    _folder_site(there.registry, there.scope, storage)
+    shutil.copytree(sample_home, tmp_path / "S")
+    ws = Workspace(tmp_path / "S")
+    ws.add_catalog("rucio", config=str(there.configuration), scope=there.scope)
+    (tmp_path / "job.py").write_text("def process(events):\n    return {'n': len(events)}\n")
+    events = ws.select("data09_900GeV.physics_Muon.TAG", "NLooseMuon >= 2")
+    job = ws.submit(events, tmp_path / "job.py", output="user.n.NUMBERS")
+    job.wait()
+    done = ws.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}")
+    assert (done.name, done.files) == (f"{there.scope}:user.n.NUMBERS", 1)
+    assert (done.unsaid == ()) == keeps
+    assert ws.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}") == done
+    (record,) = there.registry.datasets([done.name])
+    assert (record.state, record.files, record.type) == ("closed", 1, "NUMBERS")
+    if keeps:
+        assert record.cut == "NLooseMuon >= 2"
+        assert record.parents == ("data09_900GeV.physics_Muon.TAG@1",)
+        assert record.meta["selected"] == len(events)
+    (file,) = there.registry.files([done.name])[done.name]
+    (written,) = (p for p in storage.rglob("*") if p.is_file())
+    assert file.checksum == checksum(str(written))
+    assert ws.sync(datasets=[done.name]).left_out == []  # it is ours
+
+
+def _folder_site(registry: Rucio, scope: str, storage: Path) -> None:
+    storage.mkdir()
+    site, server = f"STORE-{scope.upper()}", registry._client
+    ways = {"read": 1, "write": 1, "delete": 1}
+    server.add_rse(site, deterministic=True)
+    server.add_protocol(site, {
+        "scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{storage}/",
+        "impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": ways, "wan": ways},
+    })  # fmt: skip
+    server.set_local_account_limit("root", site, -1)

@@ -1,0 +1,156 @@
+"""Wishes for copies in our own catalog, carried out with real files: rules, subscriptions, retries, kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tagsel.catalog import (
+    Catalog,
+    FileRecord,
+    PutDataset,
+    PutDowntime,
+    PutFiles,
+    PutReplicas,
+    PutRule,
+    PutSite,
+    PutSubscription,
+)
+from tagsel.catalog.embedded import Embedded
+from tagsel.catalog.transfers import TRIES, carry_out
+from tagsel.errors import CatalogError
+
+
+def _content(k: int) -> bytes:
+    return f"file {k}".encode() * 1000
+
+
+def _guid(k: int) -> str:
+    return f"00D1B2C3-0000-4000-8000-{k:012X}"
+
+
+def _dataset(catalog: Catalog, name: str, numbers: list[int], checked: bool = True) -> None:
+    """A dataset whose files lie at CERN."""
+    home = Path(catalog.site("CERN").prefix)
+    files = []
+    for k in numbers:
+        path = home / f"{name}._{k}.root"
+        path.write_bytes(_content(k))
+        sums = f"adler32:{zlib.adler32(_content(k)):08x}" if checked else ""
+        files.append(FileRecord(_guid(k), path.name, "", "AOD", 10, path.stat().st_size, checksum=sums))
+    catalog.record(PutDataset(name, type="AOD", files=len(files)), PutFiles(name, files))
+    catalog.record(PutReplicas("CERN", [(f.guid, str(home / f.lfn)) for f in files]))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    """CERN and CNAF, and a dataset of three files at CERN."""
+    home = tmp_path / "W"
+    for folder in (home, tmp_path / "CERN", tmp_path / "CNAF"):
+        folder.mkdir()
+    made = Catalog(home)
+    made.record(*(PutSite(s, str(tmp_path / s)) for s in ("CERN", "CNAF")))
+    _dataset(made, "a.AOD", [1, 2, 3])
+    return made
+
+
+def test_feature_63_a_transfer_to_a_third_site_is_made_verified_and_known(catalog: Catalog, tmp_path: Path) -> None:
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    (rule,) = carry_out(catalog)
+    assert (rule.state, rule.done, rule.files, rule.tries, rule.error) == ("done", 3, 3, 0, "")
+    for k in (1, 2, 3):
+        assert (tmp_path / "CNAF" / f"a.AOD._{k}.root").read_bytes() == _content(k)
+        assert [c.site for c in catalog.replicas([_guid(k)])[_guid(k)]] == ["CERN", "CNAF"]
+    assert carry_out(catalog) == [rule]
+    assert catalog.stale("CNAF") == []
+
+
+def test_a_checksum_that_nobody_knew_is_kept(catalog: Catalog) -> None:
+    _dataset(catalog, "b.AOD", [7], checked=False)
+    Embedded(catalog).wish("b.AOD", "CNAF")
+    carry_out(catalog)
+    assert catalog.files("b.AOD")[0].checksum == f"adler32:{zlib.adler32(_content(7)):08x}"
+
+
+def test_a_subscription_brings_new_versions(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.record(PutSubscription("a.*", "CNAF"))
+    assert [(r.dataset, r.state, r.why) for r in carry_out(catalog)] == [("a.AOD", "done", "a.*")]
+    _dataset(catalog, "a.v2.AOD", [4])
+    _dataset(catalog, "other.AOD", [5])
+    assert [(r.dataset, r.state) for r in carry_out(catalog)] == [("a.AOD", "done"), ("a.v2.AOD", "done")]
+    assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [
+        "a.AOD._1.root", "a.AOD._2.root", "a.AOD._3.root", "a.v2.AOD._4.root"
+    ]  # fmt: skip
+
+
+def test_a_dataset_that_grows_is_completed(catalog: Catalog) -> None:
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    _dataset(catalog, "a.AOD", [4])
+    assert [(r.state, r.done, r.files) for r in Embedded(catalog).rules("a.AOD")] == [("waiting", 3, 4)]
+    assert [(r.state, r.done, r.files) for r in carry_out(catalog)] == [("done", 4, 4)]
+
+
+def test_a_damaged_file_is_not_copied_and_the_rule_says_why_until_it_fails(catalog: Catalog, tmp_path: Path) -> None:
+    bad = tmp_path / "CERN" / "a.AOD._2.root"
+    bad.write_bytes(b"damage")
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    for tries in range(1, TRIES + 1):
+        (rule,) = carry_out(catalog)
+        assert (rule.state, rule.done, rule.tries) == ("failed" if tries == TRIES else "waiting", 2, tries)
+        assert "a.AOD._2.root" in rule.error
+        assert "damaged" in rule.error
+    bad.write_bytes(_content(2))
+    assert carry_out(catalog)[0].state == "failed"  # until somebody asks again
+    catalog.record(PutRule("a.AOD", "CNAF"))
+    assert carry_out(catalog)[0].state == "done"
+    assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]
+
+
+def test_another_good_copy_serves_where_the_first_is_damaged_or_its_site_down(catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "KIT").mkdir()
+    catalog.record(PutSite("KIT", str(tmp_path / "KIT")))
+    Embedded(catalog).wish("a.AOD", "KIT")
+    carry_out(catalog)
+    (tmp_path / "CERN" / "a.AOD._1.root").write_bytes(b"damage")
+    catalog.record(PutDowntime("CERN", "2020-01-01T00:00+00:00"))
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    assert [(r.site, r.state) for r in carry_out(catalog)] == [("CNAF", "done"), ("KIT", "done")]
+
+
+def test_a_site_without_a_place_is_said(catalog: Catalog) -> None:
+    catalog.record(PutSite("PAPER"))
+    Embedded(catalog).wish("a.AOD", "PAPER")
+    assert "has no prefix" in carry_out(catalog)[0].error
+    with pytest.raises(CatalogError, match="no site 'NOWHERE'"):
+        Embedded(catalog).wish("a.AOD", "NOWHERE")
+
+
+def test_fault_28_a_name_never_leads_out_of_a_site(catalog: Catalog, tmp_path: Path) -> None:
+    file = FileRecord(_guid(9), "../outside.root", str(tmp_path / "CERN" / "a.AOD._1.root"), "AOD")
+    catalog.record(PutDataset("evil.AOD", type="AOD"), PutFiles("evil.AOD", [file]))
+    Embedded(catalog).wish("evil.AOD", "CNAF")
+    assert "'..'" in carry_out(catalog)[0].error
+    assert not (tmp_path / "outside.root").exists()
+
+
+@pytest.mark.parametrize("passage", [1, 2, 3])
+def test_fault_13_a_kill_in_a_transfer_loses_nothing(catalog: Catalog, tmp_path: Path, passage: int) -> None:
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    code = (
+        "import sys, pathlib; from tagsel.catalog import Catalog, transfers;"
+        "transfers.carry_out(Catalog(pathlib.Path(sys.argv[1])))"
+    )
+    environment = {**os.environ, "TAGSEL_KILL_AT": f"catalog.transfer:{passage}"}
+    done = subprocess.run([sys.executable, "-c", code, str(catalog.folder)], env=environment, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    held = catalog.replicas([_guid(k) for k in (1, 2, 3)])
+    assert sum(c.site == "CNAF" for copies in held.values() for c in copies) == passage
+    assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
+    assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]

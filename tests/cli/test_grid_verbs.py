@@ -1,0 +1,96 @@
+"""sites, transfer, subscribe, datasets files and close at the command line, with mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from console import Ran, run_cli
+
+Tell = Callable[..., Ran]
+
+MUON = "data09_900GeV.physics_Muon.TAG"
+
+
+@pytest.fixture
+def tell(tmp_path: Path, sample_home: Path) -> Tell:
+    """Run a verb in a copy of the sample's workspace."""
+    shutil.copytree(sample_home, tmp_path / "W")
+    return lambda *words: run_cli("-w", str(tmp_path / "W"), *words)
+
+
+def test_a_site_is_added_loaded_shown_taken_down_and_up_again(tell: Tell, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        '[sites.CERN]\nprefix = "/data/cern"\ntier = 0\n[sites.CNAF]\ntier = 1\n'
+        '[[links]]\nbetween = ["CERN", "CNAF"]\nrate = 1250\n'
+    )
+    assert tell("sites", "load", str(grid)).out.split() == ["CERN", "CNAF"]
+    assert tell("sites", "add", "HOME", "--prefix", str(tmp_path / "home"), "--set", "tier=3").code == 0
+    cern = json.loads(tell("sites", "show", "CERN", "--json").out)
+    assert (cern["tier"], cern["prefix"], cern["links"], cern["state"]) == (0, "/data/cern", {"CNAF": 1250.0}, "up")
+    assert tell("sites", "down", "CNAF", "--ends", "2999-01-01T00:00+00:00", "--reason", "cooling").code == 0
+    assert tell("sites", "exclude", "CERN", "--reason", "black hole").code == 0
+    states = {s["site"]: s["state"] for s in json.loads(tell("sites", "--json").out)["sites"]}
+    assert states["CNAF"] == "down until 2999-01-01T00:00+00:00: cooling"
+    assert states["CERN"] == "excluded: black hole"
+    for site in ("CERN", "CNAF"):
+        assert tell("sites", "up", site).out == f"{site} is up\n"
+    assert tell("sites", "up", "CERN").out == "CERN is up, as it was\n"
+
+
+def test_a_copy_whose_file_is_gone_is_stale(tell: Tell, tmp_path: Path) -> None:
+    tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
+    done = tell("transfer", MUON, "HERE")
+    assert done.code == 0, done.err
+    assert json.loads(tell("sites", "show", "HERE", "--json").out)["stale"] == []
+    (place,) = tell("datasets", "files", MUON, "--site", "HERE").out.split()
+    Path(place).unlink()
+    shown = tell("sites", "show", "HERE", "--json")
+    assert shown.code == 3
+    assert [s["pfn"] for s in json.loads(shown.out)["stale"]] == [place]
+
+
+def test_a_subscription_is_made_carried_out_and_ended(tell: Tell, tmp_path: Path) -> None:
+    tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
+    assert tell("subscribe", "*Muon.TAG", "HERE").code == 0
+    assert tell("subscriptions", "--csv").out.splitlines() == ["pattern,site", "*Muon.TAG,HERE"]
+    (rule,) = json.loads(tell("transfers", "--run", "--json").out)["transfers"]
+    assert (rule["dataset"], rule["state"], rule["done"], rule["files"]) == (MUON, "done", 1, 1)
+    assert tell("subscribe", "*Muon.TAG", "HERE", "--end").code == 0
+    assert tell("subscriptions", "--csv").out.splitlines() == ["pattern,site"]
+
+
+def test_a_closed_dataset_takes_no_rows(tell: Tell) -> None:
+    assert tell("datasets", "close", MUON).out == f"{MUON} is closed\n"
+    sample = Path(__file__).parents[2] / "data/sample/files/data09_900GeV.physics_MinBias.TAG._0001.parquet"
+    refused = tell("ingest", str(sample), "--dataset", MUON)
+    assert (refused.code, "is closed: nothing can be added" in refused.err) == (2, True)
+    assert tell("datasets", "close", MUON, "--freeze").out == f"{MUON} is frozen\n"
+    assert json.loads(tell("datasets", "show", MUON, "--json").out)["state"] == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["transfer", MUON, "HOMME"], "did you mean HOME"),
+        (["transfer", "nothing.TAG", "HOME"], "no dataset 'nothing.TAG'"),
+        (["sites", "show", "HOMME"], "did you mean HOME"),
+        (["sites", "down", "HOME", "--ends", "tomorrow"], "is no time"),
+        (["sites", "load", "nothing.toml"], "cannot be read"),
+        (["sites", "add", "../x"], "cannot name"),
+        (["subscribe", "a.*", "HOMME"], "did you mean HOME"),
+        (["subscribe", "a.*", "HOME", "--end"], "there are none"),
+        (["catalog", "sync"], "there are 0 catalogs"),
+        (["catalog", "add", "ruico"], "did you mean rucio"),
+        (["catalog", "publish", MUON, "--site", "X"], "there are 0 catalogs"),
+        (["datasets", "files", MUON, "--site", "HOMME"], "did you mean HOME"),
+        (["datasets", "close", "nothing.TAG"], "no dataset 'nothing.TAG'"),
+    ],
+)
+def test_mistakes_are_said(tell: Tell, words: list[str], said: str) -> None:
+    done = tell(*words)
+    assert (done.code, said in done.err) == (2, True), done.err
