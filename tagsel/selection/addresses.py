@@ -46,9 +46,9 @@ class Spans:
         return int(np.maximum(end - np.maximum(first, reached), 0).sum())
 
     def beyond(self, entries: int) -> int:
-        """Rows that point to an entry from `entries` on, or below 0."""
+        """Rows that point to an entry from `entries` on."""
         end = self.first + self.length
-        return int((np.maximum(end - np.maximum(self.first, entries), 0) + (self.first < 0) * self.length).sum())
+        return int(np.maximum(end - np.maximum(self.first, entries), 0).sum())
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,12 @@ def _spans(part: Part, group: int, rows: int, entry: npt.NDArray[np.int64] | Non
     if entry is None or "aod_guid" not in part.columns:
         return {"": Spans(np.zeros(1, np.int64), np.array([rows], np.int64))}
     guid = Names.of(*part.read_codes(group, "aod_guid"))
-    at = stretches({"code": guid.codes, "entry": entry}, "entry")
-    first, length, code = entry[at].astype(np.int64), np.diff(np.append(at, rows)), guid.codes[at]
-    order = np.argsort(code, kind="stable")
-    ends = np.searchsorted(code[order], np.arange(len(guid.values) + 1))
-    pieces = (order[ends[k] : ends[k + 1]] for k in range(len(guid.values)))
-    return {name: Spans(first[some], length[some]) for name, some in zip(guid.values, pieces, strict=True)}
+    names = (*(name for name in guid.values if name), "")  # "" sorts first
+    code = guid.codes.astype(np.int64) - (len(guid.values) - len(names) + 1)
+    code[(code < 0) | (entry < 0)] = len(names) - 1
+    at = stretches({"code": code, "entry": entry}, "entry")
+    first, length, of = entry[at].astype(np.int64), np.diff(np.append(at, rows)), code[at]
+    order = np.argsort(of, kind="stable")
+    ends = np.searchsorted(of[order], np.arange(len(names) + 1))
+    pieces = {name: order[ends[k] : ends[k + 1]] for k, name in enumerate(names)}
+    return {name: Spans(first[some], length[some]) for name, some in pieces.items() if len(some)}

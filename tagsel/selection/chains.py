@@ -158,6 +158,8 @@ class Decoder:
 
 
 _NONE = np.zeros(0, np.int64)
+_BITS = 31
+"""Bits of an id, of which a block's key is made: run and luminosity block are int32, and not negative."""
 
 
 def decoder(prepared: Prepared, unit: Unit, chains: Sequence[str]) -> Decoder:
@@ -172,9 +174,9 @@ def decoder(prepared: Prepared, unit: Unit, chains: Sequence[str]) -> Decoder:
 
 @dataclass(frozen=True, eq=False)
 class _Counted:
-    """The blocks of a row group: ids (B, 0 to 2), events (B,), fired and present (B, C)."""
+    """The blocks of a row group: keys (B,), events (B,), fired and present (B, C)."""
 
-    blocks: Ints
+    keys: Ints
     events: Ints
     fired: Ints
     present: Ints
@@ -220,12 +222,13 @@ def _count(
     prepared: Prepared, unit: Unit, block: Block, rows: Ints, chains: Sequence[str], by: Sequence[str]
 ) -> _Counted:
     """The chains of one row group, by block."""
-    ids = np.stack([block.columns[name] for name in by], axis=1).astype(np.int64) if by else np.zeros((unit.rows, 0))
-    blocks, block_of = np.unique(ids[rows], axis=0, return_inverse=True) if by else (ids[:1], np.zeros(len(rows)))
-    block_of = np.asarray(block_of).reshape(-1).astype(np.int64)
+    key = np.zeros(len(rows), np.int64)
+    for name in by:
+        key = key << _BITS | block.columns[name][rows]
+    keys, key_of = np.unique(key, return_inverse=True)
     where = np.zeros(unit.rows, np.int64)
-    where[rows] = block_of
-    fired, present = np.zeros((2, len(blocks), len(chains)), np.int64)
+    where[rows] = key_of
+    fired, present = np.zeros((2, len(keys), len(chains)), np.int64)
     for some, decisions, known in decoder(prepared, unit, chains).decisions(block, rows):
         order = np.argsort(where[some], kind="stable")
         here, starts = np.unique(where[some][order], return_index=True)
@@ -233,22 +236,19 @@ def _count(
         for at, first, last in zip(here.tolist(), starts.tolist(), [*starts.tolist()[1:], len(some)], strict=True):
             fired[at] += ordered[first:last].sum(axis=0, dtype=np.int32)
             present[at, known] += last - first
-    return _Counted(blocks.astype(np.int64), np.bincount(block_of, minlength=len(blocks)), fired, present)
+    return _Counted(keys, np.bincount(key_of, minlength=len(keys)), fired, present)
 
 
 def _joined(found: Sequence[_Counted], chains: int, ids: int) -> tuple[Ints, Ints, Ints, Ints]:
     """The blocks of all row groups, each once and rising; all events are one block, of no events where none pass."""
-    nothing = _Counted(
-        np.zeros((0 if ids else 1, ids), np.int64), np.zeros(0 if ids else 1, np.int64),
-        *np.zeros((2, 0 if ids else 1, chains), np.int64),
-    )  # fmt: skip
-    each = [nothing, *found]
-    blocks = np.concatenate([c.blocks for c in each])
-    known, at = np.unique(blocks, axis=0, return_inverse=True) if ids else (blocks[:1], np.zeros(len(blocks), np.int64))
+    whole = np.zeros(0 if ids else 1, np.int64)
+    each = [_Counted(whole, whole, *np.zeros((2, len(whole), chains), np.int64)), *found]
+    keys, at = np.unique(np.concatenate([c.keys for c in each]), return_inverse=True)
     sums = []
     for name in ("events", "fired", "present"):
         values = np.concatenate([getattr(c, name) for c in each])
-        total = np.zeros((len(known), *values.shape[1:]), np.int64)
-        np.add.at(total, np.asarray(at).reshape(-1), values)
+        total = np.zeros((len(keys), *values.shape[1:]), np.int64)
+        np.add.at(total, at, values)
         sums.append(total)
-    return known, sums[0], sums[1], sums[2]
+    blocks = np.array([keys >> _BITS * k & (1 << _BITS) - 1 for k in reversed(range(ids))], np.int64)
+    return blocks.reshape(ids, len(keys)).T, sums[0], sums[1], sums[2]

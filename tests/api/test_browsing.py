@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import GUIDS, build, rows, workspace
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tagsel.api import Workspace
 from tagsel.catalog import DropDataset, FileRecord, Pin, PutDataset, PutFiles, PutReplicas, PutSite
 from tagsel.cli.main import run
 from tagsel.errors import CatalogError, StoreError
+from tagsel.selection.addresses import Spans
 
 
 @pytest.fixture
@@ -274,6 +277,26 @@ def test_feature_87_files_that_no_catalog_knows_and_rows_without_an_address(home
     assert code == 3 and "30 rows = 13 to AOD files that are known + 13 to unknown ones + 4 without" in err
     assert out.splitlines()[1].startswith("missing,a.TAG@1,13,")
     assert (code, json.loads(tagsel("datasets", "check", "a.TAG", "--json")[1])["sound"]) == (3, False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=8), st.integers(0, 40))
+def test_spans_cover_and_exceed_as_sets_do(spans: list[tuple[int, int]], entries: int) -> None:
+    first, length = (np.array([s[k] for s in spans], np.int64) for k in (0, 1))
+    rows = [entry for begin, n in spans for entry in range(begin, begin + n)]
+    found = Spans(first, length)
+    assert (found.rows, found.covered()) == (len(rows), len(set(rows)))
+    assert found.beyond(entries) == sum(entry >= entries for entry in rows)
+
+
+def test_a_row_without_an_entry_has_no_address(home: Workspace, tmp_path: Path) -> None:
+    columns = rows(30, 1)
+    columns["aod_entry"][:6] = -1
+    columns["aod_guid"] = np.array([""] * 3 + [GUIDS[0]] * 27, object)
+    build(home, "a.SIM", columns, simulation=True, cut="some", bookkeeping={"processed": None})
+    found = home.check("a.SIM")
+    assert found.addressed["a.SIM@1"].without == 6
+    entries = columns["aod_entry"][6:].tolist()  # thirds: 2 to 9, three times each
+    assert [f.count for f in found.findings if f.kind == "duplicate"] == [len(entries) - len(set(entries))] == [16]
 
 
 def test_feature_87_entries_that_a_file_lacks_and_entries_without_a_row(home: Workspace, tmp_path: Path) -> None:

@@ -105,6 +105,15 @@ def test_facets_by_keys_in_the_order_asked_and_errors_name_the_nearest(catalog: 
         catalog.facets(by=["year"])["stream"]
 
 
+def test_a_key_in_two_letter_cases_counts_a_dataset_once(tmp_path: Path) -> None:
+    """As in a condition, where letter case of keys is ignored."""
+    catalog = Catalog(tmp_path)
+    catalog.record(PutDataset("a", meta={"K": 1}), PutDataset("b", meta={"k": 1}))
+    facet = catalog.facets()["k"]
+    assert [(c.datasets, len(catalog.datasets(c.condition))) for c in facet.choices] == [(2, 2)]
+    assert facet.without == 0
+
+
 def test_facets_of_an_empty_catalog(tmp_path: Path) -> None:
     found = Catalog(tmp_path).facets()
     assert (found.datasets, found.events, found.facets) == (0, 0, ())
