@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BY_FILE, BY_RUN = "file", "run"
 _FILE_COLUMNS = ("file", "guid", "runs", "lumi_blocks", "events")
-_GLOB = re.compile(r"[\w*?\[][\w.*?\[\]!-]*")
+_GLOB = re.compile(r"([\w*?\[][\w.*?\[\]!-]*)?")
 """What is a name or a glob; anything else is a condition."""
 
 
@@ -132,7 +132,7 @@ class Browsing:
     def _chosen(self, what: str) -> list[Any]:
         """Records of the datasets that a glob, several with commas, or a condition selects."""
         text = what.strip()
-        if text and not all(_GLOB.fullmatch(part.strip()) for part in text.split(",")):
+        if not all(_GLOB.fullmatch(part.strip()) for part in text.split(",")):
             return self.catalog.datasets(named.sql_text(text, self.folder, "condition"))
         known = self.catalog.datasets()
         names = [r.name for r in known]
@@ -253,6 +253,7 @@ class Browsing:
 
 
 def _said(node: Lineage) -> str:
-    """A dataset of a tree, with its snapshot and whether it is gone."""
+    """A dataset of a tree, with its snapshot, whether it is gone, and whether it was followed above."""
     at = "" if node.snapshot is None else f"@{node.snapshot}"
-    return f"{node.name}{at}" if node.known else f"{node.name}{at} (not in this catalog)"
+    notes = [note for note, holds in (("not in this catalog", not node.known), ("as above", node.again)) if holds]
+    return node.name + at + (f" ({', '.join(notes)})" if notes else "")

@@ -21,7 +21,7 @@ from tagsel.cli.options import (
     selection_options,
 )
 
-WIDEST = 12
+WIDEST = 8
 """Sets whose matrix is shown at a terminal; of more, each with the set that it shares most with."""
 
 
@@ -79,7 +79,7 @@ def overlap(context: click.Context, /, dataset: str, cuts: tuple[str, ...], chai
       tagsel overlap data18.DoubleMuon.TAG "SR: MET_pt > 100" "CR: MET_pt < 50" --cut "nMuon >= 2"
 
     Streams are compared by the identity of their events. A set's own events stand on its diagonal; `alone` are those in
-    no other set. At a terminal, of more than 12 sets, each with the set that it shares most with; --csv has them all.
+    no other set. At a terminal, of more than 8 sets, each with the set that it shares most with; --csv has them all.
     """
     home, name = home_of(context, workspace, dataset)
     sets = [(called or text, text) for called, text in cuts_of(cuts)] if cuts else []

@@ -88,6 +88,8 @@ def test_feature_15_the_latest_version_by_glob_and_by_condition(home: Workspace,
     ]  # fmt: skip
     assert tagsel("datasets", "latest") == (0, "".join(f"{n}\n" for n in newest), "2 datasets; 3 older versions\n")
     assert "data18.Muon.1.10.0.TAG,1.10.0,7,0,2" in tagsel("datasets", "latest", "--csv")[1]
+    with pytest.raises(CatalogError, match="no dataset matches ''"):
+        home.latest("data18.*,")
     with pytest.raises(CatalogError, match="did you mean data18"):
         home.latest("data18.Muon.1.10.0.TAGG")
 
@@ -167,6 +169,18 @@ def test_feature_16_the_tree_up_and_down(home: Workspace, tagsel: Any) -> None:
     assert known["down"]["links"][0]["links"][0]["name"] == "plots"
     assert "down" not in json.loads(tagsel("datasets", "tree", "tag", "--up", "--json")[1])
     assert tagsel("datasets", "tree", "tga")[0] == 2
+
+
+def test_a_tree_of_many_ways_is_no_larger_than_its_links(home: Workspace) -> None:
+    """Of 40 steps, each from both datasets of the step before, there are 2^40 ways."""
+    changes = [PutDataset("a0"), PutDataset("b0")]
+    for k in range(1, 41):
+        changes += [PutDataset(f"{s}{k}", parents=(f"a{k - 1}", f"b{k - 1}")) for s in "ab"]
+    home.catalog.record(*changes)
+    lines = home.tree("a40", down=False).text().splitlines()
+    assert len(lines) == 1 + 2 + 39 * 4  # a40, its two links, and two of each of the 78 datasets that have parents
+    # of the four times that a step from 1 to 38 is reached two are followed; step 39 is reached from a40 alone
+    assert len([n for n in lines if n.endswith("(as above)")]) == 38 * 2
 
 
 # -- summaries
