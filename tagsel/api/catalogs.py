@@ -179,7 +179,7 @@ def bare(path: Path) -> Dataset:
 
 def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
     """All that is known of one dataset."""
-    spec = _one(dataset)
+    spec = one_dataset(dataset)
     catalog = workspace.catalog
     record = catalog.dataset(spec.pattern)
     table = Table.open(home) if Table.exists(home := workspace.folder / DATA / record.name) else None
@@ -221,7 +221,8 @@ def sql(workspace: Workspace, query: str) -> Any:
     return workspace.catalog.sql(query, tables(workspace.folder, workspace.catalog, query))
 
 
-def _one(dataset: str) -> DatasetSpec:
+def one_dataset(dataset: str) -> DatasetSpec:
+    """The one dataset that `name` or `name@3` asks for; CatalogError for a glob or several."""
     specs = parse_dataset_spec(dataset)
     if len(specs) != 1 or specs[0].is_glob:
         raise CatalogError(f"{dataset!r}: one dataset is asked for here", hint="no glob, no comma")
@@ -269,12 +270,12 @@ def map_list(workspace: Workspace, events: EventList, stage: str, refresh: bool 
     names = {parse_dataset_spec(d)[0].pattern for d in snapshots_of(events.provenance)}
     guids = [f.guid for n in sorted(names & set(catalog.names())) for f in catalog.files(n, kind=kind)]
     guids += [g for g in events.stage(stage).guid.values if g]
-    known = _known_files(catalog.files(guids=guids, kind=kind))
+    known = known_files(catalog.files(guids=guids, kind=kind))
     layout = _layout(workspace, names)
     return map_events(events, list(known.values()), catalog.replicas(list(known)), stage=stage, layout=layout)
 
 
-def _known_files(records: Iterable[FileRecord]) -> dict[str, FileRecord]:
+def known_files(records: Iterable[FileRecord]) -> dict[str, FileRecord]:
     """One record a GUID: the one that knows most, filled with what only others know."""
 
     def knows(f: FileRecord) -> tuple[bool, ...]:
@@ -317,7 +318,7 @@ def compact(workspace: Workspace, dataset: str, *, dry_run: bool) -> CompactPlan
 
 def restore(workspace: Workspace, dataset: str) -> Snapshot:
     """`name@3`: a new snapshot with the content of snapshot 3."""
-    spec = _one(dataset)
+    spec = one_dataset(dataset)
     if spec.snapshot is None:
         raise CatalogError(f"{dataset!r} names no snapshot", hint=f"as in {spec.pattern}@3")
     workspace.catalog.need_open(spec.pattern)

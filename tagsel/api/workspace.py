@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel import selection, settings
 from tagsel.api import catalogs, named
+from tagsel.api.browsing import Browsing
 from tagsel.api.dataset import Dataset, attribute_table, named_cut
 from tagsel.api.grid import Grid
 from tagsel.api.inputs import DATA, inputs, is_file_name
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tagsel.ingest.load import Ingested
 
 
-class Workspace(Many, Grid):
+class Workspace(Browsing, Many, Grid):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tagsel.catalog import journal, metaquery, sandbox, standing, turnstile
+from tagsel.catalog import facets, journal, metaquery, sandbox, standing, turnstile
 from tagsel.catalog.changes import Change, PutDataset, Stamp
+from tagsel.catalog.facets import Facets
 from tagsel.catalog.lineage import ancestors, descendants
 from tagsel.catalog.names import matching, parse_dataset_spec
 from tagsel.catalog.paths import resolve_pfn
@@ -135,6 +136,10 @@ class Catalog:
             rows = self._state.refresh()
             return [dataset_record(rows, name) for name in sorted(rows.rows["datasets"])]
         return metaquery.find(self._view, where)
+
+    def facets(self, where: str = "", by: Sequence[str] = (), most: int = facets.MOST) -> Facets:
+        """Of the datasets that `where` selects, each key's values with their datasets and events; see `facets`."""
+        return facets.facets(self._view, where, by, most)
 
     def dataset(self, name: str) -> DatasetRecord:
         """The dataset `name`; CatalogError with the nearest names when there is none."""

@@ -1,6 +1,7 @@
 """Provenance as a tree: what a dataset was made from, and what was made from it.
 
-Invariant: a dataset that would be its own ancestor appears once on any path, so every tree ends.
+Invariant: a dataset that would be its own ancestor appears once on any path, so every tree ends; one that is reached
+in several ways is followed once, so a tree is no larger than the links that it shows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def ancestors(state: Rows, name: str) -> Lineage:
         rows = sorted(state.of("parents", child), key=lambda r: int(r["position"]))
         return [(r["parent"], r["snapshot"]) for r in rows]
 
-    return _grow(state, links, name, None, frozenset())
+    return _grow(state, links, name, None, frozenset(), set())
 
 
 def descendants(state: Rows, name: str) -> Lineage:
@@ -32,10 +33,15 @@ def descendants(state: Rows, name: str) -> Lineage:
     def links(parent: str) -> list[tuple[str, int | None]]:
         return sorted(children.get(parent, []), key=lambda link: (link[0], link[1] or 0))
 
-    return _grow(state, links, name, None, frozenset())
+    return _grow(state, links, name, None, frozenset(), set())
 
 
-def _grow(state: Rows, links: _Links, name: str, snapshot: int | None, path: frozenset[str]) -> Lineage:
+def _grow(state: Rows, links: _Links, name: str, snapshot: int | None, path: frozenset[str], told: set[str]) -> Lineage:
+    """The tree from `name` on; what stands in `told` was followed before, and is not again."""
     below = path | {name}
-    grown = tuple(_grow(state, links, n, s, below) for n, s in links(name) if n not in below)
+    further = [(n, s) for n, s in links(name) if n not in below]
+    if name in told and further:
+        return Lineage(name, snapshot, name in state.rows["datasets"], (), again=True)
+    told.add(name)
+    grown = tuple(_grow(state, links, n, s, below, told) for n, s in further)
     return Lineage(name, snapshot, name in state.rows["datasets"], grown)

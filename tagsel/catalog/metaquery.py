@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 COLUMNS = tuple(TABLES["datasets"].columns)
 
+HINT = "a key whose values are text, or of several kinds, compares with text: key = '2'"
+
 SECONDS = 10.0
 """Longest time for one condition; it runs while readers share the view."""
 
@@ -60,6 +62,14 @@ def _bare() -> dict[str, object]:
     return {k: v for k, v in parse("SELECT 1 WHERE true").tree.items() if k != "where_clause"}
 
 
+def kinds_of_keys(connection: DuckDBPyConnection) -> dict[str, frozenset[str]]:
+    """Every free key, lower case and sorted, with the kinds of its values."""
+    found = fetch_rows(
+        connection, "SELECT lower(key) AS key, list(DISTINCT kind) AS kinds FROM meta GROUP BY 1 ORDER BY 1"
+    )
+    return {row["key"]: frozenset(row["kinds"]) for row in found}
+
+
 def wide_select(connection: DuckDBPyConnection, keys: Collection[str] | None = None) -> str:
     """A SELECT of all datasets with the free `keys` as columns; None takes all keys.
 
@@ -68,10 +78,7 @@ def wide_select(connection: DuckDBPyConnection, keys: Collection[str] | None = N
     """
     if keys is not None and not keys:
         return "SELECT * FROM datasets"
-    found = fetch_rows(
-        connection, "SELECT lower(key) AS key, list(DISTINCT kind) AS kinds FROM meta GROUP BY 1 ORDER BY 1"
-    )
-    kinds = {row["key"]: frozenset(row["kinds"]) for row in found}
+    kinds = kinds_of_keys(connection)
     wanted = list(kinds) if keys is None else list(dict.fromkeys(k.lower() for k in keys))
     for key in wanted:
         if key not in kinds:
@@ -102,7 +109,7 @@ def find(view: View, where: str) -> list[DatasetRecord]:
     except duckdb.Error as error:
         raise CatalogError(
             f"the condition {where!r:.200} failed: {first_line(error)}",
-            hint="a key whose values are text, or of several kinds, compares with text: key = '2'",
+            hint=HINT,
             where=where,
         ) from error
 

@@ -261,12 +261,16 @@ class QueryRecord:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A dataset in a tree of provenance; `links` are its parents (or children), `known` is false once it is gone."""
+    """A dataset in a tree of provenance; `links` are its parents (or children), `known` is false once it is gone.
+
+    `again`: it stands in the tree before, and its links are there.
+    """
 
     name: str
     snapshot: int | None
     known: bool
     links: tuple[Lineage, ...] = ()
+    again: bool = False
 
     def walk(self, depth: int = 0) -> Iterable[tuple[int, Lineage]]:
         """(depth, node) of the whole tree, a node before its links."""

@@ -139,6 +139,7 @@ csv_option = click.option("--csv", "as_csv", is_flag=True, help="The table as CS
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 dataset_argument = click.argument("dataset", shell_complete=_complete_datasets)
+optional_dataset_argument = click.argument("dataset", default="", shell_complete=_complete_datasets)
 out_option = click.option(
     "-o",
     "--out",

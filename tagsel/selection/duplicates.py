@@ -127,9 +127,10 @@ def _repeated(inputs: Sequence[Input], read: Sequence[_Ids]) -> dict[tuple[int, 
     for index in range(len(inputs)):
         mine = [(ids, key) for ids, key in zip(read, keys, strict=True) if ids.source == index]
         for ids, key in mine:
-            repeated = np.isin(key, seen)
+            at = np.searchsorted(seen, key)  # `seen` rises: np.isin would sort both
+            repeated = seen[np.minimum(at, max(len(seen) - 1, 0))] == key if len(seen) else np.zeros(len(key), bool)
             if repeated.any():
-                _check_lumis(ids, repeated, lumis[np.searchsorted(seen, key[repeated])])
+                _check_lumis(ids, repeated, lumis[at[repeated]])
                 mask = found[index, ids.part.name] = np.zeros(ids.part.rows, bool)
                 mask[ids.rows[repeated]] = True
         seen, first = np.unique(np.concatenate([seen, *(key for _, key in mine)]), return_index=True)

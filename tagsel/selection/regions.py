@@ -38,12 +38,15 @@ from tagsel.selection.weights import Yield, weigh, weights_of
 class Regions(Mapping[str, Count]):
     """Regions by name, each a `Count`; `overlap` is how many events two regions share; `lists` their events.
 
-    `overlap` is `(regions, regions) int64`, a region's own events on its diagonal; None where it was not asked for.
+    `overlap` is `(regions, regions) int64`, a region's own events on its diagonal; `alone`, `(regions,) int64`, those
+    in no other region; `anywhere` those in any. None where they were not asked for.
     """
 
     counts: Mapping[str, Count]
     overlap: npt.NDArray[np.int64] | None = None
     lists: Mapping[str, EventList] = field(default_factory=dict)
+    alone: npt.NDArray[np.int64] | None = None
+    anywhere: int | None = None
 
     def __getitem__(self, name: str) -> Count:
         if name not in self.counts:
@@ -92,16 +95,20 @@ class Regions(Mapping[str, Count]):
 
 @dataclass(frozen=True)
 class _Found:
-    """What some row groups came to: for each region its yield and rows, and how many events each two share."""
+    """What some row groups came to: for each region its yield and rows; events that each two share, that are in one
+    alone, and that are in any."""
 
     yields: tuple[Yield, ...]
     shared: npt.NDArray[np.int64]
+    alone: npt.NDArray[np.int64]
+    anywhere: int
     rows: tuple[tuple[Accepted, ...], ...]
 
     def __add__(self, other: _Found) -> _Found:
         yields = tuple(a + b for a, b in zip(self.yields, other.yields, strict=True))
         rows = tuple(a + b for a, b in zip(self.rows, other.rows, strict=True))
-        return _Found(yields, self.shared + other.shared, rows)
+        anywhere = self.anywhere + other.anywhere
+        return _Found(yields, self.shared + other.shared, self.alone + other.alone, anywhere, rows)
 
 
 def regions(
@@ -125,14 +132,15 @@ def regions(
         return _found(several[0], unit, block, masks, overlap, lists)
 
     count = len(several)
-    nothing = _Found((Yield(),) * count, np.zeros((count, count), np.int64), ((),) * count)
+    nothing = _Found((Yield(),) * count, *_shares(np.zeros((count, 0), np.bool_)), ((),) * count)
     found, tallies = folded(several[0], work, lambda a, b: a + b, nothing, progress=progress, units=union)
     counts = {
         name: finish(p, Fate.of_tallies(tallies), passing, started)
         for name, p, passing in zip(cuts, several, found.yields, strict=True)
     }
     kept = _lists(several, counts, found.rows) if lists else {}
-    return Regions(counts, found.shared if overlap else None, kept)
+    shares = (found.shared, found.alone, found.anywhere) if overlap else (None, None, None)
+    return Regions(counts, shares[0], kept, *shares[1:])
 
 
 def queries(query: Query, cuts: Mapping[str, str]) -> list[Query]:
@@ -257,16 +265,20 @@ def _found(
     union = np.logical_or.reduce(masks)
     weights = weights_of(prepared.inputs[unit.source], block, union)
     count, rows = len(masks), np.flatnonzero(union)
-    shared = np.zeros((count, count), np.int64)
-    if overlap:
-        inside = np.array([mask[rows] for mask in masks], np.float64)
-        shared = (inside @ inside.T).astype(np.int64)
+    shares = _shares(np.array([mask[rows] for mask in masks] if overlap else np.zeros((count, 0))))
     kept: tuple[tuple[Accepted, ...], ...] = ((),) * count
     if lists and len(rows):
         ids = gather(unit, rows)
         ids = replace(ids, weight=None if weights is None else weights[rows])
         kept = tuple((ids.take(np.flatnonzero(mask[rows])),) for mask in masks)
-    return _Found(tuple(weigh(mask, weights) for mask in masks), shared, kept)
+    return _Found(tuple(weigh(mask, weights) for mask in masks), *shares, kept)
+
+
+def _shares(inside: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Of regions by events, 0 and 1: how many events each two share, how many are in one alone, and in any."""
+    ones = inside.astype(np.float64)
+    alone = ones[:, ones.sum(axis=0) == 1].sum(axis=1)
+    return (ones @ ones.T).astype(np.int64), alone.astype(np.int64), int(np.count_nonzero(inside.any(axis=0)))
 
 
 def _lists(

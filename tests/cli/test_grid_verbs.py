@@ -5,10 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from console import Ran, run_cli
+
+from tagsel.cli.main import run
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a verb printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
 
 Tell = Callable[..., Ran]
 
@@ -16,10 +28,16 @@ MUON = "data09_900GeV.physics_Muon.TAG"
 
 
 @pytest.fixture
-def tell(tmp_path: Path, sample_home: Path) -> Tell:
+def tell(tmp_path: Path, sample_home: Path, capsys: pytest.CaptureFixture[str]) -> Tell:
     """Run a verb in a copy of the sample's workspace."""
     shutil.copytree(sample_home, tmp_path / "W")
-    return lambda *words: run_cli("-w", str(tmp_path / "W"), *words)
+
+    def said(*words: str) -> Ran:
+        capsys.readouterr()
+        code = run(["-w", str(tmp_path / "W"), *words])
+        return Ran(code, *capsys.readouterr())
+
+    return said
 
 
 def test_a_site_is_added_loaded_shown_taken_down_and_up_again(tell: Tell, tmp_path: Path) -> None:

@@ -1,0 +1,239 @@
+"""Whether datasets are whole: their rows against the AOD files that the catalogs know, copies, duplicates, and blocks.
+
+Invariant: of each dataset, rows = addressed to a file that is known + to one that is not + without an address + of
+parts that cannot be read. Only what is missing or corrupt makes a dataset unsound; duplicates and remarks are said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from tagsel.api.catalogs import known_files
+from tagsel.catalog import Catalog, FileRecord, Replica
+from tagsel.errors import StoreError, TagselError
+from tagsel.selection import Input
+from tagsel.selection.addresses import Addresses, Spans, addresses
+from tagsel.selection.duplicates import across_inputs
+from tagsel.selection.table import Table
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+
+MISSING, CORRUPT, DUPLICATE, REMARK = "missing", "corrupt", "duplicate", "remark"
+
+FIRST = 10
+"""Names that a finding lists."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found: its `kind` (missing, corrupt, duplicate, remark), how many, and the first names of them."""
+
+    kind: str
+    dataset: str
+    count: int
+    what: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Addressed:
+    """The rows of a dataset: to an AOD file that a catalog knows, to another, without address, unreadable."""
+
+    known: int
+    unknown: int
+    without: int
+    unreadable: int
+
+
+@dataclass(frozen=True, repr=False)
+class Checked:
+    """What was found of each dataset (`name@snapshot`), the worst first, and where its rows point to."""
+
+    rows: Mapping[str, int]
+    addressed: Mapping[str, Addressed]
+    findings: tuple[Finding, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is missing or corrupt."""
+        return not any(f.kind in (MISSING, CORRUPT) for f in self.findings)
+
+    def table(self) -> Table:
+        """A row a finding, with the first names."""
+        rows = tuple((f.kind, f.dataset, f.count, f.what, ", ".join(f.names)) for f in self.findings)
+        return Table(("kind", "dataset", "count", "what", "first"), rows)
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "sound": self.sound,
+            "datasets": {n: {"rows": self.rows[n], **asdict(a)} for n, a in self.addressed.items()},
+            "findings": [asdict(f) for f in self.findings],
+        }
+
+
+def check(workspace: Workspace, datasets: str, *, deep: bool = False) -> Checked:
+    """Check the datasets that `datasets` names, each by itself, and events that several of them hold."""
+    inputs = workspace.inputs(datasets)
+    read = {i.pinned: addresses(i.snapshot, deep=deep) for i in inputs}
+    known = _known(workspace.catalog, {guid for found in read.values() for guid in found.spans})
+    findings: list[Finding] = []
+    for source in inputs:
+        found = read[source.pinned]
+        findings += _unreadable(source, found)
+        findings += _pointing(source, found, known, whole=not _is_selection(workspace.catalog, source))
+        findings += _copies(workspace.catalog, source)
+        findings += _blocks(source, found)
+    findings += _duplicates(inputs, read)
+    order = (CORRUPT, MISSING, DUPLICATE, REMARK)
+    return Checked(
+        {name: found.rows for name, found in read.items()},
+        {name: _ledger(found, known) for name, found in read.items()},
+        tuple(sorted((f for f in findings if f.count), key=lambda f: order.index(f.kind))),
+    )
+
+
+def _known(catalog: Catalog, guids: set[str]) -> dict[str, FileRecord]:
+    """AOD files by GUID of which a catalog says more than that rows point to them."""
+    records = known_files(catalog.files(guids=sorted(guids), kind="AOD")) if guids else {}
+    copies = catalog.replicas(list(records)) if records else {}
+    return {g: f for g, f in records.items() if f.lfn or f.pfn or f.entries >= 0 or copies[g]}
+
+
+def _is_selection(catalog: Catalog, source: Input) -> bool:
+    """Whether the dataset holds a choice of its files' events, and no more is expected."""
+    record = catalog.dataset(source.dataset)
+    return bool(record.cut or record.lumi)
+
+
+def _ledger(found: Addresses, known: Mapping[str, FileRecord]) -> Addressed:
+    to = {guid: spans.rows for guid, spans in found.spans.items()}
+    ledger = Addressed(
+        sum(n for guid, n in to.items() if guid in known), sum(n for guid, n in to.items() if guid not in known),
+        found.without, sum(rows for rows, _ in found.lost.values()),
+    )  # fmt: skip
+    if found.rows != sum(asdict(ledger).values()):
+        raise StoreError(f"{found.rows} rows are not {ledger}: tagsel lost count of them")
+    return ledger
+
+
+def _unreadable(source: Input, found: Addresses) -> Iterator[Finding]:
+    rows = sum(n for n, _ in found.lost.values())
+    yield Finding(CORRUPT, source.pinned, rows, "rows of parts that cannot be read", _first(found.lost))
+
+
+def _pointing(
+    source: Input, found: Addresses, known: Mapping[str, FileRecord], *, whole: bool
+) -> Iterator[Finding]:  # fmt: skip
+    """Rows against files: files that no catalog knows, entries that a file does not have, entries without a row."""
+    unknown = {g: s.rows for g, s in found.spans.items() if g not in known}
+    yield Finding(MISSING, source.pinned, sum(unknown.values()), "rows that point to an AOD file no catalog knows",
+                  _first(unknown))  # fmt: skip
+    yield Finding(MISSING, source.pinned, found.without, "rows without an address in an AOD file")
+    sized = {g: (known[g], s) for g, s in found.spans.items() if g in known and known[g].entries >= 0}
+    beyond = {_called(f): n for f, s in sized.values() if (n := s.beyond(f.entries))}
+    yield Finding(CORRUPT, source.pinned, sum(beyond.values()), "rows that point to an entry that the AOD file lacks",
+                  _first(beyond))  # fmt: skip
+    lacking = {_called(f): n for f, s in sized.values() if (n := f.entries - _inside(s, f.entries)) > 0}
+    yield Finding(MISSING if whole and not found.lost else REMARK, source.pinned, sum(lacking.values()),
+                  "entries of the AOD files that no row points to", _first(lacking))  # fmt: skip
+    unsized = [_called(known[g]) for g in found.spans if g in known and g not in sized]
+    yield Finding(REMARK, source.pinned, len(unsized), "AOD files of an unknown number of entries", _first(unsized))
+
+
+def _inside(spans: Spans, entries: int) -> int:
+    """Different entries of the file that rows point to."""
+    first = np.clip(spans.first, 0, entries)
+    return Spans(first, np.clip(spans.first + spans.length, 0, entries) - first).covered()
+
+
+def _copies(catalog: Catalog, source: Input) -> Iterator[Finding]:
+    """Files that the dataset points to, against their copies: none at all, one that is gone, one far away."""
+    files = [f for f in catalog.files(source.dataset) if f.kind != "TAG" and (f.lfn or f.pfn or f.entries >= 0)]
+    replicas = catalog.replicas([f.guid for f in files]) if files else {}
+    bare, stale, remote = [], [], []
+    for file in files:
+        places = {r.pfn: _place(catalog, r) for r in replicas[file.guid]}
+        if file.pfn:
+            places.setdefault(file.pfn, None if "://" in file.pfn else Path(file.pfn))
+        bare += [] if places else [_called(file)]
+        stale += [pfn for pfn, path in places.items() if path is not None and not path.is_file()]
+        remote += [pfn for pfn, path in places.items() if path is None]
+    yield Finding(MISSING, source.pinned, len(bare), "files without any copy", _first(bare))
+    yield Finding(MISSING, source.pinned, len(stale), "copies that are not where the catalog says", _first(stale))
+    yield Finding(REMARK, source.pinned, len(remote), "copies on other machines, not looked at", _first(remote))
+
+
+def _place(catalog: Catalog, replica: Replica) -> Path | None:
+    """Where a copy lies on this machine; None for one on another."""
+    try:
+        return catalog.local_path(replica)
+    except TagselError:  # a name that leads out of its site is the name of no copy
+        return catalog.folder
+
+
+def _blocks(source: Input, found: Addresses) -> Iterator[Finding]:
+    """Luminosity blocks that the files say they processed, against those that have rows."""
+    records = [(s.lfn, s.bookkeeping.get("processed")) for s in source.snapshot.sources]
+    silent = [lfn for lfn, blocks in records if blocks is None]
+    yield Finding(REMARK, source.pinned, len(silent), "files that do not say which luminosity blocks they processed",
+                  _first(silent))  # fmt: skip
+    pairs = cast("list[Iterable[Iterable[int]]]", [blocks for _, blocks in records if blocks is not None])
+    processed = {(int(run), int(lumi)) for blocks in pairs for run, lumi in blocks}
+    held = set(map(tuple, found.blocks.tolist()))
+    empty = sorted(processed - held) if not found.lost else []
+    yield Finding(REMARK, source.pinned, len(empty), "processed luminosity blocks without events", _first(empty))
+    outside = sorted(held - processed) if not silent else []
+    yield Finding(CORRUPT, source.pinned, len(outside), "luminosity blocks with events that no file says it processed",
+                  _first(outside))  # fmt: skip
+
+
+def _duplicates(inputs: Sequence[Input], read: Mapping[str, Addresses]) -> Iterator[Finding]:
+    """Events in several rows: of data by run and event, of simulation by file and entry."""
+    data = sorted((i for i in inputs if not i.simulation), key=lambda i: (i.priority, i.dataset))
+    for source in data:
+        try:
+            rows = source.snapshot.duplicate_rows()
+            yield Finding(DUPLICATE, source.pinned, rows, "rows that repeat an event of the dataset")
+        except StoreError as error:  # a damaged part, whose rows are a finding of their own
+            yield Finding(REMARK, source.pinned, 1, f"repeated events are not counted: {error.message}")
+    names = ", ".join(i.pinned for i in data)
+    try:
+        repeated = across_inputs(data, allow_losses=True).rows.values()
+        rows = sum(int(mask.sum()) for mask in repeated)
+        yield Finding(DUPLICATE, names, rows, "rows that repeat an event of another of the datasets")
+    except StoreError as error:  # one event in two luminosity blocks
+        yield Finding(CORRUPT, names, 1, error.message)
+    seen: dict[str, Spans] = {}
+    for source in (i for i in inputs if i.simulation):
+        spans = read[source.pinned].spans
+        own = sum(s.rows - s.covered() for s in spans.values())
+        yield Finding(DUPLICATE, source.pinned, own, "rows that repeat an address of the dataset")
+        both = {g: s + seen[g] for g, s in spans.items() if g in seen}
+        shared = sum(spans[g].covered() + seen[g].covered() - s.covered() for g, s in both.items())
+        yield Finding(DUPLICATE, source.pinned, shared, "addresses that another of the datasets has, too")
+        seen |= {**spans, **both}
+
+
+def _called(file: FileRecord) -> str:
+    return file.lfn or file.pfn or file.guid
+
+
+def _first(names: Iterable[Any]) -> tuple[str, ...]:
+    """The first names; of blocks run:lumi, and beside a name how many there are of it."""
+    if isinstance(names, Mapping):
+        numbers = ((name, n[0] if isinstance(n, tuple) else n) for name, n in names.items())
+        names = [f"{name} ({n:,})" for name, n in numbers]
+    return tuple(":".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in list(names)[:FIRST])

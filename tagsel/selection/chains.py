@@ -1,0 +1,254 @@
+"""Decisions of many trigger chains at once: how often each fired, in all or by run or luminosity block.
+
+A chain is a bit of a word, and which one its row's menu says; words are unpacked once for all chains. Invariant: an
+event is counted by the rules of every verb (cuts, good-run lists, duplicates), and for each chain as fired, as present
+(its menu has the chain), or as absent: absent is not the same as not fired.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tagsel.errors import SchemaError, did_you_mean
+from tagsel.expr import Block
+from tagsel.schema import NO_MENU, Menu
+from tagsel.selection.answer import Fate
+from tagsel.selection.fold import folded
+from tagsel.selection.plan import Unit
+from tagsel.selection.query import Query
+from tagsel.selection.run import Count, Prepared, Progress, finish, passed, prepare
+from tagsel.selection.scan import Mask
+from tagsel.selection.table import Table
+from tagsel.selection.weights import Yield
+
+T = TypeVar("T")
+Ints = npt.NDArray[np.int64]
+Decisions = npt.NDArray[np.uint8]
+
+BY: Mapping[str, tuple[str, ...]] = {"": (), "run": ("run",), "lumi": ("run", "lumi")}
+"""What chains may be counted by, and the ids that this takes."""
+
+ROWS = 8192
+"""Rows whose decisions are unpacked at once: a byte for each row and chain, and four where they are multiplied."""
+
+
+@dataclass(frozen=True, repr=False)
+class Chains:
+    """Trigger chains counted: C chains, B blocks (all events are one, or each run, or each luminosity block).
+
+    `blocks` (B, 0 to 2) int64: run and luminosity block; `events` (B,) int64 all events of each; `fired`, `present`
+    (B, C) int64: where the chain fired, and where the menu has it.
+    """
+
+    chains: tuple[str, ...]
+    by: tuple[str, ...]
+    blocks: Ints
+    events: Ints
+    fired: Ints
+    present: Ints
+    count: Count
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The rows of `table`, one at a time."""
+        for at, block in enumerate(self.blocks.tolist()):
+            events = int(self.events[at])
+            counts = zip(self.chains, self.fired[at].tolist(), self.present[at].tolist(), strict=True)
+            for chain, fired, present in counts:
+                share = round(fired / present, 6) if present else None
+                yield (chain, *block, fired, present, events - present, share)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of `table`."""
+        return ("chain", *self.by, "fired", "present", "absent", "share")
+
+    def table(self) -> Table:
+        """A row a chain and block: events where it fired, where the menu has it, where not; the share that fired."""
+        return Table(self.columns, tuple(self.rows()))
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {"chains": self.table().to_json(), "events": self.count.accepted, "count": self.count.to_json()}
+
+
+def chain_names(query: Query, pattern: str = "*") -> tuple[str, ...]:
+    """Chains and flags of any menu that match the glob, or one of several with commas, sorted.
+
+    SchemaError, with the nearest, for a glob that matches none.
+    """
+    known = sorted({n for i in query.inputs for m in i.snapshot.menus.values() for n in m.bits})
+    chosen: set[str] = set()
+    for glob in (part.strip() for part in pattern.split(",")):
+        found = fnmatch.filter(known, glob)
+        if not found:
+            said = "there is no trigger menu" if not known else f"no chain matches {glob!r}"
+            hint = did_you_mean(glob.strip("*?"), known) or "tagsel triggers DATASET lists them all"
+            raise SchemaError(said, hint=hint if known else "none of the files brought one", pattern=glob)
+        chosen.update(found)
+    return tuple(sorted(chosen))
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Where the chosen chains are in one input: for each menu (chains, places), the places among all unpacked bits of
+    `words`, and bits of each word."""
+
+    chains: int
+    words: Mapping[str, int]
+    menus: Mapping[int, tuple[Ints, Ints]]
+
+    @classmethod
+    def of(cls, chains: Sequence[str], menus: Mapping[int, Menu], columns: Mapping[str, int]) -> Decoder:
+        """`columns` are the words that a part has, with their bits; a chain of another word is absent."""
+        used = [m.bits[n][0] for m in menus.values() for n in chains if n in m.bits]
+        words = {word: columns[word] for word in used if word in columns}  # in the order of chains, as menus have them
+        first = dict(zip(words, np.cumsum([0, *words.values()]).tolist(), strict=False))
+        places = {}
+        for number, menu in menus.items():
+            found = [(at, menu.bits[n]) for at, n in enumerate(chains) if n in menu.bits and menu.bits[n][0] in words]
+            at = np.array([k for k, _ in found], np.int64)
+            places[number] = at, np.array([first[word] + bit for _, (word, bit) in found], np.int64)
+        return cls(len(chains), words, places)
+
+    def decisions(self, block: Block, rows: Ints) -> Iterator[tuple[Ints, Decisions, Ints]]:
+        """(rows, decisions (rows, C) uint8, the chains of their menu), a menu and at most `ROWS` rows at a time."""
+        has_menu = "menu" in block.columns
+        menu_of = block.columns["menu"][rows] if has_menu else np.full(len(rows), NO_MENU, np.int64)
+        for menu in np.unique(menu_of).tolist():
+            mine = rows[menu_of == menu]
+            at, places = self.menus.get(menu, (_NONE, _NONE))
+            for begin in range(0, len(mine), ROWS):
+                some = mine[begin : begin + ROWS]
+                yield some, self._chosen(self._bits(block, some), at, places), at
+
+    def _chosen(self, bits: Decisions, at: Ints, places: Ints) -> Decisions:
+        """Of all bits those of the chains, in their order; a chain that the menu lacks did not fire."""
+        if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
+            found = bits[:, places[0] : places[0] + len(places)]  # a menu in the order of names: nothing is copied
+        else:
+            found = np.take(bits, places, axis=1)
+        if len(at) == self.chains:  # each chain once, and rising
+            return found
+        made = np.zeros((len(bits), self.chains), np.uint8)
+        made[:, at] = found
+        return made
+
+    def _bits(self, block: Block, rows: Ints) -> Decisions:
+        """All bits of all words, the lowest first: (rows, bits) uint8."""
+        octets, at = np.empty((len(rows), sum(self.words.values()) // 8), np.uint8), 0
+        for word, width in self.words.items():
+            values = np.ascontiguousarray(block.columns[word][rows]).astype(f"<u{width // 8}", copy=False)
+            octets[:, at : at + width // 8] = values.view(np.uint8).reshape(len(rows), width // 8)
+            at += width // 8
+        return np.unpackbits(octets, axis=1, bitorder="little")
+
+
+_NONE = np.zeros(0, np.int64)
+_BITS = 31
+"""Bits of an id, of which a block's key is made: run and luminosity block are int32, and not negative."""
+
+
+def decoder(prepared: Prepared, unit: Unit, chains: Sequence[str]) -> Decoder:
+    """The decoder of a unit's part; made once for all parts of the same words."""
+    snapshot = prepared.inputs[unit.source].input.snapshot
+    bits = {a.column: int(a.type[4:]) for a in snapshot.schema if a.type.startswith("bits")}
+    here = tuple(sorted((c, n) for c, n in bits.items() if c in unit.part.columns))
+    key = ("decoder", tuple(chains), here)
+    made: Decoder = snapshot.frame.memo.once("chains", key, lambda: Decoder.of(chains, snapshot.menus, dict(here)))
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """The blocks of a row group: keys (B,), events (B,), fired and present (B, C)."""
+
+    keys: Ints
+    events: Ints
+    fired: Ints
+    present: Ints
+
+
+def chain_counts(query: Query, pattern: str = "*", by: str = "", *, progress: Progress = None) -> Chains:
+    """How often each chain that `pattern` matches fired, among the events that pass the query; `by` is a key of `BY`.
+
+    SchemaError for a pattern that matches none, and for what chains cannot be counted by.
+    """
+    if by not in BY:
+        raise SchemaError(f"chains cannot be counted by {by!r}", hint="run, or lumi")
+    chains = chain_names(query, pattern)
+
+    def work(prepared: Prepared, unit: Unit, block: Block, rows: Ints) -> tuple[_Counted, ...]:
+        return (_count(prepared, unit, block, rows, chains, BY[by]),)
+
+    nothing: tuple[_Counted, ...] = ()
+    counted, found = scanned(query, work, operator.add, nothing, progress=progress)
+    return Chains(chains, BY[by], *_joined(found, len(chains), len(BY[by])), counted)
+
+
+def scanned(
+    query: Query, work: Callable[[Prepared, Unit, Block, Ints], T], add: Callable[[T, T], T], nothing: T, *,
+    size: int = 0, progress: Progress = None,
+) -> tuple[Count, T]:  # fmt: skip
+    """The count of the query, and `work` of the rows that pass in each row group, added up; `size` bytes each."""
+    started = time.perf_counter()
+    prepared = prepare(replace(query, weight=""))
+
+    def of_unit(unit: Unit, block: Block, alive: Mask | None) -> tuple[int, T]:
+        rows = np.flatnonzero(passed(prepared, unit, block, alive))
+        return len(rows), work(prepared, unit, block, rows)
+
+    def both(one: tuple[int, T], other: tuple[int, T]) -> tuple[int, T]:
+        return one[0] + other[0], add(one[1], other[1])
+
+    (passing, found), tallies = folded(prepared, of_unit, both, (0, nothing), size=size, progress=progress)
+    return finish(prepared, Fate.of_tallies(tallies), Yield.unweighted(passing), started), found
+
+
+def _count(
+    prepared: Prepared, unit: Unit, block: Block, rows: Ints, chains: Sequence[str], by: Sequence[str]
+) -> _Counted:
+    """The chains of one row group, by block."""
+    key = np.zeros(len(rows), np.int64)
+    for name in by:
+        key = key << _BITS | block.columns[name][rows]
+    keys, key_of = np.unique(key, return_inverse=True)
+    where = np.zeros(unit.rows, np.int64)
+    where[rows] = key_of
+    fired, present = np.zeros((2, len(keys), len(chains)), np.int64)
+    for some, decisions, known in decoder(prepared, unit, chains).decisions(block, rows):
+        order = np.argsort(where[some], kind="stable")
+        here, starts = np.unique(where[some][order], return_index=True)
+        ordered = decisions[order] if (np.diff(order) < 0).any() else decisions
+        for at, first, last in zip(here.tolist(), starts.tolist(), [*starts.tolist()[1:], len(some)], strict=True):
+            fired[at] += ordered[first:last].sum(axis=0, dtype=np.int32)
+            present[at, known] += last - first
+    return _Counted(keys, np.bincount(key_of, minlength=len(keys)), fired, present)
+
+
+def _joined(found: Sequence[_Counted], chains: int, ids: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """The blocks of all row groups, each once and rising; all events are one block, of no events where none pass."""
+    whole = np.zeros(0 if ids else 1, np.int64)
+    each = [_Counted(whole, whole, *np.zeros((2, len(whole), chains), np.int64)), *found]
+    keys, at = np.unique(np.concatenate([c.keys for c in each]), return_inverse=True)
+    sums = []
+    for name in ("events", "fired", "present"):
+        values = np.concatenate([getattr(c, name) for c in each])
+        total = np.zeros((len(keys), *values.shape[1:]), np.int64)
+        np.add.at(total, at, values)
+        sums.append(total)
+    blocks = np.array([keys >> _BITS * k & (1 << _BITS) - 1 for k in reversed(range(ids))], np.int64)
+    return blocks.reshape(ids, len(keys)).T, sums[0], sums[1], sums[2]
