@@ -18,6 +18,8 @@ from bench.questions import TAGS
 from bench.report import Section
 from bench.skimming import SHARES, skimming
 from bench.timing import Row
+from bench.world import HOW as WORLD
+from bench.world import NAMES, world
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ PARTS: tuple[Part, ...] = (
     Part("lookup", "Events by run and number", tuple(SIZES), lookups, core=False,
          note="The list of misses is part of our answer."),
     Part("planning", "Planning, no data read", tuple(PLANS), planning, core=False, note=" ".join(HOW.split())),
+    Part("world", "A catalog of an experiment's size", NAMES, world, core=False, apart=False,
+         note=" ".join(WORLD.split())),
     Part("ingest", "Ingest on one core", (ARROW, NANO), ingesting, core=False, apart=False,
          note="Checks, statistics, hashes and fsync included. Beside: the file copied by pyarrow; read by uproot."),
     Part("cold", "A new process for each verb", tuple(VERBS), cold, core=False,
