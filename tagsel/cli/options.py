@@ -116,6 +116,24 @@ def pairs(context: click.Context, parameter: click.Option, given: tuple[str, ...
     return dict(text.split("=", 1) for text in given)
 
 
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+"""Units of sizes, in bytes, whatever the letter case."""
+
+
+def size(context: click.Context, parameter: click.Option, given: str | None) -> int | None:
+    """Bytes of a text such as 2GB or 1.5 TB, the callback of an option; a number without a unit is bytes."""
+    if given is None:
+        return None
+    number = given.rstrip("BKMGTbkmgt ")
+    try:
+        bytes_ = round(float(number) * UNITS[given[len(number) :].strip().lower()])
+    except (ValueError, KeyError, OverflowError):
+        bytes_ = 0
+    if bytes_ < 1:
+        raise click.UsageError(f"{parameter.opts[0]} {given!r} is no size such as 500MB or 2GB", context)
+    return bytes_
+
+
 workspace_option = click.option(
     "-w", "--workspace", metavar="W", help="The workspace's folder (default: TAGSEL_WORKSPACE, else here)."
 )
