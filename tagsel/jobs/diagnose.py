@@ -16,8 +16,9 @@ TAKEN_OUT = (
     (r"[a-z][\w+.-]*://[^\s'\",;)]+", "<address>"),
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
     (r"(?<![\w<])(?:~|\.{1,2})?/[^\s'\",:;()]+", "<path>"),
-    (r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\b[\w-]+(?:\.[\w-]+)+:\d+\b", "<address>"),
-    (r"\b0x[0-9a-f]+\b|\b(?=[a-f]*\d)[0-9a-f]{12,}\b", "<id>"),
+    (r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*(?::\d+)?", "<address>"),
+    (r"\b[\w-]+(?:\.[\w-]+)+:\d+\b|\b(?=[\w-]*\d)[a-z][\w-]*(?:\.[\w-]+){2,}\b", "<address>"),
+    (r"\b0x[0-9a-f]+\b|\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{12,}\b", "<id>"),
     (r"(?<![A-Za-z])[-+]?\d[\d,_]*(?:\.\d+)?(?:e[-+]?\d+)?", "<n>"),
 )
 """What is taken out of a message, in this order, and what stands for it."""
@@ -76,8 +77,9 @@ def diagnose(states: Iterable[PieceState]) -> tuple[Group, ...]:
 def _failures(states: Iterable[PieceState]) -> Iterable[tuple[int, int, Failure]]:
     """(piece, events, failure) of every piece that failed and of every file that a piece could not read."""
     for state in states:
-        if state.header is None and state.failures:
-            yield state.number, state.events, state.failures[-1]
+        failure = state.failure if state.header is None else None
+        if failure is not None:
+            yield state.number, state.events, failure
         for problem in state.header.problems if state.header is not None else ():
             yield state.number, int(str(problem["events"])), unreadable_file(str(problem["reason"]))
 

@@ -39,10 +39,9 @@ class Evidence:
 
     @property
     def text(self) -> str:
-        """What patterns look at: the message in the first line, and what the engine's attempt complained below."""
+        """What signatures look at: the classes of the error and the message, in one line."""
         kinds = f"{' '.join(self.kinds)}: " if self.kinds else ""
-        below = f"\n{self.stderr}" if self.origin == "ended" else ""
-        return f"{kinds}{' '.join(self.message.split())}{below}"
+        return f"{kinds}{' '.join(self.message.split())}"
 
     @classmethod
     def of(cls, error: Mapping[str, object]) -> Evidence:
@@ -60,7 +59,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Cause:
-    """A row of the table. `again` names the cause that it is where the piece fails so a second time."""
+    """A row of the table: it is the cause where its `signature` is found in the text of the evidence (letter case is
+    ignored), or its `complaint` in the last lines of stderr. `again` names the cause that it is where the piece fails
+    so a second time."""
 
     name: str
     kind: str
@@ -70,11 +71,16 @@ class Cause:
     owner: str
     action: str
     again: str = ""
+    complaint: str = ""
 
     @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """The signature, compiled; letter case does not matter, `^` is the begin of the message."""
-        return re.compile(self.signature, re.IGNORECASE)
+    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+        return re.compile(self.signature, re.IGNORECASE), re.compile(self.complaint) if self.complaint else None
+
+    def fits(self, text: str, stderr: str) -> bool:
+        """Whether this is the cause of evidence."""
+        signature, complaint = self._patterns
+        return bool(signature.search(text) or (complaint and complaint.search(stderr)))
 
 
 YOU, SITE, DATA = "you", "the site", "whoever keeps the data"
@@ -87,30 +93,32 @@ LIBRARIES = "tagsel|numpy|numba|pyarrow|uproot|awkward"
 CAUSES = (
     # How an engine says that a worker ended which left no output.
     Cause("memory", "transient", "ended",
-          r"^held by[^\n]*memor|^Slurm: OUT_OF_ME|oom[-_ ]kill|^[^\n]*out of memory",
-          "it took more memory than it had", YOU, MORE_MEMORY, again="memory twice"),
+          r"^held by.*memor|^Slurm: OUT_OF_ME|oom[-_ ]kill|out of memory",
+          "it took more memory than it had", YOU, MORE_MEMORY, again="memory twice", complaint=r"oom[-_ ]kill"),
     Cause("time", "user", "ended",
           r"^killed after [\d.e+]+ s|^Slurm: (TIMEOUT|DEADLINE)|killed by SIGXCPU"
-          r"|exceeded allowed (job|execute) duration|^held by[^\n]*(wall|run) ?time",
+          r"|exceeded allowed (job|execute) duration|^held by.*(wall|run) ?time",
           "it took longer than it may", YOU, SHORTER),
-    Cause("disk", "site", "ended", r"no space left on device|disk quota exceeded|^held by[^\n]*\b(disk|scratch)\b",
-          "the disk is full where it ran", SITE, AT_SITE),
+    Cause("disk", "site", "ended", r"no space left on device|disk quota exceeded|^held by.*\b(disk|scratch)\b",
+          "the disk is full where it ran", SITE, AT_SITE,
+          complaint=r"No space left on device|Disk quota exceeded"),
     Cause("software", "site", "ended",
-          r"^cannot start|^held by[^\n]*(failed to execute|executable)|command not found|os\.execv"
-          rf"|exit code 12[67]\b|No module named '?({LIBRARIES})\b|error while loading shared libraries"
-          r"|GLIBC\w*_[\d.]+' not found|/cvmfs/[^\n]*(No such file|not connected)",
+          r"^cannot start|^held by.*(failed to execute|executable)|exit code 12[67]\b",
           "a program or release is missing where it ran", SITE,
-          "install it there, or ask the site to; or choose another site"),
-    Cause("moving", "site", "ended", r"^held by[^\n]*(transfer|send|receive|copy)",
+          "install it there, or ask the site to; or choose another site",
+          complaint=rf"command not found|os\.execv|No module named '?({LIBRARIES})\b"
+          r"|error while loading shared libraries|GLIBC\w*_[\d.]+' not found"
+          r"|/cvmfs/[^\n]*(No such file|not connected)"),
+    Cause("moving", "site", "ended", r"^held by.*(transfer|send|receive|copy)",
           "files could not be moved to or from where it ran", SITE, AT_SITE),
     Cause("held", "site", "ended", r"^held by", "the batch system held it", SITE,
           "read the hold reason; tell the site if it is not yours to mend"),
     Cause("node", "site", "ended", r"^Slurm: (NODE_FAIL|BOOT_FAIL|REVOKED)", "the node it ran on was lost", SITE, WAIT),
-    Cause("evicted", "transient", "ended", r"^Slurm: (PREEMPTED|CANCELLED)|^removed:|^[^\n]*(evicted|preempted)",
+    Cause("evicted", "transient", "ended", r"^Slurm: (PREEMPTED|CANCELLED)|^removed:|evicted|preempted",
           "it was taken off its machine before it ended", "nobody", WAIT),
-    Cause("crash", "transient", "ended", r"^[^\n]*killed by SIG(SEGV|BUS|ABRT|ILL|FPE)",
+    Cause("crash", "transient", "ended", r"killed by SIG(SEGV|BUS|ABRT|ILL|FPE)",
           "it crashed in compiled code", "nobody", WAIT, again="crash twice"),
-    Cause("killed", "transient", "ended", r"^[^\n]*killed by sig", "its worker was killed", "nobody", WAIT),
+    Cause("killed", "transient", "ended", r"killed by sig", "its worker was killed", "nobody", WAIT),
     Cause("lost", "transient", "ended", "", "its worker ended without an output", "nobody", WAIT),
     # What was raised in the worker.
     Cause("memory", "transient", "raised", r"^[\w ]*\bMemoryError\b|bad_alloc", "it took more memory than it had", YOU,
@@ -170,7 +178,8 @@ def cause_of(evidence: Evidence, earlier: Collection[str] = ()) -> Cause:
     >>> [cause_of(Evidence("raised", "", ("MemoryError",)), earlier).kind for earlier in ([], ["memory"])]
     ['transient', 'user']
     """
-    found = next(c for c in _BY_ORIGIN[evidence.origin] if c.pattern.search(evidence.text))
+    text = evidence.text
+    found = next(c for c in _BY_ORIGIN[evidence.origin] if c.fits(text, evidence.stderr))
     return _BY_NAME[found.again] if found.again and {found.name, found.again}.intersection(earlier) else found
 
 
@@ -196,6 +205,15 @@ class Failure:
             "attempt": self.attempt, "class": self.cause.kind, "cause": self.cause.words, "owner": self.cause.owner,
             "action": self.cause.action, "where": self.where, **known,
         }  # fmt: skip
+
+
+def last_failure(records: Mapping[int, Mapping[str, object]]) -> Failure | None:
+    """The failure of the last of the failed attempts at one piece; None of none."""
+    if not records:
+        return None
+    last = max(records)
+    (failure,) = failures_of({last: records[last]})
+    return failures_of(records)[-1] if failure.cause.again else failure  # of the others no earlier attempt matters
 
 
 def failures_of(records: Mapping[int, Mapping[str, object]]) -> tuple[Failure, ...]:

@@ -33,7 +33,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tagsel.errors import JobError
-from tagsel.jobs.failures import Failure, failures_of
+from tagsel.jobs.failures import Failure, failures_of, last_failure
 from tagsel.jobs.output import Header, read_header
 
 VERSION = 1
@@ -182,7 +182,7 @@ class JobFolder:
 @dataclass(frozen=True, slots=True)
 class PieceState:
     """A piece: `state` is done, running, held, failed or waiting; `output` the one that counts, `error` why it
-    failed, `failures` its failed attempts in order."""
+    failed, `records` what its failed attempts left."""
 
     number: int
     events: int
@@ -192,7 +192,17 @@ class PieceState:
     output: Path | None = None
     header: Header | None = None
     error: str = ""
-    failures: tuple[Failure, ...] = ()
+    records: Mapping[int, Mapping[str, object]] = field(default_factory=dict, repr=False)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Its failed attempts, in order."""
+        return failures_of(self.records)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The last of its failed attempts."""
+        return last_failure(self.records)
 
     @property
     def unreadable(self) -> int:
@@ -249,8 +259,7 @@ def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]]
         output, best = max(good, key=lambda found: found[1].delivered)  # the first of equals: the newest
         return PieceState(number, plan["events"], plan["site"], "done", len(tries), output, best)
     state = going or ("failed" if error else "waiting")
-    failures = failures_of(failed)
-    return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error, failures=failures)
+    return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error, records=failed)
 
 
 def _living(plan: dict[str, Any], replaced: Mapping[int, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
