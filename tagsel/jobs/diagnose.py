@@ -13,7 +13,7 @@ from tagsel.jobs.failures import Cause, Failure, unreadable_file
 from tagsel.jobs.folder import PieceState
 
 TAKEN_OUT = (
-    (r"[a-z][\w+.-]*://[^\s'\",;)]+", "<address>"),
+    (r"[a-z][\w+.-]*://[^\s'\",;)]*[^\s'\",;:.)]", "<address>"),
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
     (r"(?<![\w<])(?:~|\.{1,2})?/[^\s'\",:;()]+", "<path>"),
     (r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*(?::\d+)?", "<address>"),

@@ -97,7 +97,8 @@ CAUSES = (
           "it took more memory than it had", YOU, MORE_MEMORY, again="memory twice", complaint=r"oom[-_ ]kill"),
     Cause("time", "user", "ended",
           r"^killed after [\d.e+]+ s|^Slurm: (TIMEOUT|DEADLINE)|killed by SIGXCPU"
-          r"|exceeded allowed (job|execute) duration|^held by.*(wall|run) ?time",
+          r"|exceeded allowed (job|execute) duration|^held by.*exceed.*(wall|run)[ -]?time"
+          r"|^held by.*(wall|run)[ -]?time.*(exceed|limit)",
           "it took longer than it may", YOU, SHORTER),
     Cause("disk", "site", "ended", r"no space left on device|disk quota exceeded|^held by.*\b(disk|scratch)\b",
           "the disk is full where it ran", SITE, AT_SITE,
@@ -144,18 +145,19 @@ CAUSES = (
           "mend the script and submit it again"),
     # Why a file could not be read.
     Cause("server", "transient", "input",
-          r"does not answer|timed? ?out|connection (refused|reset|closed|aborted)|\b50[0-4]\b|server error|\[fatal\]"
-          r"|temporar|unreachable",
+          r"does not answer|timed? ?out|connection (refused|reset|closed|aborted)|closed connection"
+          r"|responded with status 5\d\d|\[fatal\].*(connection|socket|redirect|handshake)|temporarily|is unreachable",
           "the server of a file does not answer", SITE, "nothing yet: it is tried again; then tell the site"),
     Cause("not there", "site", "input",
-          r"^none of \d+ copies.*(cannot be opened|no such file)"
-          r"|cannot be opened: (permission denied|input/output error|stale file handle|transport endpoint)",
-          "a file that exists elsewhere cannot be read here", SITE, AT_SITE),
+          r"^none of \d+ copies.*(cannot be opened|no such file|not found)"
+          r"|cannot be opened: (permission denied|input/output error|stale file handle|transport endpoint)"
+          r"|responded with status 40[13]|responded with an error: \[3010\]|auth failed",
+          "a file that is there cannot be read from here", SITE, AT_SITE),
     Cause("other file", "data", "input", r"not the file that is meant", "a file is not the one of the TAG", DATA,
           "put the right file back, or ingest this one anew; then tagsel jobs resubmit"),
     Cause("no copy", "data", "input", r"is in no catalog|has no local copy", "no copy of a file is known", DATA,
           "ingest it with --aod, or add a replica; then submit again"),
-    Cause("gone", "data", "input", r"cannot be opened: no such file", "a file is gone", DATA,
+    Cause("gone", "data", "input", r"no such file or directory|file not found", "a file is gone", DATA,
           "put it back; then tagsel jobs resubmit"),
     Cause("damaged", "data", "input", "", "a file is damaged", DATA,
           "put a good copy there; then tagsel jobs resubmit"),

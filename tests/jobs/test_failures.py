@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +48,8 @@ def unread(message: str) -> Evidence:
         (raised(TimeoutError("timed out")), "transient", "server"),
         (raised(MemoryError("Unable to allocate 12.1 GiB")), "transient", "memory"),
         (unread("root://se.x.org//a: its server se.x.org:1094 does not answer: timed out"), "transient", "server"),
-        (unread("https://se.x.org/a: cannot read this ROOT file: HTTP 503 Service Unavailable"), "transient", "server"),
+        (unread("https://se.x.org/a: cannot read this ROOT file: remote server responded with status 503"), "transient",
+         "server"),
         (unread("none of 2 copies can be read: /a: is empty; root://x//a: its server does not answer"), "transient",
          "server"),
         (ended("killed by SIGKILL", code=-9), "transient", "killed"),
@@ -80,6 +82,10 @@ def unread(message: str) -> Evidence:
         (unread("none of 2 copies can be read: /a: cannot be opened: No such file or directory; /b: is empty"), "site",
          "not there"),
         (unread("/mnt/a.root: cannot be opened: Stale file handle"), "site", "not there"),
+        (unread("https://se/a: cannot read this ROOT file: remote server responded with status 403, rather than 206"),
+         "site", "not there"),
+        (unread("root://se//a: Failed to open file: [ERROR] Server responded with an error: [3010] Unable to open /a;"
+                " permission denied"), "site", "not there"),
         # the script raised, returned the wrong type, took too long
         (raised(ValueError("no such cut")), "user", "script"),
         (raised(ValueError("OSError: connection refused, No space left on device, MemoryError")), "user", "script"),
@@ -97,6 +103,10 @@ def unread(message: str) -> Evidence:
         (unread("/a.root: is not a ROOT file"), "data", "damaged"),
         (unread("/a.root: not the file that is meant: its GUID is A, the list means B"), "data", "other file"),
         (unread("/a.root: cannot be opened: No such file or directory"), "data", "gone"),
+        (unread("https://se/a: cannot read this ROOT file: file not found (HTTP(S) returned 404)"), "data", "gone"),
+        (unread("root://se//a: Failed to open file: [ERROR] Server responded with an error: [3011] Unable to open /a;"
+                " no such file or directory"), "data", "gone"),
+        (unread("/temporary/503/a.root: truncated: its header promises 502 bytes, 500 are there"), "data", "damaged"),
         (unread("file 0A is in no catalog"), "data", "no copy"),
     ],
 )  # fmt: skip
@@ -192,6 +202,20 @@ def test_feature_66_an_unreadable_copy_is_tried_again_and_a_damaged_file_is_not(
     assert job.result().value == {"n": 70}
     (group,) = job.diagnose()
     assert (group.cause.kind, group.cause.name, group.events, group.pieces) == ("data", "damaged", 50, (0,))
+
+
+def test_feature_66_a_server_that_does_not_answer_is_asked_again(
+    run: Callable[..., Job], sample: Any, inline: Any
+) -> None:
+    """The last of three files, of 40 events, lies on a server that is not there."""
+    files = [*sample.files[:2], replace(sample.files[2], pfn="http://127.0.0.1:9/AOD.02.root")]
+    job = run(COUNT, range(120), type(sample)(files, sample.rows), by="file")
+    assert [(t.piece, t.attempt) for t in inline.seen] == [(0, 1), (1, 1), (2, 1), (2, 2), (2, 3)]
+    assert job.status().state == "done" and job.result().value == {"n": 80}
+    assert job.ledger == DeliveryLedger(accepted=120, delivered=80, unreadable=40)
+    (group,) = job.diagnose()
+    assert (group.cause.kind, group.cause.name, group.events, group.pieces) == ("transient", "server", 40, (2,))
+    assert group.signature.startswith("<address>: its server <address> does not answer")
 
 
 class _Copy:
