@@ -349,13 +349,15 @@ def jobs(workspace: Workspace, operation: str, job: str, **options: Any) -> Any:
         raise JobError(f"no job {job!r}", hint=hint, job=job)
     actions: Mapping[str, Callable[..., Any]] = {
         "show": lambda j: j, "wait": lambda j: j, "resubmit": WorkspaceJob.resubmit, "kill": WorkspaceJob.kill,
-        "diagnose": lambda j: j, "resplit": WorkspaceJob.resplit,
+        "diagnose": WorkspaceJob.diagnose, "resplit": WorkspaceJob.resplit,
     }  # fmt: skip
     if operation not in actions:
         raise JobError(f"{operation!r} is nothing that can be done with a job", hint=f"list, {', '.join(actions)}")
     chosen = found[number]
+    if operation == "diagnose":
+        return chosen.diagnose()
     actions[operation](chosen, **options)
     status = chosen.status()
     if status.state == "done":
         chosen._settle(status)
-    return chosen.diagnose() if operation == "diagnose" else chosen
+    return chosen

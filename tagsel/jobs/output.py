@@ -95,8 +95,8 @@ def _read(path: Path) -> tuple[Header, Result]:
             with pq.ParquetFile(path) as file:
                 document: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[HEADER])
             return _header(document), ("events", path)
-        check, _, text = path.read_text("utf-8").partition("\n")
-        if hashlib.sha256(text.rstrip("\n").encode()).hexdigest() != check:
+        check, _, text = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(text.rstrip(b"\n")).hexdigest().encode() != check:
             raise ValueError("its checksum differs")
         content = json.loads(text)
         header = _header({"version": content["version"], **content["header"]})

@@ -109,7 +109,10 @@ def test_a_set_does_not_change() -> None:
     assert repr(some) == "<LumiSet: 2 luminosity blocks in 1 runs>"
 
 
-@given(st.lists(st.tuples(st.sampled_from([0, 1, 7, TOP]), st.sampled_from([0, 1, 2, 3, 5, TOP - 1, TOP])), max_size=30))
+PAIRS = st.tuples(st.sampled_from([0, 1, 7, TOP]), st.sampled_from([0, 1, 2, 3, 5, TOP - 1, TOP]))
+
+
+@given(st.lists(PAIRS, max_size=30))
 def test_the_blocks_of_events_are_a_set(pairs: list[tuple[int, int]]) -> None:
     found = LumiSet.from_blocks([run for run, _ in pairs], [block for _, block in pairs])
     assert found == LumiSet.from_ranges([(run, block, block) for run, block in pairs])
