@@ -94,9 +94,14 @@ class MappedFile:
         filled."""
         if self.file_entries <= 0 or self.bytes <= 0:
             return 1.0
-        clusters = max(1, round(self.bytes / CLUSTER_BYTES))
-        size = -(-self.file_entries // clusters)
+        size = self.cluster
         return min(1.0, len(np.unique(self.entries // size)) * size / self.file_entries)
+
+    @property
+    def cluster(self) -> int:
+        """Estimated entries in a cluster; entry and size of the file must be known."""
+        clusters = max(1, round(self.bytes / CLUSTER_BYTES))
+        return max(1, -(-self.file_entries // clusters))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

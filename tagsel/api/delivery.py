@@ -7,7 +7,7 @@ output of another is never added to its dataset, and a renewed result takes the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,14 +99,30 @@ class WorkspaceJob:
         """What a piece has printed so far, in its last attempt: `kind` is out or err. JobError where there is no such
         piece."""
         folder = self._job.folder
-        if not 0 <= piece < len(folder.pieces):
-            raise JobError(f"job {self.id} has no piece {piece}: 0 to {len(folder.pieces) - 1}", job=self.id)
+        if not 0 <= piece <= (last := max({p["number"] for p in folder.pieces} | folder.replaced.keys())):
+            raise JobError(f"job {self.id} has no piece {piece}: 0 to {last}", job=self.id)
         logs = [log for n in folder.attempts().get(piece, {}) if (log := folder.log(piece, n, kind)).exists()]
         return logs[-1].read_text("utf-8", "replace") if logs else ""
 
     def resubmit(self) -> None:
         """Run again what has no good output or unreadable events, and nothing else; the output is renewed."""
         self._job.resubmit(_executor(self._workspace, self._job.engine))
+
+    def diagnose(self) -> tuple[Any, ...]:
+        """The failures of the job in few groups: cause, class, pieces, events, who must act, and the next action."""
+        return self._job.diagnose()
+
+    def lumi(self) -> Any:
+        """The `processed` and the `missing` luminosity blocks: together those of the list, exactly."""
+        return self._job.lumi()
+
+    def resplit(
+        self, pieces: Sequence[int] | int, *, into: int | None = None, events_per_job: int | None = None
+    ) -> None:  # fmt: skip
+        """Split pieces that failed anew, inside the job, and run the new ones and nothing else."""
+        numbers = (pieces,) if isinstance(pieces, int) else tuple(pieces)
+        self._job.resplit(*numbers, into=into, events_per_job=events_per_job)
+        self._job.start(_executor(self._workspace, self._job.engine), again=False)
 
     def kill(self) -> None:
         """End the job; outputs of finished pieces stay."""
@@ -115,8 +131,11 @@ class WorkspaceJob:
 
     def to_json(self) -> dict[str, object]:
         """All that is known of the job."""
+        from tagsel.jobs import lumi_of
+
         status = self.status()
         done = status.state == "done"
+        lumi = lumi_of(self._job.folder, self.pieces)
         return {
             **status.to_json(),
             "engine": self.engine,
@@ -124,7 +143,13 @@ class WorkspaceJob:
             "output": self.output if done else None,
             "kind": self.result().kind if done else None,
             "problems": self.problems,
-            "errors": [{"piece": p.number, "events": p.events, "error": p.error} for p in self.pieces if p.error],
+            "errors": [
+                {"piece": p.number, "events": p.events, "error": p.error, "failures": [f.to_json() for f in p.failures]}
+                for p in self.pieces
+                if p.error
+            ],
+            "lumi": lumi.to_json() if lumi is not None else None,
+            "replaced": {old: [p["number"] for p in new] for old, new in self._job.folder.replaced.items()},
         }
 
     def _settle(self, status: JobStatus) -> None:
@@ -261,8 +286,8 @@ def _guid_of(job: Job) -> str:
 
 def submit(
     workspace: Workspace, events: EventList, run: Path, *, dry_run: bool, output: str, by: str = "events",
-    events_per_job: int | None = None, min_events: int | None = None, on: str = "local",
-    settings: Mapping[str, str] | None = None, wait: bool = True,
+    events_per_job: int | None = None, min_events: int | None = None, bytes_per_job: int | None = None,
+    on: str = "local", settings: Mapping[str, str] | None = None, wait: bool = True,
 ) -> Any:  # fmt: skip
     """Split, run, merge, register; with `dry_run` the plan as a record, and nothing is done.
 
@@ -281,6 +306,7 @@ def submit(
         by = "file"
     event_map = workspace.map(events)
     split: dict[str, Any] = {"by": by, "events_per_job": events_per_job, "min_events": min_events}
+    split["bytes_per_job"] = bytes_per_job
     if dry_run:
         return planned(events, event_map, plan_job(events, event_map, run, **split))
     workspace.pin_list(events)
@@ -309,8 +335,9 @@ def _refuse_promised(workspace: Workspace, output: str) -> None:
         raise CatalogError(said, hint="give --output another name", dataset=output)
 
 
-def jobs(workspace: Workspace, operation: str, job: str) -> Any:
-    """`list` all jobs, `show` or `wait` for one, `resubmit` what is missing of one, `kill` one."""
+def jobs(workspace: Workspace, operation: str, job: str, **options: Any) -> Any:
+    """`list` all jobs, `show` or `wait` for one, `diagnose` its failures, `resubmit` what is missing of one, `resplit`
+    its failed pieces, `kill` one."""
     from tagsel.jobs import list_jobs
 
     found = {j.id: WorkspaceJob(workspace, j) for j in list_jobs(workspace.folder / JOBS)}
@@ -320,13 +347,16 @@ def jobs(workspace: Workspace, operation: str, job: str) -> Any:
     if number not in found:
         hint = did_you_mean(number, found) or "tagsel jobs list"
         raise JobError(f"no job {job!r}", hint=hint, job=job)
-    actions: Mapping[str, Callable[[WorkspaceJob], Any]] = {
+    actions: Mapping[str, Callable[..., Any]] = {
         "show": lambda j: j, "wait": lambda j: j, "resubmit": WorkspaceJob.resubmit, "kill": WorkspaceJob.kill,
+        "diagnose": WorkspaceJob.diagnose, "resplit": WorkspaceJob.resplit,
     }  # fmt: skip
     if operation not in actions:
         raise JobError(f"{operation!r} is nothing that can be done with a job", hint=f"list, {', '.join(actions)}")
     chosen = found[number]
-    actions[operation](chosen)
+    if operation == "diagnose":
+        return chosen.diagnose()
+    actions[operation](chosen, **options)
     status = chosen.status()
     if status.state == "done":
         chosen._settle(status)

@@ -308,15 +308,15 @@ class Workspace(Browsing, Many, Grid):
         """Run `process(events)` of a script over the events of a list: split, run, merge, register the output.
 
         A `WorkspaceJob`; with `dry_run` the plan as a record, and nothing is done. Options: `by`, `events_per_job`,
-        `min_events`; `on`, an engine (`local`, `condor`, `slurm`, `dask`), its `settings`, and `wait=False`, which
-        hands the pieces to it and returns.
+        `min_events`, `bytes_per_job`; `on`, an engine (`local`, `condor`, `slurm`, `dask`), its `settings`, and
+        `wait=False`, which hands the pieces to it and returns.
         """
         from tagsel.api import delivery
 
         return delivery.submit(self, self._list(events), Path(run), dry_run=dry_run, output=output, **options)
 
     def jobs(self, operation: str = "list", job: str = "", **options: Any) -> Any:
-        """`list` the jobs; `show`, `resubmit` or `kill` one, or get one to `wait` for."""
+        """`list` the jobs; `show`, `diagnose`, `resubmit`, `resplit` or `kill` one, or get one to `wait` for."""
         from tagsel.api import delivery
 
         return delivery.jobs(self, operation, job, **options)

@@ -16,9 +16,13 @@ from tagsel.cli.options import (
     csv_option,
     dry_run_option,
     pairs,
+    size,
     workspace_of,
 )
 from tagsel.cli.streams import read_list
+
+SHOWN = 5
+"""How many lines of a piece's complaint are shown to people; `--json` has more."""
 
 
 @click.command("map")
@@ -118,11 +122,13 @@ def _patterns(text: str) -> list[str]:
 @click.option("--events-per-job", type=click.IntRange(min=1), help="Split into pieces of about this many events.")
 @click.option(
     "--by",
-    type=click.Choice(["events", "file", "site", "lumi"]),
+    type=click.Choice(["events", "file", "site", "lumi", "bytes"]),
     default="events",
     show_default=True,
-    help="What a piece may not cut: nothing, a file, a site, a luminosity block.",
+    help="What a piece may not cut: nothing, a file, a site, a luminosity block; or by the bytes that it touches.",
 )
+@click.option("--bytes-per-job", metavar="SIZE", callback=size,
+              help="By bytes: pieces that touch about this much, such as 2GB.")  # fmt: skip
 @click.option("--min-events", type=click.IntRange(min=1), help="Merge smaller remainders into their neighbour.")
 @click.option("--output", default="", metavar="NAME", help="Name of the dataset that the output becomes.")
 @click.option("--on", default="local", show_default=True, metavar="ENGINE",
@@ -142,6 +148,7 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
     Example:
       tagsel submit dimuon.events --run job.py --events-per-job 10
       tagsel submit dimuon.events --run job.py --by lumi --dry-run
+      tagsel submit dimuon.events --run job.py --by bytes --bytes-per-job 2GB --dry-run
       tagsel submit dimuon.events --run job.py --on condor --set request_memory=2GB
 
     JOB.PY defines process(events) on an awkward array; it returns a record of numbers, a hist histogram, or events.
@@ -155,7 +162,7 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
         where = "" if job.engine == "local" else f" on {job.engine}"
         render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces{where}")
     if options["wait"]:
-        return _finish(job, as_json)
+        return finish(job, as_json)
     if as_json:
         render.document(job.to_json())
     render.suggest(f"tagsel jobs wait {job.id}")
@@ -170,7 +177,7 @@ def _show_plan(plan: dict[str, Any]) -> None:
                 f"{read['bytes_read']:,} of {read['bytes_total']:,} B would be read; nothing was done")  # fmt: skip
 
 
-def _finish(job: Any, as_json: bool) -> int:
+def finish(job: Any, as_json: bool) -> int:
     """Wait for a job and say what it came to; the exit code is as `_code` says."""
     status = job.status()
     with render.progress(f"job {job.id}", status.pieces, "pieces") as advance:
@@ -217,18 +224,43 @@ def _show(job: Any) -> None:
         render.note(render.ledger(known["ledger"]))
     if known["error"]:
         render.note(f"no result: {known['error']}")
+    for old, new in known["replaced"].items():
+        render.note(f"piece {old} was split into pieces {', '.join(map(str, new))}")
+    if known["lumi"] and known["ledger"] and (missing := sum(map(_blocks, known["lumi"]["missing"].values()))):
+        processed = sum(map(_blocks, known["lumi"]["processed"].values()))
+        render.note(f"luminosity blocks: {processed:,} processed, {missing:,} missing")
     for problem in known["problems"]:
         _unreadable(**{name: problem[name] for name in ("guid", "pfn", "reason", "events")})
-    for failed in known["errors"]:
-        render.note(f"piece {failed['piece']} ({failed['events']:,} events): {failed['error']}")
+    _show_failures(known["errors"])
     if known["kind"] in ("numbers", "hist"):
         value = job.result().value
         print(value if known["kind"] == "hist" else "\n".join(f"{k} = {v}" for k, v in value.items()))
 
 
+def _blocks(spans: list[list[int]]) -> int:
+    """How many luminosity blocks the spans of a run have."""
+    return sum(last - first + 1 for first, last in spans)
+
+
+def _show_failures(errors: list[dict[str, Any]]) -> None:
+    """A line for each piece that failed; below the first of each cause the evidence."""
+    seen = set()
+    for failed in errors:
+        last = failed["failures"][-1] if failed["failures"] else None
+        kind = f"{last['class']}: " if last else ""
+        render.note(f"piece {failed['piece']} ({failed['events']:,} events): {kind}{failed['error']}")
+        if last and last["cause"] not in seen:
+            seen.add(last["cause"])
+            code = "" if last["code"] is None else f", exit code {last['code']}"
+            render.note(f"  {last['cause']}{code}; {last['owner']}: {last['action']}")
+            said = [f"held: {last['hold']}"] if last["hold"] else []
+            for line in [*said, *last["stderr"].splitlines()[-SHOWN:]]:
+                render.note(f"  | {line}")
+
+
 @click.group(cls=SuggestingGroup)
 def jobs() -> None:
-    """Jobs: list all, show or wait for one, see what a piece prints, resubmit what is missing, kill one.
+    """Jobs: list, show or wait for one, see what a piece prints, diagnose, resubmit or resplit what failed, kill.
 
     \b
     Example:
@@ -263,7 +295,7 @@ def _one(name: str, said: str) -> click.Command:
     def command(context: click.Context, /, job: str, workspace: str | None, as_json: bool) -> int:
         chosen = workspace_of(context, workspace).jobs(name, job)
         if name in ("resubmit", "wait"):
-            return _finish(chosen, as_json)
+            return finish(chosen, as_json)
         render.document(chosen.to_json()) if as_json else _show(chosen)
         return _code(chosen) if name == "show" else OK
 
@@ -297,4 +329,4 @@ def jobs_peek(context: click.Context, /, job: str, piece: int, err: bool, worksp
     render.document({"piece": piece, "text": text}) if as_json else print(text, end="")
 
 
-COMMANDS = (map_, skim, submit, jobs)
+COMMANDS = (map_, skim, submit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -118,15 +117,28 @@ def pairs(context: click.Context, parameter: click.Option, given: tuple[str, ...
 
 
 def values(given: dict[str, str]) -> dict[str, Any]:
-    """Free keys; a value that reads as a number or true/false is one."""
-    found: dict[str, Any] = {}
-    for key, text in given.items():
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        found[key] = value if isinstance(value, str | int | float | bool) else text
-    return found
+    """Free keys: a value is a number or a truth value where its text is exactly how one is written (1.10 is text)."""
+    from tagsel.catalog import parse_value
+
+    return {key: parse_value(text) for key, text in given.items()}
+
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+"""Units of sizes, in bytes, whatever the letter case."""
+
+
+def size(context: click.Context, parameter: click.Option, given: str | None) -> int | None:
+    """Bytes of a text such as 2GB or 1.5 TB, the callback of an option; a number without a unit is bytes."""
+    if given is None:
+        return None
+    number = given.rstrip("BKMGTbkmgt ")
+    try:
+        bytes_ = round(float(number) * UNITS[given[len(number) :].strip().lower()])
+    except (ValueError, KeyError, OverflowError):
+        bytes_ = 0
+    if bytes_ < 1:
+        raise click.UsageError(f"{parameter.opts[0]} {given!r} is no size such as 500MB or 2GB", context)
+    return bytes_
 
 
 workspace_option = click.option(

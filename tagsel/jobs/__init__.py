@@ -1,11 +1,14 @@
 """Jobs on selected events: split, run on executors, retried, merged once and only once, accounted for to
 the event."""
 
+from tagsel.jobs.diagnose import Group
 from tagsel.jobs.engines import Chosen
 from tagsel.jobs.executors import Ended, Executor, Task
+from tagsel.jobs.failures import Failure
 from tagsel.jobs.folder import PieceState
 from tagsel.jobs.job import Job, JobStatus, list_jobs, load, submit
 from tagsel.jobs.local import LocalExecutor
+from tagsel.jobs.lumi import JobLumi, lumi_of
 from tagsel.jobs.merge import JobResult
 from tagsel.jobs.piece import Piece
 from tagsel.jobs.plan import Plan, clean, dry_run, plan_job
@@ -16,7 +19,10 @@ __all__ = [
     "Chosen",
     "Ended",
     "Executor",
+    "Failure",
+    "Group",
     "Job",
+    "JobLumi",
     "JobResult",
     "JobStatus",
     "LocalExecutor",
@@ -28,6 +34,7 @@ __all__ = [
     "dry_run",
     "list_jobs",
     "load",
+    "lumi_of",
     "plan_job",
     "split",
     "submit",

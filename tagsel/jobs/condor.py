@@ -8,8 +8,10 @@ Needs `pip install "tagsel[condor]"` and a configuration that HTCondor's own com
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -103,13 +105,16 @@ class CondorExecutor:
         with self._lock:
             self._take(cluster, submission)
 
-    def ended(self) -> Ended:
-        """The next task that the event log ends; waits for it."""
+    def ended(self, patience: float | None = None) -> Ended | None:
+        """The next task that the event log ends; waits for it, `patience` seconds at most, give or take one."""
+        until = time.monotonic() + (math.inf if patience is None else patience)
         while not self._ended:
-            for event in self._events.events(stop_after=LOOK_S):
+            for event in self._events.events(stop_after=LOOK_S if time.monotonic() < until else 0):
                 self._hear(event)
                 if self._ended:
                     break
+            if not self._ended and time.monotonic() >= until:
+                return None
         return self._ended.popleft()
 
     def kill(self) -> None:
@@ -152,18 +157,17 @@ class CondorExecutor:
             code = int(event.get("ReturnValue", 1)) if normal else -int(event.get("TerminatedBySignal", 9))
             self._end(key, code, signal_name(code))
         elif kind == "JOB_ABORTED":
-            held = self._held.get(key)
-            self._end(
-                key, None, f"held by HTCondor: {held}" if held else f"removed: {event.get('Reason', 'by somebody')}"
-            )
+            held = self._held.get(key, "")
+            error = f"held by HTCondor: {held}" if held else f"removed: {event.get('Reason', 'by somebody')}"
+            self._end(key, None, error, held)
 
-    def _end(self, key: tuple[int, int], code: int | None, error: str) -> None:
+    def _end(self, key: tuple[int, int], code: int | None, error: str, hold: str = "") -> None:
         with self._lock:
             task = self._tasks.pop(key)
         if task.stem is not None:
             for path in self._incoming(self._tokens[key[0]]).glob(f"{task.stem.name}.*"):
                 shutil.move(path, task.stem.parent / path.name)
-        self._ended.append(Ended(task, code, error))
+        self._ended.append(Ended(task, code, error, hold))
 
     def _incoming(self, token: str) -> Path:
         """Where HTCondor puts the files of a submission; the worker of another user writes there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from tagsel.errors import JobError
@@ -52,9 +52,12 @@ class DaskExecutor:
             self._tasks[future.key] = task
             future.add_done_callback(self._done.put)
 
-    def ended(self) -> Ended:
-        """The next task that ended; waits for it."""
-        future = self._done.get()
+    def ended(self, patience: float | None = None) -> Ended | None:
+        """The next task that ended; waits for it, `patience` seconds at most."""
+        try:
+            future = self._done.get(timeout=patience)
+        except Empty:
+            return None
         task = self._tasks.pop(future.key)
         if future.status == "finished":
             code = int(future.result())

@@ -58,11 +58,12 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a task ended: `code` is its exit code, -N for signal N, None where it never ran or nobody saw it end;
-    `error` in words, or ""."""
+    `error` in words, or ""; `hold` is the reason of a batch system that held it, in its own words."""
 
     task: Task
     code: int | None
     error: str = ""
+    hold: str = ""
 
 
 class Executor(Protocol):
@@ -79,8 +80,8 @@ class Executor(Protocol):
     def submit(self, tasks: Sequence[Task]) -> None:
         """Take tasks, all at once; returns when the engine has them. JobError where it refuses."""
 
-    def ended(self) -> Ended:
-        """The next task that ended; waits for it."""
+    def ended(self, patience: float | None = None) -> Ended | None:
+        """The next task that ended; waits for it, but about `patience` seconds at most: None where none ended."""
 
     def kill(self) -> None:
         """End all tasks, running and waiting; each still comes out of `ended`. Any thread may ask."""

@@ -7,6 +7,7 @@
     logs/00000.1.out|err
     engine/             which engine runs the job, with which options, and what that keeps of its tasks
     killed              there once somebody killed the job
+    resplit.json        which failed pieces were split anew, into which; written whole
     unmerged            why the outputs of all pieces make no result, where they do not
     result.json         the merged result, with result.parquet for events; there once, at the end, and away while
                         pieces with unreadable events run again
@@ -32,6 +33,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tagsel.errors import JobError
+from tagsel.jobs.failures import Failure, failures_of, last_failure
 from tagsel.jobs.output import Header, read_header
 
 VERSION = 1
@@ -58,8 +60,30 @@ class JobFolder:
 
     @property
     def pieces(self) -> list[dict[str, Any]]:
-        """The pieces as job.json plans them: number, digest, events, site, files."""
-        return list(self.spec["pieces"])
+        """The pieces that count, in the order in which they merge: number, digest, events, site, files, lumi.
+
+        Those that a failed piece was split into stand in its place.
+        """
+        replaced = self.replaced
+        return [plan for first in self.spec["pieces"] for plan in _living(first, replaced)]
+
+    @property
+    def replaced(self) -> dict[int, list[dict[str, Any]]]:
+        """The pieces that were split anew, by number, and the plans of those that took their place."""
+        try:
+            told = json.loads(self.resplit.read_text("utf-8"))
+            if told["version"] != VERSION:
+                raise ValueError(f"version {told['version']}; this program reads {VERSION}")
+            return {int(number): list(plans) for number, plans in told["replaced"].items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise JobError(f"{self.resplit}: not a record of pieces: {error}", path=str(self.resplit)) from error
+
+    @property
+    def resplit(self) -> Path:
+        """The record of pieces that were split anew."""
+        return self.path / "resplit.json"
 
     def piece(self, number: int) -> Path:
         """The file of a piece."""
@@ -158,7 +182,7 @@ class JobFolder:
 @dataclass(frozen=True, slots=True)
 class PieceState:
     """A piece: `state` is done, running, held, failed or waiting; `output` the one that counts, `error` why it
-    failed."""
+    failed, `records` what its failed attempts left."""
 
     number: int
     events: int
@@ -168,6 +192,17 @@ class PieceState:
     output: Path | None = None
     header: Header | None = None
     error: str = ""
+    records: Mapping[int, Mapping[str, object]] = field(default_factory=dict, repr=False)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Its failed attempts, in order."""
+        return failures_of(self.records)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The last of its failed attempts."""
+        return last_failure(self.records)
 
     @property
     def unreadable(self) -> int:
@@ -200,41 +235,62 @@ def piece_states(folder: JobFolder, told: Mapping[int, str] = MappingProxyType({
 def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]], going: str) -> PieceState:
     number, error = plan["number"], ""
     good: list[tuple[Path, Header]] = []
+    failed: dict[int, Mapping[str, object]] = {}
     for attempt in sorted(tries, reverse=True):
         for path in tries[attempt]:
             if path.parent.name != "outputs" or path.suffix not in (".json", ".parquet"):
                 continue
             header, why = folder.headers.get(path), ""
             if header is None:
-                header, why = good_header(path, plan, folder.spec["script"])
-            if header is not None:
-                folder.headers[path] = header  # an output never changes once it has its name
+                try:
+                    header = read_header(path)
+                except JobError as damaged:
+                    error = error or damaged.message
+                    continue
+            why = refused(header, plan, folder.spec["script"])
+            if header.digest == plan["digest"] and (not why or header.status == "failed"):
+                folder.headers[path] = header  # such an output never changes
+            if not why:
                 good.append((path, header))
+            elif path in folder.headers:
+                failed[attempt] = header.error
             error = error or why
     if good:
         output, best = max(good, key=lambda found: found[1].delivered)  # the first of equals: the newest
         return PieceState(number, plan["events"], plan["site"], "done", len(tries), output, best)
     state = going or ("failed" if error else "waiting")
-    return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error)
+    return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error, records=failed)
+
+
+def _living(plan: dict[str, Any], replaced: Mapping[int, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """A piece, or those that took its place, in order; they may have been split anew in turn."""
+    if plan["number"] not in replaced:
+        yield plan
+    for part in replaced.get(plan["number"], ()):
+        yield from _living(part, replaced)
 
 
 def good_header(path: Path, plan: dict[str, Any], script: str) -> tuple[Header | None, str]:
-    """(header, "") of an output that counts for the piece, else (None, why not).
-
-    It must be whole, of this very piece and script, ok, and account for every event of the piece.
-    """
+    """(header, "") of an output that is whole and counts for the piece, else (None, why not)."""
     try:
         header = read_header(path)
     except JobError as error:
         return None, error.message
+    why = refused(header, plan, script)
+    return (None, why) if why else (header, "")
+
+
+def refused(header: Header, plan: dict[str, Any], script: str) -> str:
+    """Why an output does not count for a piece, or "": it must be of this very piece and script, ok, and account for
+    every event of the piece."""
     if header.digest != plan["digest"] or header.script != script or header.piece != plan["number"]:
-        return None, f"{path.name}: an output of another piece or script"
+        return f"an output of another piece or script: piece {header.piece}, attempt {header.attempt}"
     if header.status != "ok":
         where = f" {header.error.get('where')}" if header.error.get("where") else ""
-        return None, f"{header.error.get('message', 'failed')}{where}"
+        return f"{header.error.get('message', 'failed')}{where}"
     if header.delivered + header.unreadable != plan["events"]:
-        return None, f"{path.name}: {header.delivered} + {header.unreadable} events of {plan['events']}"
-    return header, ""
+        return f"attempt {header.attempt}: {header.delivered} + {header.unreadable} events of {plan['events']}"
+    return ""
 
 
 def identity() -> str:

@@ -17,12 +17,15 @@ from typing import Any
 from tagsel.aod import EventMap
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger, EventList
+from tagsel.jobs.diagnose import Group, diagnose
 from tagsel.jobs.engines import Chosen, engine
 from tagsel.jobs.executors import Executor
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
+from tagsel.jobs.lumi import JobLumi, lumi_of
 from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_result
 from tagsel.jobs.notes import TASKS
 from tagsel.jobs.plan import plan_job, write_folder
+from tagsel.jobs.resplit import resplit
 from tagsel.jobs.runner import launch, run
 
 LOOK_S = 0.5
@@ -70,6 +73,7 @@ def submit(
     by: str = "events",
     events_per_job: int | None = None,
     min_events: int | None = None,
+    bytes_per_job: int | None = None,
     executor: Executor | None = None,
     name: str = "",
     on: Chosen | None = None,
@@ -81,7 +85,8 @@ def submit(
     engine that goes on without us, and `wait`, here or in another process, takes them up. Errors as `plan_job`, and
     JobError for an engine that is not there: nothing is left behind then.
     """
-    plan = plan_job(events, event_map, script, by=by, events_per_job=events_per_job, min_events=min_events)
+    bounds = {"events_per_job": events_per_job, "min_events": min_events, "bytes_per_job": bytes_per_job}
+    plan = plan_job(events, event_map, script, by=by, **bounds)
     executor = executor or (on or Chosen()).executor()
     if not drive and not executor.detached:
         executor.close()
@@ -140,19 +145,25 @@ class Job:
         except JobError as error:
             return {}, error.message
 
-    def start(self, executor: Executor | None = None, *, again: bool = True) -> None:
-        """Run what is missing in the background, on the job's engine; without `again` no failed piece is run."""
+    def start(
+        self, executor: Executor | None = None, *, again: bool = True, pause_s: float | None = None
+    ) -> None:  # fmt: skip
+        """Run what is missing in the background, on the job's engine; without `again` no failed piece is run.
+
+        `pause_s` is the first pause before a piece is tried again, in seconds; None is the usual one.
+        """
         executor = executor or self.engine.executor()
         self.folder.killed.unlink(missing_ok=True)
         self._executor = executor
         self._error = None
         # Not a daemon: a script that submits and ends lets its job finish.
-        self._thread = threading.Thread(target=self._drive, args=(executor, again), name=f"tagsel-job-{self.id}")
+        arguments = executor, again, pause_s
+        self._thread = threading.Thread(target=self._drive, args=arguments, name=f"tagsel-job-{self.id}")
         self._thread.start()
 
-    def _drive(self, executor: Executor, again: bool) -> None:
+    def _drive(self, executor: Executor, again: bool, pause_s: float | None) -> None:
         try:
-            run(self.folder, executor, again=again)
+            run(self.folder, executor, again=again, pause_s=pause_s)
         except BaseException as error:  # handed to whoever waits
             self._error = error
         finally:
@@ -226,6 +237,21 @@ class Job:
                 file["pieces"].append(piece.number)
         return list(files.values())
 
+    def diagnose(self) -> tuple[Group, ...]:
+        """The failures of the job in few groups, the one with most events first; each has a cause, who must act, and
+        the next action."""
+        return diagnose(self.pieces)
+
+    def lumi(self) -> JobLumi:
+        """The processed and the missing luminosity blocks: together those of the list, none in both.
+
+        A block is processed when all its selected events were delivered. JobError where a job does not know its blocks.
+        """
+        found = lumi_of(self.folder, self.pieces)
+        if found is None:
+            raise JobError(f"job {self.id} was submitted before luminosity blocks were kept", hint="submit it again")
+        return found
+
     def result(self) -> JobResult:
         """The merged result; JobError, naming the failed pieces, where there is none."""
         if not self.folder.result.exists():
@@ -257,6 +283,24 @@ class Job:
             with self.folder.locked():  # nobody takes the old result for the one that is to come
                 self.folder.result.unlink(missing_ok=True)
         self.start(executor)
+
+    def resplit(
+        self, *pieces: int, into: int | None = None, events_per_job: int | None = None
+    ) -> dict[int, list[int]]:  # fmt: skip
+        """Split pieces that failed anew, `into` so many or of at most `events_per_job` events; the numbers of the new
+        ones by those of the old, which never run or count again. All or nothing; `start` runs them.
+
+        JobError while the job runs, and for a piece that has an output, is with the engine, or cannot be split so.
+        """
+        with self.folder.locked():
+            told, silent = self._told()
+            if silent:
+                raise JobError(f"job {self.id}: nobody knows which pieces still run: {silent}")
+            if still := sorted(set(pieces) & told.keys()):
+                hint = f"tagsel jobs kill {self.id}"
+                raise JobError(f"job {self.id}: its engine still has piece {still[0]}", hint=hint)
+            states = piece_states(self.folder, told)
+            return resplit(self.folder, states, pieces, into=into, events_per_job=events_per_job)
 
     def kill(self) -> None:
         """End the job, whoever runs it: no piece is tried again, living workers are killed. Outputs stay."""

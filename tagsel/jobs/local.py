@@ -52,9 +52,12 @@ class LocalExecutor:
         for _ in range(more):
             threading.Thread(target=self._work, name="tagsel-worker", daemon=True).start()
 
-    def ended(self) -> Ended:
-        """The next task that ended; waits for it."""
-        return self._ended.get()
+    def ended(self, patience: float | None = None) -> Ended | None:
+        """The next task that ended; waits for it, `patience` seconds at most."""
+        try:
+            return self._ended.get(timeout=patience)
+        except queue.Empty:
+            return None
 
     def kill(self) -> None:
         """End all tasks; each still comes out of `ended`."""

@@ -20,6 +20,7 @@ from tagsel.events import DeliveryLedger
 from tagsel.faults import step
 from tagsel.jobs.events import join_events
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
+from tagsel.jobs.lumi import lumi_of
 from tagsel.jobs.output import read_output
 from tagsel.jobs.values import NONE, Result, add, decode, encode, keys
 from tagsel.rootio import NOTE
@@ -94,13 +95,16 @@ def merge(folder: JobFolder) -> None:
     speaking = [s for s in states if not _says_nothing(s)]
     _refuse_different("results of different kinds", [(s.number, s.header.kind) for s in speaking if s.header])
     kind = next((s.header.kind for s in speaking if s.header), "none")
+    lumi = lumi_of(folder, states)
     document: dict[str, object] = {
         "kind": kind,
         "ledger": ledger.to_json(),
         "outputs": [p.name for p in outputs],
+        "lumi": lumi.to_json() if lumi is not None else None,
+        "replaced": {number: [p["number"] for p in parts] for number, parts in folder.replaced.items()},
     }
     if kind == "events":
-        document |= _merge_events(folder, outputs)
+        document |= _merge_events(folder, outputs, document["lumi"])
     else:
         total = _total(speaking)
         document["value"] = encode(total[1], final=True) if total[1] is not None else {}
@@ -157,11 +161,11 @@ def _numbers(pieces: list[int]) -> str:
     return f"piece{'s' if len(pieces) > 1 else ''} {', '.join(map(str, pieces[:5]))}{more}"
 
 
-def _merge_events(folder: JobFolder, outputs: list[Path]) -> dict[str, object]:
+def _merge_events(folder: JobFolder, outputs: list[Path], lumi: object) -> dict[str, object]:
     """Join the events of all pieces in order; what the result says of them."""
     path = folder.path / "result.parquet"
     parts = [p for p in outputs if p.suffix == ".parquet"]  # of the others each says nothing
-    note = json.dumps({"job": folder.path.name, **folder.spec["provenance"]}, sort_keys=True)
+    note = json.dumps({"job": folder.path.name, "lumi": lumi, **folder.spec["provenance"]}, sort_keys=True)
     with aside(path) as temporary:
         count = join_events(temporary, parts, {NOTE.encode(): note})
         step("jobs.merge")

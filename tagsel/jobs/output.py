@@ -28,8 +28,9 @@ class Header:
     """What an attempt says of itself. `status` is "ok" or "failed"; `error` is {} when ok.
 
     `delivered` events went through `process`, `unreadable` ones could not be read (`problems` names the
-    files); `error` has `class` ("user" or "transient"), `message`, `where` (the batch's first and last
-    event) and `trace`.
+    files); `lumi` are the luminosity blocks of those delivered, `lost` of those unreadable, as good-run lists in JSON.
+    `error` has `class` and `cause`, and as evidence `origin`, `message`, `kinds`, `code`, `hold`, `where` (the batch's
+    first and last event) and `trace`; see `failures`.
     """
 
     piece: int
@@ -46,6 +47,8 @@ class Header:
     problems: tuple[Mapping[str, object], ...] = ()
     error: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
+    lumi: str = ""
+    lost: str = ""
 
 
 def write_output(stem: Path, header: Header, result: Result) -> Path:
@@ -92,8 +95,8 @@ def _read(path: Path) -> tuple[Header, Result]:
             with pq.ParquetFile(path) as file:
                 document: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[HEADER])
             return _header(document), ("events", path)
-        check, _, text = path.read_text("utf-8").partition("\n")
-        if hashlib.sha256(text.rstrip("\n").encode()).hexdigest() != check:
+        check, _, text = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(text.rstrip(b"\n")).hexdigest().encode() != check:
             raise ValueError("its checksum differs")
         content = json.loads(text)
         header = _header({"version": content["version"], **content["header"]})

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from tagsel.aod import Layout, Wanted
 from tagsel.errors import JobError
+from tagsel.quality import LumiSet, format_lumi
 
 VERSION = 1
+Ints = npt.NDArray[np.int32]
 _COLUMNS = ("rows", "entries", "run", "lumi", "event")
 
 
@@ -56,10 +59,28 @@ class Piece:
         """How many events the piece has."""
         return sum(len(f) for f in self.files)
 
+    @property
+    def lumi(self) -> LumiSet:
+        """The luminosity blocks of its events, but for events whose block is unknown."""
+        none = np.empty(0, np.int32)
+        run, lumi = (np.concatenate([none, *(getattr(f, name) for f in self.files)]) for name in ("run", "lumi"))
+        return blocks_of(run, lumi)
+
     def to_json(self) -> dict[str, object]:
         """The plan of the piece for people and programs, without the entries."""
         files = [{"guid": f.guid, "lfn": f.lfn, "entries": len(f)} for f in self.files]
         return {"number": self.number, "events": self.n_events, "site": self.site, "files": files}
+
+
+def blocks_of(run: Ints, lumi: Ints) -> LumiSet:
+    """The luminosity blocks of events; unknown ones, which are negative, are left out."""
+    known = (run >= 0) & (lumi >= 0)
+    return LumiSet.from_blocks(run[known], lumi[known])
+
+
+def piece_plan(piece: Piece, digest: str) -> dict[str, object]:
+    """What a job's folder says of a piece whose file has a digest."""
+    return {**piece.to_json(), "digest": digest, "lumi": format_lumi(piece.lumi, "json")}
 
 
 def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
@@ -71,6 +92,7 @@ def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
         "version": VERSION,
         "number": piece.number,
         "site": piece.site,
+        "lumi": format_lumi(piece.lumi, "json"),
         "files": [[f.guid, f.pfn, f.lfn, f.file_entries, len(f), *f.others] for f in piece.files],
         "script": recipe.script,
         "branches": recipe.branches,

@@ -14,14 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from tagsel.aod import EventMap, example_of, forecast, provenance_of, template
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.faults import step
 from tagsel.jobs.folder import VERSION, JobFolder
-from tagsel.jobs.piece import Piece, Recipe, write_piece
+from tagsel.jobs.piece import Piece, Recipe, blocks_of, piece_plan, write_piece
 from tagsel.jobs.script import check_script
 from tagsel.jobs.split import split
+from tagsel.quality import format_lumi
+
+Ints = npt.NDArray[np.int64]
 
 BUILDING = ".new-"
 """How the folders of jobs that are being written are called, before they get their numbers."""
@@ -29,13 +35,18 @@ BUILDING = ".new-"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job would do: its pieces, and the recipe of all of them."""
+    """What a job would do: its pieces, the recipe of all of them, and the rows of the list `without` an address."""
 
     pieces: tuple[Piece, ...]
     recipe: Recipe
     events: int
-    unmapped: int
+    without: Ints
     by: str
+
+    @property
+    def unmapped(self) -> int:
+        """How many events have no address."""
+        return len(self.without)
 
     def to_json(self) -> dict[str, object]:
         """The plan for people and programs."""
@@ -54,6 +65,7 @@ def plan_job(
     by: str = "events",
     events_per_job: int | None = None,
     min_events: int | None = None,
+    bytes_per_job: int | None = None,
 ) -> Plan:
     """Check everything and split, without running anything.
 
@@ -65,8 +77,9 @@ def plan_job(
     if example:
         template(example, branches, event_map.layout)
     recipe = Recipe(text, branches, batch, event_map.layout, example)
-    pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events)
-    return Plan(pieces, recipe, len(events), len(event_map.unmapped), by)
+    pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events,
+                   bytes_per_job=bytes_per_job)  # fmt: skip
+    return Plan(pieces, recipe, len(events), event_map.unmapped, by)
 
 
 def dry_run(events: EventList, event_map: EventMap, plan: Plan) -> dict[str, object]:
@@ -82,12 +95,10 @@ def write_folder(jobs: Path, plan: Plan, events: EventList, name: str) -> Path:
     folder = JobFolder(building)
     try:
         with folder.locked():  # so that `clean` sees that somebody is at it
-            pieces = [
-                {**p.to_json(), "digest": write_piece(folder.piece(p.number), p, plan.recipe)} for p in plan.pieces
-            ]
+            pieces = [piece_plan(p, write_piece(folder.piece(p.number), p, plan.recipe)) for p in plan.pieces]
             (building / "job.py").write_text(plan.recipe.script, "utf-8")
             events.save(building / "list.events")
-            spec = {**plan.to_json(), **_spec(events, name), "pieces": pieces}
+            spec = {**plan.to_json(), **_spec(plan, events, name), "pieces": pieces}
             (building / "job.json").write_text(json.dumps(spec, indent=1, sort_keys=True) + "\n", "utf-8")
             _sync(building)
             step("jobs.submit")
@@ -98,13 +109,16 @@ def write_folder(jobs: Path, plan: Plan, events: EventList, name: str) -> Path:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _spec(events: EventList, name: str) -> dict[str, object]:
-    """What job.json says beside the plan."""
+def _spec(plan: Plan, events: EventList, name: str) -> dict[str, object]:
+    """What job.json says beside the plan; the blocks of the list, and of its events without an address, as JSON."""
+    run, lumi, lost = np.asarray(events.run), np.asarray(events.lumi), plan.without
     return {
         "version": VERSION,
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "list": events.digest,
+        "lumi": format_lumi(blocks_of(run, lumi), "json"),
+        "lost": format_lumi(blocks_of(run[lost], lumi[lost]), "json"),
         "provenance": provenance_of(events),
     }
 

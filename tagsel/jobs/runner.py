@@ -1,31 +1,36 @@
 """Driving a job: run what is missing, try again what may be mended by it, merge at the end.
 
-Invariant: a piece that delivered all its events is never run again; a piece whose script failed is not tried again by
-itself.
+Invariant: a piece that delivered all its events is never run again; a piece that somebody must act for is not tried
+again by itself: the table in `failures` says which.
 """
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from tagsel.aside import aside
 from tagsel.errors import JobError
 from tagsel.jobs.executors import Ended, Executor, Task
+from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file
 from tagsel.jobs.folder import JobFolder, good_header, piece_states
 from tagsel.jobs.merge import merge
 from tagsel.jobs.output import Header, read_header, write_output
+from tagsel.jobs.retries import Retries
 from tagsel.jobs.values import NONE
 
-RETRIES = 2
-"""How often a piece is tried again after failures that may pass: killed, timed out, disk or network."""
+LOOK_S = 0.5
+"""How often a driver that only waits for pauses to end looks whether the job was killed, in seconds."""
 
 
-def run(folder: JobFolder, executor: Executor, *, again: bool = True) -> None:
+def run(folder: JobFolder, executor: Executor, *, again: bool = True, pause_s: float | None = None) -> None:
     """Run what is missing or could not be read, and merge; a job with failed pieces is left without a result.
 
     Pieces that an engine still has from an earlier process are waited for; without `again` no failed piece is run.
+    `pause_s` is the first pause before a piece is tried again, in seconds; None is the usual one.
     JobError where another process drives the job, or results do not merge: then the folder says why.
     """
     with folder.locked():
@@ -33,7 +38,7 @@ def run(folder: JobFolder, executor: Executor, *, again: bool = True) -> None:
             return
         folder.unmerged.unlink(missing_ok=True)
         try:
-            _drive(folder, executor, _begin(folder, executor, again))
+            _drive(folder, executor, _begin(folder, executor, again), Retries(pause_s))
         except BaseException:
             executor.kill()
             raise
@@ -52,10 +57,12 @@ def _begin(folder: JobFolder, executor: Executor, again: bool) -> dict[int, int]
     made = folder.attempts()
     last = {number: max(tries, default=0) for number, tries in made.items()}
     going = {}
-    for task in executor.resume(folder.engine):
-        last[task.piece] = max(last.get(task.piece, 0), task.attempt)
-        going[task.piece, task.attempt] = task
+    resumed = executor.resume(folder.engine)  # outputs may come in by that
     states = {s.number: s for s in piece_states(folder)}
+    for task in resumed:
+        last[task.piece] = max(last.get(task.piece, 0), task.attempt)
+        if task.piece in states:  # it may have been split anew since
+            going[task.piece, task.attempt] = task
     under_way = {
         piece: attempt for piece, attempt in going
         if attempt == last[piece] and states[piece].incomplete and not _has_output(made.get(piece, {}).get(attempt, []))
@@ -63,7 +70,7 @@ def _begin(folder: JobFolder, executor: Executor, again: bool) -> dict[int, int]
     folder.kill_workers(keep=under_way.items())  # of a submitter that died: their pieces are run again
     missing = [s.number for s in states.values() if s.incomplete and s.number not in under_way]
     if not again:
-        missing = [number for number in missing if states[number].state != "failed"]
+        missing = [number for number in missing if states[number].state not in ("failed", "done")]
     fresh = {number: last.get(number, 0) + 1 for number in missing}
     executor.submit([_task(folder, number, attempt) for number, attempt in fresh.items()])
     return under_way | fresh
@@ -84,24 +91,45 @@ def _merge(folder: JobFolder) -> None:
         raise
 
 
-def _drive(folder: JobFolder, executor: Executor, under_way: dict[int, int]) -> None:
+def _drive(folder: JobFolder, executor: Executor, under_way: dict[int, int], retries: Retries) -> None:
     """See all pieces to their ends, by their attempt that is under way."""
     plans = {plan["number"]: plan for plan in folder.pieces}
-    repeated = dict.fromkeys(under_way, 0)
-    while under_way:
-        ended = executor.ended()
-        number, attempt = ended.task.piece, ended.task.attempt
-        if under_way.get(number) != attempt:
-            continue  # of an attempt that was given up before
+    failed: dict[int, tuple[int, Cause]] = {}  # by piece: its last attempt, and why
+    while under_way or retries:
+        under_way |= _try_again(folder, executor, {number: failed[number] for number in retries.take()})
+        ended = _next(executor, bool(under_way), retries)
         if folder.killed.exists():
             executor.kill()
-        may_pass = _settle(folder, ended, plans[number])
-        if may_pass and repeated[number] < RETRIES and not folder.killed.exists():
-            repeated[number] += 1
-            under_way[number] = attempt + 1
-            executor.submit([_task(folder, number, attempt + 1)])
-        else:
-            del under_way[number]
+            retries.clear()
+        if ended is None or under_way.get(ended.task.piece) != ended.task.attempt:
+            continue  # nothing, or of an attempt that was given up before
+        number, attempt = ended.task.piece, ended.task.attempt
+        del under_way[number]
+        cause = _settle(folder, ended, plans[number])
+        if cause is not None:
+            failed[number] = attempt, cause
+            if cause.kind in TRIED_AGAIN and not folder.killed.exists():
+                retries.add(number)
+
+
+def _next(executor: Executor, going: bool, retries: Retries) -> Ended | None:
+    """The next task that ended, waited for until a pause is over; None where none has."""
+    if not retries:
+        return executor.ended()
+    patience = retries.patience() or 0.0
+    if going:
+        return executor.ended(patience)
+    time.sleep(min(patience, LOOK_S))
+    return None
+
+
+def _try_again(folder: JobFolder, executor: Executor, failed: dict[int, tuple[int, Cause]]) -> dict[int, int]:
+    """Submit the next attempt of pieces that failed, and how; the attempts. The one place that says where they go: to
+    the same engine, be the cause `transient` or of the `site`."""
+    fresh = {number: attempt + 1 for number, (attempt, _) in failed.items()}
+    if fresh:
+        executor.submit([_task(folder, number, attempt) for number, attempt in fresh.items()])
+    return fresh
 
 
 def _task(folder: JobFolder, number: int, attempt: int) -> Task:
@@ -111,23 +139,41 @@ def _task(folder: JobFolder, number: int, attempt: int) -> Task:
     return Task(number, attempt, command, out, err, (piece,), stem)
 
 
-def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> bool:
-    """Record how an attempt ended; whether trying again may help."""
+def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause | None:
+    """Record how an attempt ended; why it failed or what it could not read, None where all was delivered."""
     task = ended.task
     stem = folder.stem(task.piece, task.attempt)
     outputs = [p for p in (stem.with_name(f"{stem.name}{s}") for s in (".json", ".parquet")) if p.exists()]
     for path in outputs:
-        if good_header(path, plan, folder.spec["script"])[0] is not None:
-            return False
+        good = good_header(path, plan, folder.spec["script"])[0]
+        if good is not None:
+            return _worst([unreadable_file(str(p["reason"])).cause for p in good.problems])
         header = _header(path)
         if header is not None and header.status == "failed":
-            return header.error.get("class") == "transient"
-    error = {"class": "transient", "message": ended.error or "no output", "trace": _tail(folder, task)}
+            return failures_of({**_records(folder, task), task.attempt: header.error})[-1].cause
+    error: dict[str, object] = {
+        "origin": "ended", "message": ended.error or "no output", "code": ended.code, "hold": ended.hold,
+        "trace": _tail(folder, task),
+    }  # fmt: skip
+    cause = failures_of({**_records(folder, task), task.attempt: error})[-1].cause
+    error |= {"class": cause.kind, "cause": cause.name}
     record = Header(task.piece, str(plan["digest"]), folder.spec["script"], task.attempt, "failed", error=error)
     for path in outputs:  # damaged: kept for whoever looks into it, out of the way of the record
         path.rename(path.with_name(f"{path.name}.bad"))
     write_output(stem, replace(record, events=int(str(plan["events"]))), NONE)
-    return True
+    return cause
+
+
+def _worst(causes: list[Cause]) -> Cause | None:
+    """Of the causes of what could not be read one that another attempt may mend, else any; None of none."""
+    return next((c for c in causes if c.kind in TRIED_AGAIN), causes[0] if causes else None)
+
+
+def _records(folder: JobFolder, task: Task) -> dict[int, Mapping[str, object]]:
+    """What earlier attempts at the piece said of their failures."""
+    stems = {n: folder.stem(task.piece, n) for n in range(1, task.attempt)}
+    headers = {n: _header(stem.with_name(f"{stem.name}.json")) for n, stem in stems.items()}
+    return {n: h.error for n, h in headers.items() if h is not None and h.status == "failed"}
 
 
 def _header(path: Path) -> Header | None:
@@ -140,6 +186,6 @@ def _header(path: Path) -> Header | None:
 def _tail(folder: JobFolder, task: Task) -> str:
     """The end of what the worker complained."""
     try:
-        return folder.log(task.piece, task.attempt, "err").read_text("utf-8", "replace")[-2000:]
+        return last_lines(folder.log(task.piece, task.attempt, "err").read_text("utf-8", "replace"))[-4000:]
     except OSError:
         return ""

@@ -6,6 +6,7 @@ Needs Slurm's own commands: `sbatch`, `squeue`, `scancel`, `scontrol`.
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import re
 import subprocess
@@ -81,13 +82,15 @@ class SlurmExecutor:
             with self._lock:
                 self._take(self._notes.name(submission, number))
 
-    def ended(self) -> Ended:
-        """The next task that Slurm says has ended, or no longer knows; waits for it."""
-        pause = LOOK_S[0]
+    def ended(self, patience: float | None = None) -> Ended | None:
+        """The next task that Slurm says has ended, or no longer knows; waits for it, `patience` seconds at most."""
+        pause, until = LOOK_S[0], time.monotonic() + (math.inf if patience is None else patience)
         while not self._ended:
             self._look()
             if not self._ended:
-                time.sleep(pause)
+                if time.monotonic() >= until:
+                    return None
+                time.sleep(min(pause, max(until - time.monotonic(), 0.0)))
                 pause = min(pause * 1.5, LOOK_S[1])
         return self._ended.popleft()
 

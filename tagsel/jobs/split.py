@@ -8,7 +8,8 @@ events.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ Ints = npt.NDArray[np.int64]
 EVENTS_PER_JOB = 10_000
 """How many events a piece has where nothing else bounds it."""
 
+BYTES_PER_JOB = 2_000_000_000
+"""How many bytes a piece touches that is bounded by bytes, and nothing was said."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
@@ -35,15 +39,17 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to split: `keys` gives (domain, atom) of each row and the order of rows.
+    """A way to split: `keys` gives the order of rows, and (domain, atom) of each.
 
-    A piece never spans two domains, unless `joins` lets small ones be joined; an atom is never cut.
+    A piece never spans two domains, unless `joins` lets small ones be joined; an atom is never cut. `bytes_of` says
+    what each row in order touches, by its atom, where pieces are bounded by that.
     """
 
     keys: Callable[[_Rows, EventMap, EventList], tuple[Ints, Ints, Ints]]
     bound: int | None
     joins: bool
     help: str
+    bytes_of: Callable[[_Rows, EventMap, Ints, Ints], Ints] | None = None
 
 
 def _by_events(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints, Ints, Ints]:
@@ -72,11 +78,39 @@ def _by_lumi(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints,
     return order, np.zeros(len(order), np.int64), block
 
 
+def _by_bytes(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints, Ints, Ints]:
+    unknown = [f for f in event_map.files if f.bytes <= 0 or f.file_entries <= 0]
+    if unknown:
+        raise JobError(
+            f"cannot split by bytes: the size or number of entries of {len(unknown)} files is unknown: "
+            f"{unknown[0].lfn or unknown[0].guid}",
+            hint="ingest them with --aod, or split by file or events", files=[f.guid for f in unknown],
+        )  # fmt: skip
+    order = np.lexsort((rows.entry, rows.file))
+    file = rows.file[order]
+    cluster = rows.entry[order] // np.array([f.cluster for f in event_map.files], np.int64)[file]
+    new = (np.diff(file) != 0) | (np.diff(cluster) != 0)
+    return order, np.zeros(len(order), np.int64), np.cumsum(np.r_[0, new.astype(np.int64)])[: len(order)]
+
+
+def _bytes_of(rows: _Rows, event_map: EventMap, order: Ints, atom: Ints) -> Ints:
+    """Bytes that each row touches, in order: those of its cluster by the first of its rows, none by the others."""
+    cost = np.zeros(len(order), np.int64)
+    first = np.flatnonzero(np.r_[True, np.diff(atom) != 0][: len(order)])
+    known = [(f.cluster, f.file_entries, f.bytes) for f in event_map.files]
+    size, entries, whole = np.array(known, np.int64).reshape(-1, 3)[rows.file[order[first]]].T
+    begin = rows.entry[order[first]] // size * size
+    held = np.clip(entries - begin, 0, size)  # the last cluster of a file may be short
+    cost[first] = whole // entries * held + whole % entries * held // entries
+    return cost
+
+
 WAYS = {
     "events": _Way(_by_events, EVENTS_PER_JOB, False, "so many events, in the list's order"),
     "file": _Way(_by_file, None, True, "one file"),
     "site": _Way(_by_site, None, False, "the files of one site"),
     "lumi": _Way(_by_lumi, EVENTS_PER_JOB, False, "whole luminosity blocks"),
+    "bytes": _Way(_by_bytes, None, False, "so many bytes touched, by file, whole clusters", _bytes_of),
 }
 """What a piece is made of, by the name of the way."""
 
@@ -88,21 +122,27 @@ def split(
     by: str = "events",
     events_per_job: int | None = None,
     min_events: int | None = None,
+    bytes_per_job: int | None = None,
 ) -> tuple[Piece, ...]:
-    """Pieces of at most `events_per_job` events (more only where one luminosity block has more).
+    """Pieces of at most `events_per_job` events (more only where one luminosity block, or cluster, has more), and by
+    bytes of at most `bytes_per_job` (more only where one cluster of a file has more).
 
-    A remainder of fewer than `min_events` events joins its neighbour. JobError for an unknown way or a
-    bound below 1.
+    A remainder of fewer than `min_events` events joins its neighbour. JobError for an unknown way, a bound below 1, and
+    files of unknown size where bytes bound.
     """
     if by not in WAYS:
         raise JobError(f"cannot split by {by!r}", hint=did_you_mean(by, WAYS) or f"by {', '.join(WAYS)}", by=by)
-    for name, value in (("events per job", events_per_job), ("minimum of events", min_events)):
+    named = {"events per job": events_per_job, "minimum of events": min_events, "bytes per job": bytes_per_job}
+    for name, value in named.items():
         if value is not None and value < 1:
             raise JobError(f"{name}: {value} was given, 1 or more was expected")
     way = WAYS[by]
+    if bytes_per_job is not None and way.bytes_of is None:
+        raise JobError(f"bytes per job bound pieces by bytes only, not by {by}", hint="--by bytes")
     rows = _mapped_rows(event_map)
     order, domain, atom = way.keys(rows, event_map, events)
-    bounds = _bounds(domain, atom, events_per_job or way.bound)
+    touched = way.bytes_of(rows, event_map, order, atom) if way.bytes_of else np.zeros(len(order), np.int64)
+    bounds = _bounds(domain, atom, events_per_job or way.bound, touched, bytes_per_job or BYTES_PER_JOB)
     bounds = _joined(bounds, domain, min_events or 0, way.joins)
     sites = file_sites(event_map) if by == "site" else []
     pieces = tuple(
@@ -116,6 +156,47 @@ def split(
     if sum(p.n_events for p in pieces) != len(events) - len(event_map.unmapped):
         raise JobError("splitting lost events: this is a fault of tagsel", events=len(events))
     return pieces
+
+
+def split_piece(
+    piece: Piece, first: int, *, by: str, into: int | None = None, events_per_job: int | None = None
+) -> tuple[Piece, ...]:
+    """A piece `into` so many of about equal length, or of at most `events_per_job` events, numbered from `first` on,
+    its events in its order; a luminosity block is not cut where the job is split by those.
+
+    JobError unless one of the two is given, and where less than two pieces come out of it.
+    """
+    n = piece.n_events
+    if (into is None) == (events_per_job is None):
+        raise JobError("how a piece is split anew: one of into and events per job was expected", hint="--into 2")
+    if events_per_job is not None and events_per_job < 1:
+        raise JobError(f"events per job: {events_per_job} was given, 1 or more was expected")
+    count = into if into is not None else -(-n // (events_per_job or 1))
+    ends = np.arange(1, count) * n // count if into is not None else np.arange(1, count) * (events_per_job or 1)
+    starts = _atoms(piece) if by == "lumi" else np.arange(n)
+    nearest = np.minimum(np.searchsorted(starts, ends), len(starts) - 1)
+    cuts = sorted(set(starts[nearest].tolist() if n else ()) - {0})
+    if not cuts or (into is not None and by != "lumi" and len(cuts) + 1 != into):
+        of = "one luminosity block" if by == "lumi" and n > 1 else f"{n:,} events"
+        raise JobError(f"piece {piece.number} of {of} cannot be split into {count:,} pieces", piece=piece.number)
+    return tuple(
+        Piece(first + k, _between(piece, a, b), piece.site)
+        for k, (a, b) in enumerate(pairwise([0, *cuts, n]))
+    )  # fmt: skip
+
+
+def _atoms(piece: Piece) -> Ints:
+    """Positions in a piece at which a luminosity block begins."""
+    run, lumi = np.empty(piece.n_events, np.int64), np.empty(piece.n_events, np.int64)
+    for f in piece.files:
+        run[f.rows], lumi[f.rows] = f.run, f.lumi
+    return np.flatnonzero(np.r_[True, (np.diff(run) != 0) | (np.diff(lumi) != 0)][: piece.n_events])
+
+
+def _between(piece: Piece, begin: int, end: int) -> tuple[Wanted, ...]:
+    """What the events of a piece at positions [begin, end) ask of each file."""
+    taken = [f.take((f.rows >= begin) & (f.rows < end)) for f in piece.files]
+    return tuple(replace(f, rows=f.rows - begin) for f in taken if len(f))
 
 
 def file_sites(event_map: EventMap) -> list[str]:
@@ -141,17 +222,20 @@ def _mapped_rows(event_map: EventMap) -> _Rows:
     return _Rows(row, file[row], entry[row])
 
 
-def _bounds(domain: Ints, atom: Ints, most: int | None) -> list[tuple[int, int]]:
-    """[start, stop) of pieces: a new one where the domain changes, or where the next atom would make it too
-    long."""
+def _bounds(
+    domain: Ints, atom: Ints, most: int | None, touched: Ints, most_bytes: int
+) -> list[tuple[int, int]]:
+    """[start, stop) of pieces: a new one where the domain changes, or where the next atom would make it too long, or
+    touch too much."""
     if not len(domain):
         return [(0, 0)]
     starts = np.flatnonzero(np.r_[True, (np.diff(domain) != 0) | (np.diff(atom) != 0)])
     stops = np.r_[starts[1:], len(domain)]
+    sums = np.r_[0, np.cumsum(touched)]
     bounds: list[tuple[int, int]] = []
     first = 0
     for a, b in zip(starts.tolist(), stops.tolist(), strict=True):
-        full = most is not None and b - first > most
+        full = (most is not None and b - first > most) or sums[b] - sums[first] > most_bytes
         if a > first and (full or domain[a] != domain[first]):
             bounds.append((first, a))
             first = a

@@ -2,7 +2,7 @@
 
 It opens the piece, the event files that the piece names, and nothing else. The file `STEM.run` is locked
 while it lives and holds its process id, so that others can tell whether it lives. Exit codes: 0 output
-written, 10 the user's script failed, 11 a transient failure (disk, network), others are faults.
+written, 10 somebody must act on a failure, 11 another attempt may mend it (disk, network), others are faults.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from typing import Any
 from tagsel.aod import Batch, Reading, template
 from tagsel.errors import AccessError, TagselError
 from tagsel.jobs.events import checked_events
+from tagsel.jobs.failures import TRIED_AGAIN, Evidence, cause_of
 from tagsel.jobs.folder import identity
 from tagsel.jobs.output import Header, write_output
 from tagsel.jobs.piece import Piece, Recipe, read_piece
 from tagsel.jobs.script import load_process
 from tagsel.jobs.values import NONE, Result, add, result_of
+from tagsel.quality import format_lumi
 
 USER_EXIT, TRANSIENT_EXIT = 10, 11
-
-USER_OS_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-"""Errors of the file system that trying again does not mend."""
 
 
 class _Failure(Exception):
@@ -53,7 +52,7 @@ def main(arguments: list[str]) -> int:
             traceback.print_exception(failure.error)
             error = describe(failure)
             write_output(stem, replace(blank, status="failed", error=error), NONE)
-            return USER_EXIT if error["class"] == "user" else TRANSIENT_EXIT
+            return _exit_code(str(error["class"]))
     return 0
 
 
@@ -74,8 +73,9 @@ def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Resul
     process = _guarded(lambda: load_process(recipe.script), "while the script was loaded")
     source = Reading(piece.files, recipe.branches, recipe.batch, layout=recipe.layout)
     addresses = _addresses(piece)
-    total = NONE
+    total, read = NONE, []
     for batch in _guarded_batches(source):
+        read.append(batch.rows)
         events = _with_address(batch, addresses)
         total = _guarded(lambda t=total, e=events: add(t, _one(process, e)), _span(events))
     note = ""
@@ -87,7 +87,19 @@ def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Resul
         bytes_read=report.bytes_read, bytes_total=report.bytes_total,
         problems=tuple(asdict(p) for p in report.problems), note=note,
     )  # fmt: skip
-    return header, total
+    lumi, lost = _blocks(piece, read)
+    return replace(header, lumi=lumi, lost=lost), total
+
+
+def _blocks(piece: Piece, read: list[Any]) -> tuple[str, ...]:
+    """The luminosity blocks of the events that were delivered, by position, and of those that could not be read."""
+    import numpy as np
+
+    given = np.zeros(piece.n_events, bool)
+    for rows in read:
+        given[rows] = True
+    chosen = ([f.take(mask[f.rows]) for f in piece.files] for mask in (given, ~given))
+    return tuple(format_lumi(Piece(0, tuple(files)).lumi, "json") for files in chosen)
 
 
 def _one(process: Any, events: Any) -> Result:
@@ -162,19 +174,29 @@ def _span(events: Any) -> str:
 
 
 def describe(failure: _Failure) -> dict[str, object]:
-    """A failure as data: class, last line of the traceback, events, and the traceback from the script on."""
+    """A failure as data: class and cause, and as evidence the last line of the traceback, the classes of the error, the
+    events, and the traceback from the script on."""
     error = failure.error
     # An AccessError of writing aside has the disk's error as its cause.
     deepest = error.__cause__ if isinstance(error, AccessError) and error.__cause__ else error
-    transient = isinstance(deepest, OSError) and not isinstance(deepest, USER_OS_ERRORS)
+    kinds = tuple(kind.__name__ for kind in type(deepest).__mro__ if kind not in (object, BaseException))
     lines = traceback.format_exception(error)
     last = error.message if isinstance(error, TagselError) else lines[-1].strip()
+    cause = cause_of(Evidence("raised", last, kinds))
     return {
-        "class": "transient" if transient else "user",
+        "class": cause.kind,
+        "cause": cause.name,
+        "origin": "raised",
         "message": last,
+        "kinds": kinds,
+        "code": _exit_code(cause.kind),
         "where": failure.where,
         "trace": "".join(lines)[-4000:],
     }
+
+
+def _exit_code(kind: str) -> int:
+    return TRANSIENT_EXIT if kind in TRIED_AGAIN else USER_EXIT
 
 
 if __name__ == "__main__":

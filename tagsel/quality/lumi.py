@@ -61,6 +61,24 @@ class LumiSet:
         closes[:-1] = opens[1:]
         return cls(np.stack([start[opens], stop[closes]], axis=1).ravel())
 
+    @classmethod
+    def from_blocks(cls, run: npt.ArrayLike, lumi: npt.ArrayLike) -> LumiSet:
+        """From the (run, luminosity block) of events: two (n,) integer arrays in any order; they may repeat.
+
+        QualityError for numbers outside 0 to 2³¹ − 1.
+
+        >>> LumiSet.from_blocks([7, 7, 8, 7], [2, 1, 5, 2]).ranges
+        [(7, 1, 2), (8, 5, 5)]
+        """
+        runs, lumis = np.asarray(run, np.int64), np.asarray(lumi, np.int64)
+        wrong = np.flatnonzero((runs < 0) | (runs > LIMIT) | (lumis < 0) | (lumis > LIMIT))
+        for i in wrong[:1].tolist():
+            check_range(int(runs[i]), int(lumis[i]), int(lumis[i]))
+        keys = np.unique(runs << 32 | lumis)
+        new = np.diff(keys) > 1
+        starts, stops = keys[np.r_[True, new][: len(keys)]], keys[np.r_[new, True][: len(keys)]] + 1
+        return cls(np.stack([starts, stops], axis=1).ravel())
+
     def _combine(self, other: LumiSet, rule: Callable[[Mask, Mask], Mask]) -> LumiSet:
         """The blocks for which `rule(in self, in other)` is true, by one sweep over the edges of both."""
         points = np.union1d(self._edges, other._edges)

@@ -37,7 +37,7 @@ class InlineExecutor:
         self.seen.extend(tasks)
         self._waiting.extend(tasks)
 
-    def ended(self) -> Ended:
+    def ended(self, patience: float | None = None) -> Ended:
         task = self._waiting.popleft()
         if self._killed:
             return Ended(task, None, "killed before it ran")
@@ -56,6 +56,14 @@ class InlineExecutor:
 
     def close(self) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces are tried again at once."""
+    from tagsel.jobs import retries
+
+    monkeypatch.setattr(retries, "PAUSE_S", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,7 @@ def process(events):
     assert job.wait().state == "done"
     assert job.result().value == {"events": 120}
     assert [p.attempts for p in job.pieces] == [2, 2]
+    assert job.diagnose() == ()  # what was mended by itself is no failure of the job
 
 
 def test_what_a_piece_prints_lies_in_its_log(start: Callable[..., Job]) -> None:
@@ -238,7 +239,10 @@ def process(events):
 def test_a_job_that_htcondor_holds_fails_with_its_reason(
     condor_pool: Path, sample: Any, tmp_path: Path, script: Callable[[str], Path]
 ) -> None:
-    """No such program where it runs: HTCondor holds the job, for ever. It is removed, tried again, and given up."""
+    """No such program where it runs: HTCondor holds the job, for ever. It is removed, tried again, and given up.
+
+    Feature 66: a failure of the site, with the reason of the hold as evidence.
+    """
     open_way(tmp_path)
     events = sample.events(range(10))
     wrong = Chosen("condor", {"executable": "/nowhere/at/all", "request_memory": "100MB", "request_disk": "100MB"})
@@ -246,6 +250,11 @@ def test_a_job_that_htcondor_holds_fails_with_its_reason(
     status = job.wait()
     assert (status.state, status.failed, job.ledger.failed) == ("failed", 1, 10)
     assert "held by HTCondor" in job.pieces[0].error and "/nowhere/at/all" in job.pieces[0].error
+    failures = job.pieces[0].failures
+    assert [f.cause.kind for f in failures] == ["site"] * 3 and job.pieces[0].attempts == 3
+    assert all("/nowhere/at/all" in f.evidence.hold for f in failures)
+    (group,) = job.diagnose()
+    assert (group.cause.name, group.pieces, group.events) == ("software", (0,), 10)
 
 
 @pytest.mark.grid

@@ -35,6 +35,11 @@ def listed(places: list[tuple[int, int, int]]) -> EventList:
     )  # fmt: skip
 
 
+FILES = [SimpleNamespace(guid=g, lfn=f"aod/{i}.root", pfn="", entries=60, bytes=90_000_000)
+         for i, g in enumerate(GUIDS)]  # fmt: skip
+"""Of 90 MB each, so of 3 clusters of about 30 MB: 20 entries."""
+
+
 def order_of(piece: Piece) -> list[int]:
     """The event numbers of a piece, in its order."""
     out = np.full(piece.n_events, -1)
@@ -49,7 +54,7 @@ def test_feature_58_103_every_event_in_one_piece_in_a_fixed_order(
 ) -> None:
     events = listed(places)
     sites = {g: [SimpleNamespace(site="ABCA"[i % 4], pfn="")] for i, g in enumerate(GUIDS) if i}
-    found = map_events(events, [], sites)
+    found = map_events(events, FILES, sites)
     pieces = split(found, events, by=by, events_per_job=most, min_events=least)
     numbers = [n for p in pieces for n in order_of(p)]
     assert sorted(numbers) == list(range(len(places)))
@@ -61,12 +66,72 @@ def test_feature_58_103_every_event_in_one_piece_in_a_fixed_order(
             assert [(e.guid, e.entry) for e in events if e.event in f.event.tolist()] == [
                 (f.guid, n) for n in sorted(f.entries.tolist())
             ]
-    if least is None and most is not None and by != "lumi":
+    if least is None and most is not None and by not in ("lumi", "bytes"):
         assert all(p.n_events <= most for p in pieces)
     if by == "events":
         assert numbers == events.event.tolist()
     if by == "file" and least is None:
         assert all(len(p.files) <= 1 for p in pieces)
+
+
+@given(rows, st.sampled_from(sorted(WAYS)), bounds, st.integers(1, 20))
+def test_feature_59_no_piece_is_smaller_than_asked_for_unless_it_stands_alone(
+    places: list[tuple[int, int, int]], by: str, most: int | None, least: int
+) -> None:
+    """By site a small piece has no neighbour but those of its site; else only a job of one piece may be smaller."""
+    events = listed(places)
+    sites = {g: [SimpleNamespace(site="ABCA"[i % 4], pfn="")] for i, g in enumerate(GUIDS) if i}
+    found = map_events(events, FILES, sites)
+    pieces = split(found, events, by=by, events_per_job=most, min_events=least)
+    assert sorted(n for p in pieces for n in order_of(p)) == list(range(len(places)))
+    alone = Counter(p.site for p in pieces)
+    assert all(p.n_events >= least or alone[p.site] == 1 for p in pieces)
+
+
+BYTES = 30_000_000
+"""What one cluster of FILES has: 20 of 60 entries of 90 MB."""
+
+
+def clusters(piece: Piece) -> set[tuple[str, int]]:
+    """(file, cluster) that a piece touches."""
+    return {(f.guid, int(e) // 20) for f in piece.files for e in f.entries}
+
+
+@given(rows, st.integers(1, 5))
+def test_feature_58_by_bytes_no_cluster_is_touched_twice(places: list[tuple[int, int, int]], most: int) -> None:
+    """Pieces of at most `most` clusters, as many as fit, in the order of files and entries; the estimates add up."""
+    events = listed(places)
+    found = map_events(events, FILES, {})
+    pieces = split(found, events, by="bytes", bytes_per_job=most * BYTES + 1)
+    touched = [clusters(p) for p in pieces]
+    assert sum(map(len, touched)) == len(set().union(*touched))
+    assert sum(map(len, touched)) * BYTES == found.bytes_touched_estimate
+    assert [len(t) for t in touched[:-1]] == [most] * (len(touched) - 1) and len(touched[-1]) <= most
+    numbers = [n for p in pieces for n in order_of(p)]
+    at = {e.event: (e.guid, e.entry) for e in events}
+    assert [at[n] for n in numbers] == sorted(at.values())
+
+
+def test_feature_58_by_bytes_a_cluster_that_is_larger_is_a_piece_of_its_own() -> None:
+    """Entries 0 to 49 of a file of 60 entries in 3 clusters: 20, 20 and 10 selected; the bytes of each are whole."""
+    events = listed([(0, 1, 1)] * 50)
+    found = map_events(events, FILES, {})
+    assert sizes(split(found, events, by="bytes", bytes_per_job=1)) == [20, 20, 10]
+    assert sizes(split(found, events, by="bytes", bytes_per_job=60_000_000)) == [40, 10]
+    assert sizes(split(found, events, by="bytes", bytes_per_job=60_000_000, min_events=11)) == [50]
+    assert sizes(split(found, events, by="bytes")) == [50]  # 90 MB of the usual 2 GB
+    assert sizes(split(found, events, by="bytes", events_per_job=20)) == [20, 20, 10]
+
+
+def test_feature_58_by_bytes_needs_the_sizes_of_files() -> None:
+    events = listed([(0, 1, 1), (1, 1, 1)])
+    found = map_events(events, FILES[:1], {})
+    with pytest.raises(JobError, match=f"of 1 files is unknown: {GUIDS[1]}"):
+        split(found, events, by="bytes")
+    with pytest.raises(JobError, match="bytes per job bound pieces by bytes only, not by file"):
+        split(found, events, by="file", bytes_per_job=10)
+    with pytest.raises(JobError, match="bytes per job: 0 was given"):
+        split(found, events, by="bytes", bytes_per_job=0)
 
 
 @given(rows, bounds, bounds)

@@ -107,3 +107,19 @@ def test_a_set_does_not_change() -> None:
     with pytest.raises(ValueError, match="read-only"):
         some._edges[0] = 0
     assert repr(some) == "<LumiSet: 2 luminosity blocks in 1 runs>"
+
+
+PAIRS = st.tuples(st.sampled_from([0, 1, 7, TOP]), st.sampled_from([0, 1, 2, 3, 5, TOP - 1, TOP]))
+
+
+@given(st.lists(PAIRS, max_size=30))
+def test_the_blocks_of_events_are_a_set(pairs: list[tuple[int, int]]) -> None:
+    found = LumiSet.from_blocks([run for run, _ in pairs], [block for _, block in pairs])
+    assert found == LumiSet.from_ranges([(run, block, block) for run, block in pairs])
+    assert len(found) == len(set(pairs))
+
+
+@pytest.mark.parametrize("pair", [(-1, 1), (1, -1), (TOP + 1, 1), (1, TOP + 1)])
+def test_events_without_a_block_are_none_of_a_set(pair: tuple[int, int]) -> None:
+    with pytest.raises(QualityError, match="is not between 0 and"):
+        LumiSet.from_blocks([1, pair[0]], [1, pair[1]])
