@@ -122,3 +122,15 @@ def xrootd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """The environment in which Slurm's commands find a cluster."""
     yield from _engine("slurm", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def panda_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The client of PanDA: a `testbed.panda.Client`."""
+    yield from _engine("panda", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def ganga(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Ganga with nothing in its registry: a `testbed.ganga.Ganga`."""
+    yield from _engine("ganga", tmp_path_factory)

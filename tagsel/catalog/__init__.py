@@ -26,6 +26,7 @@ from tagsel.catalog.names import (
     parse_reference,
 )
 from tagsel.catalog.paths import resolve_pfn, safe_lfn
+from tagsel.catalog.prefixes import RULES, Protocol, Rule, logical_name, pfns, rules_of, write_rules
 from tagsel.catalog.records import (
     DatasetRecord,
     FileRecord,
@@ -38,9 +39,11 @@ from tagsel.catalog.records import (
     Site,
     canonical_guid,
 )
+from tagsel.catalog.storagefiles import read_rules
 from tagsel.catalog.values import parse_meta, parse_value
 
 __all__ = [
+    "RULES",
     "Catalog",
     "Change",
     "DatasetRecord",
@@ -54,6 +57,7 @@ __all__ = [
     "NameFacts",
     "Pin",
     "PinRecord",
+    "Protocol",
     "PutBookkeeping",
     "PutDataset",
     "PutFiles",
@@ -63,6 +67,7 @@ __all__ = [
     "PutSite",
     "QueryRecord",
     "Replica",
+    "Rule",
     "RunRecord",
     "SetMeta",
     "Site",
@@ -70,10 +75,15 @@ __all__ = [
     "canonical_guid",
     "check_dataset_name",
     "derive_facts",
+    "logical_name",
     "parse_dataset_spec",
     "parse_meta",
     "parse_reference",
     "parse_value",
+    "pfns",
+    "read_rules",
     "resolve_pfn",
+    "rules_of",
     "safe_lfn",
+    "write_rules",
 ]

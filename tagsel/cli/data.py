@@ -322,11 +322,12 @@ def gc(context: click.Context, /, dataset: str, dry_run: bool, yes: bool, grace:
 
 @click.group(cls=SuggestingGroup)
 def catalog() -> None:
-    """Keep the catalog.
+    """Keep the catalog: make it anew, say where sites have their files.
 
     \b
     Example:
       tagsel catalog rebuild
+      tagsel catalog site T2_CH_CERN --rules storage.json
     """
 
 
@@ -345,6 +346,41 @@ def catalog_rebuild(context: click.Context, /, workspace: str | None, as_json: b
         render.document({"replayed": replayed})
     else:
         print(f"the catalog is rebuilt from {replayed:,} changes of its journal")
+
+
+@catalog.command("site")
+@click.argument("name")
+@click.option("--prefix", metavar="PREFIX", help="What goes before logical names: a URL, or a folder; '' for nothing.")
+@click.option("--rules", metavar="FILE", help="Rules of a CMS site: its storage.json or storage.xml; '' for none.")
+@click.option("--volume", default="", metavar="VOLUME", help="Which one, where storage.json describes several.")
+@click.option("--lfn", default="", metavar="LFN", help="Print the physical names of a file there.")
+@common
+@click.pass_context
+def catalog_site(context: click.Context, /, name: str, lfn: str, workspace: str | None, as_json: bool,
+                 **given: Any) -> None:  # fmt: skip
+    """Show a site; with --prefix or --rules register it, or change just that.
+
+    \b
+    Example:
+      tagsel catalog site T2_CH_CERN --prefix root://eos.example.org//eos/cms
+      tagsel catalog site T2_CH_CERN --rules storage.json --lfn /store/data/a.root
+    """
+    from tagsel.api.sites import describe_site
+
+    home = workspace_of(context, workspace)
+    asked = given["prefix"] is not None or given["rules"] is not None or bool(given["volume"])
+    known = describe_site(home.put_site(name, **given) if asked else home.catalog.site(name), lfn)
+    if as_json:
+        render.document(known)
+    elif lfn:
+        print("\n".join(known["pfns"]))
+        if not known["pfns"]:
+            render.note(f"site {name} has no rule for {lfn}")
+    else:
+        rows = [(way["protocol"], way["access"], way["rules"]) for way in known["protocols"]]
+        print(f"site {name}: prefix {known['prefix'] or 'none'}, {len(rows)} protocols")
+        if rows:
+            render.table(("protocol", "access", "rules"), rows)
 
 
 COMMANDS = (init, ingest, datasets, schema, compact, gc, catalog)
