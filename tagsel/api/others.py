@@ -35,6 +35,6 @@ class Others:
 
         `rules` is a storage.json or storage.xml; `volume` chooses where it describes several.
         """
-        from tagsel.api.sites import put_site
+        from tagsel.api.siterules import put_site
 
         return put_site(cast("Workspace", self), name, prefix, rules, volume)

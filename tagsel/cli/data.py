@@ -365,7 +365,7 @@ def catalog_site(context: click.Context, /, name: str, lfn: str, workspace: str 
       tagsel catalog site T2_CH_CERN --prefix root://eos.example.org//eos/cms
       tagsel catalog site T2_CH_CERN --rules storage.json --lfn /store/data/a.root
     """
-    from tagsel.api.sites import describe_site
+    from tagsel.api.siterules import describe_site
 
     home = workspace_of(context, workspace)
     asked = given["prefix"] is not None or given["rules"] is not None or bool(given["volume"])
