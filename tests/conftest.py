@@ -134,3 +134,15 @@ def rucio_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def rucio_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The configuration file of an empty Rucio server over PostgreSQL, which keeps free keys."""
     yield from _engine("rucio", tmp_path_factory, "postgresql")
+
+
+@pytest.fixture(scope="session")
+def panda_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The client of PanDA: a `testbed.panda.Client`."""
+    yield from _engine("panda", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def ganga(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Ganga with nothing in its registry: a `testbed.ganga.Ganga`."""
+    yield from _engine("ganga", tmp_path_factory)

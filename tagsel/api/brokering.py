@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from tagsel.api.sites import EXCLUDED, standing
 from tagsel.catalog import Downtime, Site
-from tagsel.catalog.transfers import place_of
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap
@@ -44,6 +43,6 @@ def brokered(workspace: Workspace, event_map: EventMap) -> tuple[Brokered, Event
     from tagsel.jobs.broker import broker
 
     catalog = workspace.catalog
-    held = catalog.replicas([f.guid for f in event_map.files])
-    copies = {guid: [(c.site, place_of(catalog, c)) for c in replicas] for guid, replicas in held.items()}
+    held = catalog.located(catalog.files(guids=[f.guid for f in event_map.files]))
+    copies = {guid: [(c.site, c.pfn) for c in replicas] for guid, replicas in held.items()}
     return broker(event_map, copies, topology(workspace))

@@ -25,6 +25,7 @@ from tagsel.catalog import (
     Pin,
     PutDataset,
     PutSite,
+    Replica,
     check_dataset_name,
     derive_facts,
     parse_dataset_spec,
@@ -265,14 +266,21 @@ def map_list(workspace: Workspace, events: EventList, stage: str, refresh: bool 
         from tagsel.api import shared
 
         shared.refresh(workspace, [g for g in events.stage(stage).guid.values if g])
+    known, replicas, layout = files_of(workspace, events, stage)
+    return map_events(events, list(known.values()), replicas, stage=stage, layout=layout)
+
+
+def files_of(
+    workspace: Workspace, events: EventList, stage: str
+) -> tuple[dict[str, FileRecord], dict[str, list[Replica]], Layout]:
+    """All files of the datasets of a list and those that it points to, their copies by GUID, and their layout."""
     catalog = workspace.catalog
     kind = stage.upper()
     names = {parse_dataset_spec(d)[0].pattern for d in snapshots_of(events.provenance)}
     guids = [f.guid for n in sorted(names & set(catalog.names())) for f in catalog.files(n, kind=kind)]
     guids += [g for g in events.stage(stage).guid.values if g]
     known = known_files(catalog.files(guids=guids, kind=kind))
-    layout = _layout(workspace, names)
-    return map_events(events, list(known.values()), catalog.replicas(list(known)), stage=stage, layout=layout)
+    return known, catalog.located(known.values()), _layout(workspace, names)
 
 
 def known_files(records: Iterable[FileRecord]) -> dict[str, FileRecord]:

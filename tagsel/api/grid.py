@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from tagsel.api import shared
 from tagsel.api import sites as siting
 from tagsel.api.shared import Published
-from tagsel.catalog import Downtime, Rule, SharedCatalog
+from tagsel.api.siterules import put_site
+from tagsel.catalog import Downtime, Rule, SharedCatalog, Site
 from tagsel.catalog.mirror import Synced
 from tagsel.selection.table import Table
 
@@ -64,13 +65,22 @@ class Grid:
         """The sites, the files that are said to be at each, and whether it is up."""
         return siting.table(self._home)
 
-    def site(self, name: str) -> dict[str, Any]:
-        """All that is known of a site, with copies whose file is not where it is said to be (`stale`)."""
-        return siting.show(self._home, name)
+    def site(self, name: str, *, lfn: str = "") -> dict[str, Any]:
+        """All that is known of a site, with copies whose file is not where it is said to be (`stale`).
 
-    def add_site(self, name: str, prefix: str = "", meta: Mapping[str, Any] | None = None) -> None:
-        """Make a site known, or give one that is another prefix or further keys."""
-        siting.add(self._home, name, prefix, meta)
+        With `lfn` the physical names, `pfns`, that it makes of a logical one.
+        """
+        return siting.show(self._home, name, lfn)
+
+    def add_site(
+        self, name: str, prefix: str | None = None, meta: Mapping[str, Any] | None = None, *,
+        rules: Path | str | None = None, volume: str = "",
+    ) -> Site:  # fmt: skip
+        """Make a site known, or change what is given of one: the prefix of its files' names, keys, and its rules.
+
+        `rules` is a storage.json or storage.xml; `volume` chooses where it describes several.
+        """
+        return put_site(self._home, name, prefix, meta or {}, rules, volume)
 
     def load_sites(self, path: Path | str) -> list[str]:
         """Take over sites and links from a TOML file; the names of its sites."""

@@ -16,6 +16,7 @@ from tagsel.events import EventList, read_events
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
     from tagsel.api.workspace import Workspace
+    from tagsel.bridges import Exported
 
 
 class Events(EventList):
@@ -69,6 +70,10 @@ class Events(EventList):
     def skim(self, out: Path | str, branches: str | Sequence[str] = "*", *, dry_run: bool = False) -> SkimReport:
         """Write the selected entries of the AOD as ROOT or Parquet (by suffix), and check what was written."""
         return self._home().skim(self, out, branches=branches, dry_run=dry_run)
+
+    def export(self, system: str, out: Path | str, **options: Any) -> Exported:
+        """Write what another system (panda, ganga, crab, edmpick, pool) takes as its input; see `Workspace.export`."""
+        return self._home().export(self, system, out, **options)
 
     def submit(self, run: Path | str, **options: Any) -> Any:
         """Run `process(events)` of a script over these events as a job; see `Workspace.submit`."""

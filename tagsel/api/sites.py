@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api import shared
+from tagsel.api.siterules import describe_site
 from tagsel.catalog import Catalog, Downtime, DropDowntime, DropSubscription, PutDowntime, PutLink, PutSite, Rule
 from tagsel.catalog.changes import Change
 from tagsel.catalog.embedded import Embedded
@@ -53,24 +54,19 @@ def standing(meta: Mapping[str, Any], down: Downtime | None) -> str:
     return "up"
 
 
-def show(workspace: Workspace, name: str) -> dict[str, Any]:
+def show(workspace: Workspace, name: str, lfn: str = "") -> dict[str, Any]:
     """All that is known of a site: keys, links, downtimes, copies whose file is not where it is said to be."""
     catalog = workspace.catalog
     site = catalog.site(name)
     stale = catalog.stale(name)
     return {
-        "site": site.name, "prefix": site.prefix, **site.meta,
+        "site": site.name, **describe_site(site, lfn),
         "state": standing(site.meta, catalog.down(datetime.now(UTC)).get(name)),
         "files": catalog.site_counts().get(name, 0),
         "links": {lk.target: lk.rate for lk in catalog.links() if lk.source == name},
         "downtimes": [{"begins": d.begins, "ends": d.ends, "reason": d.reason} for d in catalog.downtimes(name)],
         "stale": [{"guid": r.guid, "pfn": r.pfn} for r in stale],
     }  # fmt: skip
-
-
-def add(workspace: Workspace, name: str, prefix: str = "", meta: Mapping[str, Any] | None = None) -> None:
-    """Make a site known, or give one that is another prefix or further keys."""
-    workspace.catalog.record(_site(workspace.catalog, name, prefix, meta or {}))
 
 
 def _site(catalog: Catalog, name: str, prefix: str, meta: Mapping[str, Any]) -> PutSite:
@@ -135,7 +131,7 @@ def up(workspace: Workspace, site: str) -> int:
 def exclude(workspace: Workspace, site: str, reason: str) -> None:
     """Send no job to a site until it is `up` again."""
     workspace.catalog.site(site)
-    add(workspace, site, meta={EXCLUDED: reason or "no reason given"})
+    workspace.catalog.record(_site(workspace.catalog, site, "", {EXCLUDED: reason or "no reason given"}))
 
 
 def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
@@ -148,7 +144,7 @@ def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
     rows = []
     for file in held:
         at = [c for c in copies[file.guid] if site in ("", c.site)]
-        places = [place_of(workspace.catalog, c) for c in at] or [file.pfn] * (not site and bool(file.pfn))
+        places = [place_of(workspace.catalog, c, file.lfn) for c in at] or [file.pfn] * (not site and bool(file.pfn))
         where = " ".join(dict.fromkeys(c.site for c in at))
         rows.append((" ".join(dict.fromkeys(places)), file.guid, file.lfn, file.entries, file.bytes, where))
     return Table(("place", "guid", "lfn", "entries", "bytes", "sites"), tuple(rows))

@@ -38,6 +38,7 @@ from tagsel.catalog.placement import (
     PutRule,
     PutSubscription,
 )
+from tagsel.catalog.prefixes import RULES, PrefixRule, Protocol, logical_name, pfns, rules_of, write_rules
 from tagsel.catalog.records import (
     DatasetFacts,
     DatasetRecord,
@@ -56,9 +57,11 @@ from tagsel.catalog.records import (
     Subscription,
     canonical_guid,
 )
+from tagsel.catalog.storagefiles import read_rules
 from tagsel.catalog.values import parse_meta, parse_value
 
 __all__ = [
+    "RULES",
     "Catalog",
     "Change",
     "DatasetFacts",
@@ -80,6 +83,8 @@ __all__ = [
     "NameFacts",
     "Pin",
     "PinRecord",
+    "PrefixRule",
+    "Protocol",
     "PutBookkeeping",
     "PutCatalog",
     "PutDataset",
@@ -104,10 +109,15 @@ __all__ = [
     "canonical_guid",
     "check_dataset_name",
     "derive_facts",
+    "logical_name",
     "parse_dataset_spec",
     "parse_meta",
     "parse_reference",
     "parse_value",
+    "pfns",
+    "read_rules",
     "resolve_pfn",
+    "rules_of",
     "safe_lfn",
+    "write_rules",
 ]

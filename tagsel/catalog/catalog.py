@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,8 @@ from tagsel.catalog.changes import Change, PutDataset, Stamp
 from tagsel.catalog.facets import Facets
 from tagsel.catalog.lineage import ancestors, descendants
 from tagsel.catalog.names import matching, parse_dataset_spec
-from tagsel.catalog.paths import resolve_pfn
 from tagsel.catalog.placement import read_catalog
+from tagsel.catalog.prefixes import located, places_of
 from tagsel.catalog.records import (
     DatasetRecord,
     Downtime,
@@ -245,17 +245,20 @@ class Catalog:
             raise CatalogError(f"no site {name!r}", hint=did_you_mean(name, known), site=name)
         return known[name]
 
-    def local_path(self, replica: Replica) -> Path | None:
-        """The local path of a copy: its name as it is, or under its site's prefix; None for a remote one.
+    def located(self, files: Iterable[FileRecord]) -> dict[str, list[Replica]]:
+        """Copies of files by GUID, each under the physical names that the rules of its site make: see `prefixes`."""
+        lfns = {file.guid: file.lfn for file in files}
+        return located(self.replicas(list(lfns)), {site.name: site for site in self.sites()}, lfns)
 
-        Raises AccessError where a relative name would lead out of the prefix.
+    def local_path(self, replica: Replica, lfn: str = "") -> Path | None:
+        """The local path of a copy: its name as it is, or by its site's prefix and rules; None for a remote one.
+
+        `lfn` is the file's, for a copy without a name. AccessError where a name would lead out of the prefix.
         """
         if "://" in replica.pfn:
             return None
-        if replica.pfn.startswith("/"):
-            return Path(replica.pfn)
-        prefix = self.site(replica.site).prefix
-        return resolve_pfn(prefix, replica.pfn) if prefix and "://" not in prefix else None
+        told = (p.removeprefix("file://") for p in places_of(self.site(replica.site), replica, lfn))
+        return next((Path(place) for place in told if place.startswith("/")), None)
 
     def catalogs(self) -> list[SharedCatalog]:
         """Other catalogs that this one mirrors, sorted by name."""
@@ -289,7 +292,10 @@ class Catalog:
 
     def stale(self, site: str) -> list[Replica]:
         """Copies at `site` with a local path at which there is no file."""
-        held = ((replica, self.local_path(replica)) for replica in self.site_replicas(site))
+        copies = self.site_replicas(site)
+        nameless = [replica.guid for replica in copies if not replica.pfn]
+        lfns = {file.guid: file.lfn for file in self.files(guids=nameless)} if nameless else {}
+        held = ((replica, self.local_path(replica, lfns.get(replica.guid, ""))) for replica in copies)
         return [replica for replica, path in held if path is not None and not path.is_file()]
 
     # --- what a dataset holds ------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.changes import PutFiles, PutReplicas
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.names import matching
-from tagsel.catalog.paths import resolve_pfn, safe_lfn
 from tagsel.catalog.placement import PutRule
+from tagsel.catalog.prefixes import pfns, places_of
 from tagsel.catalog.records import FileRecord, Replica, Rule, Site
 from tagsel.errors import AccessError, CatalogError
 from tagsel.faults import step
@@ -104,24 +104,22 @@ def place_at(site: Site, file: FileRecord) -> str:
     >>> place_at(far, FileRecord("00D1B2C3-0000-4000-8000-00000000ABCD", "data18:AOD.1.root"))
     'root://far.example.org//data/data18/AOD.1.root'
     """
-    name = safe_lfn((file.lfn or f"{file.guid}.root").replace(":", "/", 1))
-    if not site.prefix:
-        raise CatalogError(f"site {site.name} has no prefix: there is no place for copies", site=site.name,
+    made = pfns(site, (file.lfn or f"{file.guid}.root").replace(":", "/", 1))
+    fit = [pfn for pfn in made if "://" not in pfn or pfn.startswith("root")]
+    if not fit:
+        raise CatalogError(f"site {site.name} has no prefix, or rule, that makes a place for copies", site=site.name,
                            hint=f"tagsel sites add {site.name} --prefix /data")  # fmt: skip
-    if is_remote(site.prefix):
-        return f"{site.prefix.rstrip('/')}/{name}"
-    return str(resolve_pfn(site.prefix, name))
+    return fit[0]
 
 
 def _sources(catalog: Catalog, file: FileRecord, copies: Sequence[Replica]) -> Iterator[str]:
     """Places to copy from: local ones first, sites in downtime last."""
     down = catalog.down(datetime.now(UTC))
-    places = [(c.site in down, place_of(catalog, c)) for c in copies] + [(False, file.pfn)] * bool(file.pfn)
+    places = [(c.site in down, place_of(catalog, c, file.lfn)) for c in copies] + [(False, file.pfn)] * bool(file.pfn)
     known = [(is_down, place) for is_down, place in places if is_remote(place) or Path(place).is_file()]
     yield from dict.fromkeys(p for _, p in sorted(known, key=lambda k: (k[0], is_remote(k[1]))))
 
 
-def place_of(catalog: Catalog, replica: Replica) -> str:
-    """The path or URL of a copy."""
-    path = catalog.local_path(replica)
-    return str(path) if path is not None else replica.pfn
+def place_of(catalog: Catalog, replica: Replica, lfn: str = "") -> str:
+    """The path or URL of a copy, as its site names it; `lfn` is the file's logical name."""
+    return (places_of(catalog.site(replica.site), replica, lfn) or [replica.pfn])[0]

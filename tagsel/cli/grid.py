@@ -194,35 +194,46 @@ def sites_list(context: click.Context, /, as_csv: bool, workspace: str | None, a
 
 @sites.command("show")
 @click.argument("site")
+@click.option("--lfn", default="", metavar="LFN", help="Print the physical names of a file there.")
 @common
 @click.pass_context
-def sites_show(context: click.Context, /, site: str, workspace: str | None, as_json: bool) -> int:
+def sites_show(context: click.Context, /, site: str, lfn: str, workspace: str | None, as_json: bool) -> int:
     """Show all that is known of a site; copies whose file is not where it is said to be are exit code 3.
 
     \b
     Example:
       tagsel sites show CERN
+      tagsel sites show T2_CH_CERN --lfn /store/data/a.root
     """
-    known = workspace_of(context, workspace).site(site)
-    render.document(known) if as_json else render.facts(known)
+    known = workspace_of(context, workspace).site(site, lfn=lfn)
+    if as_json:
+        render.document(known)
+    elif lfn:
+        print("".join(f"{pfn}\n" for pfn in known["pfns"]), end="")
+        if not known["pfns"]:
+            render.note(f"site {site} has no rule for {lfn}")
+    else:
+        render.facts(known)
     return LOSSES if known["stale"] else OK
 
 
 @sites.command("add")
 @click.argument("site")
-@click.option("--prefix", default="", metavar="PLACE", help="The folder or URL below which its files lie.")
+@click.option("--prefix", metavar="PLACE", help="What goes before logical names: a folder or URL; '' for nothing.")
+@click.option("--rules", metavar="FILE", help="Rules of a CMS site: its storage.json or storage.xml; '' for none.")
+@click.option("--volume", default="", metavar="VOLUME", help="Which one, where storage.json describes several.")
 @click.option("--set", "meta", multiple=True, metavar="KEY=VALUE", callback=pairs, help="A key, as tier=1.")
 @common
 @click.pass_context
-def sites_add(context: click.Context, /, site: str, prefix: str, meta: dict[str, str], workspace: str | None,
-              as_json: bool) -> None:  # fmt: skip
-    """Make a site known, or give one that is another prefix or further keys.
+def sites_add(context: click.Context, /, site: str, meta: dict[str, str], workspace: str | None, as_json: bool,
+              **options: Any) -> None:  # fmt: skip
+    """Make a site known, or change what is given of one: the prefix of its files' names, keys, its rules.
 
     \b
     Example:
       tagsel sites add CERN --prefix root://eos.example.org//eos/data --set tier=0
     """
-    workspace_of(context, workspace).add_site(site, prefix, values(meta))
+    workspace_of(context, workspace).add_site(site, meta=values(meta), **options)
     render.document({"site": site}) if as_json else print(f"site {site} is known")
 
 

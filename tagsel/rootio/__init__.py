@@ -2,7 +2,7 @@
 
 from tagsel.rootio.file import EVENT_TREES, RootFile, guid_of
 from tagsel.rootio.notes import NOTE, note_of
-from tagsel.rootio.poolcatalog import PoolFile, read_pool_file_catalog
+from tagsel.rootio.poolcatalog import PoolFile, format_pool_file_catalog, read_pool_file_catalog
 from tagsel.rootio.remote import is_remote
 from tagsel.rootio.tokens import Token, canonical_guid, parse_token
 from tagsel.rootio.trees import EventTree
@@ -17,6 +17,7 @@ __all__ = [
     "RootFile",
     "Token",
     "canonical_guid",
+    "format_pool_file_catalog",
     "guid_of",
     "is_remote",
     "note_of",

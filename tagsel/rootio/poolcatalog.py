@@ -1,10 +1,12 @@
-"""POOL file catalogs: PoolFileCatalog.xml, which says where the file of a GUID lies.
+"""POOL file catalogs: PoolFileCatalog.xml, which says where the file of a GUID lies, read and written.
 
-Invariant: GUIDs are upper-case, each occurs once in what is returned, and no external entity is ever fetched.
+Invariant: GUIDs are upper-case, each occurs once in what is returned, no external entity is ever fetched, and what
+`format_pool_file_catalog` writes is read back equal.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,65 @@ def read_pool_file_catalog(path: Path | str) -> list[PoolFile]:
         before = merged.get(guid, PoolFile(guid, ()))
         merged[guid] = PoolFile(guid, tuple(dict.fromkeys((*before.pfns, *pfns))), before.lfn or lfn)
     return list(merged.values())
+
+
+def format_pool_file_catalog(files: Iterable[PoolFile]) -> str:
+    """The text of a PoolFileCatalog.xml with these files, in their order, repeated GUIDs and names merged.
+
+    AccessError for a name that XML, or a reader of it, would not give back: empty, with control characters, with
+    blanks at an end.
+
+    >>> print(format_pool_file_catalog([PoolFile("81FB839F-06FD-F947-8A9F-9E9F5B0E0F9C", ("/a/1.root",))]))
+    <?xml version="1.0" encoding="UTF-8" standalone="no" ?>
+    <!DOCTYPE POOLFILECATALOG SYSTEM "InMemory">
+    <POOLFILECATALOG>
+      <File ID="81FB839F-06FD-F947-8A9F-9E9F5B0E0F9C">
+        <physical>
+          <pfn filetype="ROOT_All" name="/a/1.root"/>
+        </physical>
+        <logical/>
+      </File>
+    </POOLFILECATALOG>
+    <BLANKLINE>
+    """
+    merged: dict[str, PoolFile] = {}
+    for file in files:
+        guid = canonical_guid(file.guid)
+        before = merged.get(guid, PoolFile(guid, ()))
+        merged[guid] = PoolFile(guid, tuple(dict.fromkeys((*before.pfns, *file.pfns))), before.lfn or file.lfn)
+    return "\n".join([*_HEAD, *(line for file in merged.values() for line in _element(file)), "</POOLFILECATALOG>", ""])
+
+
+_HEAD = (
+    '<?xml version="1.0" encoding="UTF-8" standalone="no" ?>',
+    '<!DOCTYPE POOLFILECATALOG SYSTEM "InMemory">',
+    "<POOLFILECATALOG>",
+)
+
+
+def _element(file: PoolFile) -> list[str]:
+    physical = [f'      <pfn filetype="ROOT_All" name={_quoted(pfn, file.guid)}/>' for pfn in file.pfns]
+    logical = [f"      <lfn name={_quoted(file.lfn, file.guid)}/>"] if file.lfn else []
+    return [
+        f'  <File ID="{file.guid}">',
+        *(["    <physical>", *physical, "    </physical>"] if physical else ["    <physical/>"]),
+        *(["    <logical>", *logical, "    </logical>"] if logical else ["    <logical/>"]),
+        "  </File>",
+    ]
+
+
+def _quoted(name: str, guid: str) -> str:
+    """A name as an attribute's value, quotes and all."""
+    from xml.sax.saxutils import quoteattr
+
+    unfit = any(unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" for c in name)
+    if not name or name != name.strip() or unfit:
+        raise AccessError(
+            f"file {guid}: the name {name[:120]!r} cannot stand in a POOL file catalog",
+            hint="no control characters, no blanks at the ends",
+            guid=guid,
+        )
+    return quoteattr(name)
 
 
 def _names(elements: Iterable[Any]) -> list[str]:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tagsel.errors import AccessError
 from tagsel.rootio import (
     ColumnType,
+    PoolFile,
     canonical_guid,
+    format_pool_file_catalog,
     parse_token,
     parse_typename,
     plain_name,
@@ -146,3 +148,51 @@ def test_fault_23_real_catalog(real: Callable[[str], Path]) -> None:
     assert len({f.guid for f in files}) == len(files) == 40
     assert sum(len(f.pfns) for f in files) <= 44
     assert all(f.guid == f.guid.upper() and f.pfns for f in files)
+
+
+# -- written
+
+
+_TEXT = st.text(
+    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"), min_size=1, max_size=20
+)
+NAMES = _TEXT.filter(lambda s: s == s.strip()) | st.sampled_from(
+    ["<&>\"'", "a&amp;b", "]]>", "<!--", "root://x//a?b=1&c=2"]
+)
+FILES = st.lists(
+    st.builds(PoolFile, st.uuids().map(str), st.lists(NAMES, max_size=3, unique=True).map(tuple), st.just("") | NAMES),
+    max_size=5, unique_by=lambda f: f.guid,
+)  # fmt: skip
+
+
+@given(FILES)
+def test_fault_23_what_is_written_is_read_back_equal(
+    tmp_path_factory: pytest.TempPathFactory, files: list[PoolFile]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "written.xml"
+    path.write_text(format_pool_file_catalog(files), encoding="utf-8")
+    again = read_pool_file_catalog(path)
+    assert again == [PoolFile(f.guid.upper(), f.pfns, f.lfn) for f in files]
+    assert format_pool_file_catalog(again) == path.read_text(encoding="utf-8")
+
+
+def test_fault_23_repeated_guids_are_written_once() -> None:
+    text = format_pool_file_catalog([PoolFile(GUID.lower(), ("/a",)), PoolFile(GUID, ("/a", "/b"), "one.root")])
+    assert text.count("<File ") == text.count(GUID) == 1
+    assert text.count("<pfn ") == 2 and '<lfn name="one.root"/>' in text
+
+
+@pytest.mark.parametrize("name", ["", " a", "a ", "a\nb", "a\0b", "a\tb", "a\x7fb", "\ud800", "a\uffff", "\u2003a"])
+def test_fault_23_names_that_would_not_come_back_are_refused(name: str) -> None:
+    with pytest.raises(AccessError, match=GUID):
+        format_pool_file_catalog([PoolFile(GUID, (name,))])
+    with pytest.raises(AccessError, match="no GUID|GUID"):
+        format_pool_file_catalog([PoolFile("12", ("/a",))])
+
+
+@pytest.mark.real
+def test_fault_23_real_catalog_written_and_read_again(real: Callable[[str], Path], tmp_path: Path) -> None:
+    files = read_pool_file_catalog(real("PoolFileCatalog.xml"))
+    path = tmp_path / "again.xml"
+    path.write_text(format_pool_file_catalog(files), encoding="utf-8")
+    assert read_pool_file_catalog(path) == files

@@ -1,0 +1,44 @@
+"""From a list and the catalog to the files of another system.
+
+Invariant: nothing is looked up but in the workspace's own catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tagsel.api.catalogs import files_of
+from tagsel.bridges import Exported, Order
+from tagsel.bridges import export as write
+from tagsel.bridges.systems import system as row_of
+from tagsel.events import EventList, read_events
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+
+
+def export(
+    workspace: Workspace, events: EventList | Path | str, system: str, out: Path, *, stage: str = "aod", site: str = "",
+    run: Path | str | None = None, events_per_job: int | None = None, settings: Mapping[str, str] | None = None,
+) -> Exported:  # fmt: skip
+    """Write a list for a system; see `Workspace.export`. With `site` only its copies are named."""
+    from tagsel.aod import map_events
+
+    row_of(system)
+    if site:
+        workspace.catalog.site(site)
+    chosen = events if isinstance(events, EventList) else read_events(events)
+    known, replicas, layout = files_of(workspace, chosen, stage)
+    if site:
+        known = {guid: replace(file, pfn="") for guid, file in known.items()}
+        replicas = {guid: [copy for copy in copies if copy.site == site] for guid, copies in replicas.items()}
+    found = map_events(chosen, list(known.values()), replicas, stage=stage, layout=layout)
+    copies = {
+        guid: tuple(dict.fromkeys(name for name in (file.pfn, *(r.pfn for r in replicas.get(guid, ()))) if name))
+        for guid, file in known.items()
+    }
+    program = Path(run) if run else None
+    return write(system, Order(chosen, found, copies, dict(settings or {}), program, events_per_job), out)
