@@ -15,6 +15,8 @@ from tagsel.events import EventList, read_events
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
+    from tagsel.api.rebasing import Rebased
+    from tagsel.api.retracting import Touched
     from tagsel.api.workspace import Workspace
 
 
@@ -49,6 +51,14 @@ class Events(EventList):
         super().save(path)
         if self.workspace is not None:
             self.workspace.pin_list(self)
+
+    def retracted(self) -> tuple[Touched, ...]:
+        """The retracted files that the list still points to: how many events, why, since when."""
+        return self._home().retracted(self)
+
+    def rebase(self, onto: str) -> Rebased:
+        """The same events where they are now, in the dataset `onto`; see `Workspace.rebase`."""
+        return self._home().rebase(self, onto)
 
     def map(self, stage: str = "aod") -> EventMap:
         """Files, entries and sites of these events, and whether reading them is worth it against a full scan."""

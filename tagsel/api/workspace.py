@@ -14,6 +14,7 @@ from tagsel import selection, settings
 from tagsel.api import catalogs, named
 from tagsel.api.dataset import Dataset, attribute_table, named_cut
 from tagsel.api.inputs import DATA, inputs, is_file_name
+from tagsel.api.lasting import Lasting
 from tagsel.api.lists import OPERATIONS, Events, load
 from tagsel.api.many import CutLike, LumiLike, Many, Progress
 from tagsel.catalog import Catalog, DatasetRecord
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tagsel.ingest.load import Ingested
 
 
-class Workspace(Many):
+class Workspace(Many, Lasting):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile

@@ -1,9 +1,10 @@
 """Datasets, their files, sites and replicas, jobs and the audit: a journal, and a DuckDB view of it."""
 
-from tagsel.catalog.catalog import Catalog
+from tagsel.catalog.catalog import Catalog, who
 from tagsel.catalog.changes import (
     Change,
     DropDataset,
+    DropFiles,
     DropReplicas,
     LogQuery,
     Pin,
@@ -12,6 +13,7 @@ from tagsel.catalog.changes import (
     PutFiles,
     PutJob,
     PutReplicas,
+    PutRetraction,
     PutRuns,
     PutSite,
     SetMeta,
@@ -27,6 +29,7 @@ from tagsel.catalog.names import (
 )
 from tagsel.catalog.paths import resolve_pfn, safe_lfn
 from tagsel.catalog.records import (
+    FORMER,
     DatasetRecord,
     FileRecord,
     JobRecord,
@@ -34,6 +37,7 @@ from tagsel.catalog.records import (
     PinRecord,
     QueryRecord,
     Replica,
+    RetractionRecord,
     RunRecord,
     Site,
     canonical_guid,
@@ -41,11 +45,13 @@ from tagsel.catalog.records import (
 from tagsel.catalog.values import parse_meta, parse_value
 
 __all__ = [
+    "FORMER",
     "Catalog",
     "Change",
     "DatasetRecord",
     "DatasetSpec",
     "DropDataset",
+    "DropFiles",
     "DropReplicas",
     "FileRecord",
     "JobRecord",
@@ -59,10 +65,12 @@ __all__ = [
     "PutFiles",
     "PutJob",
     "PutReplicas",
+    "PutRetraction",
     "PutRuns",
     "PutSite",
     "QueryRecord",
     "Replica",
+    "RetractionRecord",
     "RunRecord",
     "SetMeta",
     "Site",
@@ -76,4 +84,5 @@ __all__ = [
     "parse_value",
     "resolve_pfn",
     "safe_lfn",
+    "who",
 ]

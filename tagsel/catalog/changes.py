@@ -1,8 +1,7 @@
 """The kinds of change that the catalog takes, one frozen dataclass each.
 
-A change says what it does to the tables by `ops`, and what must hold before it by `check`. It is written to
-the journal as its class name and fields (`encode`), and read back by `decode`; a field that an older line
-lacks takes its default, so fields are only ever added, with a default.
+A change says what it does to the tables by `ops`, and what must hold before it by `check`. How the journal
+writes it stands in `written`.
 
 Invariant: `ops` depends on the change and its journal entry alone, never on the state, so that replaying
 the journal gives the same tables always.
@@ -21,6 +20,7 @@ from tagsel.catalog.records import (
     FileRecord,
     JobRecord,
     QueryRecord,
+    RetractionRecord,
     Value,
     canonical_guid,
 )
@@ -28,7 +28,7 @@ from tagsel.catalog.tables import TABLES, Clear, Op, Put, Remove, Rows
 from tagsel.catalog.values import check_key, write_value
 from tagsel.errors import CatalogError, did_you_mean
 
-OWNED_TABLES = ("datasets", "meta", "parents", "files", "bookkeeping", "runs")
+OWNED_TABLES = ("datasets", "meta", "parents", "files", "bookkeeping", "runs", "retractions")
 """Tables whose rows go when their dataset is dropped; pins must be released before, jobs and queries are history."""
 
 
@@ -169,6 +169,41 @@ class PutFiles(Change):
         """One row of files a file."""
         for file in self.files:
             yield Put("files", {**asdict(file), "dataset": self.dataset})
+
+
+@dataclass(frozen=True)
+class DropFiles(Change):
+    """Forget files of a dataset: pairs (kind, guid)."""
+
+    dataset: str
+    files: Sequence[tuple[str, str]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple((kind, canonical_guid(guid)) for kind, guid in self.files))
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists."""
+        _need_dataset(state, self.dataset)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """Remove one row of files a file, and of what such a file said of its making where it is a TAG."""
+        for kind, guid in self.files:
+            yield Remove("files", (self.dataset, kind, guid))
+            if kind == "TAG":
+                yield Remove("bookkeeping", (self.dataset, guid))
+
+
+@dataclass(frozen=True)
+class PutRetraction(RetractionRecord, Change):
+    """Say that a file was taken out of a dataset, or, with `back`, that it is there again; fields as the record's."""
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists."""
+        _need_dataset(state, self.dataset)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of retractions."""
+        yield Put("retractions", asdict(self))
 
 
 @dataclass(frozen=True)
@@ -336,39 +371,6 @@ class LogQuery(Change):
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """One row of queries."""
         yield Put("queries", {**asdict(QueryRecord(**asdict(self), **stamp.columns)), "part": stamp.part})
-
-
-KINDS: Mapping[str, type[Change]] = {
-    kind.__name__: kind
-    for kind in (PutDataset, SetMeta, DropDataset, PutFiles, PutSite, PutReplicas, DropReplicas, PutBookkeeping,
-                 PutRuns, PutJob, Pin, Unpin, LogQuery)
-}  # fmt: skip
-"""Every kind of change by the name that the journal gives it."""
-
-
-def encode(change: Change) -> dict[str, Any]:
-    """The form of `change` that goes to JSON; fields that hold their default are left out, those of files too."""
-    said = _said(change)
-    if isinstance(change, PutFiles):
-        said["files"] = [_said(file) for file in change.files]
-    return {"do": type(change).__name__, **said}
-
-
-def _said(record: Any) -> dict[str, Any]:
-    values = ((f, getattr(record, f.name)) for f in fields(record))
-    return {f.name: value for f, value in values if value != f.default}
-
-
-def decode(document: Mapping[str, Any]) -> Change:
-    """The change that `encode` wrote; CatalogError for one that this version does not know."""
-    kind = KINDS.get(str(document.get("do")))
-    if kind is None:
-        raise CatalogError(f"unknown change {document.get('do')!r:.80}")
-    said = {k: v for k, v in document.items() if k != "do"}
-    try:
-        return kind(**said)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CatalogError(f"{kind.__name__}: {error}") from error
 
 
 def _json(document: Mapping[str, Any]) -> str:

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagsel.catalog.changes import Change, Stamp, decode, encode
+from tagsel.catalog.changes import Change, Stamp
 from tagsel.catalog.tables import Op
+from tagsel.catalog.written import decode, encode
 from tagsel.errors import CatalogError
 from tagsel.faults import step
 

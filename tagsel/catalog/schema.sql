@@ -1,9 +1,9 @@
--- version: 2
+-- version: 3
 -- The DuckDB view of the catalog's journal. tables.py says the same to Python; a test compares the two.
 -- No primary keys: rows are replaced by key in bulk, inside one transaction, by view.py.
 
 CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT, crc BIGINT);
-INSERT INTO view_state VALUES (2, 0, 0, 0);
+INSERT INTO view_state VALUES (3, 0, 0, 0);
 
 CREATE TABLE datasets (name VARCHAR, type VARCHAR, version VARCHAR, stream VARCHAR, year BIGINT, run_min BIGINT,
     run_max BIGINT, events BIGINT, files BIGINT, bytes BIGINT, snapshot BIGINT, simulation BOOLEAN, sample VARCHAR,
@@ -19,6 +19,8 @@ CREATE TABLE files (dataset VARCHAR, kind VARCHAR, guid VARCHAR, lfn VARCHAR, pf
 CREATE TABLE replicas (guid VARCHAR, site VARCHAR, pfn VARCHAR);
 CREATE TABLE bookkeeping (dataset VARCHAR, guid VARCHAR, record VARCHAR);
 CREATE TABLE runs (dataset VARCHAR, run BIGINT, lumi_blocks BIGINT, events BIGINT);
+CREATE TABLE retractions (dataset VARCHAR, snapshot BIGINT, guid VARCHAR, lfn VARCHAR, events BIGINT, reason VARCHAR,
+    retracted VARCHAR, who VARCHAR, record VARCHAR, back BIGINT);
 CREATE TABLE queries (seq BIGINT, part BIGINT, verb VARCHAR, dataset VARCHAR, snapshot BIGINT, "text" VARCHAR,
     "read" BIGINT, accepted BIGINT, digest VARCHAR, seconds DOUBLE, updated VARCHAR, who VARCHAR);
 

@@ -21,7 +21,7 @@ from tagsel.faults import step
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-VERSION = 2
+VERSION = 3
 """Version of `schema.sql`; `migrations/NNN.sql` leads from version NNN − 1 to NNN."""
 
 _BATCH = 20_000

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from tagsel import __version__
-from tagsel.cli import about, data, deliver, extend, hist, lists, many, select
+from tagsel.cli import about, data, deliver, extend, hist, lists, many, retract, select
 from tagsel.cli.options import FAULT, INTERRUPTED, OK, USER, SuggestingGroup
 from tagsel.errors import TagselError
 
@@ -44,7 +44,7 @@ def cli(context: click.Context, /, workspace: str | None, debug: bool) -> None:
     context.obj = {"workspace": workspace, "debug": debug}
 
 
-for module in (data, extend, select, many, hist, lists, deliver, about):
+for module in (data, retract, extend, select, many, hist, lists, deliver, about):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -79,7 +79,7 @@ def _to_version_1(folder: Path) -> None:
     import duckdb
 
     with duckdb.connect(str(folder / "catalog.duckdb")) as connection:
-        connection.execute("DROP VIEW locations; UPDATE view_state SET version = 1")
+        connection.execute("DROP VIEW locations; DROP TABLE retractions; UPDATE view_state SET version = 1")
 
 
 def test_an_older_view_is_migrated_and_equals_a_new_one(tmp_path: Path) -> None:

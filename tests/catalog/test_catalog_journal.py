@@ -16,6 +16,7 @@ from tagsel.catalog import (
     Catalog,
     Change,
     DropDataset,
+    DropFiles,
     DropReplicas,
     FileRecord,
     LogQuery,
@@ -25,13 +26,15 @@ from tagsel.catalog import (
     PutFiles,
     PutJob,
     PutReplicas,
+    PutRetraction,
     PutRuns,
     PutSite,
     SetMeta,
     Unpin,
 )
-from tagsel.catalog.changes import KINDS, Stamp, decode, encode
+from tagsel.catalog.changes import Stamp
 from tagsel.catalog.journal import Position, read, read_line, write_line
+from tagsel.catalog.written import KINDS, decode, encode
 from tagsel.errors import CatalogError
 
 GUID = "00D1B2C3-0000-4000-8000-00000000ABCD"
@@ -48,6 +51,8 @@ EXAMPLES: list[Change] = [
         "a.TAG",
         [FileRecord(GUID.lower(), "x.root", entries=7), FileRecord(GUID, kind="RAW", simulation=True)],
     ),
+    DropFiles("a.TAG", [("RAW", GUID.lower())]),
+    PutRetraction("a.TAG", 3, GUID, "x.root", 7, "bad", "2018-06-01", "me@here", "12ab", back=5),
     PutSite("CERN", "/data", {"tier": 0}),
     PutReplicas("CERN", [(GUID, "x.root")]),
     DropReplicas("CERN", [(GUID, "x.root")]),
