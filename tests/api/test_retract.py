@@ -255,3 +255,18 @@ def test_fault_13_killed_in_a_retraction_all_or_nothing(tmp_path: Path, step: st
     if not landed:
         assert ws.retract(files[0], reason="bad").rows == 25
     assert ws.count("x.TAG", "true").accepted == 25
+
+
+def test_of_several_datasets_the_same_command_does_the_rest(tmp_path: Path) -> None:
+    """Killed between the first dataset and the second: 0 and 25 rows are left, then 0 and 0."""
+    home = Workspace.init(tmp_path / "W").folder
+    path = nano(tmp_path / "x.root", 1)
+    for name in ("a.TAG", "b.TAG"):
+        Workspace(home).ingest(path, dataset=name)
+    done = tagsel("retract", path, "--reason", "bad", "--yes", home=home, TAGSEL_KILL_AT="retract.register")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    ws = Workspace(home)
+    assert [ws[name].events for name in ("a.TAG", "b.TAG")] == [0, 25]
+    assert [(x.dataset, x.rows) for x in ws.retract(path, reason="bad").losses] == [("b.TAG", 25)]
+    assert [(r.dataset, r.events) for r in ws.catalog.retractions()] == [("a.TAG", 25), ("b.TAG", 25)]
+    assert ws.count("*.TAG", "true").accepted == 0
