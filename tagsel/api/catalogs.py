@@ -19,6 +19,7 @@ from tagsel.api.dataset import Dataset
 from tagsel.api.inputs import DATA, caught_up, tables
 from tagsel.aside import aside
 from tagsel.catalog import (
+    FORMER,
     Catalog,
     DatasetSpec,
     FileRecord,
@@ -210,6 +211,11 @@ def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
     known["runs"] = [
         {"run": r.run, "lumi_blocks": r.lumi_blocks, "events": r.events} for r in catalog.runs(record.name)
     ]
+    known["retractions"] = [
+        {"snapshot": r.snapshot, "file": r.name, "guid": r.guid, "events": r.events, "reason": r.reason,
+         "since": r.retracted, "who": r.who, "back": r.back}
+        for r in catalog.retractions(record.name)
+    ]  # fmt: skip
     known["tag_files"] = [
         {"guid": f.guid, "lfn": f.lfn, "pfn": f.pfn, "entries": f.entries}
         for f in catalog.files(record.name) if f.kind == "TAG"
@@ -258,6 +264,11 @@ def snapshots_of(provenance: Mapping[str, object]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def home_of(events: EventList) -> list[str]:
+    """`name@snapshot` of the datasets that a list itself is of: by its own record, else by those of its parents."""
+    return snapshots_of({"datasets": events.provenance.get("datasets", [])}) or snapshots_of(events.provenance)
+
+
 def map_list(workspace: Workspace, events: EventList, stage: str, refresh: bool = False) -> EventMap:
     """Files, entries and sites of a list's events; of each file what all datasets together know."""
     from tagsel.aod import map_events
@@ -278,8 +289,10 @@ def files_of(
     kind = stage.upper()
     names = {parse_dataset_spec(d)[0].pattern for d in snapshots_of(events.provenance)}
     guids = [f.guid for n in sorted(names & set(catalog.names())) for f in catalog.files(n, kind=kind)]
-    guids += [g for g in events.stage(stage).guid.values if g]
-    known = known_files(catalog.files(guids=guids, kind=kind))
+    mine = [g for g in events.stage(stage).guid.values if g]
+    known = known_files(catalog.files(guids=[*guids, *mine], kind=kind))
+    if kind == "AOD" and (gone := [g for g in mine if g not in known]):  # of files that were retracted since
+        known |= known_files(catalog.files(guids=gone, kind=FORMER))
     return known, catalog.located(known.values()), _layout(workspace, names)
 
 

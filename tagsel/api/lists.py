@@ -15,6 +15,8 @@ from tagsel.events import EventList, read_events
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
+    from tagsel.api.rebasing import Rebased
+    from tagsel.api.retracting import Touched
     from tagsel.api.workspace import Workspace
     from tagsel.bridges import Exported
 
@@ -50,6 +52,14 @@ class Events(EventList):
         super().save(path)
         if self.workspace is not None:
             self.workspace.pin_list(self)
+
+    def retracted(self) -> tuple[Touched, ...]:
+        """The retracted files that the list still points to: how many events, why, since when."""
+        return self._home().retracted(self)
+
+    def rebase(self, onto: str) -> Rebased:
+        """The same events where they are now, in the dataset `onto`; see `Workspace.rebase`."""
+        return self._home().rebase(self, onto)
 
     def map(self, stage: str = "aod") -> EventMap:
         """Files, entries and sites of these events, and whether reading them is worth it against a full scan."""
@@ -92,3 +102,18 @@ OPERATIONS: Mapping[str, Callable[[EventList, EventList], EventList]] = {
     "xor": lambda a, b: a ^ b,
 }
 """What can be done with two event lists, or two good-run lists, by name."""
+
+
+def reduced(operation: str, operands: Sequence[Any]) -> Any:
+    """`show` of one operand, or an operation over all, left to right; CatalogError for neither."""
+    if operation == "show" and len(operands) == 1:
+        return operands[0]
+    if operation not in OPERATIONS or not operands:
+        raise CatalogError(
+            f"{operation} of {len(operands)} lists is nothing that can be done",
+            hint=f"show of one list, or {', '.join(OPERATIONS)} of two or more",
+        )
+    combined = operands[0]
+    for operand in operands[1:]:
+        combined = OPERATIONS[operation](combined, operand)
+    return combined

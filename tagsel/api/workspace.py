@@ -16,7 +16,8 @@ from tagsel.api.browsing import Browsing
 from tagsel.api.dataset import Dataset, attribute_table, named_cut
 from tagsel.api.grid import Grid
 from tagsel.api.inputs import DATA, inputs, is_file_name
-from tagsel.api.lists import OPERATIONS, Events, load
+from tagsel.api.lasting import Lasting
+from tagsel.api.lists import Events, load, reduced
 from tagsel.api.many import CutLike, LumiLike, Many, Progress
 from tagsel.api.others import Others
 from tagsel.catalog import Catalog, DatasetRecord
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tagsel.ingest.load import Ingested
 
 
-class Workspace(Browsing, Many, Grid, Others):
+class Workspace(Browsing, Many, Grid, Others, Lasting):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile
@@ -263,12 +264,12 @@ class Workspace(Browsing, Many, Grid, Others):
     def events(self, operation: str, *lists: Path | str | EventList) -> Events:
         """`show` one list, or the `union`, `intersect`, `minus`, `xor` of several, left to right."""
         read = [x if isinstance(x, EventList) else self.read_events(x) for x in lists]
-        return Events.of(_reduce(operation, read), self)
+        return Events.of(reduced(operation, read), self)
 
     def lumi(self, operation: str, *files: LumiLike) -> LumiSet:
         """`show` one good-run list, or the `union`, `intersect`, `minus`, `xor` of several, left to right."""
         read = [x if isinstance(x, LumiSet) else read_lumi(Path(x)) for x in files]
-        return _reduce(operation, read)  # type: ignore[no-any-return]
+        return reduced(operation, read)  # type: ignore[no-any-return]
 
     def pin_list(self, events: EventList) -> None:
         """Keep the snapshots that a list names readable for ever."""
@@ -383,18 +384,3 @@ def _parsed(one: EventList) -> tuple[int, int, int]:
 def _row(r: DatasetRecord) -> tuple[Any, ...]:
     runs = "" if r.run_min is None else str(r.run_min) if r.run_min == r.run_max else f"{r.run_min}-{r.run_max}"
     return (r.name, r.type, r.version, r.stream, r.year, r.events, r.snapshot, runs)
-
-
-def _reduce(operation: str, operands: Sequence[Any]) -> Any:
-    """`show` of one operand, or an operation over all, left to right; CatalogError for neither."""
-    if operation == "show" and len(operands) == 1:
-        return operands[0]
-    if operation not in OPERATIONS or not operands:
-        raise CatalogError(
-            f"{operation} of {len(operands)} lists is nothing that can be done",
-            hint=f"show of one list, or {', '.join(OPERATIONS)} of two or more",
-        )
-    combined = operands[0]
-    for operand in operands[1:]:
-        combined = OPERATIONS[operation](combined, operand)
-    return combined

@@ -1,6 +1,6 @@
 """Datasets, their files, sites and replicas, jobs and the audit: a journal, and a DuckDB view of it."""
 
-from tagsel.catalog.catalog import Catalog
+from tagsel.catalog.catalog import Catalog, who
 from tagsel.catalog.changes import (
     Change,
     DropDataset,
@@ -13,6 +13,7 @@ from tagsel.catalog.changes import (
     PutFiles,
     PutJob,
     PutReplicas,
+    PutRetraction,
     PutRuns,
     PutSite,
     SetMeta,
@@ -40,6 +41,7 @@ from tagsel.catalog.placement import (
 )
 from tagsel.catalog.prefixes import RULES, PrefixRule, Protocol, logical_name, pfns, rules_of, write_rules
 from tagsel.catalog.records import (
+    FORMER,
     DatasetFacts,
     DatasetRecord,
     Downtime,
@@ -50,6 +52,7 @@ from tagsel.catalog.records import (
     PinRecord,
     QueryRecord,
     Replica,
+    RetractionRecord,
     Rule,
     RunRecord,
     SharedCatalog,
@@ -61,6 +64,7 @@ from tagsel.catalog.storagefiles import read_rules
 from tagsel.catalog.values import parse_meta, parse_value
 
 __all__ = [
+    "FORMER",
     "RULES",
     "Catalog",
     "Change",
@@ -93,12 +97,14 @@ __all__ = [
     "PutJob",
     "PutLink",
     "PutReplicas",
+    "PutRetraction",
     "PutRule",
     "PutRuns",
     "PutSite",
     "PutSubscription",
     "QueryRecord",
     "Replica",
+    "RetractionRecord",
     "Rule",
     "RunRecord",
     "SetMeta",
@@ -119,5 +125,6 @@ __all__ = [
     "resolve_pfn",
     "rules_of",
     "safe_lfn",
+    "who",
     "write_rules",
 ]

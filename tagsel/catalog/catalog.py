@@ -33,6 +33,7 @@ from tagsel.catalog.records import (
     PinRecord,
     QueryRecord,
     Replica,
+    RetractionRecord,
     Rule,
     RunRecord,
     SharedCatalog,
@@ -81,7 +82,7 @@ class Catalog:
             return
         with turnstile.exclusive(self.folder):
             state = self._state.refresh()
-            stamp = Stamp(self._state.end.seq + 1, datetime.now(UTC).isoformat(timespec="milliseconds"), _who())
+            stamp = Stamp(self._state.end.seq + 1, datetime.now(UTC).isoformat(timespec="milliseconds"), who())
             try:
                 self._rehearse(changes, state, stamp)
                 entry = journal.append(self._state.journal, self._state.end, stamp, changes)
@@ -311,6 +312,13 @@ class Catalog:
         self.dataset(dataset)
         return [from_row(RunRecord, row) for row in self._rows("runs", {"dataset": [dataset]}, "run")]
 
+    def retractions(self, dataset: str | None = None) -> list[RetractionRecord]:
+        """Files that were taken out of a dataset, or of any, in order; those that came back since included."""
+        state = self._state.refresh()
+        rows = state.all("retractions") if dataset is None else state.of("retractions", dataset)
+        made = (from_row(RetractionRecord, row) for row in rows)
+        return sorted(made, key=lambda r: (r.dataset, r.snapshot))
+
     # --- jobs, pins, audit ---------------------------------------------------------------------------------
 
     def jobs(self) -> list[JobRecord]:
@@ -370,7 +378,8 @@ def _guids(guids: Sequence[str] | None) -> list[str] | None:
     return None if guids is None else list(dict.fromkeys(canonical_guid(g) for g in guids))
 
 
-def _who() -> str:
+def who() -> str:
+    """Who this process acts for: user@host."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container whose user has no name

@@ -20,6 +20,7 @@ from tagsel.catalog.records import (
     FileRecord,
     JobRecord,
     QueryRecord,
+    RetractionRecord,
     Value,
     canonical_guid,
 )
@@ -28,7 +29,7 @@ from tagsel.catalog.tables import TABLES, Clear, Op, Put, Remove, Rows
 from tagsel.catalog.values import check_key, write_value
 from tagsel.errors import CatalogError, did_you_mean
 
-OWNED_TABLES = ("datasets", "meta", "parents", "members", "files", "bookkeeping", "runs", "rules")
+OWNED_TABLES = ("datasets", "meta", "parents", "members", "files", "bookkeeping", "runs", "rules", "retractions")
 """Tables whose rows go when their dataset is dropped; pins must be released before, jobs and queries are history."""
 
 
@@ -180,23 +181,37 @@ class PutFiles(Change):
 
 @dataclass(frozen=True)
 class DropFiles(Change):
-    """Forget files of one kind of a dataset; where their copies are stays known."""
+    """Forget files of a dataset: pairs (kind, guid)."""
 
     dataset: str
-    kind: str
-    guids: Sequence[str]
+    files: Sequence[tuple[str, str]]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "guids", tuple(map(canonical_guid, self.guids)))
+        object.__setattr__(self, "files", tuple((kind, canonical_guid(guid)) for kind, guid in self.files))
 
     def check(self, state: Rows) -> None:
-        """The dataset exists and is open."""
-        need_open(state, self.dataset)
+        """The dataset exists."""
+        need_dataset(state, self.dataset)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
-        """Remove one row of files a file."""
-        for guid in self.guids:
-            yield Remove("files", (self.dataset, self.kind, guid))
+        """Remove one row of files a file, and of what such a file said of its making where it is a TAG."""
+        for kind, guid in self.files:
+            yield Remove("files", (self.dataset, kind, guid))
+            if kind == "TAG":
+                yield Remove("bookkeeping", (self.dataset, guid))
+
+
+@dataclass(frozen=True)
+class PutRetraction(RetractionRecord, Change):
+    """Say that a file was taken out of a dataset, or, with `back`, that it is there again; fields as the record's."""
+
+    def check(self, state: Rows) -> None:
+        """The dataset exists."""
+        need_dataset(state, self.dataset)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of retractions."""
+        yield Put("retractions", asdict(self))
 
 
 @dataclass(frozen=True)
@@ -367,7 +382,7 @@ class LogQuery(Change):
 
 
 KINDS = (PutDataset, SetMeta, DropDataset, PutFiles, DropFiles, PutSite, PutReplicas, DropReplicas,
-         PutBookkeeping, PutRuns, PutJob, Pin, Unpin, LogQuery)  # fmt: skip
+         PutBookkeeping, PutRuns, PutRetraction, PutJob, Pin, Unpin, LogQuery)  # fmt: skip
 """Every kind of change of this module."""
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
-from itertools import groupby
 
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.changes import (
@@ -165,8 +164,8 @@ def _files(catalog: Catalog, dataset: str, files: Sequence[FileRecord], known: b
     new = {(f.kind, f.guid): f for f in files}
     if added := [f for key, f in new.items() if key not in old or not f.same(old[key])]:
         yield PutFiles(dataset, added)
-    for kind, gone in groupby(sorted(set(old) - set(new)), key=lambda key: key[0]):
-        yield DropFiles(dataset, kind, [guid for _, guid in gone])
+    if gone := sorted(set(old) - set(new)):
+        yield DropFiles(dataset, gone)
 
 
 def _replicas(

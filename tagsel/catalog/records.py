@@ -84,6 +84,10 @@ class DatasetRecord(DatasetFacts):
         return {f.name: getattr(self, f.name) for f in fields(DatasetFacts)}
 
 
+FORMER = "FORMER"
+"""Kind of the AOD files that only earlier snapshots point to: lists of old are still read from them."""
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """A file of any stage; `entries` and `bytes` are −1 where unknown, `guid` is made upper case.
@@ -221,6 +225,30 @@ class PinRecord:
     reason: str
     updated: str = ""
     who: str = ""
+
+
+@dataclass(frozen=True)
+class RetractionRecord:
+    """A file that was taken out of a dataset: `snapshot` is the first without it, `events` its rows, `who` and when.
+
+    `record` is the commit that did it; `back` the snapshot at which the file was there again, None while it is not.
+    """
+
+    dataset: str
+    snapshot: int
+    guid: str
+    lfn: str = ""
+    events: int = 0
+    reason: str = ""
+    retracted: str = ""
+    who: str = ""
+    record: str = ""
+    back: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The file as people call it."""
+        return self.lfn or self.guid
 
 
 @dataclass(frozen=True)

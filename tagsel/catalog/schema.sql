@@ -26,6 +26,8 @@ CREATE TABLE files (dataset VARCHAR, kind VARCHAR, guid VARCHAR, lfn VARCHAR, pf
 CREATE TABLE replicas (guid VARCHAR, site VARCHAR, pfn VARCHAR);
 CREATE TABLE bookkeeping (dataset VARCHAR, guid VARCHAR, record VARCHAR);
 CREATE TABLE runs (dataset VARCHAR, run BIGINT, lumi_blocks BIGINT, events BIGINT);
+CREATE TABLE retractions (dataset VARCHAR, snapshot BIGINT, guid VARCHAR, lfn VARCHAR, events BIGINT, reason VARCHAR,
+    retracted VARCHAR, who VARCHAR, record VARCHAR, back BIGINT);
 CREATE TABLE queries (seq BIGINT, part BIGINT, verb VARCHAR, dataset VARCHAR, snapshot BIGINT, "text" VARCHAR,
     "read" BIGINT, accepted BIGINT, digest VARCHAR, seconds DOUBLE, updated VARCHAR, who VARCHAR);
 

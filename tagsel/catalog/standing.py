@@ -31,7 +31,7 @@ def need_open(state: Rows, name: str) -> None:
     """CatalogError where nothing may be added to a dataset."""
     word = str(need_dataset(state, name)["state"])
     if _rank(word) and not is_mirror(state, name):
-        raise CatalogError(f"dataset {name} is {word}: nothing can be added", hint=ANOTHER, dataset=name)
+        raise CatalogError(f"dataset {name} is {word}: its content cannot change", hint=ANOTHER, dataset=name)
 
 
 def check_content(state: Rows, name: str, new: DatasetFacts, after: int | None) -> None:

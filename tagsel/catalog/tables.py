@@ -124,6 +124,14 @@ TABLES: Mapping[str, Table] = {
     "replicas": Table(_columns("guid VARCHAR, site VARCHAR, pfn VARCHAR"), ("guid", "site", "pfn")),
     "bookkeeping": Table(_columns("dataset VARCHAR, guid VARCHAR, record VARCHAR"), ("dataset", "guid")),
     "runs": Table(_columns("dataset VARCHAR, run BIGINT, lumi_blocks BIGINT, events BIGINT"), ("dataset", "run")),
+    "retractions": Table(
+        _columns(
+            "dataset VARCHAR, snapshot BIGINT, guid VARCHAR, lfn VARCHAR, events BIGINT, reason VARCHAR,"
+            "retracted VARCHAR, who VARCHAR, record VARCHAR, back BIGINT"
+        ),
+        ("dataset", "snapshot"),
+        light=True,
+    ),
     "queries": Table(
         _columns(
             "seq BIGINT, part BIGINT, verb VARCHAR, dataset VARCHAR, snapshot BIGINT, text VARCHAR, read BIGINT,"

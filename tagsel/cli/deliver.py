@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ from tagsel.cli.options import (
     size,
     workspace_of,
 )
-from tagsel.cli.streams import read_list
+from tagsel.cli.streams import read_list, retracted
 
 SHOWN = 5
 """How many lines of a piece's complaint are shown to people; `--json` has more."""
@@ -43,11 +44,11 @@ def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv
     """
     from tagsel.api import shared
 
-    home = workspace_of(context, workspace)
-    found = home.map(read_list(path), stage=stage, refresh=refresh)
+    home, events = workspace_of(context, workspace), read_list(path)
+    found, gone = home.map(events, stage=stage, refresh=refresh), retracted(home, events, path, as_json)
     asked = shared.ages(home, {site for f in found.files for site in f.sites})
     if as_json:
-        render.document({**found.to_json(), "catalogs": asked})
+        render.document({**found.to_json(), "catalogs": asked, "retracted": gone})
     else:
         columns = ("guid", "lfn", "events", "entries", "sites")
         rows = [(f.guid, f.lfn, len(f.entries), _spans(f.entries.tolist()), ",".join(f.sites)) for f in found.files]
@@ -92,9 +93,11 @@ def skim(context: click.Context, /, path: str, out: str, branches: str, dry_run:
     Example:
       tagsel skim dimuon.events -o dimuon.root --branches "Muon_*,MET_*"
     """
-    report = workspace_of(context, workspace).skim(read_list(path), out, branches=_patterns(branches), dry_run=dry_run)
+    home, events = workspace_of(context, workspace), read_list(path)
+    gone = retracted(home, events, path, as_json)
+    report = home.skim(events, out, branches=_patterns(branches), dry_run=dry_run)
     if as_json:
-        render.document(report.to_json())
+        render.document({**report.to_json(), "retracted": gone})
     else:
         verb = "would be written" if dry_run else "written"
         print(f"{report.events} events, {len(report.branches)} branches {verb} to {out}")
@@ -154,17 +157,19 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
     JOB.PY defines process(events) on an awkward array; it returns a record of numbers, a hist histogram, or events.
     """
     home = workspace_of(context, workspace)
-    job = home.submit(read_list(path), script, dry_run=dry_run, **options)
+    events = read_list(path)
+    gone = {"retracted": retracted(home, events, path, as_json)}
+    job = home.submit(events, script, dry_run=dry_run, **options)
     if dry_run:
-        render.document(job) if as_json else _show_plan(job)
+        render.document({**job, **gone}) if as_json else _show_plan(job)
         return 0
     if not as_json:
         where = "" if job.engine == "local" else f" on {job.engine}"
         render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces{where}")
     if options["wait"]:
-        return finish(job, as_json)
+        return finish(job, as_json, gone)
     if as_json:
-        render.document(job.to_json())
+        render.document({**job.to_json(), **gone})
     render.suggest(f"tagsel jobs wait {job.id}")
     return OK
 
@@ -177,7 +182,7 @@ def _show_plan(plan: dict[str, Any]) -> None:
                 f"{read['bytes_read']:,} of {read['bytes_total']:,} B would be read; nothing was done")  # fmt: skip
 
 
-def finish(job: Any, as_json: bool) -> int:
+def finish(job: Any, as_json: bool, more: Mapping[str, Any] | None = None) -> int:
     """Wait for a job and say what it came to; the exit code is as `_code` says."""
     status = job.status()
     with render.progress(f"job {job.id}", status.pieces, "pieces") as advance:
@@ -191,7 +196,7 @@ def finish(job: Any, as_json: bool) -> int:
 
         status = job.wait(note if advance is not None else None)
     if as_json:
-        render.document(job.to_json())
+        render.document({**job.to_json(), **(more or {})})
         return _code(job)
     _show(job)
     if status.state == "done":

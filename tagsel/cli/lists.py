@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import SuggestingGroup, common, csv_option, out_option
-from tagsel.cli.streams import check_streams, read_list, save_list
+from tagsel.cli.options import LOSSES, SuggestingGroup, common, csv_option, out_option, workspace_here, workspace_of
+from tagsel.cli.streams import check_streams, read_list, retracted, save_list
 
 EVENT_FORMS = ("run:lumi:event", "run event", "run event guid", "json", "parquet")
 
@@ -33,20 +33,25 @@ def events() -> None:
 @click.option("-n", "--number", type=click.IntRange(min=0), help="Events to print (terminal: 10, else all).")
 @csv_option
 @common
-def events_show(path: str, number: int | None, as_csv: bool, workspace: str | None, as_json: bool) -> None:
-    """Show an event list: its size, digest, ledger, provenance, and first events.
+@click.pass_context
+def events_show(context: click.Context, /, path: str, number: int | None, as_csv: bool, workspace: str | None,
+                as_json: bool) -> None:  # fmt: skip
+    """Show an event list: its size, digest, ledger, provenance, and first events; in a workspace, too, which of its
+    events were in files that have been retracted.
 
     \b
     Example:
       tagsel events show dimuon.events
     """
-    del workspace
     found = read_list(path)
+    home = workspace_here(context, workspace)
     if number is None:
         number = 10 if sys.stdout.isatty() else len(found)
     if as_json:
         first = [e._asdict() for e in found[:number]]
-        render.document({**found.header(), "files": len([g for g in found.guids if g]), "first": first})
+        gone = retracted(home, found, path, as_json) if home else []
+        files = len([g for g in found.guids if g])
+        render.document({**found.header(), "files": files, "first": first, "retracted": gone})
         return
     render.table(("run", "lumi", "event", "guid", "entry"), list(found[:number]), as_csv=as_csv)
     header = found.header()
@@ -56,6 +61,8 @@ def events_show(path: str, number: int | None, as_csv: bool, workspace: str | No
     for name in ("cut", "selection", "datasets", "lumi", "operation", "parents"):
         if found.provenance.get(name):
             render.note(f"{name}: {found.provenance[name]}")
+    if home:
+        retracted(home, found, path, as_json)
 
 
 def _combine(name: str, said: str) -> click.Command:
@@ -93,6 +100,59 @@ for _name, _said in {
     "xor": "Events that just one of two lists holds.",
 }.items():
     events.add_command(_combine(_name, _said))
+
+
+@events.command("rebase")
+@click.argument("path", metavar="LIST")
+@click.option("--onto", required=True, metavar="DATASET", help="Where to look: a name, name@snapshot, or several.")
+@click.option("-o", "--out", metavar="FILE", help="Save the result (.events); without it only the sizes are said.")
+@common
+@click.pass_context
+def events_rebase(context: click.Context, /, path: str, onto: str, out: str | None, workspace: str | None,
+                  as_json: bool) -> int:  # fmt: skip
+    """Look the events of a list up again after files were reprocessed, merged, moved or retracted.
+
+    \b
+    Example:
+      tagsel events rebase dimuon.events --onto data18.DoubleMuon.TAG -o now.events
+      tagsel events rebase dimuon.events --onto data18.DoubleMuon.v2.TAG@3 -o v2.events
+
+    Each event is kept (same file and entry), moved, vanished, or ambiguous; exit code 3 where some are lost.
+    """
+    check_streams(out, as_json)
+    found = workspace_of(context, workspace).rebase(read_list(path), onto)
+    if out:
+        save_list(found.events, out)
+    if as_json:
+        render.document({**found.to_json(), "out": out})
+    else:
+        render.say(f"{len(found.events)} events, digest {found.events.digest}", out)
+        _said_lost(found.lost())
+        render.note(f"{render.ledger(_shown(found.ledger.to_json()))} = {len(found.old):,} events of {path}")
+        if out:
+            render.suggest(f"tagsel map {out}")
+    return LOSSES if found.ledger.lost else 0
+
+
+def _shown(counts: Mapping[str, int]) -> dict[str, int]:
+    """The ledger without repeated rows where a list has none, as most have."""
+    return {name: n for name, n in counts.items() if n or name != "repeated"}
+
+
+NAMED = 10
+"""Events lost that are named to people; `--json` has all."""
+
+
+def _said_lost(lost: Sequence[Mapping[str, Any]]) -> None:
+    """Events that were not found, and those that may be several."""
+    for event in lost[:NAMED]:
+        lumi = f"{event['lumi']}:" if event["lumi"] >= 0 else ""
+        where = ", ".join(f"{p['guid']} entry {p['entry']}" for p in event.get("places", ())[:3])
+        there = event.get("in_lumi")
+        but = f" (may be {where})" if where else f" (it is in luminosity block {there})" if there is not None else ""
+        render.note(f"{event['fate']}: {event['run']}:{lumi}{event['event']}{but}")
+    if len(lost) > NAMED:
+        render.note(f"… and {len(lost) - NAMED:,} more; --json names all {len(lost):,}")
 
 
 @events.command("export")

@@ -14,7 +14,23 @@ from collections.abc import Sequence
 import click
 
 from tagsel import __version__
-from tagsel.cli import about, browse, counts, data, deliver, extend, grid, hist, lists, many, mend, others, select
+from tagsel.cli import (
+    about,
+    browse,
+    counts,
+    data,
+    deliver,
+    extend,
+    grid,
+    hist,
+    lists,
+    many,
+    mend,
+    others,
+    retract,
+    select,
+    shared,
+)
 from tagsel.cli.options import FAULT, INTERRUPTED, OK, USER, SuggestingGroup
 from tagsel.errors import TagselError
 
@@ -44,7 +60,7 @@ def cli(context: click.Context, /, workspace: str | None, debug: bool) -> None:
     context.obj = {"workspace": workspace, "debug": debug}
 
 
-GROUPS = (data, browse, extend, select, many, counts, hist, lists, deliver, mend, grid, others, about)
+GROUPS = (data, browse, retract, extend, select, many, counts, hist, lists, deliver, mend, shared, grid, others, about)
 for module in GROUPS:
     for command in module.COMMANDS:
         cli.add_command(command)

@@ -57,6 +57,18 @@ def workspace_of(context: click.Context, /, flag: str | None = None) -> Workspac
     return Workspace(str(resolve("workspace", flag or group_flag(context), None).value))
 
 
+def workspace_here(context: click.Context, /, flag: str | None = None) -> Workspace | None:
+    """The same for verbs that need none: None where nobody named one, and this folder is none."""
+    from tagsel.errors import CatalogError
+
+    try:
+        return workspace_of(context, flag)
+    except CatalogError:
+        if flag or group_flag(context) or "TAGSEL_WORKSPACE" in os.environ:
+            raise
+        return None
+
+
 def home_of(context: click.Context, /, flag: str | None, dataset: str) -> tuple[Workspace, str]:
     """The workspace, and the dataset's name in it: a ROOT or Parquet file is a dataset of its own."""
     from tagsel.api.inputs import is_file_name

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tagsel.cli import render
+
 if TYPE_CHECKING:
+    from tagsel.api import Workspace
     from tagsel.events import EventList
 
 STREAM = "-"
@@ -40,6 +44,17 @@ def save_list(events: EventList, out: str) -> None:
         events.save(copy)
         sys.stdout.buffer.write(copy.read_bytes())
         sys.stdout.buffer.flush()
+
+
+def retracted(home: Workspace, events: EventList, path: str, as_json: bool) -> list[dict[str, object]]:
+    """Retracted files that a list touches, for `--json`; else a warning of each, and what to do."""
+    found = home.retracted(events)
+    if found and not as_json:
+        render.warn(map(str, found))
+        onto = ",".join(dict.fromkeys(t.dataset for t in found))
+        list_ = "LIST" if path == STREAM else path
+        render.note(f"  try: tagsel events rebase {list_} --onto {onto} -o NEW.events")
+    return [asdict(t) for t in found]
 
 
 def check_streams(out: str | None, as_json: bool) -> None:

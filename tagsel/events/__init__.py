@@ -4,7 +4,7 @@ from tagsel.events.eventlist import Event, EventList, Overlap
 from tagsel.events.files import read_events, write_events
 from tagsel.events.forms import FORMS
 from tagsel.events.history import History
-from tagsel.events.ledger import DeliveryLedger, Ledger
+from tagsel.events.ledger import DeliveryLedger, Ledger, RebaseLedger
 from tagsel.events.names import UNKNOWN, Names, Reference
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Ledger",
     "Names",
     "Overlap",
+    "RebaseLedger",
     "Reference",
     "read_events",
     "write_events",

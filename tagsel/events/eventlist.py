@@ -318,6 +318,11 @@ class EventList:
             lists |= {parent.digest: {**known, **ledger, "events": len(parent)}}
         return {"operation": operation, "parents": [p.digest for p in parents], "lists": lists}
 
+    def distinct(self) -> Longs:
+        """A row of each identity, the one that knows most, (n_identities,) int64, rising."""
+        groups = identity_groups(self._identity(), self._preference())
+        return np.sort(groups.order[groups.starts])
+
     # -- forms
 
     def columns(self) -> dict[str, npt.NDArray[np.integer] | Names]:

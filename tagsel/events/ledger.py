@@ -65,6 +65,39 @@ class Ledger(_Counts):
 
 
 @dataclass(frozen=True, slots=True)
+class RebaseLedger(_Counts):
+    """Where the events of a list went when they were looked up again.
+
+    `kept`: in the same file at the same entry; `moved`: in another file or at another entry; `vanished`: nowhere;
+    `ambiguous`: in several rows, none of which is the one by any rule; `repeated`: further rows of the list that said
+    the same event.
+
+    >>> RebaseLedger(kept=12, moved=3, vanished=1).check(16)
+    """
+
+    kept: int = 0
+    moved: int = 0
+    vanished: int = 0
+    ambiguous: int = 0
+    repeated: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Events that the new list does not hold."""
+        return self.vanished + self.ambiguous
+
+    def check(self, events: int) -> None:
+        """EventListError unless the counts add up to the list's `events`."""
+        counts = self.to_json()
+        if sum(counts.values()) != events or min(counts.values()) < 0:
+            raise EventListError(
+                f"the ledger of the rebase does not close: {events} events in the list, {sum(counts.values())} "
+                "accounted for",
+                ledger=counts,
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryLedger(_Counts):
     """Where the accepted events of a list went: delivered, unreadable (no AOD to read), or failed (in a job).
 

@@ -16,6 +16,7 @@ from tagsel.catalog import Catalog
 from tagsel.errors import IngestError, StoreError, TagselError
 from tagsel.ingest.find import open_source
 from tagsel.ingest.registration import aod_files, is_simulation, register
+from tagsel.ingest.returned import remarks
 from tagsel.ingest.source import TagSource
 from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, unreported, write_all
 from tagsel.schema import USER, Schema
@@ -54,6 +55,7 @@ class _Sorted:
     new: list[TagSource] = field(default_factory=list)
     landed: list[Written] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
+    there: set[str] = field(default_factory=set)  # GUIDs of these
     failed: list[Failure] = field(default_factory=list)
 
     @property
@@ -74,8 +76,8 @@ def ingest(
     """
     pointed = aod_files(aod)
     source_schema = load_source_schema(schema) if schema else None
-    known = Table.open(folder).snapshot().source_guids if Table.exists(folder) else ()
-    sorted_ = _sort_out(files, known, source_schema)
+    before = Table.open(folder).snapshot() if Table.exists(folder) else None
+    sorted_ = _sort_out(files, before.source_guids if before else (), source_schema)
     _write_and_commit(sorted_, dataset, folder, source_schema, evolve, processes, progress)
     landed, failed = sorted_.landed, sorted_.failed
     if failed and not landed and not sorted_.already:
@@ -83,11 +85,13 @@ def ingest(
         raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
     snapshot = Table.open(folder).snapshot()
     register(catalog, dataset, snapshot, facts, site=site, pointed=pointed)
+    said = remarks(before, [w.source for w in landed], sorted_.there)
     return Ingested(
         dataset, snapshot.number, snapshot.rows, snapshot.bytes,
         tuple(w.path for w in landed), tuple(sorted_.already), tuple(failed), snapshot.duplicate_rows(),
         is_simulation(snapshot), tuple(sorted({w.format for w in landed})),
-        tuple(dict.fromkeys(x for w in landed for x in w.warnings)), totals(snapshot.sources),
+        (*dict.fromkeys(x for w in landed for x in w.warnings), *said),
+        totals(snapshot.sources),
     )  # fmt: skip
 
 
@@ -103,6 +107,7 @@ def _sort_out(files: Sequence[Path], known: Iterable[str], schema: SourceSchema 
             continue
         if source.guid in guids:
             found.already.append(str(path))
+            found.there.add(source.guid)
         else:
             guids.add(source.guid)
             found.new.append(source)

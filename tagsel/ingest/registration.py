@@ -5,22 +5,26 @@ Invariant: registering again loses nothing that the catalog knew, and writes onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tagsel.catalog import (
+    FORMER,
     Catalog,
+    DropFiles,
     FileRecord,
     PutBookkeeping,
     PutDataset,
     PutFiles,
     PutReplicas,
+    PutRetraction,
     PutRuns,
     PutSite,
+    RetractionRecord,
 )
 from tagsel.catalog.changes import Change
 from tagsel.rootio import RootFile, is_remote, read_pool_file_catalog
@@ -67,8 +71,10 @@ def register(
     changes: list[Change] = [
         PutDataset(dataset, **_record(catalog, dataset, snapshot, facts, runs)),
         *_file_changes(dataset, files, old),
+        *_gone_changes(dataset, files, old, {r.guid for r in snapshot.retractions}),
         *_run_changes(catalog, dataset, runs, known),
         *_bookkeeping(dataset, snapshot.sources, catalog.bookkeeping(dataset) if known else {}),
+        *_retractions(dataset, snapshot, {r.snapshot: r for r in catalog.retractions(dataset)}),
         *(_replicas(catalog, site, own.values()) if site else ()),
     ]
     catalog.record(*changes)
@@ -87,7 +93,7 @@ def _record(
         "files": len(snapshot.sources),
         "bytes": snapshot.bytes,
         "snapshot": snapshot.number,
-        "simulation": is_simulation(snapshot),
+        "simulation": is_simulation(snapshot) if snapshot.sources else old.get("simulation", False),
         "run_min": runs[0][0] if runs else None,
         "run_max": runs[-1][0] if runs else None,
     }
@@ -110,8 +116,11 @@ def _files(snapshot: Snapshot, old: Files, pointed: Sequence[FileRecord]) -> Fil
             files["AOD", aod.guid] = files.get(("AOD", aod.guid), aod).filled(aod)
     told = {("AOD", f.guid): f for f in pointed}  # a file catalog may name any others
     for key, file in files.items():
-        known = old[key].filled(file) if key in old else file
-        files[key] = replace(told[key].filled(known) if key in told else known, simulation=simulation)
+        before = old.get(key) or (old.get((FORMER, file.guid)) if file.kind == "AOD" else None)
+        known = replace(before, kind=file.kind).filled(file) if before else file
+        entries = file.entries if file.kind == "TAG" else known.entries  # of a TAG, rows that are there
+        known = replace(known, entries=entries, simulation=simulation)
+        files[key] = replace(told[key].filled(known), simulation=simulation) if key in told else known
     return files
 
 
@@ -132,6 +141,34 @@ def _file_changes(dataset: str, files: Files, old: Files) -> list[Change]:
     return [PutFiles(dataset, new)] if new else []
 
 
+def _gone_changes(dataset: str, files: Files, old: Files, retracted: Collection[str]) -> list[Change]:
+    """Of files that went, TAGs are forgotten, AODs kept as former ones.
+
+    AODs go with TAGs, or by themselves where they were `retracted`; one that somebody made known by hand stays.
+    """
+    gone = [key for key in old if key[0] in ("TAG", "AOD") and key not in files]
+    if not any(kind == "TAG" for kind, _ in gone):
+        gone = [key for key in gone if key[1] in retracted]
+    back = [(FORMER, guid) for kind, guid in files if kind == "AOD" and (FORMER, guid) in old]
+    former = [replace(old[key], kind=FORMER) for key in gone if key[0] == "AOD"]
+    changes: list[Change] = [PutFiles(dataset, former)] if former else []
+    return [*changes, DropFiles(dataset, [*gone, *back])] if gone or back else changes
+
+
+def _retractions(dataset: str, snapshot: Snapshot, old: Mapping[int, RetractionRecord]) -> list[PutRetraction]:
+    """What the catalog does not know so of files that were taken out, and of those that are back."""
+    changes = []
+    for r in snapshot.retractions:
+        known = old.get(r.snapshot)
+        back = None if r.in_force(snapshot.source_guids) else (known and known.back) or snapshot.number
+        said = PutRetraction(dataset, r.snapshot, r.guid, r.lfn, r.rows, r.reason, r.when, r.who, r.record, back)
+        if known is None or known.back != back:
+            changes.append(said)
+    mine = {r.snapshot for r in snapshot.retractions}  # others were undone
+    undone = [r for r in old.values() if r.snapshot not in mine and r.back is None]
+    return [*changes, *(PutRetraction(**{**asdict(r), "back": snapshot.number}) for r in undone)]
+
+
 def _run_changes(
     catalog: Catalog, dataset: str, runs: Sequence[tuple[int, int, int]], known: bool
 ) -> list[Change]:
@@ -146,8 +183,9 @@ def _run_changes(
 def _bookkeeping(
     dataset: str, sources: Iterable[Source], old: Mapping[str, Mapping[str, Any]]
 ) -> list[PutBookkeeping]:
-    """What each new source said of its own making; a source never says another thing later."""
-    return [PutBookkeeping(dataset, s.guid, _public(s.bookkeeping)) for s in sources if s.guid not in old]
+    """What each source said of its own making, where the catalog does not have it so."""
+    said = ((s.guid, _public(s.bookkeeping)) for s in sources)
+    return [PutBookkeeping(dataset, guid, record) for guid, record in said if old.get(guid) != record]
 
 
 def _public(bookkeeping: Mapping[str, Any]) -> dict[str, Any]:

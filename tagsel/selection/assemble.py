@@ -33,7 +33,7 @@ def assemble(source: int, frame: Frame, rows: Ints, events: Ints) -> Accepted:
     stages = {}
     for stage in STAGES:
         if any(f"{stage}_guid" in p.columns for p in frame.parts):
-            found = _stage(frame, stage, rows)
+            found = stage_of(frame, stage, rows)
             codes = frozen(arranged(found.guid.codes))
             stages[stage] = Reference(Names(codes, found.guid.values), frozen(arranged(found.entry)))
     return Accepted(source, arranged(ids["run"]), arranged(ids["lumi"]), arranged(events), stages)
@@ -83,7 +83,7 @@ def _spread(of: Stretches, values: Array, rows: Ints) -> Array:
     return np.repeat(values, np.diff(np.append(np.searchsorted(rows, of.starts), len(rows))))
 
 
-def _stage(frame: Frame, stage: str, rows: Ints) -> Reference:
+def stage_of(frame: Frame, stage: str, rows: Ints) -> Reference:
     """Where the rows are at one stage."""
     known = frame.places(stage)
     if known is None:

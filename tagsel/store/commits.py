@@ -167,6 +167,8 @@ def _mark(snapshot: Snapshot, before: State, op: str) -> None:
         return
     try:
         rows = Snapshot(snapshot.folder, before).marks.rows()
+        if op == "retract" and len(rows):  # rows have moved, and a row may have stayed alone
+            return
         if op == "append":
             known = len(before.parts)
             rows = extend(rows, snapshot.parts[:known], snapshot.parts[known:])

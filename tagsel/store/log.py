@@ -2,8 +2,8 @@
 remembers the result.
 
 Each of our Delta commits names a *commit record* (a JSON document named by its hash, written before the
-commit) that says what it did: `create`, `append`, `compact`, `extend` or `restore`. Versions of the Delta log without
-a record change the table's columns only and are no snapshots. Everything here is JSON: no Parquet or Delta
+commit) that says what it did: `create`, `append`, `compact`, `extend`, `retract` or `restore`. Versions of the Delta
+log without a record change the table's columns only and are no snapshots. Everything here is JSON: no Parquet or Delta
 library is loaded.
 
 Invariant: a state is a function of the log alone; a manifest is a cache of it that is checked against the
@@ -47,7 +47,8 @@ class PartRecord:
 class State:
     """The content of one snapshot; `schema`, `menus` and `sources` are names of documents.
 
-    `sources` holds (record, first row) of each append, `guids` the ids of all ingested files.
+    `sources` holds (record, first row) of each append, `guids` the ids of all ingested files, `retractions` the records
+    of the commits that took files out.
     """
 
     number: int
@@ -57,6 +58,7 @@ class State:
     menus: tuple[str, ...] = ()
     sources: tuple[tuple[str, int], ...] = ()
     guids: tuple[str, ...] = ()
+    retractions: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -72,6 +74,7 @@ class State:
         return cls(
             document["number"], document["version"], document["schema"], parts, tuple(document["menus"]),
             tuple((str(r), int(n)) for r, n in document["sources"]), tuple(document["guids"]),
+            tuple(document.get("retractions", ())),  # manifests of old do not say
         )  # fmt: skip
 
 
@@ -173,11 +176,25 @@ def _extend(state: State, name: str, record: Mapping[str, Any]) -> State:
     return replace(state, schema=record["schema"], parts=tuple(new.get(p.name, p) for p in state.parts))
 
 
+def _retract(state: State, name: str, record: Mapping[str, Any]) -> State:
+    """Parts give way to ones with fewer rows, or to none; the files that are left have moved up."""
+    new = {old: State.from_json({**_BLANK, "parts": [part] if part else []}).parts for old, part in record["parts"]}
+    if not set(new) <= {p.name for p in state.parts}:
+        raise StoreError(f"commit record {name} retracts from parts that are not those of snapshot {state.number}")
+    return replace(
+        state,
+        parts=tuple(q for p in state.parts for q in new.get(p.name, (p,))),
+        sources=tuple((str(r), int(n)) for r, n in record["sources"]),
+        guids=tuple(g for g in state.guids if g not in set(record["guids"])),
+        retractions=(*state.retractions, name),
+    )
+
+
 def _restore(state: State, name: str, record: Mapping[str, Any]) -> State:
     return replace(State.from_json(record["state"]), number=state.number, version=state.version)
 
 
-_FOLD = {"append": _append, "compact": _compact, "extend": _extend, "restore": _restore}
+_FOLD = {"append": _append, "compact": _compact, "extend": _extend, "retract": _retract, "restore": _restore}
 _BLANK: dict[str, Any] = {"number": 0, "version": 0, "schema": "", "menus": (), "sources": (), "guids": ()}
 
 

@@ -20,6 +20,8 @@ from tagsel.store.layout import Source
 from tagsel.store.log import PartRecord, State, commits_folder, entry_path, latest, newest_version
 from tagsel.store.memo import Memo
 from tagsel.store.parts import Part
+from tagsel.store.retraction import Retraction
+from tagsel.store.retraction import read as read_retraction
 from tagsel.store.zones import Kind
 
 
@@ -105,6 +107,11 @@ class Snapshot:
     def source_guids(self) -> frozenset[str]:
         """GUIDs of all ingested files, without reading their bookkeeping."""
         return frozenset(self.state.guids)
+
+    @cached_property
+    def retractions(self) -> tuple[Retraction, ...]:
+        """Files that were taken out of the dataset, in order, those that came back since included."""
+        return tuple(read_retraction(self.folder, name) for name in self.state.retractions)
 
     def duplicate_rows(self) -> int:
         """Rows that repeat the (run, event) of another row."""

@@ -14,10 +14,12 @@ from tagsel.errors import StoreError
 from tagsel.schema import Attribute, Menu, Schema
 from tagsel.store import checks, disk, log, pins, snapshots, upkeep
 from tagsel.store import extend as extending
+from tagsel.store import retract as retracting
 from tagsel.store.commits import Change, commit, create
 from tagsel.store.extend import Values
 from tagsel.store.layout import NewPart, Source
 from tagsel.store.log import State
+from tagsel.store.retract import Diminish, Losses
 from tagsel.store.snapshots import Snapshot
 from tagsel.store.upkeep import CompactPlan
 
@@ -186,6 +188,31 @@ class Table:
         except StoreError:
             held = {p.name for p in log.latest(self.folder).parts}
             extending.discard(self.folder, [m for m in made if m[1].name not in held])
+            raise
+
+    def retract(self, lost: Losses, said: Mapping[str, str], diminish: Diminish) -> Snapshot:
+        """A new snapshot without a file's rows and without ingested files that go whole; old parts stay until `gc`.
+
+        `lost` are the losses of the latest snapshot; `said` has the file's `guid` and `lfn`, the `reason`, `who` and
+        `when`; `diminish` gives the bookkeeping of files that stay without some rows. StoreError: the dataset changed.
+        """
+        there = {path.name for path in self.folder.glob("*.parquet")}
+        made = retracting.rewrite(lost)
+
+        def change(state: State) -> Change:
+            if (state.parts, state.sources) != (lost.snapshot.state.parts, lost.snapshot.state.sources):
+                raise StoreError("the dataset changed while a file was retracted", hint="retract again")
+            records = [(old, checks.record(self.folder, new, s, False) if new else None) for old, new, s in made]
+            gone = {old for old, _ in records}
+            record = {**retracting.record(lost, records, diminish), "snapshot": state.number + 1, "said": dict(said)}
+            removed = tuple(p for p in state.parts if p.name in gone)
+            return Change(record, lost.snapshot.schema, tuple(new for _, new in records if new), removed)
+
+        try:
+            return commit(self.folder, change)
+        except StoreError:
+            held = {p.name for p in log.latest(self.folder).parts}
+            retracting.discard(self.folder, made, there | held)
             raise
 
     def pin(self, number: int, reason: str) -> None:

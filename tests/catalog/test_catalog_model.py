@@ -15,6 +15,7 @@ from tagsel.catalog import (
     Catalog,
     Change,
     DropDataset,
+    DropFiles,
     DropReplicas,
     FileRecord,
     LogQuery,
@@ -22,6 +23,7 @@ from tagsel.catalog import (
     PutDataset,
     PutFiles,
     PutReplicas,
+    PutRetraction,
     PutRuns,
     PutSite,
     SetMeta,
@@ -43,6 +45,8 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(SetMeta, NAMES, META | st.dictionaries(st.sampled_from(["k", "_x"]), st.none())),
     st.builds(DropDataset, NAMES),
     st.builds(PutFiles, NAMES, st.lists(FILES, max_size=3)),
+    st.builds(DropFiles, NAMES, st.lists(st.tuples(st.sampled_from(["AOD", "RAW"]), GUIDS), max_size=2)),
+    st.builds(PutRetraction, NAMES, st.integers(1, 2), GUIDS, back=st.none() | st.integers(3, 4)),
     st.builds(PutRuns, NAMES, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 3)), max_size=2),
               st.booleans()),
     st.builds(PutSite, st.sampled_from(["S", "T"]), st.sampled_from(["", "/p"])),
@@ -67,7 +71,7 @@ class Oracle:
     def make(self, change: Change) -> None:
         """Do what the change says; KeyError where it may not be made."""
         if isinstance(change, PutDataset):
-            old = self.datasets.get(change.name, {"files": {}, "runs": {}})
+            old = self.datasets.get(change.name, {"files": {}, "runs": {}, "retractions": {}})
             now = {
                 "year": change.year,
                 "events": change.events,
@@ -87,6 +91,12 @@ class Oracle:
             del self.datasets[change.name]
         elif isinstance(change, PutFiles):
             self.datasets[change.dataset]["files"] |= {(f.kind, f.guid): f.entries for f in change.files}
+        elif isinstance(change, DropFiles):
+            held = self.datasets[change.dataset]["files"]
+            for key in change.files:
+                held.pop(key, None)
+        elif isinstance(change, PutRetraction):
+            self.datasets[change.dataset]["retractions"][change.snapshot] = (change.guid, change.back)
         elif isinstance(change, PutRuns):
             assert change.dataset in self.datasets or self._missing(change.dataset)
             others = self.datasets[change.dataset]["runs"] if change.keep else {}
@@ -120,6 +130,11 @@ def _agree(catalog: Catalog, oracle: Oracle) -> None:
     assert files == {(n, *key): e for n, d in oracle.datasets.items() for key, e in d["files"].items()}
     for name, dataset in oracle.datasets.items():
         assert {r.run: (r.run, r.lumi_blocks, r.events) for r in catalog.runs(name)} == dataset["runs"]
+        assert {r.snapshot: (r.guid, r.back) for r in catalog.retractions(name)} == dataset["retractions"]
+    taken = catalog.sql("SELECT dataset, snapshot, guid, back FROM retractions").to_pylist()
+    assert {(r["dataset"], r["snapshot"]): (r["guid"], r["back"]) for r in taken} == {
+        (name, snapshot): row for name, d in oracle.datasets.items() for snapshot, row in d["retractions"].items()
+    }
     found = catalog.sql("SELECT guid, site, pfn FROM replicas").to_pylist()
     assert len(found) == len(oracle.replicas)
     assert {(r["guid"], r["site"], r["pfn"]) for r in found} == oracle.replicas

@@ -41,7 +41,7 @@ def test_nothing_is_added_to_a_closed_dataset(catalog: Catalog, state: str) -> N
     ):
         with pytest.raises(CatalogError, match=f"a.TAG is {state}"):
             catalog.record(change)
-    with pytest.raises(CatalogError, match="nothing can be added"):
+    with pytest.raises(CatalogError, match="its content cannot change"):
         catalog.need_open("a.TAG")
     catalog.need_open("b.TAG")
     catalog.record(PutFiles("a.TAG", [FileRecord(GUID, "aod", kind="AOD")]))  # what it points to may become known

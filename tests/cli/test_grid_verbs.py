@@ -86,7 +86,7 @@ def test_a_closed_dataset_takes_no_rows(tell: Tell) -> None:
     assert tell("datasets", "close", MUON).out == f"{MUON} is closed\n"
     sample = Path(__file__).parents[2] / "data/sample/files/data09_900GeV.physics_MinBias.TAG._0001.parquet"
     refused = tell("ingest", str(sample), "--dataset", MUON)
-    assert (refused.code, "is closed: nothing can be added" in refused.err) == (2, True)
+    assert (refused.code, "is closed: its content cannot change" in refused.err) == (2, True)
     assert tell("datasets", "close", MUON, "--freeze").out == f"{MUON} is frozen\n"
     assert json.loads(tell("datasets", "show", MUON, "--json").out)["state"] == "frozen"
 

@@ -1,6 +1,6 @@
 """Small TAG tables for the store's tests, and a program that appends one: it is run to be killed, or beside others.
 
-python tagmaker.py append|compact|extend FOLDER [FIRST_EVENT ROWS [TIMES]]
+python tagmaker.py append|compact|extend|retract FOLDER [FIRST_EVENT ROWS [TIMES]]
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from tagsel.schema import Attribute as A
 from tagsel.schema import Schema
-from tagsel.store import NewPart, Part, Source, Table, write_part
+from tagsel.store import NewPart, Part, Snapshot, Source, Table, write_part
 from tagsel.store.extend import user_attributes
+from tagsel.store.retract import losses
 
 IDS = (
     A("run", "int32", role="id"),
@@ -103,10 +104,19 @@ def score(part: Part, group: int) -> dict[str, np.ndarray]:
     return {"user_score_known": (event % 2 == 0).astype(np.int32), "user_score": (event / 2).astype(np.float32)}
 
 
+def retracted(table: Table, guid: str) -> Snapshot:
+    """The snapshot without the rows of a file; what its other files processed is not known any more."""
+    said = {"guid": guid, "lfn": "bad.root", "reason": "bad", "who": "me", "when": "2018-06-01"}
+    return table.retract(losses(table.snapshot(), guid), said, lambda source, rows: {"processed": None, "gone": rows})
+
+
 def main(verb: str, folder: Path, first: int = 0, rows: int = 100, times: int = 1) -> None:
-    """Append `times` parts of `rows` rows, or compact, or extend."""
+    """Append `times` parts of `rows` rows, or compact, or extend, or retract the AOD file `GUIDS[1]`."""
     if verb == "compact":
         Table.open(folder).compact()
+        return
+    if verb == "retract":
+        retracted(Table.open(folder), GUIDS[1])
         return
     if verb == "extend":
         made = Table.open(folder)

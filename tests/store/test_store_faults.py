@@ -112,6 +112,32 @@ def test_fault_13_feature_06_killed_in_an_extension(
     assert dict(zip(*(engine[c].to_pylist() for c in ("event", "user_score")), strict=True))[501] == 250.5
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_fault_13_feature_10_killed_in_a_retraction(
+    maker: ModuleType, table: Table, program: Program, step: str
+) -> None:
+    """300 rows of which 75 are of one AOD (events 75 to 149), 40 of which 10 are (510 to 519): all 85 go, or none."""
+    table.append([maker.part(table.folder, 40, first_event=500, seed=2)], maker.SCHEMA, {})
+    before = all_events(table)
+    done = program("retract", table.folder, TAGSEL_KILL_AT=step)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    landed = step in ("store.logged", "store.manifest")
+    left = [*range(75), *range(150, 300), *range(500, 510), *range(520, 540)]
+    again = Table.open(table.folder)
+    assert again.snapshot().number == (3 if landed else 2)
+    assert all_events(again) == (left if landed else before)
+    assert [r.rows for r in again.snapshot().retractions] == ([85] if landed else [])
+    assert all_events(again, 2) == before
+    again.gc(dry_run=False, grace_s=0)
+    assert not again.gc(dry_run=True, grace_s=0)
+    whole(again)
+    if not landed:
+        maker.retracted(again, maker.GUIDS[1])
+    assert all_events(again) == left
+    assert [s.entries for s in again.snapshot().sources] == [225, 30]
+    assert DeltaTable(str(table.folder)).to_pyarrow_table().num_rows == 255
+
+
 def test_fault_13_acknowledged_appends_survive_a_kill_in_a_later_one(table: Table, program: Program) -> None:
     """The program prints a part's name when its append has returned; it dies in the third commit."""
     done = program("append", table.folder, 1000, 10, 5, TAGSEL_KILL_AT="store.commit:3")

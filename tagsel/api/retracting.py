@@ -1,0 +1,247 @@
+"""`retract`: a file's rows taken out of the datasets that have them; and lists that touch a file that was.
+
+Invariant: in each dataset a retraction is one commit, which says file, reason, who and when, and which `datasets
+restore` undoes; the catalog learns of it from the commit, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tagsel.api.catalogs import home_of
+from tagsel.api.inputs import DATA, caught_up
+from tagsel.catalog import FORMER, FileRecord, LogQuery, RetractionRecord, canonical_guid, parse_dataset_spec, who
+from tagsel.errors import CatalogError, TagselError, did_you_mean
+from tagsel.events import EventList
+from tagsel.faults import step
+from tagsel.ingest.registration import register
+from tagsel.store import Source, Table
+from tagsel.store import log as commits
+from tagsel.store.retract import Losses, losses
+from tagsel.store.retraction import Places, read
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+
+_OF_ALL_ROWS = {"processed", "genEventCount", "sumw", "sumw2", "runs", "cutbookkeepers"}
+_GUID = re.compile(r"\{?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one dataset loses: `rows` of `of` rows; ingested files that go whole, and by name those that lose some.
+
+    `snapshot` is the new one; None where nothing was done.
+    """
+
+    dataset: str
+    rows: int
+    of: int
+    files: tuple[str, ...]
+    partly: Mapping[str, int]
+    snapshot: int | None = None
+
+
+@dataclass(frozen=True)
+class Retracted:
+    """What a retraction did, or would do: the file, the reason, and the loss of each dataset."""
+
+    guid: str
+    lfn: str
+    reason: str
+    losses: tuple[Loss, ...]
+
+    @property
+    def name(self) -> str:
+        """The file as people call it."""
+        return self.lfn or self.guid
+
+    @property
+    def rows(self) -> int:
+        """Rows of all datasets."""
+        return sum(loss.rows for loss in self.losses)
+
+    def to_json(self) -> dict[str, object]:
+        """What `--json` prints."""
+        return {**asdict(self), "rows": self.rows}
+
+
+def retract(workspace: Workspace, file: str, dataset: str, reason: str, *, dry_run: bool) -> Retracted:
+    """Take the rows of a file out of a dataset, or of every one that has it; see `Workspace.retract`."""
+    if not reason.strip():
+        raise CatalogError("a retraction needs a reason", hint='--reason "bad beam spot"')
+    if dataset:
+        workspace.catalog.dataset(dataset)
+    guid, lfn = _file(workspace, file, dataset)
+    found = _losses(workspace, guid, dataset)
+    if not found:
+        raise _nowhere(workspace, file, guid, dataset)
+    for name in found:
+        workspace.catalog.need_open(name)
+    said = {"guid": guid, "lfn": lfn, "reason": reason.strip(), "who": who(), "when": _now()}
+    done = []
+    for name, lost in found.items():
+        loss = _said(name, lost)
+        done.append(loss if dry_run else replace(loss, snapshot=_commit(workspace, name, lost, said)))
+    return Retracted(guid, lfn, reason.strip(), tuple(done))
+
+
+def _commit(workspace: Workspace, name: str, lost: Losses, said: Mapping[str, str]) -> int:
+    """One commit, then the catalog; a crash between the two is mended when the dataset is asked for."""
+
+    def diminish(source: Source, rows: int) -> Mapping[str, object]:
+        return _diminished(source, rows, said["guid"], said["lfn"] or said["guid"])
+
+    snapshot = workspace.table(name).retract(lost, said, diminish)
+    step("retract.register")
+    register(workspace.catalog, name, snapshot, {})
+    audit = LogQuery("retract", name, snapshot.number, f"{said['lfn'] or said['guid']}: {said['reason']}",
+                     read=lost.snapshot.rows, accepted=snapshot.rows)  # fmt: skip
+    workspace.catalog.record(audit)
+    return snapshot.number
+
+
+def _diminished(source: Source, rows: int, guid: str, name: str) -> Mapping[str, object]:
+    """The bookkeeping of a file that stays without some rows: which blocks and weights were theirs, nobody knows."""
+    kept: dict[str, Any] = dict(source.bookkeeping)
+    if "aod" in kept:
+        kept["aod"] = [a for a in kept["aod"] if a["guid"] != guid]
+    kept |= dict.fromkeys(_OF_ALL_ROWS & set(kept))
+    return {**kept, "processed_reason": f"{rows:,} of {source.entries:,} rows were retracted with {name}"}
+
+
+def _losses(workspace: Workspace, guid: str, dataset: str) -> dict[str, Losses]:
+    """By name, what the datasets that have the file lose with it."""
+    known = {f.dataset for f in workspace.catalog.files(guids=[guid]) if f.kind in ("TAG", "AOD")}
+    names = [dataset] if dataset else sorted(known) or workspace.catalog.names()  # rows may name what no file told
+    tables = {n: workspace.table(n) for n in names if Table.exists(workspace.folder / DATA / n)}
+    for name, table in tables.items():
+        caught_up(workspace.catalog, workspace.catalog.dataset(name), table.snapshot())
+    found = {name: losses(table.snapshot(), guid) for name, table in tables.items()}
+    return {name: lost for name, lost in found.items() if lost}
+
+
+def _said(name: str, lost: Losses) -> Loss:
+    lfns = {s.guid: s.lfn or s.guid for s in lost.snapshot.sources}
+    partly = {lfns[g]: n for g, n in lost.partly.items()}
+    return Loss(name, len(lost.rows), lost.snapshot.rows, tuple(lfns[s.guid] for s in lost.sources), partly)
+
+
+def _file(workspace: Workspace, text: str, dataset: str) -> tuple[str, str]:
+    """GUID and logical name of the file that a path, logical name or GUID means; CatalogError for none, or several."""
+    if _GUID.fullmatch(text):
+        guid = canonical_guid(text)
+        return guid, next((f.lfn for f in workspace.catalog.files(guids=[guid]) if f.lfn), "")
+    records = [f for f in workspace.catalog.files(dataset or None) if f.kind in ("TAG", "AOD", FORMER)]
+    path = str(Path(text).resolve())
+    here = [f for f in records if path == f.pfn or text == f.pfn]
+    chosen = here or [f for f in records if f.lfn and text in (f.lfn, f.lfn.rsplit("/", 1)[-1])]
+    guids = {f.guid: f for f in chosen}
+    if not guids and Path(text).is_file():
+        return _opened(Path(text), records)
+    if len(guids) > 1:
+        which = ", ".join(f"{g} ({f.pfn or f.lfn}, {f.dataset})" for g, f in sorted(guids.items()))
+        hint = "give its GUID or whole path, or name the dataset with --dataset"
+        raise CatalogError(f"{text!r} is the name of {len(guids)} files: {which}", hint=hint, guids=sorted(guids))
+    if not guids:
+        near = did_you_mean(text, {n for f in records for n in (f.lfn, f.pfn) if n})
+        where = f"of {dataset}" if dataset else "in the catalog"
+        hint = near or "a path, a logical name or a GUID; tagsel datasets show NAME lists the files of a dataset"
+        raise CatalogError(f"no file {text!r} {where}", hint=hint, file=text)
+    guid = next(iter(guids))
+    return guid, next((f.lfn for f in records if f.guid == guid and f.lfn), "")
+
+
+def _opened(path: Path, records: Sequence[FileRecord]) -> tuple[str, str]:
+    """A file that lies elsewhere than the catalog knows, by its content."""
+    from tagsel.ingest import open_source
+
+    guid = open_source(path).guid
+    return guid, next((f.lfn for f in records if f.guid == guid and f.lfn), path.name)
+
+
+def _nowhere(workspace: Workspace, text: str, guid: str, dataset: str) -> CatalogError:
+    """Why there is nothing to take out."""
+    past = [r for r in workspace.catalog.retractions(dataset or None) if r.guid == guid and r.back is None]
+    said = "; ".join(f"it was retracted from {r.dataset} at {r.retracted} by {r.who}: {r.reason}" for r in past)
+    where = dataset or "any dataset"
+    hint = said or "tagsel datasets show NAME lists the files of a dataset"
+    return CatalogError(f"no row of {where} comes from {text} or points to it", hint=hint, guid=guid)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A retracted file that a list still points to: `events` of the list, why, since when, and by whom."""
+
+    file: str
+    guid: str
+    dataset: str
+    snapshot: int
+    events: int
+    reason: str
+    since: str
+    who: str
+
+    def __str__(self) -> str:
+        events = "1 event" if self.events == 1 else f"{self.events:,} events"
+        return (
+            f"{events} of the list were in {self.file}, retracted from {self.dataset} since {self.since} (snapshot "
+            f"{self.snapshot}, {self.who}): {self.reason}"
+        )
+
+
+def touched(workspace: Workspace, events: EventList) -> tuple[Touched, ...]:
+    """The retracted files that a list touches, of the datasets that it came from (of any, where it names none)."""
+    catalog, known = workspace.catalog, set(workspace.catalog.names())
+    homes = [spec for text in home_of(events) for spec in parse_dataset_spec(text) if spec.pattern in known]
+    for name in sorted({spec.pattern for spec in homes}):
+        if Table.exists(folder := workspace.folder / DATA / name):
+            caught_up(catalog, catalog.dataset(name), Table.open(folder).snapshot())
+    latest: dict[tuple[str, str], tuple[RetractionRecord, int]] = {}
+    for r in catalog.retractions():
+        mine = [spec.snapshot for spec in homes if spec.pattern == r.dataset]
+        if r.back is None and (not homes or not all(_after(workspace, r, number) for number in mine)):
+            count = _count(workspace, r, events)
+            if count:
+                latest[r.dataset, r.guid] = r, count
+    return tuple(
+        Touched(r.name, r.guid, r.dataset, r.snapshot, count, r.reason, r.retracted, r.who)
+        for r, count in latest.values()
+    )
+
+
+def _after(workspace: Workspace, r: RetractionRecord, number: int | None) -> bool:
+    """Whether the file was out of the dataset's snapshot already: then no list from there touches it."""
+    folder = workspace.folder / DATA / r.dataset
+    try:
+        state = commits.at(folder, number or 0)
+        return r.record in state.retractions and read(folder, r.record).in_force(state.guids)
+    except (TagselError, StopIteration):
+        return False
+
+
+def _count(workspace: Workspace, r: RetractionRecord, events: EventList) -> int:
+    """How many events of a list were rows that went with a retraction."""
+    try:
+        places = Places.of(workspace.folder / DATA / r.dataset, r.record)
+    except TagselError:  # the dataset's folder is gone: then the file says it
+        return int(np.isin(events.guid_codes, [k for k, g in enumerate(events.guids) if g == r.guid]).sum())
+    found = np.zeros(len(events), np.bool_)
+    for code, guid in enumerate(events.guids):
+        if guid in places.files:
+            mine = np.flatnonzero(events.guid_codes == code)
+            found[mine] = places.holds(guid, events.entry[mine])
+    unplaced = ~events.stage("aod").guid.known() | (events.entry < 0)
+    found[unplaced] = places.holds_ids(events.run[unplaced], events.event[unplaced])
+    return int(found.sum())
