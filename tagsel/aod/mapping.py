@@ -74,8 +74,8 @@ class MappedFile:
     """A file that holds selected events: row `rows[i]` of the list is its entry `entries[i]`.
 
     `rows`, `entries`: (n,) int64, `entries` rising; `pfn` is where it is best read, a path or a URL, or "", and
-    `others` are where else; `lfn` is "" where no catalog knows the GUID; `file_entries` and `bytes` are -1 where
-    unknown.
+    `others` are where else; `site` is where it is to be processed, once a broker said so; `lfn` is "" where no catalog
+    knows the GUID; `file_entries` and `bytes` are -1 where unknown.
     """
 
     guid: str
@@ -87,6 +87,7 @@ class MappedFile:
     file_entries: int = -1
     bytes: int = -1
     others: tuple[str, ...] = ()
+    site: str = ""
 
     @property
     def touched(self) -> float:
@@ -108,9 +109,8 @@ class MappedFile:
 class EventMap:
     """Where the events of a list are; `files` by GUID, `unmapped` the rows that have no address at `stage`.
 
-    `files_total` and `bytes_total` count all files that were given, touched or not (0 bytes where the size of
-    one is unknown); `example` is a local
-    file of them, from which types are known even where no event is.
+    `files_total`, `bytes_total` and `entries_total` count all files that were given, touched or not (0 where the size
+    or entries of one are unknown); `example` is a local file of them, from which types are known even of no event.
     """
 
     files: tuple[MappedFile, ...]
@@ -121,6 +121,7 @@ class EventMap:
     bytes_total: int = 0
     example: str = ""
     layout: Layout = USUAL
+    entries_total: int = 0
 
     def __repr__(self) -> str:
         return f"<EventMap: {self.events:,} events in {len(self.files):,} files; {self.verdict}>"
@@ -226,6 +227,7 @@ def map_events(
         bytes_total=sum(f.bytes for f in files) if all(f.bytes >= 0 for f in files) else 0,
         example=_example(mapped, files, replicas),
         layout=layout,
+        entries_total=sum(f.entries for f in files) if all(f.entries >= 0 for f in files) else 0,
     )
 
 

@@ -5,11 +5,13 @@ Invariant: what is told here is what `submit` does.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tagsel.api.sites import EXCLUDED, standing
 from tagsel.catalog import Downtime, Site
+from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap
@@ -17,12 +19,17 @@ if TYPE_CHECKING:
     from tagsel.jobs.broker import Brokered, Standing, Topology
 
 
-def topology(workspace: Workspace, when: datetime | None = None) -> Topology:
-    """The workspace's sites as jobs see them at a time, by default now, and the links between them."""
+def topology(workspace: Workspace, here: bool) -> Topology:
+    """The workspace's sites as jobs see them now, and the links between them.
+
+    Jobs that run `here` go to no site, so that only storage matters: what is down gives nothing.
+    """
     from tagsel.jobs.broker import Topology
 
-    down = workspace.catalog.down(when or datetime.now(UTC))
+    down = workspace.catalog.down(datetime.now(UTC))
     sites = {site.name: _standing(site, down.get(site.name)) for site in workspace.catalog.sites()}
+    if here:
+        sites = {name: replace(site, closed=site.silent) for name, site in sites.items()}
     return Topology(sites, {(link.source, link.target): link.rate for link in workspace.catalog.links()})
 
 
@@ -38,11 +45,28 @@ def _standing(site: Site, down: Downtime | None) -> Standing:
     return Standing(site.name, closed, silent, slots if isinstance(slots, int) else 0, remedy)
 
 
-def brokered(workspace: Workspace, event_map: EventMap) -> tuple[Brokered, EventMap]:
+def brokered(workspace: Workspace, event_map: EventMap, *, here: bool) -> tuple[Brokered, EventMap]:
     """The broker's choice for each file of a map, and the map with places in the order in which they are tried."""
     from tagsel.jobs.broker import broker
 
     catalog = workspace.catalog
     held = catalog.located(catalog.files(guids=[f.guid for f in event_map.files]))
     copies = {guid: [(c.site, c.pfn) for c in replicas] for guid, replicas in held.items()}
-    return broker(event_map, copies, topology(workspace))
+    return broker(event_map, copies, topology(workspace, here))
+
+
+def explain(workspace: Workspace, job: str) -> Table:
+    """Where the files of a job are processed and why not elsewhere: one row for files of one choice."""
+    from tagsel.api.delivery import jobs
+
+    choices = jobs(workspace, "show", job).choices
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    for c in choices:
+        refused = "; ".join(f"{site} is {why}" for site, why in c["refused"].items())
+        key = (c["site"], c["source"], refused, c["problem"], c["remedy"])
+        row = groups.setdefault(key, [0, 0, 0, 0])
+        for k, value in enumerate((1, c["events"], c["bytes"], c["moved"])):
+            row[k] += value
+    rows = tuple((site, source, *counts, *why) for (site, source, *why), counts in sorted(groups.items()))
+    columns = ("site", "read_from", "files", "events", "bytes", "moved", "refused", "problem", "remedy")
+    return Table(columns, rows)

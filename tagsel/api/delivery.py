@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.inputs import DATA
-from tagsel.catalog import Catalog, DropDataset, FileRecord, PutDataset, PutFiles, PutJob, check_dataset_name
+from tagsel.catalog import Catalog, DropDataset, FileRecord, PutDataset, PutFiles, PutJob
 from tagsel.errors import CatalogError, JobError, did_you_mean
-from tagsel.events import DeliveryLedger, EventList
+from tagsel.events import DeliveryLedger
 from tagsel.faults import step
 from tagsel.store import Table, disk
 
@@ -52,7 +52,7 @@ class WorkspaceJob:
         process died.
         """
         if self._job.status().state == "submitted":
-            self._job.start(_executor(self._workspace, self._job.engine), again=False)
+            self._job.start(executor_of(self._workspace, self._job.engine), again=False)
         try:
             status = self._job.wait(progress) if progress is not None else self._job.wait()
         except JobError:  # results that do not merge: the catalog, too, says that the job failed
@@ -91,6 +91,16 @@ class WorkspaceJob:
         return self._job.folder.spec["name"] or _usual_name(self._job, result.kind)
 
     @property
+    def choices(self) -> list[dict[str, Any]]:
+        """Where each of its files is processed, from which copy it is read, and why not elsewhere."""
+        return list(self._job.folder.spec.get("brokering", ()))
+
+    @property
+    def forecast(self) -> dict[str, Any] | None:
+        """What it was thought to cost before it ran, and once it is done what it took and how far off that was."""
+        return self._job.forecast
+
+    @property
     def engine(self) -> str:
         """The name of the engine that its pieces run on."""
         return self._job.engine.name
@@ -106,7 +116,7 @@ class WorkspaceJob:
 
     def resubmit(self) -> None:
         """Run again what has no good output or unreadable events, and nothing else; the output is renewed."""
-        self._job.resubmit(_executor(self._workspace, self._job.engine))
+        self._job.resubmit(executor_of(self._workspace, self._job.engine))
 
     def diagnose(self) -> tuple[Any, ...]:
         """The failures of the job in few groups: cause, class, pieces, events, who must act, and the next action."""
@@ -122,7 +132,7 @@ class WorkspaceJob:
         """Split pieces that failed anew, inside the job, and run the new ones and nothing else."""
         numbers = (pieces,) if isinstance(pieces, int) else tuple(pieces)
         self._job.resplit(*numbers, into=into, events_per_job=events_per_job)
-        self._job.start(_executor(self._workspace, self._job.engine), again=False)
+        self._job.start(executor_of(self._workspace, self._job.engine), again=False)
 
     def kill(self) -> None:
         """End the job; outputs of finished pieces stay."""
@@ -149,6 +159,7 @@ class WorkspaceJob:
                 if p.error
             ],
             "lumi": lumi.to_json() if lumi is not None else None,
+            "forecast": self._job.forecast,
             "replaced": {old: [p["number"] for p in new] for old, new in self._job.folder.replaced.items()},
         }
 
@@ -204,7 +215,8 @@ def _refuse_taken(workspace: Workspace, job: Job, name: str) -> None:
     )  # fmt: skip
 
 
-def _executor(workspace: Workspace, engine: Chosen) -> Executor:
+def executor_of(workspace: Workspace, engine: Chosen) -> Executor:
+    """An executor of a job's engine, with the workspace's settings."""
     return engine.executor(workspace.setting("processes"))
 
 
@@ -282,57 +294,6 @@ def _guid_of(job: Job) -> str:
 
     spec = job.folder.spec
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{spec['list']} {spec['script']} {job.id}")).upper()
-
-
-def submit(
-    workspace: Workspace, events: EventList, run: Path, *, dry_run: bool, output: str, by: str = "events",
-    events_per_job: int | None = None, min_events: int | None = None, bytes_per_job: int | None = None,
-    on: str = "local", settings: Mapping[str, str] | None = None, wait: bool = True,
-) -> Any:  # fmt: skip
-    """Split, run, merge, register; with `dry_run` the plan as a record, and nothing is done.
-
-    `on` is an engine (`local`, `condor`, `slurm`, `dask`) with its `settings`; without `wait` the pieces are handed to
-    it, and nothing more is done before `wait()`. JobError for the script, the split and the engine, before anything
-    runs; CatalogError for an output that exists.
-    """
-    from tagsel.jobs import Chosen, plan_job
-    from tagsel.jobs import dry_run as planned
-    from tagsel.jobs import submit as start
-
-    if output:
-        check_dataset_name(output)
-        _refuse_promised(workspace, output)
-    if by == "events" and events_per_job is None and len(events):
-        by = "file"
-    event_map = workspace.map(events)
-    split: dict[str, Any] = {"by": by, "events_per_job": events_per_job, "min_events": min_events}
-    split["bytes_per_job"] = bytes_per_job
-    if dry_run:
-        return planned(events, event_map, plan_job(events, event_map, run, **split))
-    workspace.pin_list(events)
-    home = workspace.folder / JOBS
-    home.mkdir(exist_ok=True)
-    with disk.locked(home):  # two who ask for one name
-        if output:
-            _refuse_promised(workspace, output)
-        engine = Chosen(on, dict(settings or {}))
-        job = start(home, events, event_map, run, executor=_executor(workspace, engine), name=output, on=engine,
-                    drive=wait, **split)  # fmt: skip
-    return WorkspaceJob(workspace, job)
-
-
-def _refuse_promised(workspace: Workspace, output: str) -> None:
-    """CatalogError where a dataset has the name, or a job will give it to its output when it is done."""
-    from tagsel.jobs import list_jobs
-
-    said = ""
-    if output in workspace.catalog.names() or Table.exists(workspace.folder / DATA / output):
-        said = f"there is a dataset {output} already"
-    for job in list_jobs(workspace.folder / JOBS):
-        if job.folder.spec["name"] == output and job.status().state not in ENDED:
-            said = said or f"job {job.id} makes the dataset {output}"
-    if said:
-        raise CatalogError(said, hint="give --output another name", dataset=output)
 
 
 def jobs(workspace: Workspace, operation: str, job: str, **options: Any) -> Any:

@@ -98,6 +98,12 @@ class Grid:
         """Send no job to a site until it is `up` again."""
         siting.exclude(self._home, site, reason)
 
+    def explain(self, job: str) -> Table:
+        """Where the files of a job are processed, from which copies, and why not elsewhere."""
+        from tagsel.api.brokering import explain
+
+        return explain(self._home, job)
+
     # -- copies that are wished for
 
     def transfer(self, dataset: str, site: str, *, progress: Progress = None) -> list[Rule]:

@@ -313,9 +313,9 @@ class Workspace(Browsing, Many, Grid, Others, Lasting):
         `min_events`, `bytes_per_job`; `on`, an engine (`local`, `condor`, `slurm`, `dask`), its `settings`, and
         `wait=False`, which hands the pieces to it and returns.
         """
-        from tagsel.api import delivery
+        from tagsel.api import dispatch
 
-        return delivery.submit(self, self._list(events), Path(run), dry_run=dry_run, output=output, **options)
+        return dispatch.submit(self, self._list(events), Path(run), dry_run=dry_run, output=output, **options)
 
     def jobs(self, operation: str = "list", job: str = "", **options: Any) -> Any:
         """`list` the jobs; `show`, `diagnose`, `resubmit`, `resplit` or `kill` one, or get one to `wait` for."""

@@ -166,6 +166,7 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
     if not as_json:
         where = "" if job.engine == "local" else f" on {job.engine}"
         render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces{where}")
+        _show_forecast(job.forecast)
     if options["wait"]:
         return finish(job, as_json, gone)
     if as_json:
@@ -180,6 +181,25 @@ def _show_plan(plan: dict[str, Any]) -> None:
     read = plan["read"]
     render.note(f"{plan['events']:,} events in {len(rows):,} pieces by {plan['by']}; "
                 f"{read['bytes_read']:,} of {read['bytes_total']:,} B would be read; nothing was done")  # fmt: skip
+    _show_forecast(plan["forecast"])
+    for choice in plan["brokering"]:
+        if choice["problem"] and choice["refused"]:
+            sites = "; ".join(f"{site} is {why}" for site, why in choice["refused"].items())
+            render.note(f"{choice['lfn'] or choice['guid']}: {choice['problem']} ({sites}); {choice['remedy']}")
+
+
+def _show_forecast(told: dict[str, Any] | None) -> None:
+    """What a job is thought to cost, and once it is done what it took."""
+    if told is None:
+        return
+    if "cost" not in told:
+        render.note(f"forecast: {told['verdict']}; about {told['bytes']:,} B, {told['cpu_s']:,.3g} s of CPU"
+                    f" ({told['basis']})")  # fmt: skip
+        return
+    off = ", ".join(f"{name.removesuffix('_s')} {value:+.0%}" for name, value in told["error"].items())
+    cost = told["cost"]
+    took = sum(cost[name] for name in ("start_s", "read_s", "process_s"))
+    render.note(f"took {cost['bytes']:,} B and {took:,.3g} s of CPU; the forecast was off by {off or 'nothing known'}")
 
 
 def finish(job: Any, as_json: bool, more: Mapping[str, Any] | None = None) -> int:
@@ -229,6 +249,8 @@ def _show(job: Any) -> None:
         render.note(render.ledger(known["ledger"]))
     if known["error"]:
         render.note(f"no result: {known['error']}")
+    if known["state"] == "done":
+        _show_forecast(known["forecast"])
     for old, new in known["replaced"].items():
         render.note(f"piece {old} was split into pieces {', '.join(map(str, new))}")
     if known["lumi"] and known["ledger"] and (missing := sum(map(_blocks, known["lumi"]["missing"].values()))):

@@ -1,4 +1,4 @@
-"""Verbs that say what went wrong with a job and mend it: `jobs diagnose`, `jobs resplit`."""
+"""Verbs that say why a job went as it did, and mend it: `jobs diagnose`, `jobs resplit`, `explain`."""
 
 from __future__ import annotations
 
@@ -57,4 +57,25 @@ def jobs_resplit(context: click.Context, /, job: str, pieces: tuple[int, ...], i
     return finish(chosen, as_json)
 
 
-COMMANDS = (jobs,)  # the group of all verbs on jobs, now whole
+@click.command()
+@click.argument("job")
+@csv_option
+@common
+@click.pass_context
+def explain(context: click.Context, /, job: str, as_csv: bool, workspace: str | None, as_json: bool) -> int:
+    """Say where the files of JOB are processed, from which copies, why not elsewhere, and what would help.
+
+    \b
+    Example:
+      tagsel explain 1
+    """
+    home = workspace_of(context, workspace)
+    if as_json:
+        render.document({"job": job, "files": home.jobs("show", job).choices})
+        return OK
+    found = home.explain(job)
+    render.table(found.columns, found.rows, as_csv=as_csv)
+    return OK
+
+
+COMMANDS = (jobs, explain)  # the group of all verbs on jobs, now whole

@@ -7,9 +7,11 @@ its reasons; the same map and topology give the same answer.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
+from typing import Any
 
 from tagsel.aod import EventMap
 from tagsel.aod.mapping import MappedFile, places
@@ -47,8 +49,8 @@ class Choice:
     """Where a file is processed: at `site`, read from the copy at `source`; `moved` bytes cross the network for it.
 
     `seconds` is how long that takes, where a link says so; `site` is "" where no catalog knows a site of the file.
-    `refused` are sites that hold it and are not used, with the reason. `problem` says why a file can be processed
-    nowhere, and `remedy` what would help most.
+    `refused` are sites that hold it and are not used, with the reason; `others` are usable ones that hold it, too.
+    `problem` says why a file can be processed nowhere, and `remedy` what would help most.
     """
 
     guid: str
@@ -60,6 +62,7 @@ class Choice:
     moved: int = 0
     seconds: float = 0.0
     refused: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
     problem: str = ""
     remedy: str = ""
 
@@ -72,8 +75,8 @@ class Brokered:
 
     @property
     def refused(self) -> tuple[Choice, ...]:
-        """Files that can be processed nowhere."""
-        return tuple(c for c in self.choices if c.problem)
+        """Files with copies that can be processed nowhere; those of which no copy is known come out as unreadable."""
+        return tuple(c for c in self.choices if c.problem and c.refused)
 
     @property
     def moved(self) -> int:
@@ -83,6 +86,18 @@ class Brokered:
     def to_json(self) -> list[dict[str, object]]:
         """All choices, JSON-ready."""
         return [asdict(c) for c in self.choices]
+
+
+def sites_in_turn(piece: Mapping[str, Any], choices: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where a piece of a plan may go, in the order to try: its site, then others that hold most of its files.
+
+    >>> choices = [{"guid": "A", "others": ["X", "Y"]}, {"guid": "B", "others": ["Y"]}]
+    >>> sites_in_turn({"site": "S", "files": [{"guid": "A"}, {"guid": "B"}]}, choices)
+    ['S', 'Y', 'X']
+    """
+    mine = {f["guid"] for f in piece["files"]}
+    held = Counter(site for c in choices if c["guid"] in mine for site in c["others"])
+    return [piece["site"], *(s for s in sorted(held, key=lambda s: (-held[s], s)) if s != piece["site"])]
 
 
 Copies = Mapping[str, Iterable[tuple[str, str]]]
@@ -139,7 +154,8 @@ class _Office:
         usable = [s for s in holders if s.name not in refused]
         if usable:
             best = min(usable, key=self._cost).name
-            return replace(blank, site=best, source=best, refused=refused)
+            others = tuple(s.name for s in usable if s.name != best)
+            return replace(blank, site=best, source=best, refused=refused, others=others)
         return replace(self._elsewhere(blank, holders), refused=refused)
 
     def _cost(self, site: Standing) -> tuple[float, int, str]:
@@ -191,4 +207,4 @@ def _ordered(file: MappedFile, choice: Choice, pairs: list[tuple[str, str]], top
 
     known = places(filter(None, (file.pfn, *file.others)))
     best, *others = sorted(known, key=rank) or [""]
-    return replace(file, pfn=best, others=tuple(others))
+    return replace(file, pfn=best, others=tuple(others), site=choice.site)

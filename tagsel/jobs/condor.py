@@ -214,7 +214,7 @@ def _item(task: Task) -> dict[str, str]:
     """A task as a row of itemdata: values of the description's own words."""
     return {
         "words": _quoted(task.in_sandbox()), "inputs": ",".join(map(str, task.inputs)), "out": str(task.stdout),
-        "err": str(task.stderr),
+        "err": str(task.stderr), "site": task.site,
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ class Task:
     """A command to run for a piece: its argument vector, and the files that take what it prints.
 
     `inputs` are the files that it names and reads, `stem` the outputs that it writes, without their suffix: an engine
-    that moves files needs to know them.
+    that moves files needs to know them. `site` is where it is best run, "" where that is not known.
     """
 
     piece: int
@@ -27,6 +27,7 @@ class Task:
     stderr: Path
     inputs: tuple[Path, ...] = ()
     stem: Path | None = None
+    site: str = ""
 
     def in_sandbox(self) -> tuple[str, ...]:
         """The command as it is said in a folder that holds the inputs and takes the outputs.
@@ -43,7 +44,7 @@ class Task:
         return {
             "piece": self.piece, "attempt": self.attempt, "command": list(self.command), "stdout": str(self.stdout),
             "stderr": str(self.stderr), "inputs": [str(p) for p in self.inputs],
-            "stem": str(self.stem) if self.stem else None,
+            "stem": str(self.stem) if self.stem else None, "site": self.site,
         }  # fmt: skip
 
     @classmethod
@@ -52,6 +53,7 @@ class Task:
         return cls(
             told["piece"], told["attempt"], tuple(told["command"]), Path(told["stdout"]), Path(told["stderr"]),
             tuple(Path(p) for p in told["inputs"]), Path(told["stem"]) if told["stem"] else None,
+            told.get("site", ""),
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@
     engine/             which engine runs the job, with which options, and what that keeps of its tasks
     killed              there once somebody killed the job
     resplit.json        which failed pieces were split anew, into which; written whole
+    cost.json           CPU seconds and bytes that its pieces took, once merged
     unmerged            why the outputs of all pieces make no result, where they do not
     result.json         the merged result, with result.parquet for events; there once, at the end, and away while
                         pieces with unreadable events run again
@@ -101,6 +102,11 @@ class JobFolder:
     def result(self) -> Path:
         """The merged result; its presence says that the job is done."""
         return self.path / "result.json"
+
+    @property
+    def cost(self) -> Path:
+        """What its pieces took, once they are merged."""
+        return self.path / "cost.json"
 
     @property
     def engine(self) -> Path:

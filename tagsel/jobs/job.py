@@ -17,12 +17,14 @@ from typing import Any
 from tagsel.aod import EventMap
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger, EventList
+from tagsel.jobs.broker import Brokered
 from tagsel.jobs.diagnose import Group, diagnose
 from tagsel.jobs.engines import Chosen, engine
 from tagsel.jobs.executors import Executor
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
+from tagsel.jobs.forecast import Cost, Rates, accuracy
 from tagsel.jobs.lumi import JobLumi, lumi_of
-from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_result
+from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_cost, read_result
 from tagsel.jobs.notes import TASKS
 from tagsel.jobs.plan import plan_job, write_folder
 from tagsel.jobs.resplit import resplit
@@ -78,6 +80,8 @@ def submit(
     name: str = "",
     on: Chosen | None = None,
     drive: bool = True,
+    known: Rates | None = None,
+    brokered: Brokered | None = None,
 ) -> Job:
     """Split, write a folder below `jobs`, and start; returns at once, `wait` waits for the end.
 
@@ -86,7 +90,7 @@ def submit(
     JobError for an engine that is not there: nothing is left behind then.
     """
     bounds = {"events_per_job": events_per_job, "min_events": min_events, "bytes_per_job": bytes_per_job}
-    plan = plan_job(events, event_map, script, by=by, **bounds)
+    plan = plan_job(events, event_map, script, by=by, known=known, brokered=brokered, **bounds)
     executor = executor or (on or Chosen()).executor()
     if not drive and not executor.detached:
         executor.close()
@@ -214,6 +218,23 @@ class Job:
         if going or (not failed and any(self.folder.engine.glob(TASKS))):
             return "submitted"
         return "failed" if failed else "interrupted"
+
+    @property
+    def cost(self) -> Cost:
+        """What its pieces took, once they are merged."""
+        return read_cost(self.folder)
+
+    @property
+    def forecast(self) -> dict[str, Any] | None:
+        """What the job was thought to cost; once it is done also its `cost`, and how far off that was, `error`.
+
+        None for a job of an older tagsel.
+        """
+        told: dict[str, Any] | None = self.folder.spec.get("forecast")
+        if told is None or not self.folder.cost.exists():
+            return told
+        was = read_cost(self.folder)
+        return {**told, "cost": was.to_json(), "error": accuracy(told, was)}
 
     @property
     def ledger(self) -> DeliveryLedger:

@@ -20,6 +20,7 @@ from tagsel.events import DeliveryLedger
 from tagsel.faults import step
 from tagsel.jobs.events import join_events
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
+from tagsel.jobs.forecast import Cost
 from tagsel.jobs.lumi import lumi_of
 from tagsel.jobs.output import read_output
 from tagsel.jobs.values import NONE, Result, add, decode, encode, keys
@@ -108,9 +109,25 @@ def merge(folder: JobFolder) -> None:
     else:
         total = _total(speaking)
         document["value"] = encode(total[1], final=True) if total[1] is not None else {}
+    with aside(folder.cost) as temporary:
+        temporary.write_text(json.dumps(_cost(states).to_json(), sort_keys=True) + "\n", "utf-8")
     with aside(folder.result) as temporary:
         temporary.write_text(json.dumps(document, sort_keys=True, indent=1) + "\n", "utf-8")
         step("jobs.merge")
+
+
+def _cost(states: list[PieceState]) -> Cost:
+    """What the outputs that count took."""
+    done = [s.header for s in states if s.header is not None]
+    return Cost(
+        len(done), sum(h.delivered for h in done), sum(h.bytes_read for h in done),
+        *(round(sum(getattr(h, name) for h in done), 3) for name in ("start_s", "read_s", "process_s")),
+    )  # fmt: skip
+
+
+def read_cost(folder: JobFolder) -> Cost:
+    """What the pieces of a job took, once it has been merged."""
+    return Cost(**json.loads(folder.cost.read_text("utf-8")))
 
 
 def _says_nothing(state: PieceState) -> bool:

@@ -30,7 +30,7 @@ class Header:
     `delivered` events went through `process`, `unreadable` ones could not be read (`problems` names the
     files); `lumi` are the luminosity blocks of those delivered, `lost` of those unreadable, as good-run lists in JSON.
     `error` has `class` and `cause`, and as evidence `origin`, `message`, `kinds`, `code`, `hold`, `where` (the batch's
-    first and last event) and `trace`; see `failures`.
+    first and last event) and `trace`; see `failures`. `start_s`, `read_s` and `process_s` are CPU seconds.
     """
 
     piece: int
@@ -47,6 +47,9 @@ class Header:
     problems: tuple[Mapping[str, object], ...] = ()
     error: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
+    start_s: float = 0.0
+    read_s: float = 0.0
+    process_s: float = 0.0
     lumi: str = ""
     lost: str = ""
 

@@ -21,7 +21,9 @@ from tagsel.aod import EventMap, example_of, forecast, provenance_of, template
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.faults import step
+from tagsel.jobs.broker import Brokered
 from tagsel.jobs.folder import VERSION, JobFolder
+from tagsel.jobs.forecast import Forecast, Rates, foretell, rates
 from tagsel.jobs.piece import Piece, Recipe, blocks_of, piece_plan, write_piece
 from tagsel.jobs.script import check_script
 from tagsel.jobs.split import split
@@ -35,13 +37,18 @@ BUILDING = ".new-"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job would do: its pieces, the recipe of all of them, and the rows of the list `without` an address."""
+    """What a job would do: its pieces, the recipe of all of them, and the rows of the list `without` an address.
+
+    `forecast` is what it is thought to cost, `brokered` why its files are processed where they are, if that was asked.
+    """
 
     pieces: tuple[Piece, ...]
     recipe: Recipe
     events: int
     without: Ints
     by: str
+    forecast: Forecast | None = None
+    brokered: Brokered | None = None
 
     @property
     def unmapped(self) -> int:
@@ -54,6 +61,8 @@ class Plan:
             "by": self.by, "events": self.events, "unmapped": self.unmapped,
             "branches": list(self.recipe.branches), "batch": self.recipe.batch, "script": self.recipe.sha256,
             "pieces": [p.to_json() for p in self.pieces],
+            "forecast": self.forecast.to_json() if self.forecast else None,
+            "brokering": self.brokered.to_json() if self.brokered else [],
         }  # fmt: skip
 
 
@@ -66,8 +75,10 @@ def plan_job(
     events_per_job: int | None = None,
     min_events: int | None = None,
     bytes_per_job: int | None = None,
+    known: Rates | None = None,
+    brokered: Brokered | None = None,
 ) -> Plan:
-    """Check everything and split, without running anything.
+    """Check everything, split and forecast, without running anything; `known` is what earlier jobs took.
 
     JobError for the script (missing, not compiling, no `process`) and the split; AccessError for a branch
     pattern that the files do not have, looked up in the first local one that can be opened.
@@ -79,7 +90,8 @@ def plan_job(
     recipe = Recipe(text, branches, batch, event_map.layout, example)
     pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events,
                    bytes_per_job=bytes_per_job)  # fmt: skip
-    return Plan(pieces, recipe, len(events), event_map.unmapped, by)
+    told = foretell(event_map, events, branches, len(pieces), known or rates([], ""))
+    return Plan(pieces, recipe, len(events), event_map.unmapped, by, told, brokered)
 
 
 def dry_run(events: EventList, event_map: EventMap, plan: Plan) -> dict[str, object]:

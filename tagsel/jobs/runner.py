@@ -11,9 +11,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tagsel.aside import aside
 from tagsel.errors import JobError
+from tagsel.jobs.broker import sites_in_turn
 from tagsel.jobs.executors import Ended, Executor, Task
 from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file
 from tagsel.jobs.folder import JobFolder, good_header, piece_states
@@ -72,7 +74,8 @@ def _begin(folder: JobFolder, executor: Executor, again: bool) -> dict[int, int]
     if not again:
         missing = [number for number in missing if states[number].state not in ("failed", "done")]
     fresh = {number: last.get(number, 0) + 1 for number in missing}
-    executor.submit([_task(folder, number, attempt) for number, attempt in fresh.items()])
+    sites = {plan["number"]: str(plan["site"]) for plan in folder.pieces}
+    executor.submit([_task(folder, number, attempt, sites[number]) for number, attempt in fresh.items()])
     return under_way | fresh
 
 
@@ -124,19 +127,28 @@ def _next(executor: Executor, going: bool, retries: Retries) -> Ended | None:
 
 
 def _try_again(folder: JobFolder, executor: Executor, failed: dict[int, tuple[int, Cause]]) -> dict[int, int]:
-    """Submit the next attempt of pieces that failed, and how; the attempts. The one place that says where they go: to
-    the same engine, be the cause `transient` or of the `site`."""
+    """Submit the next attempt of pieces that failed, and how; the attempts. The one place that says where they go:
+    where a site failed, to the next that holds most of the piece's files."""
     fresh = {number: attempt + 1 for number, (attempt, _) in failed.items()}
+    moved = {number for number, (_, cause) in failed.items() if cause.kind == "site"}
     if fresh:
-        executor.submit([_task(folder, number, attempt) for number, attempt in fresh.items()])
+        plans = {plan["number"]: plan for plan in folder.pieces}
+        sites = {n: _other_site(folder, plans[n], fresh[n]) if n in moved else str(plans[n]["site"]) for n in fresh}
+        executor.submit([_task(folder, number, attempt, sites[number]) for number, attempt in fresh.items()])
     return fresh
 
 
-def _task(folder: JobFolder, number: int, attempt: int) -> Task:
+def _other_site(folder: JobFolder, plan: dict[str, Any], attempt: int) -> str:
+    """The site of an attempt after one that failed by its site."""
+    sites = sites_in_turn(plan, folder.spec.get("brokering", ()))
+    return sites[(attempt - 1) % len(sites)]
+
+
+def _task(folder: JobFolder, number: int, attempt: int, site: str = "") -> Task:
     piece, stem = folder.piece(number), folder.stem(number, attempt)
     command = (sys.executable, "-P", "-m", "tagsel.jobs.worker", str(piece), str(stem), str(attempt))
     out, err = (folder.log(number, attempt, kind) for kind in ("out", "err"))
-    return Task(number, attempt, command, out, err, (piece,), stem)
+    return Task(number, attempt, command, out, err, (piece,), stem, site)
 
 
 def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause | None:

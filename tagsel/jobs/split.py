@@ -7,6 +7,7 @@ events.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from tagsel.aod import EventMap, Wanted
 from tagsel.errors import JobError, did_you_mean
 from tagsel.events import EventList
+from tagsel.jobs.broker import Topology, broker
 from tagsel.jobs.piece import Piece
 
 Ints = npt.NDArray[np.int64]
@@ -63,7 +65,7 @@ def _by_file(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints,
 
 
 def _by_site(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints, Ints, Ints]:
-    sites = file_sites(event_map)
+    sites = sites_of(event_map)
     names = sorted(set(sites))
     site = np.array([names.index(s) for s in sites], np.int64)[rows.file]
     order = np.argsort(site, kind="stable")
@@ -144,13 +146,9 @@ def split(
     touched = way.bytes_of(rows, event_map, order, atom) if way.bytes_of else np.zeros(len(order), np.int64)
     bounds = _bounds(domain, atom, events_per_job or way.bound, touched, bytes_per_job or BYTES_PER_JOB)
     bounds = _joined(bounds, domain, min_events or 0, way.joins)
-    sites = file_sites(event_map) if by == "site" else []
+    sites = sites_of(event_map)
     pieces = tuple(
-        Piece(
-            number,
-            _files(event_map, events, rows, order[a:b]),
-            sites[rows.file[order[a]]] if sites and b > a else "",
-        )
+        Piece(number, _files(event_map, events, rows, order[a:b]), _site(sites, rows.file[order[a:b]]))
         for number, (a, b) in enumerate(bounds)
     )
     if sum(p.n_events for p in pieces) != len(events) - len(event_map.unmapped):
@@ -199,17 +197,18 @@ def _between(piece: Piece, begin: int, end: int) -> tuple[Wanted, ...]:
     return tuple(replace(f, rows=f.rows - begin) for f in taken if len(f))
 
 
-def file_sites(event_map: EventMap) -> list[str]:
-    """The site of each mapped file: of those that hold it, the one that holds most of the wanted events,
-    then by name.
+def sites_of(event_map: EventMap) -> list[str]:
+    """The site at which each mapped file is processed, "" where none is known: as a broker said, else where it is."""
+    if not any(f.site for f in event_map.files):
+        here = {f.guid: [(site, "") for site in f.sites] for f in event_map.files}
+        event_map = broker(event_map, here, Topology())[1]
+    return [f.site for f in event_map.files]
 
-    "" for a file that no site holds.
-    """
-    held: dict[str, int] = {}
-    for f in event_map.files:
-        for site in f.sites:
-            held[site] = held.get(site, 0) + len(f.entries)
-    return [min(f.sites, key=lambda s: (-held[s], s)) if f.sites else "" for f in event_map.files]
+
+def _site(sites: list[str], files: Ints) -> str:
+    """The site of a piece: that of most of its events, then by name."""
+    held = Counter(sites[i] for i in files.tolist())
+    return min(held, key=lambda site: (-held[site], site), default="")
 
 
 def _mapped_rows(event_map: EventMap) -> _Rows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,14 +71,17 @@ def _alive(stem: Path) -> Iterator[None]:
 
 def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Result]:
     """Run the script over all batches of the piece."""
+    started = time.process_time()
     process = _guarded(lambda: load_process(recipe.script), "while the script was loaded")
     source = Reading(piece.files, recipe.branches, recipe.batch, layout=recipe.layout)
     addresses = _addresses(piece)
-    total, read = NONE, []
+    total, read, in_script = NONE, [], 0.0
     for batch in _guarded_batches(source):
         read.append(batch.rows)
         events = _with_address(batch, addresses)
+        before = time.process_time()
         total = _guarded(lambda t=total, e=events: add(t, _one(process, e)), _span(events))
+        in_script += time.process_time() - before
     note = ""
     if total == NONE:
         total, note = _of_nothing(process, recipe)
@@ -85,7 +89,8 @@ def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Resul
     header = replace(
         blank, kind=total[0], delivered=report.ledger.delivered, unreadable=report.ledger.unreadable,
         bytes_read=report.bytes_read, bytes_total=report.bytes_total,
-        problems=tuple(asdict(p) for p in report.problems), note=note,
+        problems=tuple(asdict(p) for p in report.problems), note=note, start_s=started, process_s=in_script,
+        read_s=time.process_time() - started - in_script,
     )  # fmt: skip
     lumi, lost = _blocks(piece, read)
     return replace(header, lumi=lumi, lost=lost), total

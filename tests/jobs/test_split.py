@@ -15,7 +15,7 @@ from tagsel.aod import map_events
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.jobs import WAYS, Piece, split
-from tagsel.jobs.split import file_sites
+from tagsel.jobs.split import sites_of
 
 GUIDS = [f"{i:08X}-0000-0000-0000-000000000000" for i in range(5)]
 rows = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 3), st.integers(1, 4)), max_size=60)
@@ -171,7 +171,7 @@ def test_sites_hold_whole_pieces(maker: ModuleType) -> None:
         GUIDS[2]: [],
     }
     found = map_events(events, [], copies)
-    assert file_sites(found) == ["CNAF", "CNAF", ""]  # CNAF holds 8 of the wanted events, BNL 3
+    assert sites_of(found) == ["CNAF", "CNAF", ""]  # CNAF holds 8 of the wanted events, BNL 3
     pieces = split(found, events, by="site", events_per_job=6)
     assert [(p.site, p.n_events) for p in pieces] == [("", 4), ("CNAF", 6), ("CNAF", 2)]
 
