@@ -1,0 +1,76 @@
+"""Forecasts: bytes as they are read afterwards, times as earlier jobs took, and what they say of a full scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagsel.jobs import Job, forecast, plan_job
+from tagsel.jobs.forecast import USUAL, Cost, Forecast, accuracy, rates
+
+SCRIPT = 'branches = ["Muon_*"]\ndef process(events):\n    return {"n": len(events)}\n'
+
+
+def test_rates_are_medians_of_this_script_before_others_before_usual_ones() -> None:
+    """Of ab: 2 and 4 s a piece, median 3; 1 s for 1 and for 2 MB, median 0.75e-6 s; 1 s of 10 and of 5 events: 0.15 s."""
+    ab = [Cost(1, 10, 1_000_000, 2.0, 1.0, 1.0), Cost(2, 5, 2_000_000, 8.0, 1.0, 1.0)]
+    told = [("ab", c.to_json()) for c in ab] + [("cd", Cost(1, 1, 1, 100.0, 100.0, 100.0).to_json())]
+    mine = rates(told, "ab")
+    assert (mine.start_s, mine.basis) == (3.0, "2 earlier jobs of this script")
+    assert mine.read_s_per_byte == pytest.approx(0.75e-6)
+    assert mine.process_s_per_event == pytest.approx(0.15)
+    assert rates(told, "ef").basis == "3 earlier jobs of other scripts"
+    assert rates([], "ab").start_s == USUAL["start_s"]
+    assert rates([("ab", Cost(1, 0, 0, 1.0).to_json())], "ab").basis.startswith(
+        "no job"
+    )  # of nothing nothing is learnt
+    assert mine.cpu_s(2, 1_000_000, 10) == pytest.approx(2 * 3.0 + 0.75 + 1.5)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (Forecast(0, 5, 0, 100, 1, 0, 10, 0.0, 1.0, 0, ""), "nothing to read"),
+        (Forecast(1, 5, 9, 0, 1, 10, 0, 1.0, 0.0, 0, ""), "nothing can be said of a full scan"),
+        (Forecast(4, 5, 90, 100, 4, 90, 100, 1.0, 1.1, 4, ""), "don't: a full scan costs about the same"),
+        (Forecast(1, 5, 9, 100, 1, 10, 100, 1.0, 8.0, 1, ""), "by TAG 8 times less CPU and 10 times fewer bytes"),
+    ],
+)  # fmt: skip
+def test_feature_62_the_verdict_is_scan_or_how_many_times_faster(told: Forecast, said: str) -> None:
+    assert told.verdict.startswith(said)
+
+
+def test_accuracy_compares_what_is_known() -> None:
+    """120 of 100 bytes is 20 % too much, 3 of 4 s a quarter too little; of nothing read, nothing is said."""
+    assert accuracy({"bytes": 120, "cpu_s": 3.0}, Cost(1, 1, 100, 1.0, 1.0, 2.0)) == {"bytes": 0.2, "cpu_s": -0.25}
+    assert accuracy({"bytes": 0, "cpu_s": 0.0}, Cost()) == {}
+
+
+@pytest.mark.parametrize("sampled", [1, 8])
+@pytest.mark.parametrize("rows", [range(120), range(0, 120, 7), [3, 60, 119]], ids=["all", "some", "three"])
+def test_feature_62_bytes_are_forecast_within_30_per_cent(
+    run: Callable[..., Job], rows: Any, sampled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured on one of three files, and on all; what was read is counted by the reader."""
+    monkeypatch.setattr(forecast, "SAMPLE", sampled)
+    job = run(SCRIPT, rows, by="file")
+    told = job.forecast
+    assert told is not None
+    assert told["measured"] == min(sampled, told["files"])
+    assert abs(told["error"]["bytes"]) <= 0.3, told
+    assert (told["cost"]["events"], told["files_total"], told["events_total"]) == (len(rows), 3, 120)
+    if sampled == 8:
+        assert told["error"]["bytes"] == 0
+
+
+def test_files_that_cannot_be_had_are_left_out_of_the_measure(sample: Any, script: Callable[[str], Path]) -> None:
+    gone = replace(sample, files=[replace(f, pfn="/nowhere/at/all.root") for f in sample.files])
+    events = gone.events(range(120))
+    plan = plan_job(events, gone.map(events), script(SCRIPT), by="file")
+    assert plan.forecast is not None
+    assert plan.forecast.measured == 0
+    assert plan.forecast.basis.startswith("no job")
