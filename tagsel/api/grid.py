@@ -13,7 +13,7 @@ from tagsel.api import shared
 from tagsel.api import sites as siting
 from tagsel.api.shared import Published
 from tagsel.api.siterules import put_site
-from tagsel.catalog import Downtime, Rule, SharedCatalog, Site
+from tagsel.catalog import Downtime, Rule, SharedCatalog, Site, SiteTest
 from tagsel.catalog.mirror import Synced
 from tagsel.selection.table import Table
 
@@ -93,6 +93,15 @@ class Grid:
     def up(self, site: str) -> int:
         """Use a site again: take back its downtimes and exclusion; how many there were."""
         return siting.up(self._home, site)
+
+    def test_sites(self, *sites: str) -> list[SiteTest]:
+        """Open one file at each site, or at those named, as a job would; sites that fail again and again are excluded.
+
+        One that tests excluded and that is good again is used again. Where most sites fail none is excluded.
+        """
+        from tagsel.api.sitetests import test_sites
+
+        return test_sites(self._home, sites)
 
     def exclude(self, site: str, reason: str = "") -> None:
         """Send no job to a site until it is `up` again."""

@@ -65,6 +65,7 @@ def show(workspace: Workspace, name: str, lfn: str = "") -> dict[str, Any]:
         "files": catalog.site_counts().get(name, 0),
         "links": {lk.target: lk.rate for lk in catalog.links() if lk.source == name},
         "downtimes": [{"begins": d.begins, "ends": d.ends, "reason": d.reason} for d in catalog.downtimes(name)],
+        "tests": [{"tested": t.tested, "good": t.good, "error": t.error} for t in catalog.site_tests(name)],
         "stale": [{"guid": r.guid, "pfn": r.pfn} for r in stale],
     }  # fmt: skip
 

@@ -37,6 +37,7 @@ from tagsel.catalog.placement import (
     PutDowntime,
     PutLink,
     PutRule,
+    PutSiteTest,
     PutSubscription,
 )
 from tagsel.catalog.prefixes import RULES, PrefixRule, Protocol, logical_name, pfns, rules_of, write_rules
@@ -57,6 +58,7 @@ from tagsel.catalog.records import (
     RunRecord,
     SharedCatalog,
     Site,
+    SiteTest,
     Subscription,
     canonical_guid,
 )
@@ -101,6 +103,7 @@ __all__ = [
     "PutRule",
     "PutRuns",
     "PutSite",
+    "PutSiteTest",
     "PutSubscription",
     "QueryRecord",
     "Replica",
@@ -110,6 +113,7 @@ __all__ = [
     "SetMeta",
     "SharedCatalog",
     "Site",
+    "SiteTest",
     "Subscription",
     "Unpin",
     "canonical_guid",

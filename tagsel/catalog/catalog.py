@@ -38,6 +38,7 @@ from tagsel.catalog.records import (
     RunRecord,
     SharedCatalog,
     Site,
+    SiteTest,
     Subscription,
     canonical_guid,
     from_row,
@@ -280,6 +281,11 @@ class Catalog:
     def links(self) -> list[Link]:
         """How fast files go between sites, sorted."""
         return self._records(Link, "links")
+
+    def site_tests(self, site: str, most: int = 20) -> list[SiteTest]:
+        """The last functional tests of a site, newest first."""
+        query = "SELECT * FROM site_tests WHERE site = ? ORDER BY tested DESC LIMIT ?"
+        return [from_row(SiteTest, row) for row in self._view.read(lambda c: fetch_rows(c, query, [site, most]))]
 
     def down(self, when: datetime) -> dict[str, Downtime]:
         """The sites that are not to be used at a time, each with the downtime that says so."""

@@ -123,9 +123,9 @@ def _find(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> l
     state = Rows(LIGHT)
     state.fold(Put("datasets", row) for row in found)
     wanted = [[row["name"] for row in found]]
+    owned = "SELECT * FROM {} WHERE dataset IN (SELECT unnest(CAST(? AS VARCHAR[])))"
     for table in ("meta", "parents", "members"):
-        owned = f"SELECT * FROM {table} WHERE dataset IN (SELECT unnest(CAST(? AS VARCHAR[])))"
-        state.fold(Put(table, row) for row in fetch_rows(connection, owned, wanted))
+        state.fold(Put(table, row) for row in fetch_rows(connection, owned.format(table), wanted))
     return [dataset_record(state, row["name"]) for row in found]
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from tagsel.catalog.changes import Change, Stamp
 from tagsel.catalog.names import check_dataset_name
-from tagsel.catalog.records import Downtime, Link, Rule, SharedCatalog, Subscription, Value
+from tagsel.catalog.records import Downtime, Link, Rule, SharedCatalog, SiteTest, Subscription, Value
 from tagsel.catalog.standing import need_dataset
 from tagsel.catalog.tables import Op, Put, Remove, Row, Rows
 from tagsel.errors import CatalogError, did_you_mean
@@ -137,6 +137,19 @@ class PutLink(Link, Change):
 
 
 @dataclass(frozen=True)
+class PutSiteTest(SiteTest, Change):
+    """Keep what a functional test of a site came to; fields as `SiteTest`."""
+
+    def check(self, state: Rows) -> None:
+        """The site exists."""
+        _need_site(state, self.site)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of site_tests."""
+        yield Put("site_tests", asdict(self))
+
+
+@dataclass(frozen=True)
 class PutDowntime(Downtime, Change):
     """Do not use a site for a time; fields as `Downtime`."""
 
@@ -181,5 +194,5 @@ def read_catalog(row: Row) -> SharedCatalog:
 
 
 KINDS = (PutCatalog, DropCatalog, PutRule, DropRule, PutSubscription, DropSubscription, PutLink, PutDowntime,
-         DropDowntime)  # fmt: skip
+         DropDowntime, PutSiteTest)  # fmt: skip
 """Every kind of change of this module."""

@@ -189,6 +189,17 @@ class Link:
 
 
 @dataclass(frozen=True)
+class SiteTest:
+    """One functional test of a site: when (UTC), whether it was good, how long it took, and what went wrong or ""."""
+
+    site: str
+    tested: str
+    good: bool
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Downtime:
     """A time in which a site is not to be used: `begins` and `ends` in UTC (ISO 8601), an empty `ends` is open."""
 

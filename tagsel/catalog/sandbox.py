@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,19 @@ class Parsed:
     tables: frozenset[str]
 
 
+@cache
+def _parser() -> DuckDBPyConnection:
+    """An empty database of this process, of which the parser alone is asked."""
+    import duckdb
+
+    return duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+
+
 def parse(query: str) -> Parsed:
     """Read `query`, which must be one SELECT; CatalogError says what else it is, or where it cannot be read."""
     import duckdb
 
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with _parser().cursor() as connection:
         try:
             statements = connection.extract_statements(query)
             kinds = [str(s.type).rpartition(".")[2] for s in statements]

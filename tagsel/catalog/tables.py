@@ -99,6 +99,9 @@ TABLES: Mapping[str, Table] = {
     "downtimes": Table(
         _columns("site VARCHAR, begins VARCHAR, ends VARCHAR, reason VARCHAR"), ("site", "begins"), light=True
     ),
+    "site_tests": Table(
+        _columns("site VARCHAR, tested VARCHAR, good BOOLEAN, seconds DOUBLE, error VARCHAR"), ("site", "tested")
+    ),
     "links": Table(_columns("source VARCHAR, target VARCHAR, rate DOUBLE"), ("source", "target"), light=True),
     "sites": Table(_columns("name VARCHAR, prefix VARCHAR, meta VARCHAR"), ("name",), light=True),
     "jobs": Table(

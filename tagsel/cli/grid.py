@@ -135,6 +135,30 @@ def sites_down(context: click.Context, /, site: str, begins: str, ends: str, rea
         print(f"{site} is down from {said.begins}{f' to {said.ends}' if said.ends else ''}")
 
 
+@sites.command("test")
+@click.argument("names", nargs=-1, metavar="SITE...")
+@csv_option
+@common
+@click.pass_context
+def sites_test(context: click.Context, /, names: tuple[str, ...], as_csv: bool, workspace: str | None,
+               as_json: bool) -> int:  # fmt: skip
+    """Open a file at each SITE (default: at all) as a job would. Sites that fail three times running are excluded.
+
+    \b
+    Example:
+      tagsel sites test
+    """
+    home = workspace_of(context, workspace)
+    done = home.test_sites(*names)
+    excluded = {row[0]: row[4] for row in home.sites().rows}
+    if as_json:
+        render.document({"tests": [{**vars(t), "state": excluded[t.site]} for t in done]})
+    else:
+        rows = [(t.site, "good" if t.good else "failed", t.seconds, excluded[t.site], t.error) for t in done]
+        render.table(("site", "test", "seconds", "state", "error"), rows, as_csv=as_csv)
+    return OK if all(t.good for t in done) else LOSSES
+
+
 @sites.command("exclude")
 @click.argument("site")
 @click.option("--reason", default="", help="Why.")

@@ -79,7 +79,8 @@ def _to_version_1(folder: Path) -> None:
     import duckdb
 
     with duckdb.connect(str(folder / "catalog.duckdb")) as connection:
-        for table in ("members", "catalogs", "rules", "subscriptions", "downtimes", "links", "retractions"):
+        new = "members catalogs rules subscriptions downtimes links retractions site_tests"
+        for table in new.split():
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE files DROP COLUMN checksum")
         connection.execute("DROP VIEW locations; UPDATE view_state SET version = 1")

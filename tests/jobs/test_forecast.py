@@ -16,7 +16,7 @@ SCRIPT = 'branches = ["Muon_*"]\ndef process(events):\n    return {"n": len(even
 
 
 def test_rates_are_medians_of_this_script_before_others_before_usual_ones() -> None:
-    """Of ab: 2 and 4 s a piece, median 3; 1 s for 1 and for 2 MB, median 0.75e-6 s; 1 s of 10 and of 5 events: 0.15 s."""
+    """Of ab: 2 and 4 s a piece, median 3; 1 s for 1 and for 2 MB, median 0.75e-6 s; 1 s of 10, of 5 events: 0.15 s."""
     ab = [Cost(1, 10, 1_000_000, 2.0, 1.0, 1.0), Cost(2, 5, 2_000_000, 8.0, 1.0, 1.0)]
     told = [("ab", c.to_json()) for c in ab] + [("cd", Cost(1, 1, 1, 100.0, 100.0, 100.0).to_json())]
     mine = rates(told, "ab")
