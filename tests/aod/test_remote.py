@@ -72,7 +72,7 @@ def test_a_skim_of_remote_files(sample: Any, serve: Callable[[Path], str], tmp_p
     assert (report.events, report.ledger.unreadable) == (len(events), 0)
 
 
-def test_only_what_is_needed_comes_over_the_network(maker: ModuleType, tmp_path: Path) -> None:
+def test_feature_109_only_what_is_needed_comes_over_the_network(maker: ModuleType, tmp_path: Path) -> None:
     """One entry of one branch of a file of 300 baskets a branch: its baskets, the header and the tree's own record."""
     one = maker.make(tmp_path, (3000,))
     with httpd.running(tmp_path) as (address, sent):

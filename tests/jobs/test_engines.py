@@ -76,7 +76,7 @@ def start(sample: Any, tmp_path: Path, script: Callable[[str], Path], engine: Ch
     return do
 
 
-def test_the_answer_is_that_of_one_loop_over_all_events(start: Callable[..., Job], sample: Any) -> None:
+def test_feature_64_the_answer_is_that_of_one_loop_over_all_events(start: Callable[..., Job], sample: Any) -> None:
     job = start(COUNT, events_per_job=25)
     status = job.wait()
     events = sample.events(range(120))
@@ -128,6 +128,33 @@ def test_what_a_piece_prints_lies_in_its_log(start: Callable[..., Job]) -> None:
     job = start('def process(events):\n    print("seen", len(events))\n    return {"n": len(events)}\n', rows=range(7))
     assert job.wait().state == "done"
     assert "seen 7" in job.folder.log(0, 1, "out").read_text()
+
+
+def test_feature_68_a_job_is_watched_and_its_output_seen_while_it_runs(
+    start: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Both pieces print and wait; while they do, the job is running and the words are in the log."""
+    tmp_path.chmod(0o777)
+    body = f"""
+import time
+from pathlib import Path
+def process(events):
+    print("seen", len(events), flush=True)
+    while not (Path({str(tmp_path)!r}) / "go").exists():
+        time.sleep(0.05)
+    return {{"events": len(events)}}
+"""
+    job = start(body, events_per_job=60)
+    try:
+        logs = [job.folder.log(piece, 1, "out") for piece in (0, 1)]
+        wait_for(lambda: all(log.exists() and "seen 60" in log.read_text() for log in logs))
+        status = job.status()
+        assert (status.state, status.done) == ("running", 0)
+        wait_for(lambda: job.status().running == 2)
+    finally:
+        (tmp_path / "go").touch()
+    assert job.wait().state == "done"
+    assert job.result().value == {"events": 120}
 
 
 def test_a_job_of_no_event_is_normal(start: Callable[..., Job]) -> None:
