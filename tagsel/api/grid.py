@@ -13,7 +13,7 @@ from tagsel.api import shared
 from tagsel.api import sites as siting
 from tagsel.api.shared import Published
 from tagsel.api.siterules import put_site
-from tagsel.catalog import Downtime, Rule, SharedCatalog, Site, SiteTest
+from tagsel.catalog import Downtime, PutConditions, Rule, SharedCatalog, Site, SiteTest, read_conditions
 from tagsel.catalog.mirror import Synced
 from tagsel.selection.table import Table
 
@@ -134,6 +134,15 @@ class Grid:
     def subscriptions(self, *, catalog: str = "") -> Table:
         """What is subscribed to, here or at another catalog."""
         return siting.subscriptions(self._home, catalog)
+
+    def conditions(self, path: Path | str) -> int:
+        """Take over conditions of runs from a CSV file with a column `run`: they are the table `conditions` of `sql`.
+
+        How many runs it has.
+        """
+        found = read_conditions(Path(path))
+        self._home.catalog.record(PutConditions(found))
+        return len(found)
 
     # -- datasets as they are shared
 

@@ -19,6 +19,7 @@ from tagsel.catalog.changes import (
     SetMeta,
     Unpin,
 )
+from tagsel.catalog.conditions import PutConditions, read_conditions
 from tagsel.catalog.names import (
     DatasetSpec,
     NameFacts,
@@ -93,6 +94,7 @@ __all__ = [
     "Protocol",
     "PutBookkeeping",
     "PutCatalog",
+    "PutConditions",
     "PutDataset",
     "PutDowntime",
     "PutFiles",
@@ -125,6 +127,7 @@ __all__ = [
     "parse_reference",
     "parse_value",
     "pfns",
+    "read_conditions",
     "read_rules",
     "resolve_pfn",
     "rules_of",

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from tagsel.catalog import changes, placement
+from tagsel.catalog import changes, conditions, placement
 from tagsel.catalog.changes import Change
 from tagsel.errors import CatalogError
 
-KINDS: Mapping[str, type[Change]] = {kind.__name__: kind for kind in (*changes.KINDS, *placement.KINDS)}
+KINDS: Mapping[str, type[Change]] = {
+    kind.__name__: kind for module in (changes, placement, conditions) for kind in module.KINDS
+}
 """Every kind of change by the name that the journal gives it."""
 
 

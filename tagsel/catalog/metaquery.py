@@ -99,6 +99,16 @@ def wide_select(connection: DuckDBPyConnection, keys: Collection[str] | None = N
     return f"SELECT * EXCLUDE (_dataset) FROM datasets LEFT JOIN ({pivot}) ON name = _dataset"
 
 
+def wide_conditions(connection: DuckDBPyConnection) -> str:
+    """A SELECT of all runs with conditions, each key a column of the type of its values."""
+    kinds = fetch_rows(connection, "SELECT key, list(DISTINCT kind) AS kinds FROM conditions GROUP BY key ORDER BY key")
+    picked = ", ".join(
+        f"any_value(TRY_CAST(value AS {SQL_TYPES.get(frozenset(r['kinds']), 'VARCHAR')}))"
+        f" FILTER (WHERE key = '{r['key']}') AS \"{r['key']}\"" for r in kinds
+    )  # fmt: skip
+    return f"SELECT run{', ' if picked else ''}{picked} FROM conditions GROUP BY run ORDER BY run"
+
+
 def find(view: View, where: str) -> list[DatasetRecord]:
     """The datasets for which the expression `where` is true, sorted by name; CatalogError where it cannot be told."""
     import duckdb
@@ -130,6 +140,7 @@ def _find(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> l
 
 
 def copies(connection: DuckDBPyConnection, tables: Iterable[str]) -> dict[str, pa.Table]:
-    """Arrow copies of the catalog's `tables`; `datasets` has every free key as a column, lower case."""
-    texts = {t: wide_select(connection) if t == "datasets" else f"SELECT * FROM {t}" for t in tables}
+    """Arrow copies of the catalog's `tables`; `datasets` and `conditions` have every key as a column, lower case."""
+    wide = {"datasets": wide_select, "conditions": wide_conditions}
+    texts = {t: wide[t](connection) if t in wide else f"SELECT * FROM {t}" for t in tables}
     return {t: connection.sql(text).to_arrow_table() for t, text in texts.items()}

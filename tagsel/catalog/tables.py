@@ -99,6 +99,7 @@ TABLES: Mapping[str, Table] = {
     "downtimes": Table(
         _columns("site VARCHAR, begins VARCHAR, ends VARCHAR, reason VARCHAR"), ("site", "begins"), light=True
     ),
+    "conditions": Table(_columns("run BIGINT, key VARCHAR, kind VARCHAR, value VARCHAR"), ("run", "key")),
     "site_tests": Table(
         _columns("site VARCHAR, tested VARCHAR, good BOOLEAN, seconds DOUBLE, error VARCHAR"), ("site", "tested")
     ),

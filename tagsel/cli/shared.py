@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -129,6 +130,22 @@ def catalog_sync(context: click.Context, /, name: str, datasets: tuple[str, ...]
     for left in done.left_out:
         render.note(f"left out: {left}: its name is taken here")
     return LOSSES if done.left_out else OK
+
+
+@catalog.command("conditions")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@common
+@click.pass_context
+def catalog_conditions(context: click.Context, /, path: Path, workspace: str | None, as_json: bool) -> None:
+    """Take over conditions of runs from a CSV FILE with a column `run`: the table `conditions` of datasets --sql.
+
+    \b
+    Example:
+      tagsel catalog conditions magnet.csv
+      tagsel datasets --sql "select magnet, sum(events) from runs join conditions using (run) group by magnet"
+    """
+    runs = workspace_of(context, workspace).conditions(path)
+    render.document({"runs": runs}) if as_json else print(f"conditions of {runs:,} runs")
 
 
 @catalog.command("publish")

@@ -79,7 +79,7 @@ def _to_version_1(folder: Path) -> None:
     import duckdb
 
     with duckdb.connect(str(folder / "catalog.duckdb")) as connection:
-        new = "members catalogs rules subscriptions downtimes links retractions site_tests"
+        new = "members catalogs rules subscriptions downtimes links retractions site_tests conditions"
         for table in new.split():
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE files DROP COLUMN checksum")

@@ -5,6 +5,7 @@ CREATE TABLE catalogs (name VARCHAR, kind VARCHAR, settings VARCHAR, patterns VA
 CREATE TABLE rules (dataset VARCHAR, site VARCHAR, state VARCHAR, done BIGINT, files BIGINT, tries BIGINT,
     error VARCHAR, why VARCHAR);
 CREATE TABLE subscriptions (pattern VARCHAR, site VARCHAR);
+CREATE TABLE conditions (run BIGINT, "key" VARCHAR, kind VARCHAR, "value" VARCHAR);
 CREATE TABLE site_tests (site VARCHAR, tested VARCHAR, good BOOLEAN, seconds DOUBLE, error VARCHAR);
 CREATE TABLE links (source VARCHAR, target VARCHAR, rate DOUBLE);
 CREATE TABLE downtimes (site VARCHAR, begins VARCHAR, ends VARCHAR, reason VARCHAR);

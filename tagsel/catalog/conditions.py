@@ -1,0 +1,73 @@
+"""Conditions of runs (magnet, beam, pile-up, …): read from CSV, kept by run and key, asked for as one wide table.
+
+Invariant: a value keeps the type that its text shows.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagsel.catalog.changes import Change, Stamp
+from tagsel.catalog.records import Value
+from tagsel.catalog.tables import Op, Put, Rows
+from tagsel.catalog.values import check_key, parse_value, write_value
+from tagsel.errors import CatalogError
+
+
+@dataclass(frozen=True)
+class PutConditions(Change):
+    """State conditions of runs: pairs (run, values by key); what was said of other keys and runs stays."""
+
+    runs: Sequence[tuple[int, Mapping[str, Value]]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", tuple((int(run), dict(values)) for run, values in self.runs))
+
+    def check(self, state: Rows) -> None:
+        """Keys are plain words, values can be kept."""
+        for _, values in self.runs:
+            for key, value in values.items():
+                check_key(key, ("run",))
+                write_value(value)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of conditions a run and key."""
+        for run, values in self.runs:
+            for key, value in values.items():
+                kind, text = write_value(value)
+                yield Put("conditions", {"run": run, "key": key.lower(), "kind": kind, "value": text})
+
+
+KINDS = (PutConditions,)
+"""Every kind of change of this module."""
+
+
+def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
+    """The runs of a CSV file whose first line names the columns, one of them `run`; empty fields are left out.
+
+    CatalogError names the file and line where a field is missing or too many, or a run is no whole number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
+    names = [name.strip() for name in rows[0]] if rows else []
+    if names.count("run") != 1 or len(set(map(str.lower, names))) != len(names):
+        raise CatalogError(f"{path}: line 1 names the columns {', '.join(names) or '(none)'}",
+                           hint="each once, and one is run: run,magnet,mu", path=str(path))  # fmt: skip
+    found = []
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) != len(names):
+            raise CatalogError(f"{path}: line {number} has {len(row)} fields, {len(names)} were expected", line=number)
+        told = {name: parse_value(text.strip()) for name, text in zip(names, row, strict=True) if text.strip()}
+        run = told.pop("run", None)
+        if isinstance(run, bool) or not isinstance(run, int):
+            raise CatalogError(f"{path}: line {number}: run is {run!r}, a whole number was expected", line=number)
+        found.append((run, told))
+    return found
