@@ -9,16 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tagsel.api import shared
-from tagsel.api import sites as siting
-from tagsel.api.shared import Published
-from tagsel.api.siterules import put_site
 from tagsel.catalog import Downtime, PutConditions, Rule, SharedCatalog, Site, SiteTest, read_conditions
-from tagsel.catalog.mirror import Synced
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
+    from tagsel.api.shared import Published
     from tagsel.api.workspace import Workspace
+    from tagsel.catalog.mirror import Synced
 
     Progress = Callable[[str], None] | None
 
@@ -34,6 +31,8 @@ class Grid:
 
     def catalogs(self) -> Table:
         """Other catalogs that are mirrored here, and how old what is known of each is."""
+        from tagsel.api import shared
+
         return shared.table(self._home)
 
     def add_catalog(
@@ -44,25 +43,35 @@ class Grid:
 
         `config` is a rucio.cfg, by default the one that Rucio's own commands find; `scope` is for what is published.
         """
+        from tagsel.api import shared
+
         settings = {"config": config, "account": account, "scope": scope}
         return shared.add(self._home, kind, name or kind, datasets, settings)
 
     def forget_catalog(self, name: str) -> None:
         """Mirror a catalog no more; what was mirrored of it stays."""
+        from tagsel.api import shared
+
         shared.forget(self._home, name)
 
     def sync(self, name: str = "", datasets: Sequence[str] = ()) -> Synced:
         """Take over what another catalog says now: datasets, files, copies, sites. Work then goes on without it."""
+        from tagsel.api import shared
+
         return shared.mirror(self._home, name, datasets)
 
     def publish(self, dataset: str, *, site: str, to: str = "", scope: str = "") -> Published:
         """Copy the files of a dataset to a site of another catalog, verified, and register them there, closed."""
+        from tagsel.api import shared
+
         return shared.publish(self._home, dataset, to=to, site=site, scope=scope)
 
     # -- sites
 
     def sites(self) -> Table:
         """The sites, the files that are said to be at each, and whether it is up."""
+        from tagsel.api import sites as siting
+
         return siting.table(self._home)
 
     def site(self, name: str, *, lfn: str = "") -> dict[str, Any]:
@@ -70,6 +79,8 @@ class Grid:
 
         With `lfn` the physical names, `pfns`, that it makes of a logical one.
         """
+        from tagsel.api import sites as siting
+
         return siting.show(self._home, name, lfn)
 
     def add_site(
@@ -80,18 +91,26 @@ class Grid:
 
         `rules` is a storage.json or storage.xml; `volume` chooses where it describes several.
         """
+        from tagsel.api.siterules import put_site
+
         return put_site(self._home, name, prefix, meta or {}, rules, volume)
 
     def load_sites(self, path: Path | str) -> list[str]:
         """Take over sites and links from a TOML file; the names of its sites."""
+        from tagsel.api import sites as siting
+
         return siting.load(self._home, Path(path))
 
     def down(self, site: str, *, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
         """Do not use a site for a time (ISO 8601, with a time zone), from now on if no begin is given."""
+        from tagsel.api import sites as siting
+
         return siting.down(self._home, site, begins, ends, reason)
 
     def up(self, site: str) -> int:
         """Use a site again: take back its downtimes and exclusion; how many there were."""
+        from tagsel.api import sites as siting
+
         return siting.up(self._home, site)
 
     def test_sites(self, *sites: str) -> list[SiteTest]:
@@ -105,6 +124,8 @@ class Grid:
 
     def exclude(self, site: str, reason: str = "") -> None:
         """Send no job to a site until it is `up` again."""
+        from tagsel.api import sites as siting
+
         siting.exclude(self._home, site, reason)
 
     def explain(self, job: str) -> Table:
@@ -117,22 +138,32 @@ class Grid:
 
     def transfer(self, dataset: str, site: str, *, progress: Progress = None) -> list[Rule]:
         """Ask for complete copies of a dataset at a site, and make them; its rules as they are then."""
+        from tagsel.api import sites as siting
+
         return siting.transfer(self._home, dataset, site, progress)
 
     def transfers(self, *, run: bool = False, progress: Progress = None) -> tuple[Rule, ...]:
         """All wishes for copies, and how far each is; with `run` those that wait are carried out."""
+        from tagsel.api import sites as siting
+
         return siting.transfers(self._home, run, progress)
 
     def subscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
         """Ask for copies of every dataset that a glob matches, those to come too."""
+        from tagsel.api import sites as siting
+
         siting.subscribe(self._home, pattern, site, catalog)
 
     def unsubscribe(self, pattern: str, site: str) -> None:
         """End a subscription; copies and rules that it made stay."""
+        from tagsel.api import sites as siting
+
         siting.unsubscribe(self._home, pattern, site)
 
     def subscriptions(self, *, catalog: str = "") -> Table:
         """What is subscribed to, here or at another catalog."""
+        from tagsel.api import sites as siting
+
         return siting.subscriptions(self._home, catalog)
 
     def conditions(self, path: Path | str) -> int:
@@ -148,6 +179,8 @@ class Grid:
 
     def files(self, dataset: str, *, site: str = "") -> Table:
         """The files of a dataset or container, with where each can be read, of one site if it is named."""
+        from tagsel.api import sites as siting
+
         return siting.files(self._home, dataset, site)
 
     def close(self, dataset: str, *, freeze: bool = False) -> None:

@@ -10,7 +10,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 from tagsel.errors import AccessError
 from tagsel.rootio import xrootd
@@ -93,6 +92,8 @@ def _read(place: str) -> Iterator[bytes]:
     if is_remote(place) and place.startswith("root"):
         yield from xrootd.read(place)
         return
+    from urllib.request import urlopen
+
     try:
         if is_remote(place):
             reach(place)
