@@ -7,7 +7,7 @@ the report; a file that cannot be read, or is not the one that is meant, costs i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Reading:
         self._lost: dict[int, int] = {}
         self._unchecked: list[str] = []
         self._open: tuple[int, OpenFile, dict[str, str]] | None = None
+        self._other_places: dict[int, tuple[str, ...]] = {}  # of a file whose first copies broke while they were read
+        self._broken: dict[int, list[str]] = {}  # what these said
 
     @property
     def report(self) -> ReadReport:
@@ -127,16 +129,27 @@ class Reading:
         try:
             opened = self._opened(i)
         except AccessError as error:
-            self._problems[i] = error.message
+            self._problems[i] = "; ".join((*self._broken.get(i, ()), error.message))
             return None
         columns = self._columns(i, opened)
         try:
             part = opened.read(columns, wanted)
             self._count(i, opened, columns)
         except AccessError as error:
-            self._problems[i] = error.message
-            return None
+            return self._part(i, wanted) if self._next_copy(i, opened, error) else None
         return part
+
+    def _next_copy(self, i: int, opened: OpenFile, error: AccessError) -> bool:
+        """Go on with the next copy of a file that broke while it was read; else say why, and that it is bad."""
+        places = self._other_places.get(i) or (self.wanted[i].pfn, *self.wanted[i].others)
+        rest = places[places.index(opened.wanted.pfn) + 1 :]
+        self._broken.setdefault(i, []).append(error.message)
+        self._close()
+        if rest:
+            self._other_places[i] = rest
+        else:
+            self._problems[i] = "; ".join(self._broken[i])
+        return bool(rest)
 
     def probe(self, i: int, count: int) -> None:
         """Open and check file `i` and count its bytes, as if its `count` events had been read."""
@@ -154,7 +167,9 @@ class Reading:
     def _opened(self, i: int) -> OpenFile:
         if self._open is None or self._open[0] != i:
             self._close()
-            self._open = (i, OpenFile(self.wanted[i], self._layout), {})
+            first, *others = self._other_places.get(i) or (self.wanted[i].pfn, *self.wanted[i].others)
+            wanted = replace(self.wanted[i], pfn=first, others=tuple(others))
+            self._open = (i, OpenFile(wanted, self._layout), {})
         return self._open[1]
 
     def _columns(self, i: int, opened: OpenFile) -> dict[str, str]:
@@ -226,7 +241,7 @@ def arrays(event_map: EventMap, events: EventList, branches: str | Sequence[str]
 
     found = list(iterate(event_map, events, branches))
     if not found:
-        return template(example_of(event_map), branches, event_map.layout)
+        return template(example_of(event_map, branches), branches, event_map.layout)
     return ak.concatenate(found) if len(found) > 1 else found[0]
 
 
@@ -244,17 +259,20 @@ def _refuse_losses(report: ReadReport) -> None:
     )  # fmt: skip
 
 
-def example_of(event_map: EventMap) -> str:
-    """The first file of a map whose events can be opened, local ones first; "" where there is none."""
+def example_of(event_map: EventMap, branches: str | Sequence[str] = ()) -> str:
+    """The first file of a map from which the branches can be read, local ones first; "" where there is none.
+
+    AccessError for a pattern that a readable file does not have.
+    """
     known = dict.fromkeys([*(p for f in event_map.files for p in (f.pfn, *f.others)), event_map.example])
     for place in sorted(known, key=is_remote):
         try:
             if place and (is_remote(place) or Path(place).is_file()):
-                with RootFile(place) as file:
-                    file.events(event_map.layout.tree or None)
+                template(place, branches, event_map.layout)
                 return place
-        except AccessError:  # its events are unreadable where they are read, and its name is said there
-            continue
+        except AccessError as error:  # its events are unreadable where they are read, and its name is said there
+            if "pattern" in error.fields:
+                raise
     return ""
 
 

@@ -132,7 +132,7 @@ def _refuse_inputs(event_map: EventMap, out: Path) -> None:
 def _plan(event_map: EventMap, events: EventList, out: Path, branches: str | Sequence[str]) -> SkimReport:
     """What a skim would read and deliver, found by opening the files and reading nothing but ids."""
     report = forecast(event_map, events, branches)
-    names = tuple(template(example_of(event_map), branches, event_map.layout).fields)
+    names = tuple(template(example_of(event_map, branches), branches, event_map.layout).fields)
     return SkimReport(str(out), report.ledger.delivered, names, 0, events.digest, report, dry_run=True)
 
 
@@ -140,7 +140,7 @@ def _shape(source: Reading, event_map: EventMap, branches: str | Sequence[str], 
     """The output's shape, from the first batch, or from the example file where there is no event."""
     columns: list[str] = []
     tree, ids = source.tree_name or "Events", source.id_names
-    place = example_of(event_map)
+    place = example_of(event_map, branches)
     if place:
         with RootFile(place) as file:
             example = file.events(event_map.layout.tree or None)

@@ -25,6 +25,7 @@ from tagsel.catalog import (
 )
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import PUBLISHED, Synced, sync, theirs
+from tagsel.catalog.rucio import keys_of
 from tagsel.errors import CatalogError, did_you_mean
 from tagsel.selection.table import Table
 
@@ -60,13 +61,17 @@ class Published:
 def add(
     workspace: Workspace, kind: str, name: str, patterns: Sequence[str], settings: Mapping[str, str]
 ) -> SharedCatalog:
-    """Mirror a catalog from now on; it is asked first whether it answers, so that a mistake shows at once."""
+    """Mirror a catalog from now on; it is asked first whether it answers, so that a mistake shows at once.
+
+    One that is mirrored already is mirrored for these patterns, too.
+    """
     if kind not in KINDS:
         raise CatalogError(f"unknown kind of catalog {kind!r}", hint=did_you_mean(kind, KINDS) or ", ".join(KINDS))
     kept = {k: str(Path(v).resolve()) if k == "config" else v for k, v in settings.items() if v}
     KINDS[kind](kept).sites()
     old = {c.name: c for c in workspace.catalog.catalogs()}.get(name)
-    workspace.catalog.record(PutCatalog(name, kind, kept, tuple(patterns), old.synced if old else ""))
+    wanted = dict.fromkeys((*(old.patterns if old else ()), *patterns))
+    workspace.catalog.record(PutCatalog(name, kind, kept, tuple(wanted), old.synced if old else ""))
     return find(workspace, name)
 
 
@@ -151,8 +156,9 @@ def publish(workspace: Workspace, dataset: str, *, to: str = "", site: str, scop
     name = f"{scope}:{dataset}"
     files = _own_files(workspace, dataset, scope)
     facts, unsaid = _facts(workspace, record, registry.keeps_keys)
-    there = _there(registry, name, facts)
-    placed = [_placed(f, registry, site) for f in files if f.guid not in there]
+    places = {f.guid: registry.place(f.lfn, site) for f in files}  # before all else: a site may not be there
+    there = _there(registry, name, facts, set(places))
+    placed = [_placed(f, places[f.guid]) for f in files if f.guid not in there]
     if placed:
         registry.attach(name, placed, site)
     registry.close(name)
@@ -197,20 +203,27 @@ def _facts(workspace: Workspace, record: DatasetRecord, keeps: bool) -> tuple[Da
     return bare, tuple(key for key, value in said.items() if value)
 
 
-def _there(registry: Rucio, name: str, facts: DatasetFacts) -> set[str]:
-    """GUIDs that a dataset of the other catalog has; it is made where it is not there."""
+def _there(registry: Rucio, name: str, facts: DatasetFacts, mine: set[str]) -> set[str]:
+    """GUIDs that a dataset of the other catalog has; it is made where it is not there, and finished where it was begun.
+
+    CatalogError where it has other files than `mine`, or says of itself something else.
+    """
     if name not in registry.names(name):
         registry.create(name, facts)
         return set()
     (found,) = registry.datasets([name])
-    if (found.type, found.cut, dict(found.meta)) != (facts.type, facts.cut, dict(facts.meta)):
+    held = {f.guid for f in registry.files([name])[name]}
+    keys = keys_of(facts)
+    said = keys_of(found)
+    if held - mine or found.type != facts.type or any(said.get(key, value) != value for key, value in keys.items()):
         raise CatalogError(f"there is another dataset {name} already", hint="choose another --scope", dataset=name)
-    return {f.guid for f in registry.files([name])[name]}
+    if lacking := {key: value for key, value in keys.items() if key not in said}:
+        registry.describe(name, lacking)  # whoever made it died before it was described
+    return held
 
 
-def _placed(file: FileRecord, registry: Rucio, site: str) -> FileRecord:
+def _placed(file: FileRecord, place: str) -> FileRecord:
     from tagsel.rootio.copying import copy
 
-    place = registry.place(file.lfn, site)
     copy(file.pfn, place, file.checksum)
     return replace(file, pfn=place)

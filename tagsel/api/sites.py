@@ -197,6 +197,8 @@ def rule_table(rules: Sequence[Rule]) -> Table:
 
 def subscribe(workspace: Workspace, pattern: str, site: str, catalog: str = "") -> None:
     """Ask for copies of every dataset that a glob matches, those to come too; of another catalog's by its own rules."""
+    if not pattern.strip():
+        raise CatalogError("an empty pattern matches no dataset", hint="a glob such as data18.*.AOD")
     registry: Registry = shared.opened(shared.find(workspace, catalog)) if catalog else Embedded(workspace.catalog)
     registry.subscribe(pattern, site)
 

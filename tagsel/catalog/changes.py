@@ -158,10 +158,14 @@ class DropDataset(Change):
 
 @dataclass(frozen=True)
 class PutFiles(Change):
-    """Register files that a dataset holds (kind TAG) or points to (AOD, ESD, RAW); same kind and GUID: replaced."""
+    """Register files that a dataset holds (kind TAG) or points to (AOD, ESD, RAW); same kind and GUID: replaced.
+
+    `known` says that it has them already, and that more is known of them now.
+    """
 
     dataset: str
     files: Sequence[FileRecord]
+    known: bool = False
 
     def __post_init__(self) -> None:
         files = tuple(f if isinstance(f, FileRecord) else FileRecord(**f) for f in self.files)
@@ -170,7 +174,7 @@ class PutFiles(Change):
     def check(self, state: Rows) -> None:
         """The dataset exists and is open; a closed one may learn more of the files it points to."""
         need_dataset(state, self.dataset)
-        if any(file.kind == "TAG" for file in self.files):
+        if not self.known and any(file.kind == "TAG" for file in self.files):
             need_open(state, self.dataset)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:

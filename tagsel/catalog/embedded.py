@@ -87,11 +87,12 @@ class Embedded:
     def rules(self, name: str) -> list[Rule]:
         """What is wished for of a dataset, and how far it is: copies are counted as they are now; sorted by site."""
         found = []
-        copies = self.copies([name])
+        files = self.files([name])[name]
+        copies = self.catalog.replicas([f.guid for f in files])
         for rule in self.catalog.rules(name):
-            done = sum(any(c.site == rule.site for c in held) for held in copies.values())
-            state = "done" if done == len(copies) else "waiting" if rule.state == "done" else rule.state
-            found.append(replace(rule, done=done, files=len(copies), state=state))
+            done = sum(is_at(self.catalog, rule.site, copies[f.guid], f.lfn) for f in files)
+            state = "done" if done == len(files) else "waiting" if rule.state == "done" else rule.state
+            found.append(replace(rule, done=done, files=len(files), state=state))
         return found
 
     def subscribe(self, pattern: str, site: str) -> None:
@@ -101,3 +102,10 @@ class Embedded:
     def subscriptions(self) -> list[Subscription]:
         """What is subscribed to, sorted."""
         return self.catalog.subscriptions()
+
+
+def is_at(catalog: Catalog, site: str, copies: Sequence[Replica], lfn: str = "") -> bool:
+    """Whether a copy of a file is at a site: of one on this machine the file is looked for, others are believed."""
+    here = [c for c in copies if c.site == site]
+    places = [catalog.local_path(c, lfn) for c in here]
+    return any(path is None or path.is_file() for path in places)

@@ -23,9 +23,10 @@ from tagsel.catalog.changes import (
     PutReplicas,
     PutSite,
 )
+from tagsel.catalog.names import is_dataset_name
 from tagsel.catalog.placement import PutCatalog
 from tagsel.catalog.records import DatasetRecord, FileRecord, Replica, SharedCatalog
-from tagsel.catalog.registry import Registry
+from tagsel.catalog.registry import NO_GUID, Registry
 from tagsel.errors import CatalogError
 
 BATCH = 200
@@ -40,7 +41,8 @@ PUBLISHED = "published"
 class Synced:
     """What a `sync` found: datasets, files and copies there are now; `new`, `changed` and `gone` datasets by name.
 
-    `left_out` are datasets whose name is taken here by something else, as `scope:name`.
+    `left_out` are datasets and sites whose name is taken here by something else, or cannot be one here, and files of
+    datasets that have no GUID.
     """
 
     catalog: str
@@ -62,12 +64,13 @@ def sync(catalog: Catalog, shared: SharedCatalog, registry: Registry, patterns: 
         raise CatalogError(f"catalog {shared.name}: no datasets to mirror were named", hint="--datasets SCOPE:GLOB")
     done = Synced(shared.name)
     names = sorted({name for pattern in wanted for name in registry.names(pattern)})
-    _sites(catalog, shared, registry)
+    done.left_out = [f"site {name}" for name in _sites(catalog, shared, registry)]
     mine = _Mine(catalog, shared.name)
     for start in range(0, len(names), BATCH):
         _batch(mine, registry, names[start : start + BATCH], done)
     if not patterns:
-        done.gone = sorted(mine.names - set(mine.seen))
+        unseen = sorted(mine.names - set(mine.seen))  # they may have been asked for once only
+        done.gone = [n for n in unseen if not registry.names(theirs(mine.records[n]))]
         catalog.record(*(DropDataset(name) for name in _holders_first(catalog, done.gone)))
         synced = datetime.now(UTC).isoformat(timespec="seconds")
         catalog.record(PutCatalog(shared.name, shared.kind, shared.settings, shared.patterns, synced))
@@ -102,7 +105,7 @@ class _Mine:
     def takes(self, name: str) -> bool:
         """Whether a dataset of the registry can have its name here; two scopes may have one name, the first has it."""
         here = local(name)
-        if here in self.records and here not in self.names:
+        if (here in self.records and here not in self.names) or not is_dataset_name(here):
             return False
         return self.seen.setdefault(here, name) == name
 
@@ -114,8 +117,9 @@ class _Mine:
 def _batch(mine: _Mine, registry: Registry, names: Sequence[str], done: Synced) -> None:
     catalog = mine.catalog
     found = _with_members(registry, names, mine.seen)
-    records = [r for r in found if mine.takes(r.name)]
+    records = [r for r in found if mine.takes(r.name) and all(is_dataset_name(local(m)) for m in r.members)]
     done.left_out += [r.name for r in found if r not in records and not mine.made(r.name)]
+    done.left_out += [f"{r.meta[NO_GUID]} files of {r.name}, which have no GUID" for r in records if NO_GUID in r.meta]
     plain = [r.name for r in records if not r.members]
     files, copies = registry.files(plain), registry.copies(plain)
     changes: list[Change] = []
@@ -181,16 +185,23 @@ def _replicas(
             yield DropReplicas(site, gone)
 
 
-def _sites(catalog: Catalog, shared: SharedCatalog, registry: Registry) -> None:
-    """Take over the registry's sites; prefix and keys that were given here stay."""
-    known = {s.name: s for s in catalog.sites()}
-    changes = []
+def _sites(catalog: Catalog, shared: SharedCatalog, registry: Registry) -> list[str]:
+    """Take over the registry's sites and their keys; prefix and other keys that were given here stay.
+
+    Names of sites that hold files of the workspace's own are left alone, and returned.
+    """
+    known, held = {s.name: s for s in catalog.sites()}, catalog.site_counts()
+    changes, taken = [], []
     for site in registry.sites():
         old = known.get(site.name)
-        meta = {**site.meta, **(old.meta if old else {}), "catalog": shared.name}
+        if old is not None and old.meta.get("catalog") != shared.name and site.name in held:
+            taken.append(site.name)
+            continue
+        meta = {**(old.meta if old else {}), **site.meta, "catalog": shared.name}
         if old is None or meta != old.meta:
             changes.append(PutSite(site.name, old.prefix if old else site.prefix, meta))
     catalog.record(*changes)
+    return taken
 
 
 def _holders_first(catalog: Catalog, names: Sequence[str]) -> list[str]:

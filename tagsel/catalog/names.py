@@ -53,7 +53,7 @@ def check_dataset_name(name: str) -> str:
 
     A name is also a folder's name, so `..` can never be one. Raises CatalogError.
     """
-    if not _NAME.fullmatch(name) or len(name) > LONGEST:
+    if not is_dataset_name(name):
         raise CatalogError(
             f"{name[:80]!r} cannot name a dataset: letters, digits, '.', '_' and '-' are allowed, "
             f"at most {LONGEST}, and the first is a letter, a digit or '_'",
@@ -61,6 +61,11 @@ def check_dataset_name(name: str) -> str:
             name=name,
         )
     return name
+
+
+def is_dataset_name(name: str) -> bool:
+    """Whether `check_dataset_name` takes a name."""
+    return bool(_NAME.fullmatch(name)) and len(name) <= LONGEST
 
 
 def parse_dataset_spec(text: str) -> list[DatasetSpec]:

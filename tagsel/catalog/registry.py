@@ -11,6 +11,9 @@ from typing import Protocol
 
 from tagsel.catalog.records import DatasetFacts, DatasetRecord, FileRecord, Replica, Rule, Site, Subscription, Value
 
+NO_GUID = "files_without_guid"
+"""The free key of a dataset that says how many of its files are left out, for no row of a TAG can point to them."""
+
 
 class Registry(Protocol):
     """Datasets, containers, their files, copies of these at sites, and wishes for copies. Errors are CatalogErrors."""

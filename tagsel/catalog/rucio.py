@@ -9,6 +9,7 @@ Invariant: every error of the client or its server leaves here as a CatalogError
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from tagsel.catalog.records import (
     Value,
     canonical_guid,
 )
+from tagsel.catalog.registry import NO_GUID
 from tagsel.catalog.rucio_client import client, said
 from tagsel.catalog.tables import TABLES
 from tagsel.errors import CatalogError, did_you_mean
@@ -93,7 +95,11 @@ class Rucio:
             raise CatalogError(f"rucio has no dataset {missing[0]!r}", hint="`rucio did list` lists them",
                                dataset=missing[0])  # fmt: skip
         held = {n: self._members(n) for n in names if told[n]["did_type"] == "CONTAINER"}
-        files = self.files(names)
+        rows = self._rows(names)
+        files = {n: [_file(row, n) for row in rows[n] if row["guid"]] for n in names}
+        for name in names:
+            if bare := len(rows[name]) - len(files[name]):
+                free.setdefault(name, {})[NO_GUID] = bare
         return [_record(n, told[n], free.get(n, {}), files[n], held.get(n, ())) for n in names]
 
     def _free(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -114,17 +120,22 @@ class Rucio:
     # --- files, copies, sites ------------------------------------------------------------------------------
 
     def files(self, names: Sequence[str]) -> dict[str, list[FileRecord]]:
-        """The files of each dataset or container, sorted by logical name (`scope:name`); each must have a GUID."""
-        found: dict[str, list[FileRecord]] = {name: [] for name in names}
+        """The files with a GUID of each dataset or container, sorted by logical name (`scope:name`)."""
+        rows = self._rows(names)
+        return {n: sorted((_file(row, n) for row in rows[n] if row["guid"]), key=lambda f: f.lfn) for n in rows}
+
+    def _rows(self, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """What is said of the files of each dataset or container."""
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for some in _chunks(names):
             with said(f"list the files of {some[0]}", some[0]):
                 for row in self._client.bulk_list_files([_did(name) for name in some]):
                     if (dataset := f"{row['parent_scope']}:{row['parent_name']}") in found:
-                        found[dataset].append(_file(row, dataset))
+                        found[dataset].append(row)
         for name in (n for n, files in found.items() if not files):  # it may be a container
             with said(f"list the files of {name}", name):
-                found[name] += [_file(row, name) for row in self._client.list_files(**_did(name))]
-        return {name: sorted(files, key=lambda f: f.lfn) for name, files in found.items()}
+                found[name] += self._client.list_files(**_did(name))
+        return found
 
     def copies(self, names: Sequence[str]) -> dict[str, list[Replica]]:
         """Where the files of datasets are, by GUID, sorted by site and name; copies to come are left out."""
@@ -158,7 +169,7 @@ class Rucio:
 
         Other facts, parents and free keys go to keys of Rucio's; CatalogError where the server keeps none.
         """
-        keys = _keys(facts)
+        keys = keys_of(facts)
         if keys and not self.keeps_keys:
             raise CatalogError(f"rucio could not make {name}: its server keeps no free keys ({', '.join(keys)})",
                                hint="its database must be PostgreSQL or Oracle", dataset=name)  # fmt: skip
@@ -221,6 +232,8 @@ class Rucio:
 
     def subscribe(self, pattern: str, site: str) -> None:
         """A subscription, `scope:glob` or a glob of names, for datasets to come; those that are there get rules now."""
+        with said(f"subscribe {site}"):
+            list(self._client.list_rses(site))  # a subscription of no site at all is accepted, and does nothing
         for name in self.names(pattern):
             self.wish(name, site)
         if Subscription(pattern, site) in self.subscriptions():
@@ -231,7 +244,8 @@ class Rucio:
             wanted["scope"] = [scope]
         rules = [{"copies": 1, "rse_expression": site, "activity": "User Subscriptions"}]
         with said(f"subscribe to {pattern} at {site}"):
-            name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"tagsel.{pattern}.{site}")[:64]
+            mark = hashlib.sha256(f"{pattern} {site}".encode()).hexdigest()[:8]
+            name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"tagsel.{site}.{pattern}")[:55] + f".{mark}"
             self._client.add_subscription(name, self._client.account, wanted, rules, pattern, None, False, False)
 
     def subscriptions(self) -> list[Subscription]:
@@ -258,8 +272,6 @@ def _chunks(of: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 def _file(row: Mapping[str, Any], dataset: str) -> FileRecord:
     lfn = f"{row['scope']}:{row['name']}"
-    if not row["guid"]:
-        raise CatalogError(f"file {lfn} of {dataset} has no GUID in rucio: no row of a TAG can point to it", lfn=lfn)
     entries = -1 if row["events"] is None else int(row["events"])
     size = -1 if row["bytes"] is None else int(row["bytes"])
     kind = derive_facts(dataset).type or "AOD"
@@ -295,7 +307,7 @@ def _record(
     )  # fmt: skip
 
 
-def _keys(facts: DatasetFacts) -> dict[str, Value]:
+def keys_of(facts: DatasetFacts) -> dict[str, Value]:
     """What is known of a dataset that Rucio has no key of its own for."""
     told = {fact: getattr(facts, fact) for fact in TOLD if getattr(facts, fact)}
     return {**facts.meta, **told, **({"parents": ",".join(facts.parents)} if facts.parents else {})}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.changes import PutFiles, PutReplicas
-from tagsel.catalog.embedded import Embedded
+from tagsel.catalog.embedded import Embedded, is_at
 from tagsel.catalog.names import matching
 from tagsel.catalog.placement import PutRule
 from tagsel.catalog.prefixes import pfns, places_of
@@ -63,7 +63,7 @@ def _fulfil(catalog: Catalog, rule: Rule, progress: Progress) -> None:
     site = catalog.site(rule.site)
     files = Embedded(catalog).files([rule.dataset])[rule.dataset]
     copies = catalog.replicas([f.guid for f in files])
-    missing = [f for f in files if not any(c.site == site.name for c in copies[f.guid])]
+    missing = [f for f in files if not is_at(catalog, site.name, copies[f.guid], f.lfn)]
     catalog.record(PutRule(**{**vars(rule), "state": "moving"}))
     errors = []
     for file in missing:
@@ -90,7 +90,7 @@ def _move(catalog: Catalog, dataset: str, file: FileRecord, copies: Sequence[Rep
         except AccessError as error:
             errors.append(error.message)
             continue
-        known = [] if file.checksum else [PutFiles(dataset, [replace(file, checksum=checksum)])]
+        known = [] if file.checksum else [PutFiles(dataset, [replace(file, checksum=checksum)], known=True)]
         catalog.record(*known, PutReplicas(site.name, [(file.guid, target)]))
         return
     why = "; ".join(errors) or "no copy of it is known that can be read"

@@ -56,7 +56,7 @@ def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv
         render.note(found.verdict)
         if len(found.unmapped):
             render.note(f"{len(found.unmapped):,} events have no {stage.upper()} address")
-        for name, when in asked.items():
+        for name, when in ({} if refresh else asked).items():
             render.note(f"copies are as {name} said {shared.age(when)} ago (--refresh asks again)")
         render.suggest(f'tagsel skim {path} -o out.root --branches "*"')
     return LOSSES if len(found.unmapped) else 0

@@ -250,6 +250,8 @@ def subscribe(context: click.Context, /, pattern: str, site: str, end: bool, cat
       tagsel subscribe "data18.*.AOD" CNAF && tagsel transfers --run
     """
     home = workspace_of(context, workspace)
+    if end and catalog:
+        raise click.UsageError(f"a subscription of {catalog} is ended there", context)
     if end:
         home.unsubscribe(pattern, site)
     else:

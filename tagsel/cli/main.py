@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         fields = {k: v for k, v in error.fields.items() if isinstance(v, str | int | float | bool | list | dict)}
-        return _say(str(error), USER, as_json, kind=type(error).__name__, hint=error.hint, **fields)
+        return _say(str(error), USER, as_json, {**fields, "kind": type(error).__name__, "hint": error.hint})
     except RecursionError:
         return _say("the input is nested too deeply", USER, as_json)
     except Exception as error:
@@ -106,11 +106,11 @@ def _usage(error: click.ClickException) -> str:
     return f"{error.format_message()}\n  try: {path} --help"
 
 
-def _say(message: str, code: int, as_json: bool, **fields: object) -> int:
+def _say(message: str, code: int, as_json: bool, fields: Mapping[str, object] | None = None) -> int:
     """One message: on standard error, or as `{"error": …}` on standard output with `--json`."""
     try:
         if as_json:
-            document = {"error": {"message": message, "exit_code": code, **fields}}
+            document = {"error": {**(fields or {}), "message": message, "exit_code": code}}
             print(json.dumps(document, default=str), flush=True)
         else:
             print(f"tagsel: {message}", file=sys.stderr, flush=True)

@@ -120,6 +120,9 @@ CAUSES = (
     Cause("crash", "transient", "ended", r"killed by SIG(SEGV|BUS|ABRT|ILL|FPE)",
           "it crashed in compiled code", "nobody", WAIT, again="crash twice"),
     Cause("killed", "transient", "ended", r"killed by sig", "its worker was killed", "nobody", WAIT),
+    Cause("another tagsel", "site", "ended", r"its output cannot be used: .*an output of version|unexpected keyword",
+          "another version of tagsel ran there", SITE, "install the version that submits where pieces run"),
+    Cause("output", "transient", "ended", r"its output cannot be used", "its output was damaged", "nobody", WAIT),
     Cause("lost", "transient", "ended", "", "its worker ended without an output", "nobody", WAIT),
     # What was raised in the worker.
     Cause("memory", "transient", "raised", r"^[\w ]*\bMemoryError\b|bad_alloc", "it took more memory than it had", YOU,

@@ -19,7 +19,9 @@ from tagsel.faults import step
 from tagsel.jobs.events import write_events
 from tagsel.jobs.values import NONE, Result, decode, encode
 
-VERSION = 1
+VERSION = 2
+READS = (1, 2)
+"""Versions of headers that are read: a field that an older one lacks takes its default."""
 HEADER = b"tagsel.piece"
 
 
@@ -111,6 +113,6 @@ def _read(path: Path) -> tuple[Header, Result]:
 
 
 def _header(document: dict[str, Any]) -> Header:
-    if document.pop("version") != VERSION:
-        raise JobError("an output of another version of tagsel")
+    if (version := document.pop("version")) not in READS:
+        raise JobError(f"an output of version {version}, of another tagsel than this one, which reads {READS[-1]}")
     return Header(**{**document, "problems": tuple(document["problems"])})

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.aod import EventMap, example_of, forecast, provenance_of, template
+from tagsel.aod import EventMap, example_of, forecast, provenance_of
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.faults import step
@@ -84,9 +84,7 @@ def plan_job(
     pattern that the files do not have, looked up in the first local one that can be opened.
     """
     text, branches, batch = check_script(Path(script))
-    example = example_of(event_map)
-    if example:
-        template(example, branches, event_map.layout)
+    example = example_of(event_map, branches)
     recipe = Recipe(text, branches, batch, event_map.layout, example)
     pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events,
                    bytes_per_job=bytes_per_job)  # fmt: skip

@@ -156,16 +156,18 @@ def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause |
     task = ended.task
     stem = folder.stem(task.piece, task.attempt)
     outputs = [p for p in (stem.with_name(f"{stem.name}{s}") for s in (".json", ".parquet")) if p.exists()]
+    wrong = []
     for path in outputs:
-        good = good_header(path, plan, folder.spec["script"])[0]
+        good, why = good_header(path, plan, folder.spec["script"])
+        wrong.append(f"its output cannot be used: {why}")
         if good is not None:
             return _worst([unreadable_file(str(p["reason"])).cause for p in good.problems])
         header = _header(path)
         if header is not None and header.status == "failed":
             return failures_of({**_records(folder, task), task.attempt: header.error})[-1].cause
     error: dict[str, object] = {
-        "origin": "ended", "message": ended.error or "no output", "code": ended.code, "hold": ended.hold,
-        "trace": _tail(folder, task),
+        "origin": "ended", "message": ended.error or "; ".join(wrong) or "no output", "code": ended.code,
+        "hold": ended.hold, "trace": _tail(folder, task),
     }  # fmt: skip
     cause = failures_of({**_records(folder, task), task.attempt: error})[-1].cause
     error |= {"class": cause.kind, "cause": cause.name}

@@ -6,6 +6,7 @@ there before under that name is a good copy, or is an error, and is never writte
 
 from __future__ import annotations
 
+import glob
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -64,6 +65,7 @@ def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> s
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         with part.open("wb") as out:
             for chunk in chunks:
                 out.write(chunk)
@@ -77,6 +79,14 @@ def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> s
         raise AccessError(f"{target}: cannot be written: {error.strerror or error}", path=target) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes of this machine that were killed left of copies of that name."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.part-*"):
+        number = left.name.rpartition("-")[2]
+        if number.isdigit() and not Path("/proc", number).exists():
+            left.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -284,3 +285,26 @@ def test_published_files_against_plain_uproot(real: Any, maker: ModuleType, name
     found = arrays(map_events(events, known, {}), events, branch)
     assert found[branch].to_list() == plain[branch][rows].to_list()
     assert found.event.to_list() == event.tolist()
+
+
+def test_a_copy_that_breaks_while_it_is_read_gives_way_to_the_next(
+    own: Any, maker: ModuleType, tmp_path: Path
+) -> None:
+    """One basket of the first file is damaged, another copy is good. Without that the events are unreadable."""
+    good = tmp_path / "good.root"
+    shutil.copy(own.files[0].pfn, good)
+    with uproot.open(own.files[0].pfn) as file:
+        seek = int(file["Events"]["MET_pt"].member("fBasketSeek")[2])
+    with Path(own.files[0].pfn).open("r+b") as file:
+        file.seek(seek + 70)
+        file.write(b"\0" * 24)
+    events = own.events(range(120))
+    lost = reading(own.map(events), events, "MET_pt", batch=7)
+    list(lost)
+    assert lost.report.ledger.unreadable > 0
+    two = replace(own, replicas={own.files[0].guid: [maker.Replica("OTHER", str(good))]})
+    for batch in (7, 1000):
+        source = reading(two.map(events), events, "MET_pt", batch=batch)
+        found = [x for made in source for x in made.events.MET_pt.tolist()]
+        assert found == [row[5] for row in own.rows]
+        assert source.report.ledger.unreadable == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import pytest
 from testbed import rucio
 
 from tagsel.api import Workspace
-from tagsel.catalog import DatasetFacts, FileRecord, PutDataset
+from tagsel.catalog import DatasetFacts, FileRecord, PutDataset, PutReplicas
 from tagsel.catalog.rucio import Rucio
+from tagsel.cli.main import run
 from tagsel.errors import CatalogError
 from tagsel.rootio.copying import checksum
 
@@ -192,3 +194,90 @@ def _folder_site(registry: Rucio, scope: str, storage: Path) -> None:
         "impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": ways, "wan": ways},
     })  # fmt: skip
     server.set_local_account_limit("root", site, -1)
+
+
+def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_left(
+    there: There, tmp_path: Path, sample_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files; the second cannot be copied at first. A site that is not there leaves nothing behind."""
+    from tagsel.api import shared
+
+    _folder_site(there.registry, there.scope, tmp_path / "storage")
+    site, name = f"STORE-{there.scope.upper()}", "data09_900GeV.physics_MinBias.TAG"
+    shutil.copytree(sample_home, tmp_path / "S")
+    ws = Workspace(tmp_path / "S")
+    ws.add_catalog("rucio", config=str(there.configuration), scope=there.scope)
+    with pytest.raises(CatalogError, match="no such site"):
+        ws.publish(name, site="NOWHERE")
+    assert there.registry.names(f"{there.scope}:{name}") == []
+    place, copied = shared._placed, []
+
+    def second_fails(file: FileRecord, where: str) -> FileRecord:
+        if copied:
+            raise CatalogError("the network is gone")
+        copied.append(file.guid)
+        return place(file, where)
+
+    monkeypatch.setattr(shared, "_placed", second_fails)
+    with pytest.raises(CatalogError, match="network is gone"):
+        ws.publish(name, site=site)
+    monkeypatch.setattr(shared, "_placed", place)
+    done = ws.publish(name, site=site)
+    assert done.files == 2
+    assert ws.publish(name, site=site) == done
+    (record,) = there.registry.datasets([done.name])
+    assert (record.state, record.files) == ("closed", 2)
+
+
+def test_only_what_is_gone_there_goes_here(there: There) -> None:
+    """What was mirrored once by name, and what an earlier pattern asked for, stays while Rucio has it."""
+    there.make("once.ESD", [5])
+    there.ws.sync(datasets=[f"{there.scope}:once.ESD"])
+    there.ws.add_catalog("rucio", datasets=[f"{there.scope}:z*"], config=str(there.configuration), scope=there.scope)
+    done = there.ws.sync()
+    assert done.gone == []
+    assert set(there.ws.catalog.names()) == {"a.AOD", "b.AOD", "all.AOD", "once.ESD"}
+    assert there.ws.catalog.catalogs()[0].patterns == (f"{there.scope}:*.AOD", f"{there.scope}:z*")
+
+
+def test_what_cannot_be_held_here_is_named_and_the_rest_is_mirrored(there: There) -> None:
+    """A name with slashes, and a file without a GUID."""
+    there.registry.create(f"{there.scope}:/MuonA/Run2018-v1/AOD", DatasetFacts())
+    there.make("c.AOD", [5])
+    bare = {"scope": there.scope, "name": "bare.root", "bytes": 1, "adler32": "00000001",
+            "pfn": "root://far.example.org:1094//data/FAR/bare.root"}  # fmt: skip
+    there.registry._client.attach_dids(there.scope, "c.AOD", [bare], rse="FAR")
+    done = there.ws.sync(datasets=[f"{there.scope}:*"])
+    assert sorted(done.left_out) == [
+        f"1 files of {there.scope}:c.AOD, which have no GUID", f"{there.scope}:/MuonA/Run2018-v1/AOD"
+    ]  # fmt: skip
+    assert [f.guid for f in there.ws.catalog.files("c.AOD")] == [GUIDS[5]]
+    assert there.ws.catalog.dataset("a.AOD").files == 3
+
+
+def test_a_site_of_ones_own_is_not_taken_over_and_keys_of_the_others_follow(there: There) -> None:
+    there.ws.sync()
+    there.registry._client.add_rse_attribute("NEAR", "zone", f"z{there.scope}")
+    there.ws.sync()
+    assert there.ws.catalog.site("NEAR").meta["zone"] == f"z{there.scope}"
+    other = Workspace.init(there.ws.folder.parent / "other")
+    other.add_site("FAR", "/mine")
+    other.catalog.record(PutDataset("x.AOD"), PutReplicas("FAR", [(GUIDS[0], "/mine/f0.root")]))
+    other.add_catalog("rucio", datasets=[f"{there.scope}:*.AOD"], config=str(there.configuration))
+    done = other.sync()
+    assert "site FAR" in done.left_out
+    assert [c.pfn for c in other.catalog.replicas([GUIDS[0]])[GUIDS[0]]] == ["/mine/f0.root"]
+    assert "catalog" not in other.catalog.site("FAR").meta
+
+
+def test_the_command_line_says_what_rucio_says(there: There, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ["-w", str(there.ws.folder)]
+    there.ws.sync()
+    assert run([*home, "catalog", "sync", "--datasets", "nosuch:*"]) == 2
+    assert "no scope 'nosuch'" in capsys.readouterr().err
+    assert run([*home, "transfer", "a.AOD", "NEAR", "--json"]) in (0, 3)
+    capsys.readouterr()
+    assert run([*home, "subscribe", f"{there.scope}:q*", "NOWHERE", "--catalog", "rucio", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert (told["exit_code"], told["kind"]) == (2, "CatalogError")
+    assert "no such site" in told["message"] or "rucio could not" in told["message"]

@@ -154,3 +154,28 @@ def test_fault_13_a_kill_in_a_transfer_loses_nothing(catalog: Catalog, tmp_path:
     assert sum(c.site == "CNAF" for copies in held.values() for c in copies) == passage
     assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
     assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]
+
+
+def test_a_closed_dataset_is_transferred_and_its_checksums_are_learnt(catalog: Catalog) -> None:
+    _dataset(catalog, "b.AOD", [7], checked=False)
+    catalog.alter("b.AOD", state="frozen")
+    Embedded(catalog).wish("b.AOD", "CNAF")
+    assert carry_out(catalog)[0].state == "done"
+    assert catalog.files("b.AOD")[0].checksum == f"adler32:{zlib.adler32(_content(7)):08x}"
+
+
+def test_a_copy_that_is_gone_is_made_again(catalog: Catalog, tmp_path: Path) -> None:
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    (tmp_path / "CNAF" / "a.AOD._2.root").unlink()
+    assert [(r.state, r.done) for r in Embedded(catalog).rules("a.AOD")] == [("waiting", 2)]
+    assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
+    assert catalog.stale("CNAF") == []
+
+
+def test_what_a_killed_copy_left_is_swept_up(catalog: Catalog, tmp_path: Path) -> None:
+    left = tmp_path / "CNAF" / ".a.AOD._1.root.part-999999999"
+    left.write_bytes(b"half")
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    assert not left.exists()
