@@ -198,11 +198,17 @@ def _facts(workspace: Workspace, record: DatasetRecord, keeps: bool) -> tuple[Da
 
 
 def _there(registry: Rucio, name: str, facts: DatasetFacts) -> set[str]:
-    """GUIDs that a dataset of the other catalog has; it is made where it is not there."""
+    """GUIDs that a dataset of the other catalog has; it is made where it is not there, or was only begun."""
+    from tagsel.catalog.rucio import keys_of
+
     if name not in registry.names(name):
         registry.create(name, facts)
         return set()
     (found,) = registry.datasets([name])
+    bare = found.state == "open" and not (found.files or found.cut or found.meta)
+    if bare and (keys := keys_of(facts)):  # whoever made it may have died before it was described
+        registry.describe(name, keys)
+        (found,) = registry.datasets([name])
     if (found.type, found.cut, dict(found.meta)) != (facts.type, facts.cut, dict(facts.meta)):
         raise CatalogError(f"there is another dataset {name} already", hint="choose another --scope", dataset=name)
     return {f.guid for f in registry.files([name])[name]}
