@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 from tagsel.catalog.names import derive_facts
@@ -45,7 +46,10 @@ TOLD = ("cut", "lumi", "sample")
 """Facts of a dataset for which Rucio has no key of its own: kept as free keys, with the parents."""
 
 KEEPS_NONE = ("RucioException", "InvalidMetadata", "DatabaseException", "UnsupportedOperation")
-"""Errors by which a server says that it keeps no free keys."""
+"""Errors by which a server says that it keeps no free keys; a server in trouble says the first, too."""
+
+UNKNOWN = "DataIdentifierNotFound"
+"""The error by which a server says that it has no dataset of a name."""
 
 STATES = {"OK": "done", "REPLICATING": "moving", "STUCK": "failed", "SUSPENDED": "failed"}
 """Our word for the state of a rule; any other is waiting."""
@@ -105,9 +109,10 @@ class Rucio:
     def _free(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Free keys by name; none from a server whose database keeps none (SQLite)."""
         try:
-            rows = list(self._client.get_metadata_bulk([_did(n) for n in names], plugin="JSON"))
-        except Exception as error:
-            if type(error).__name__ not in KEEPS_NONE:
+            with said(f"ask for the keys of {names[0]}", names[0]):
+                rows = list(self._client.get_metadata_bulk([_did(n) for n in names], plugin="JSON"))
+        except CatalogError as error:
+            if error.fields.get("kind") not in KEEPS_NONE or self.keeps_keys:
                 raise
             return {}
         return {f"{row['scope']}:{row['name']}": row for row in rows}
@@ -183,17 +188,31 @@ class Rucio:
         if keys:
             self.describe(name, keys)
 
-    @property
+    @cached_property
     def keeps_keys(self) -> bool:
-        """Whether the server keeps free keys: with PostgreSQL below it does, with SQLite it does not."""
+        """Whether the server keeps free keys: with PostgreSQL below it does, with SQLite it does not.
+
+        One that keeps none fails when it is asked for one, every time, and answers well between: CatalogError where it
+        does not.
+        """
+        if self._asked(plugin="JSON") == UNKNOWN:
+            return True
+        if (kind := self._asked()) != UNKNOWN:
+            raise CatalogError("rucio could not say whether it keeps free keys: its server fails",
+                               hint="try again later, or tell whoever runs it", kind=kind)  # fmt: skip
+        return self._asked(plugin="JSON") == UNKNOWN
+
+    def _asked(self, **how: str) -> str:
+        """What kind of error asking for a name that is nowhere gives; it is raised where it says nothing of keys."""
         try:
-            self._client.get_metadata("tagsel", "is.there.anything", plugin="JSON")
-        except Exception as error:
-            if type(error).__name__ in KEEPS_NONE:
-                return False
-            if type(error).__name__ != "DataIdentifierNotFound":
+            with said("ask for free keys"):
+                self._client.get_metadata("tagsel", "is.there.anything", **how)
+        except CatalogError as error:
+            kind = str(error.fields.get("kind"))
+            if kind not in (UNKNOWN, *KEEPS_NONE):
                 raise
-        return True
+            return kind
+        return UNKNOWN
 
     def attach(self, name: str, files: Sequence[FileRecord], site: str) -> None:
         """Add files to an open dataset, each with its copy at a site as its `pfn` says ("": as the site does)."""

@@ -54,6 +54,9 @@ SAID: Mapping[str, tuple[str, str]] = {
     "ServerConnectionException": ("its server does not answer", "is rucio_host in rucio.cfg right, and the server up?"),
     "ConnectionError": ("its server does not answer", "is rucio_host in rucio.cfg right, and the server up?"),
     "ConnectTimeout": ("its server does not answer", "try again later"),
+    "ChunkedEncodingError": ("the answer of its server was cut off", "try again later"),
+    "JSONDecodeError": ("the answer of its server was cut off", "try again later"),
+    "RucioException": ("its server fails", "try again later, or tell whoever runs it"),
     "ReadTimeout": (f"its server took longer than {TIMEOUT_S} s", "try again later"),
 }  # fmt: skip
 """What an error of the client means, and what to do, by the name of its class."""
@@ -67,7 +70,7 @@ def said(doing: str, name: str = "") -> Iterator[None]:
     except (CatalogError, AccessError):
         raise
     except Exception as error:
-        if not type(error).__module__.startswith(("rucio", "requests", "urllib3")):
+        if not type(error).__module__.startswith(("rucio", "requests", "urllib3", "json")):
             raise
         kind = type(error).__name__
         meaning, hint = SAID.get(kind, (f"its server says {kind}", ""))

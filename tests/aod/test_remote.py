@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +133,50 @@ def test_a_dead_server_is_asked_once_and_not_for_each_of_its_files(
     assert not list(source) and source.report.ledger.unreadable == 120
     assert len(asked) == 1
     assert all("does not answer: Connection refused" in p.reason for p in source.report.problems)
+
+
+@pytest.fixture
+def mute() -> Iterator[tuple[int, list[socket.socket]]]:
+    """(port, connections) of a server that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield server.getsockname()[1], taken
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for one in taken:
+            one.close()
+
+
+@pytest.mark.parametrize("scheme", ["root", "http", "https"])
+def test_fault_26_a_server_that_accepts_and_never_answers_costs_one_timeout(
+    sample: Any, mute: tuple[int, list[socket.socket]], scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three files on it: the first of the map has a copy here, the others have none."""
+    monkeypatch.setattr(remote, "ANSWER_S", 0.5)
+    port, taken = mute
+    away = far(sample, [f"{scheme}://127.0.0.1:{port}//data/{n}.root" for n in range(3)])
+    events = sample.events(range(120))
+    mapped = away.map(events)
+    first, *others = mapped.files
+    (here,) = [f.pfn for f in sample.files if f.guid == first.guid]
+    spared = replace(first, others=(here,))
+    begun = time.monotonic()
+    source = reading(replace(mapped, files=(spared, *others)), events, "MET_pt")
+    delivered = sum(len(batch.rows) for batch in source)
+    assert time.monotonic() - begun < 5
+    assert len(taken) == 1
+    assert source.report.ledger.delivered == delivered == len(first.entries)
+    assert source.report.ledger.unreadable == 120 - len(first.entries)
+    assert [p.guid for p in source.report.problems] == [f.guid for f in others]
+    assert all("does not answer: " in p.reason and "timed out" in p.reason for p in source.report.problems)
 
 
 def test_a_truncated_remote_file_is_refused(sample: Any, serve: Callable[[Path], str], tmp_path: Path) -> None:

@@ -28,22 +28,35 @@ auth_token_file_path={folder}/token
 @contextmanager
 def running(folder: Path, database: str = "sqlite") -> Iterator[Path]:
     """The client's configuration file, `RUCIO_CONFIG`, of a server over an empty `sqlite` or `postgresql`."""
-    python, port = installed("rucio") / "venv/bin/python", free_port()
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        url = f"sqlite:///{folder}/rucio.db"
-        if database == "postgresql":
-            url = stack.enter_context(_postgresql(folder / "postgresql"))
+        installed("rucio")
+        folder.mkdir(parents=True, exist_ok=True)
+        url = stack.enter_context(_postgresql(folder / "postgresql")) if database == "postgresql" else ""
+        port = free_port()
+        stack.enter_context(server(folder, port, url))
+        yield configured(folder / "rucio.cfg", port)
 
-        def answers() -> bool:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2) as answer:
-                return bool(answer.status == 200)
 
-        command = [python, "-P", Path(__file__).with_name("rucio_server.py"), folder, str(port), url]
-        stack.enter_context(serving(command, folder / "server.log", answers))
-        client = folder / "rucio.cfg"
-        client.write_text(CLIENT.format(port=port, folder=folder))
-        yield client
+@contextmanager
+def server(folder: Path, port: int, url: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """The server alone at a port; its SQLite lies in the folder, and is taken up where it is there already."""
+
+    def answers() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2) as answer:
+            return bool(answer.status == 200)
+
+    python = installed("rucio") / "venv/bin/python"
+    folder.mkdir(parents=True, exist_ok=True)
+    database = url or f"sqlite:///{folder}/rucio.db"
+    command = [python, "-P", Path(__file__).with_name("rucio_server.py"), folder, str(port), database]
+    with serving(command, folder / "server.log", answers) as process:
+        yield process
+
+
+def configured(path: Path, port: int) -> Path:
+    """A configuration file for clients of what listens at a port."""
+    path.write_text(CLIENT.format(port=port, folder=path.parent))
+    return path
 
 
 def new_scope(registry: Any) -> str:

@@ -43,7 +43,10 @@ format=%(levelname)s %(message)s
 
 
 def main(folder: Path, port: int, database: str) -> None:
-    """Serve until killed. SQLite takes one request at a time: with several it answers that it is locked."""
+    """Serve until killed; what was made before is taken up.
+
+    SQLite takes one request at a time: with several it answers that it is locked.
+    """
     package = Path(importlib.util.find_spec("rucio").origin).parent
     for name in ("etc", "log"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -54,17 +57,21 @@ def main(folder: Path, port: int, database: str) -> None:
     os.environ |= {"RUCIO_HOME": str(folder), "RUCIO_CONFIG": str(folder / "etc/rucio.cfg")}
     from rucio.db.sqla.util import build_database, create_base_vo, create_root_account
 
-    build_database()
-    create_base_vo()
-    create_root_account()
+    made = folder / "made"
+    if not made.exists():
+        build_database()
+        create_base_vo()
+        create_root_account()
     from rucio.core.meta_conventions import add_key, add_value
     from rucio.db.sqla.constants import KeyType
     from rucio.web.rest.flaskapi.v1.main import application
     from werkzeug.serving import make_server
 
-    add_key("datatype", KeyType.ALL)
-    for value in ("TAG", "AOD", "ESD", "RAW", "EVENTS", "HIST", "NUMBERS"):
-        add_value("datatype", value)
+    if not made.exists():
+        add_key("datatype", KeyType.ALL)
+        for value in ("TAG", "AOD", "ESD", "RAW", "EVENTS", "HIST", "NUMBERS"):
+            add_value("datatype", value)
+        made.touch()
     make_server("127.0.0.1", port, application, threaded=not database.startswith("sqlite")).serve_forever()
 
 
