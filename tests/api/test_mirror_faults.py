@@ -59,11 +59,10 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def there(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[There]:
-    """A server, with a proxy before it, and a dataset of three files in a scope of its own."""
-    configuration = request.getfixturevalue(f"rucio_{request.param}")
-    yield from _there(configuration, tmp_path)
+@pytest.fixture
+def there(rucio_postgresql: Path, tmp_path: Path) -> Iterator[There]:
+    """A server that keeps free keys, with a proxy before it, and a dataset of three files in a scope of its own."""
+    yield from _there(rucio_postgresql, tmp_path)
 
 
 def _there(configuration: Path, folder: Path) -> Iterator[There]:
