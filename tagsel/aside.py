@@ -38,9 +38,9 @@ def aside(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         if not special:
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
     except OSError as error:
         raise AccessError(f"cannot write {path}: {error.strerror or error}", path=str(path)) from error
     finally:
@@ -48,7 +48,7 @@ def aside(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force a file or folder to the disk; a failure aborts the writing, it is never tried again."""
     handle = os.open(path, os.O_RDONLY)
     try:

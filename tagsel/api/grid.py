@@ -1,4 +1,4 @@
-"""What a workspace knows of the world around it: other catalogs, sites, copies that are wished for.
+"""What a workspace knows of the world around it: other catalogs, sites, copies that are wished for, other systems.
 
 Invariant: as in `Workspace`, a method does what the verb of its name does.
 """
@@ -15,7 +15,9 @@ from tagsel.selection.table import Table
 if TYPE_CHECKING:
     from tagsel.api.shared import Published
     from tagsel.api.workspace import Workspace
+    from tagsel.bridges import Exported
     from tagsel.catalog.mirror import Synced
+    from tagsel.events import EventList
 
     Progress = Callable[[str], None] | None
 
@@ -186,3 +188,15 @@ class Grid:
     def close(self, dataset: str, *, freeze: bool = False) -> None:
         """Nothing is added to a dataset any more; frozen, it is not dropped either. There is no way back."""
         self._home.catalog.alter(dataset, state="frozen" if freeze else "closed")
+
+    # -- other systems
+
+    def export(self, events: EventList | Path | str, system: str, out: Path | str, **options: Any) -> Exported:
+        """Write what another system takes as its input for just these events: a folder, or one file.
+
+        `system` is panda, ganga, crab, edmpick or pool. Options: `stage` (aod, esd, raw), `site` (its copies only),
+        `run` (the user's program), `events_per_job`, and `settings`, a mapping of what the system calls its own.
+        """
+        from tagsel.api.exporting import export
+
+        return export(self._home, events, system, Path(out), **options)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel.catalog import RULES, PutSite, Site, pfns, read_rules, rules_of, write_rules
+from tagsel.catalog import RULES, Catalog, PutSite, Site, pfns, read_rules, rules_of, write_rules
 from tagsel.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -23,18 +23,24 @@ def put_site(
     if volume and not rules:
         raise CatalogError(f"volume {volume!r} was given without rules", hint="--rules storage.json")
     catalog = workspace.catalog
-    old = next((site for site in catalog.sites() if site.name == name), Site(name))
     if prefix and "://" not in prefix and not prefix.startswith("/"):
         raise CatalogError(f"prefix {prefix!r} is neither a URL nor an absolute folder", site=name)
-    meta = {key: value for key, value in {**old.meta, **given}.items() if value != ""}
     if rules is not None:
-        meta.pop(RULES, None)
-        if str(rules):
-            meta[RULES] = write_rules(read_rules(rules, name, volume))
-    new = Site(name, old.prefix if prefix is None else prefix, meta)
-    if new != old or name not in {site.name for site in catalog.sites()}:
-        catalog.record(PutSite(new.name, new.prefix, new.meta))
-    return new
+        given = {**given, RULES: write_rules(read_rules(rules, name, volume)) if str(rules) else ""}
+    new = changed(catalog, name, prefix, given)
+    made = Site(new.name, new.prefix, new.meta)
+    if made not in catalog.sites():
+        catalog.record(new)
+    return made
+
+
+def changed(
+    catalog: Catalog, name: str, prefix: str | None = None, meta: Mapping[str, Any] | None = None
+) -> PutSite:
+    """The change that gives a site, new or known, another prefix or other keys; a key that becomes "" goes."""
+    old = next((site for site in catalog.sites() if site.name == name), Site(name))
+    kept = {key: value for key, value in {**old.meta, **(meta or {})}.items() if value != ""}
+    return PutSite(name, old.prefix if prefix is None else prefix, kept)
 
 
 def describe_site(site: Site, lfn: str = "") -> dict[str, Any]:

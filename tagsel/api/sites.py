@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api import shared
-from tagsel.api.siterules import describe_site
-from tagsel.catalog import Catalog, Downtime, DropDowntime, DropSubscription, PutDowntime, PutLink, PutSite, Rule
+from tagsel.api.siterules import changed, describe_site
+from tagsel.catalog import Catalog, Downtime, DropDowntime, DropSubscription, PutDowntime, PutLink, Rule
 from tagsel.catalog.changes import Change
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
@@ -70,12 +70,6 @@ def show(workspace: Workspace, name: str, lfn: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _site(catalog: Catalog, name: str, prefix: str, meta: Mapping[str, Any]) -> PutSite:
-    old = {s.name: s for s in catalog.sites()}.get(name)
-    kept = {**(old.meta if old else {}), **meta}
-    return PutSite(name, prefix or (old.prefix if old else ""), {k: v for k, v in kept.items() if v != ""})
-
-
 def load(workspace: Workspace, path: Path) -> list[str]:
     """Take over a topology: `[sites.NAME]` with prefix and keys, `[[links]]` with `between` and `rate`, in TOML.
 
@@ -102,7 +96,7 @@ def _topology(catalog: Catalog, told: Mapping[str, Any]) -> list[Change]:
     changes: list[Change] = []
     for name, site in told.get("sites", {}).items():
         meta = {k: v for k, v in site.items() if k not in SITE_KEYS}
-        changes.append(_site(catalog, name, str(site.get("prefix", "")), meta))
+        changes.append(changed(catalog, name, str(site["prefix"]) if "prefix" in site else None, meta))
     for link in told.get("links", ()):
         one, other = link["between"]
         changes += [PutLink(one, other, float(link["rate"])), PutLink(other, one, float(link["rate"]))]
@@ -124,7 +118,7 @@ def up(workspace: Workspace, site: str) -> int:
     over = [d for d in catalog.downtimes(site) if not d.ends or datetime.fromisoformat(d.ends) > now]
     changes: list[Change] = [DropDowntime(site, d.begins) for d in over]
     if known.meta.get(EXCLUDED):
-        changes.append(PutSite(site, known.prefix, {k: v for k, v in known.meta.items() if k != EXCLUDED}))
+        changes.append(changed(catalog, site, meta={EXCLUDED: ""}))
     catalog.record(*changes)
     return len(changes)
 
@@ -132,7 +126,7 @@ def up(workspace: Workspace, site: str) -> int:
 def exclude(workspace: Workspace, site: str, reason: str) -> None:
     """Send no job to a site until it is `up` again."""
     workspace.catalog.site(site)
-    workspace.catalog.record(_site(workspace.catalog, site, "", {EXCLUDED: reason or "no reason given"}))
+    workspace.catalog.record(changed(workspace.catalog, site, meta={EXCLUDED: reason or "no reason given"}))
 
 
 def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
@@ -165,7 +159,7 @@ def transfer(
     if owner := str(record.meta.get("catalog", "")):
         there = {s.name for s in workspace.catalog.sites() if s.meta.get("catalog") == owner}
         if site in there:
-            registry: Registry = shared.opened(shared.find(workspace, owner))
+            registry = _registry(workspace, owner)
             registry.wish(theirs(record), site)
             return registry.rules(theirs(record))
     Embedded(workspace.catalog).wish(dataset, site)
@@ -185,8 +179,7 @@ def transfers(
     """All wishes for copies, and how far each is; with `run` those that wait are carried out, subscriptions first."""
     if run:
         return tuple(carry_out(workspace.catalog, None, progress))
-    names = sorted({rule.dataset for rule in workspace.catalog.rules()})
-    return tuple(rule for name in names for rule in Embedded(workspace.catalog).rules(name))
+    return tuple(Embedded(workspace.catalog).every_rule())
 
 
 def rule_table(rules: Sequence[Rule]) -> Table:
@@ -199,8 +192,7 @@ def subscribe(workspace: Workspace, pattern: str, site: str, catalog: str = "") 
     """Ask for copies of every dataset that a glob matches, those to come too; of another catalog's by its own rules."""
     if not pattern.strip():
         raise CatalogError("an empty pattern matches no dataset", hint="a glob such as data18.*.AOD")
-    registry: Registry = shared.opened(shared.find(workspace, catalog)) if catalog else Embedded(workspace.catalog)
-    registry.subscribe(pattern, site)
+    _registry(workspace, catalog).subscribe(pattern, site)
 
 
 def unsubscribe(workspace: Workspace, pattern: str, site: str) -> None:
@@ -210,5 +202,10 @@ def unsubscribe(workspace: Workspace, pattern: str, site: str) -> None:
 
 def subscriptions(workspace: Workspace, catalog: str = "") -> Table:
     """What is subscribed to."""
-    registry: Registry = shared.opened(shared.find(workspace, catalog)) if catalog else Embedded(workspace.catalog)
-    return Table(("pattern", "site"), tuple((s.pattern, s.site) for s in registry.subscriptions()))
+    found = _registry(workspace, catalog).subscriptions()
+    return Table(("pattern", "site"), tuple((s.pattern, s.site) for s in found))
+
+
+def _registry(workspace: Workspace, catalog: str) -> Registry:
+    """The registry of a catalog that is mirrored; "" is the workspace's own."""
+    return shared.opened(shared.find(workspace, catalog)) if catalog else Embedded(workspace.catalog)

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagsel.api.siterules import changed
 from tagsel.api.sites import EXCLUDED
-from tagsel.catalog import FileRecord, PutSite, PutSiteTest, Site, SiteTest
+from tagsel.catalog import FileRecord, PutSiteTest, Site, SiteTest
 from tagsel.errors import AccessError, TagselError
 from tagsel.rootio import RootFile, is_remote
 
@@ -87,9 +88,9 @@ def _judge(workspace: Workspace, site: Site, test: SiteTest, ours: bool) -> None
     why = str(site.meta.get(EXCLUDED, ""))
     last = workspace.catalog.site_tests(site.name, FAILURES)
     if test.good and why.startswith(BY_TESTS):
-        meta = {k: v for k, v in site.meta.items() if k != EXCLUDED}
+        said = ""
     elif not why and not ours and len(last) == FAILURES and not any(t.good for t in last):
-        meta = {**site.meta, EXCLUDED: BY_TESTS + test.error}
+        said = BY_TESTS + test.error
     else:
         return
-    workspace.catalog.record(PutSite(site.name, site.prefix, meta))
+    workspace.catalog.record(changed(workspace.catalog, site.name, meta={EXCLUDED: said}))

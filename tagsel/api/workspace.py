@@ -19,7 +19,6 @@ from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lasting import Lasting
 from tagsel.api.lists import Events, load, reduced
 from tagsel.api.many import CutLike, LumiLike, Many, Progress
-from tagsel.api.others import Others
 from tagsel.catalog import Catalog, DatasetRecord
 from tagsel.errors import CatalogError, CutError
 from tagsel.events import EventList
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from tagsel.ingest.load import Ingested
 
 
-class Workspace(Browsing, Many, Grid, Others, Lasting):
+class Workspace(Browsing, Many, Grid, Lasting):
     """A folder with datasets, a catalog and jobs. Open one with `tagsel.open`, make one with `Workspace.init`.
 
     >>> import tempfile

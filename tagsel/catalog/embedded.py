@@ -95,6 +95,11 @@ class Embedded:
             found.append(replace(rule, done=done, files=len(files), state=state))
         return found
 
+    def every_rule(self, dataset: str | None = None) -> list[Rule]:
+        """The rules of one dataset or all, as `rules` has them."""
+        names = sorted({rule.dataset for rule in self.catalog.rules(dataset)})
+        return [rule for name in names for rule in self.rules(name)]
+
     def subscribe(self, pattern: str, site: str) -> None:
         """Ask for complete copies, at a site, of all datasets that a glob matches, those to come too."""
         self.catalog.record(PutSubscription(pattern, site))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tagsel.aside import sync
 from tagsel.catalog.changes import Change, Stamp
 from tagsel.catalog.coding import decode, encode
 from tagsel.catalog.tables import Op
@@ -162,7 +163,7 @@ def append(path: Path, after: Position, stamp: Stamp, changes: Sequence[Change])
         trim(path, after)
         _write_and_sync(descriptor, line, after.offset)
         if after.offset == 0:
-            sync_folder(path.parent)
+            sync(path.parent)
     except OSError as error:
         with suppress(OSError):  # a failed fsync is never retried: what stays is a line nobody was told of
             os.ftruncate(descriptor, after.offset)
@@ -181,15 +182,6 @@ def _write_and_sync(descriptor: int, line: bytes, offset: int) -> None:
     while written < len(line):
         written += os.pwrite(descriptor, line[written:], offset + written)
     os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """fsync a folder, so that names just made in it stay."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def trim(path: Path, end: Position) -> None:

@@ -42,11 +42,10 @@ def carry_out(catalog: Catalog, dataset: str | None = None, progress: Progress =
     with disk.locked(catalog.folder):  # two at once would copy the same files
         _subscribed(catalog)
         registry = Embedded(catalog)
-        for name in sorted({rule.dataset for rule in catalog.rules(dataset)}):
-            for rule in registry.rules(name):
-                if rule.state not in ("done", "failed"):
-                    _fulfil(catalog, rule, progress)
-        return [rule for name in sorted({r.dataset for r in catalog.rules(dataset)}) for rule in registry.rules(name)]
+        for rule in registry.every_rule(dataset):
+            if rule.state not in ("done", "failed"):
+                _fulfil(catalog, rule, progress)
+        return registry.every_rule(dataset)
 
 
 def _subscribed(catalog: Catalog) -> None:

@@ -20,13 +20,13 @@ from tagsel.cli import (
     counts,
     data,
     deliver,
+    export,
     extend,
     grid,
     hist,
     lists,
     many,
     mend,
-    others,
     retract,
     select,
     shared,
@@ -60,7 +60,7 @@ def cli(context: click.Context, /, workspace: str | None, debug: bool) -> None:
     context.obj = {"workspace": workspace, "debug": debug}
 
 
-GROUPS = (data, browse, retract, extend, select, many, counts, hist, lists, deliver, mend, shared, grid, others, about)
+GROUPS = (data, browse, retract, extend, select, many, counts, hist, lists, deliver, mend, shared, grid, export, about)
 for module in GROUPS:
     for command in module.COMMANDS:
         cli.add_command(command)

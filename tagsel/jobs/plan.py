@@ -7,7 +7,6 @@ nothing behind.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.aod import EventMap, example_of, forecast, provenance_of
+from tagsel.aside import sync
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.faults import step
@@ -136,11 +136,7 @@ def _spec(plan: Plan, events: EventList, name: str) -> dict[str, object]:
 def _sync(folder: Path) -> None:
     """Force all files below a folder, and the folders, to the disk."""
     for path in (folder, *folder.rglob("*")):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(path)
 
 
 def _named(building: Path, jobs: Path) -> Path:

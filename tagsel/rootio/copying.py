@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from tagsel.aside import sync
 from tagsel.errors import AccessError
 from tagsel.rootio import xrootd
 from tagsel.rootio.remote import is_remote, reach
@@ -69,11 +70,10 @@ def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> s
         with part.open("wb") as out:
             for chunk in chunks:
                 out.write(chunk)
-            out.flush()
-            os.fsync(out.fileno())
+        sync(part)
         checked = check(str(part))
         part.rename(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
         return checked
     except OSError as error:
         raise AccessError(f"{target}: cannot be written: {error.strerror or error}", path=target) from error
@@ -87,14 +87,6 @@ def _sweep(path: Path) -> None:
         number = left.name.rpartition("-")[2]
         if number.isdigit() and not Path("/proc", number).exists():
             left.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(place: str) -> Iterator[bytes]:
