@@ -148,7 +148,7 @@ CAUSES = (
           "mend the script and submit it again"),
     # Why a file could not be read.
     Cause("server", "transient", "input",
-          r"does not answer|timed? ?out|connection (refused|reset|closed|aborted)|closed connection"
+          r"does not answer|timed? ?out|operation expired|connection (refused|reset|closed|aborted)|closed connection"
           r"|responded with status 5\d\d|\[fatal\].*(connection|socket|redirect|handshake)|temporarily|is unreachable",
           "the server of a file does not answer", SITE, "nothing yet: it is tried again; then tell the site"),
     Cause("not there", "site", "input",

@@ -26,6 +26,9 @@ from tagsel.jobs.notes import Notes, Submission
 LOOK_S = (0.2, 5.0)
 """How often Slurm is asked, in seconds: at first, and at last where nothing happens."""
 
+PATIENCE_S = 600.0
+"""How long Slurm may give no answer, as while its controller is started anew, in seconds."""
+
 GOING = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
          "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD")  # fmt: skip
 """States of a task that has not ended. Source: squeue(1), "JOB STATE CODES"."""
@@ -44,6 +47,7 @@ class SlurmExecutor:
         self._lock = threading.Lock()
         self._tasks: dict[tuple[str, int], Task] = {}  # by array job and index, that have not ended
         self._ended: deque[Ended] = deque()
+        self._answered = time.monotonic()
 
     def resume(self, notes: Path) -> list[Task]:
         """All tasks of earlier processes; those that have ended, or that Slurm forgot, come out of `ended` at once."""
@@ -84,6 +88,7 @@ class SlurmExecutor:
 
     def ended(self, patience: float | None = None) -> Ended | None:
         """The next task that Slurm says has ended, or no longer knows; waits for it, `patience` seconds at most."""
+        self._answered = time.monotonic()
         pause, until = LOOK_S[0], time.monotonic() + (math.inf if patience is None else patience)
         while not self._ended:
             self._look()
@@ -109,8 +114,17 @@ class SlurmExecutor:
             self._tasks[submission.id, index] = task
 
     def _look(self) -> None:
-        """Take in the states of all tasks. One that Slurm has forgotten ended while nobody looked."""
-        found = dict(_states())
+        """Take in the states of all tasks. One that Slurm has forgotten ended while nobody looked.
+
+        JobError where Slurm has given no answer for PATIENCE_S.
+        """
+        try:
+            found = dict(_states())
+        except JobError:
+            if time.monotonic() - self._answered > PATIENCE_S:
+                raise
+            return
+        self._answered = time.monotonic()
         with self._lock:
             for key, task in list(self._tasks.items()):
                 told = found.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -71,6 +72,8 @@ UPDATE_INTERVAL=5
 POLLING_INTERVAL=1
 PERIODIC_EXPR_INTERVAL=2
 RUNBENCHMARKS=False
+MASTER_BACKOFF_CONSTANT=1
+MASTER_BACKOFF_FACTOR=1
 """
 
 
@@ -110,6 +113,12 @@ def running(folder: Path) -> Iterator[Path]:
 
     with serving(command, folder / "master.out", answers, env=env, stop=signal.SIGQUIT):
         yield client
+
+
+def daemon(client: Path, name: str) -> int:
+    """The process id of a daemon of the pool, as its master has it: `schedd`, `startd`."""
+    log = (client.parent / "master.out").read_text(errors="replace")
+    return int(re.findall(rf'Started DaemonCore process "[^"]*condor_{name}", pid and pgroup = (\d+)', log)[-1])
 
 
 def _ids() -> str:

@@ -57,7 +57,7 @@ def give_to_nobody(*paths: Path) -> None:
         user = pwd.getpwnam("nobody")
         for path in paths:
             for below in (path, *path.rglob("*")):
-                os.chown(below, user.pw_uid, user.pw_gid)
+                os.chown(below, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 def open_way(folder: Path) -> None:
@@ -108,6 +108,24 @@ def wait_for(answers: Callable[[], bool], process: subprocess.Popen[bytes], log:
         time.sleep(0.05)
     words = log.read_text(errors="replace")[-2000:]
     raise RuntimeError(f"{process.args} does not answer (exit code {process.poll()}): {said}\n{words}")
+
+
+def kill_tree(pid: int) -> None:
+    """kill -9 of a process and of all that it and its children started: a machine that loses power."""
+    os.kill(pid, signal.SIGSTOP)  # it starts nothing meanwhile
+    for one in tree(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def listens(port: int) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed.servers import LIBRARIES, free_port, installed, serving
@@ -46,9 +47,33 @@ PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
+@dataclass
+class Cluster:
+    """A cluster's environment, and its daemons by name: `munged`, `slurmctld`, `slurmd`."""
+
+    environment: Mapping[str, str]
+    daemons: Mapping[str, tuple[Sequence[str | Path], Callable[[], bool]]]
+    folder: Path
+    stack: ExitStack
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str) -> None:
+        """Start a daemon, and wait for it."""
+        command, answers = self.daemons[name]
+        server = serving(command, self.folder / f"{name}.out", answers, env=self.environment)
+        self.processes[name] = self.stack.enter_context(server)
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[Mapping[str, str]]:
     """The environment in which `sbatch` and its kin find the cluster and are found."""
+    with cluster(folder) as found:
+        yield found.environment
+
+
+@contextmanager
+def cluster(folder: Path, more: str = "") -> Iterator[Cluster]:
+    """A cluster whose daemons can be killed and started anew; `more` are further lines of slurm.conf."""
     prefix = installed("slurm")
     plugins = prefix / LIBRARIES / "slurm-wlm"
     host, user = os.uname().nodename.split(".")[0], "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
@@ -56,7 +81,7 @@ def running(folder: Path) -> Iterator[Mapping[str, str]]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     ports = free_port(), free_port()
     (folder / "slurm.conf").write_text(
-        CONFIGURATION.format(folder=folder, plugins=plugins, host=host, user=user, ports=ports)
+        CONFIGURATION.format(folder=folder, plugins=plugins, host=host, user=user, ports=ports) + more
     )
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
     key = folder / "munge.key"
@@ -82,6 +107,7 @@ def running(folder: Path) -> Iterator[Mapping[str, str]]:
                     prefix / "usr/sbin/slurmstepd-wlm"], nodes),
     }  # fmt: skip
     with ExitStack() as stack:
-        for name, (command, answers) in daemons.items():
-            stack.enter_context(serving(command, folder / f"{name}.out", answers, env=env))
-        yield env
+        found = Cluster(env, daemons, folder, stack)
+        for name in daemons:
+            found.start(name)
+        yield found

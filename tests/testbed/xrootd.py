@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +23,20 @@ xrootd.async off
 @contextmanager
 def running(folder: Path, port: int = 0) -> Iterator[tuple[str, Path]]:
     """(address, folder): `address/data/x` is the file `x` of the folder. It cannot be kept to loopback."""
-    prefix, port = installed("xrootd"), port or free_port()
-    data = folder / "root" / "data"
-    for made in (data, folder / "run"):
+    port = port or free_port()
+    with server(folder, port):
+        yield f"root://127.0.0.1:{port}/", folder / "root" / "data"
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The server alone, at a port; files of an earlier one in the folder are there again."""
+    prefix = installed("xrootd")
+    for made in (folder / "root" / "data", folder / "run"):
         made.mkdir(parents=True, exist_ok=True)
     (folder / "xrootd.cfg").write_text(CONFIGURATION.format(port=port, folder=folder))
     give_to_nobody(folder)
     command = [*as_nobody(), prefix / "usr/bin/xrootd", "-c", folder / "xrootd.cfg", "-I", "v4"]
     env = {"LD_LIBRARY_PATH": str(prefix / LIBRARIES)}
-    with serving(command, folder / "log", lambda: listens(port), env=env):
-        yield f"root://127.0.0.1:{port}/", data
+    with serving(command, folder / "log", lambda: listens(port), env=env) as process:
+        yield process

@@ -1,0 +1,235 @@
+"""kill -9 of servers, schedulers and nodes while pieces run: every selected event once and only once, each time.
+
+All engines are real, and killed by their process ids; those that others use as well are started anew by their master.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from os import kill
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testbed import condor, httpd, slurm, xrootd
+from testbed.servers import Missing, free_port, kill_tree, open_way
+
+from tagsel.errors import JobError
+from tagsel.events import DeliveryLedger
+from tagsel.jobs import Chosen, Job, LocalExecutor, submit
+from tagsel.jobs.slurm import states
+
+pytestmark = pytest.mark.grid
+
+WAITS = """
+import os, secrets, time
+from pathlib import Path
+branches = ["MET_pt"]
+batch = 10
+def process(events):
+    here = Path({here!r})
+    (here / f"ran-{{events.event[0]}}-{{secrets.token_hex(4)}}-{{os.getppid()}}").touch()
+    while not (here / "go").exists():
+        time.sleep(0.05)
+    return events
+"""
+"""It says of each batch that it ran, and goes on when it is told to."""
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
+    patience = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < patience, "it did not come about"
+        time.sleep(0.05)
+
+
+def ran(folder: Path) -> int:
+    """How many batches were begun so far."""
+    return len(ran_of(folder))
+
+
+def ran_of(folder: Path) -> list[Path]:
+    """What says that batches were begun; the last word of a name is the parent of the process that ran it."""
+    return list(folder.glob("ran-*"))
+
+
+def check_once(job: Job, sample: Any, rows: range) -> None:
+    """Every event of the list is in the result once, and the ledger closes."""
+    import pyarrow.parquet as pq
+
+    assert job.ledger == DeliveryLedger(accepted=len(rows), delivered=len(rows))
+    found = pq.read_table(job.output)
+    assert found["event"].to_pylist() == sample.events(rows).event.tolist()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder into which pieces of other users write."""
+    open_way(tmp_path)
+    tmp_path.chmod(0o777)
+    return tmp_path
+
+
+@pytest.fixture
+def start(sample: Any, folder: Path, script: Callable[[str], Path]) -> Iterator[Callable[[Chosen], Job]]:
+    """Submit 60 events in two pieces that wait, and wait until both run."""
+    made = []
+
+    def do(on: Chosen) -> Job:
+        events = sample.events(range(60))
+        written = script(WAITS.format(here=str(folder)).replace("batch = 10", "batch = 100"))
+        job = submit(folder / "jobs", events, sample.map(events), written, on=on, events_per_job=30)
+        made.append(job)
+        wait_for(lambda: ran(folder) == 2)
+        return job
+
+    yield do
+    for job in made:
+        with suppress(JobError):  # of a test that failed: nobody else ends it
+            job.kill()
+
+
+# -- XRootD
+
+
+@pytest.fixture
+def storage(folder: Path, sample: Any) -> Iterator[tuple[int, ExitStack, Any]]:
+    """(port, what stops the server, the sample as its files lie there); the server's process is `process` of it."""
+    port = free_port()
+    (folder / "x").mkdir()
+    with ExitStack() as stack:
+        try:
+            process = stack.enter_context(xrootd.server(folder / "x", port))
+        except Missing as missing:
+            pytest.skip(str(missing))
+        data = folder / "x" / "root" / "data"
+        for file in sample.files:
+            shutil.copy(file.pfn, data)
+        away = [replace(f, pfn=f"root://127.0.0.1:{port}//data/{Path(f.pfn).name}") for f in sample.files]
+        stack.process = process  # type: ignore[attr-defined]
+        yield port, stack, replace(sample, files=away)
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_fault_26_31_kill_9_of_an_xrootd_server_while_pieces_read_from_it(
+    storage: tuple[int, ExitStack, Any], folder: Path, script: Callable[[str], Path], sample: Any, copies: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Files of 50, 30 and 40 events, a piece each, of which each has read ten; where there are copies all are read."""
+    from aodmaker import Replica
+
+    monkeypatch.setenv("XRD_REQUESTTIMEOUT", "2")
+    monkeypatch.setenv("XRD_CONNECTIONWINDOW", "1")
+    port, stack, away = storage
+    with httpd.running(Path(sample.files[0].pfn).parent) as (address, _):
+        if copies:
+            away = replace(
+                away, replicas={f.guid: [Replica("WEB", f"{address}/{Path(f.pfn).name}")] for f in away.files}
+            )
+        events = sample.events(range(120))
+        written = script(WAITS.format(here=str(folder)))
+        job = submit(folder / "jobs", events, away.map(events), written, by="file", executor=LocalExecutor(3))
+        wait_for(lambda: ran(folder) == 3)
+        stack.process.kill()  # type: ignore[attr-defined]
+        stack.process.wait()  # type: ignore[attr-defined]
+        (folder / "go").touch()
+        assert job.wait().state == "done"
+    if copies:
+        check_once(job, sample, range(120))
+        assert [p.attempts for p in job.pieces] == [1, 1, 1]  # the copy that broke gave way to the other at once
+        return
+    ledger = job.ledger
+    assert ledger.delivered >= 30 and ledger.unreadable > 0
+    assert (ledger.accepted, ledger.failed) == (120, 0) and ledger.delivered + ledger.unreadable == 120
+    assert job.result().events == ledger.delivered
+    assert {g.cause.name for g in job.diagnose()} == {"server"}
+    with xrootd.server(folder / "x", port):
+        job.resubmit(LocalExecutor(3))
+        assert job.wait().state == "done"
+    check_once(job, sample, range(120))
+
+
+# -- HTCondor
+
+
+@pytest.mark.parametrize("name", ["schedd", "startd"])
+def test_fault_13_31_kill_9_of_a_daemon_of_htcondor_loses_no_piece(
+    condor_pool: Path, start: Callable[[Chosen], Job], sample: Any, folder: Path, name: str
+) -> None:
+    """The schedd alone, whose jobs may go on; the node with all that runs on it. Their master starts them anew."""
+    code = Path(__file__).resolve().parents[2]  # HTCondor hands no environment on
+    asked = {"request_memory": "100MB", "request_disk": "100MB", "environment": f'"PYTHONPATH={code}"'}
+    asked["job_lease_duration"] = "20"  # how long a node that is lost is waited for, 40 minutes by default
+    job = start(Chosen("condor", asked))
+    before = condor.daemon(condor_pool, name)
+    if name == "startd":
+        kill_tree(before)
+    else:
+        kill(before, signal.SIGKILL)
+    wait_for(lambda: condor.daemon(condor_pool, name) != before)
+    (folder / "go").touch()
+    wait_for(lambda: job.folder.result.exists())
+    assert job.wait().state == "done"
+    check_once(job, sample, range(60))
+    assert ran(folder) == (4 if name == "startd" else 2)  # both pieces; on a lost node twice
+
+
+# -- Slurm
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[slurm.Cluster]:
+    """A cluster of this test's own. A node is lost in 5 s, not 5 minutes, and what ran there given back to us."""
+    home = tmp_path_factory.mktemp("slurm")
+    open_way(home)
+    try:
+        with slurm.cluster(home, "JobRequeue=0\nSlurmdTimeout=5\n") as found:
+            setting: Mapping[str, str] = found.environment
+            for key, value in setting.items():
+                monkeypatch.setenv(key, value)
+            yield found
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+def test_fault_13_31_a_node_of_slurm_lost_with_all_that_runs_on_it_loses_no_piece(
+    cluster: slurm.Cluster, start: Callable[[Chosen], Job], sample: Any, folder: Path
+) -> None:
+    """kill -9 of slurmd, its steps and the pieces: Slurm ends them once it misses the node; they are tried again."""
+    job = start(Chosen("slurm", {"mem": "100M"}))
+    process = cluster.processes["slurmd"]
+    steps = [int(path.name.rpartition("-")[2]) for path in ran_of(folder)]  # slurmstepd, no child of slurmd's
+    for one in (process.pid, *steps):
+        kill_tree(one)
+    process.wait()
+    (folder / "go").touch()
+    wait_for(lambda: not list(states(job.folder.engine)) or ran(folder) > 2)
+    cluster.start("slurmd")
+    wait_for(lambda: job.folder.result.exists())
+    assert job.wait().state == "done"
+    check_once(job, sample, range(60))
+    assert ran(folder) == 4  # both pieces, twice
+
+
+def test_a_controller_of_slurm_that_is_away_while_pieces_end_is_waited_for(
+    cluster: slurm.Cluster, start: Callable[[Chosen], Job], sample: Any, folder: Path
+) -> None:
+    job = start(Chosen("slurm", {"mem": "100M"}))
+    process = cluster.processes["slurmctld"]
+    process.terminate()
+    process.wait()
+    (folder / "go").touch()
+    wait_for(lambda: len(list((job.folder.path / "outputs").glob("*.parquet"))) == 2)
+    with pytest.raises(JobError, match="squeue fails"):
+        list(states(job.folder.engine))
+    cluster.start("slurmctld")
+    wait_for(lambda: job.folder.result.exists())
+    assert job.wait().state == "done"
+    check_once(job, sample, range(60))
+    assert [p.attempts for p in job.pieces] == [1, 1]
+    assert ran(folder) == 2
