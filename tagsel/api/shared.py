@@ -80,9 +80,11 @@ def find(workspace: Workspace, name: str = "") -> SharedCatalog:
     known = {c.name: c for c in workspace.catalog.catalogs()}
     if not name and len(known) == 1:
         return next(iter(known.values()))
+    if not known:
+        raise CatalogError("no other catalog is mirrored here", hint="tagsel catalog add rucio")
     if name not in known:
-        hint = did_you_mean(name, known) or (f"known: {', '.join(known)}" if known else "tagsel catalog add rucio")
-        raise CatalogError(f"no catalog {name!r}" if name else f"there are {len(known)} catalogs: which?", hint=hint)
+        said = f"no catalog {name!r}" if name else f"{len(known)} catalogs are mirrored here: which?"
+        raise CatalogError(said, hint=did_you_mean(name, known) or f"known: {', '.join(known)}")
     return known[name]
 
 

@@ -78,7 +78,8 @@ def load(workspace: Workspace, path: Path) -> list[str]:
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CatalogError(f"{path} cannot be read: {why}", path=str(path)) from error
     if wrong := sorted(set(told) - {"sites", "links"}):
         raise CatalogError(f"{path}: unknown {wrong[0]!r}", hint="[sites.NAME] and [[links]]", path=str(path))
     try:

@@ -54,7 +54,8 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
-        raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CatalogError(f"{path} cannot be read: {why}", path=str(path)) from error
     names = [name.strip() for name in rows[0]] if rows else []
     if names.count("run") != 1 or len(set(map(str.lower, names))) != len(names):
         raise CatalogError(f"{path}: line 1 names the columns {', '.join(names) or '(none)'}",

@@ -44,8 +44,12 @@ class DefaultGroup(SuggestingGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default verb in front where none stands."""
         asks_help = args and args[0] in ("-h", "--help")
-        if not asks_help and (not args or args[0] not in self.commands):
-            args = [next(iter(self.commands)), *args]
+        default = next(iter(self.commands))
+        takes_words = any(isinstance(p, click.Argument) for p in self.commands[default].params)
+        if not asks_help and (not args or args[0] not in self.commands) and (
+            takes_words or not args or args[0].startswith("-")
+        ):  # fmt: skip
+            args = [default, *args]
         return super().parse_args(ctx, args)
 
 

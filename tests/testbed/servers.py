@@ -35,6 +35,14 @@ def installed(component: str) -> Path:
     raise Missing(f"{component} is not installed: {said}")
 
 
+def for_nobody(folder: Path) -> Path:
+    """A component that `as_nobody` runs, if that user can enter its folder; Missing says which folder is closed."""
+    closed = [f for f in (folder, *folder.resolve().parents) if not f.stat().st_mode & 0o001]
+    if os.geteuid() == 0 and closed:
+        raise Missing(f"{folder.name} runs as nobody where root starts it, who cannot enter {closed[-1]}")
+    return folder
+
+
 def free_port() -> int:
     """A port of loopback that nobody uses just now."""
     with socket.socket() as one:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.servers import LIBRARIES, as_nobody, free_port, give_to_nobody, installed, listens, serving
+from testbed.servers import LIBRARIES, as_nobody, for_nobody, free_port, give_to_nobody, installed, listens, serving
 
 CONFIGURATION = """xrd.port {port}
 all.export /data
@@ -31,7 +31,7 @@ def running(folder: Path, port: int = 0) -> Iterator[tuple[str, Path]]:
 @contextmanager
 def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """The server alone, at a port; files of an earlier one in the folder are there again."""
-    prefix = installed("xrootd")
+    prefix = for_nobody(installed("xrootd"))
     for made in (folder / "root" / "data", folder / "run"):
         made.mkdir(parents=True, exist_ok=True)
     (folder / "xrootd.cfg").write_text(CONFIGURATION.format(port=port, folder=folder))
