@@ -13,6 +13,7 @@ from tagsel.api.brokering import brokered
 from tagsel.api.delivery import ENDED, JOBS, WorkspaceJob, executor_of
 from tagsel.api.inputs import DATA
 from tagsel.catalog import check_dataset_name
+from tagsel.cores import cores
 from tagsel.errors import CatalogError, JobError
 from tagsel.events import EventList
 from tagsel.store import Table, disk
@@ -20,7 +21,7 @@ from tagsel.store import Table, disk
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
     from tagsel.jobs.broker import Brokered
-    from tagsel.jobs.forecast import Rates
+    from tagsel.jobs.forecast import Pace, Rates
 
 
 def submit(
@@ -44,9 +45,10 @@ def submit(
     if by == "events" and events_per_job is None and len(events):
         by = "file"
     choices, event_map = brokered(workspace, workspace.map(events), here=on == "local")
+    known, pace = _known(workspace, run, on)
     plan: dict[str, Any] = {
         "by": by, "events_per_job": events_per_job, "min_events": min_events, "bytes_per_job": bytes_per_job,
-        "known": _known(workspace, run), "brokered": choices,
+        "known": known, "pace": pace, "brokered": choices,
     }  # fmt: skip
     if dry_run:
         return planned(events, event_map, plan_job(events, event_map, run, **plan))
@@ -77,15 +79,18 @@ def _refuse_promised(workspace: Workspace, output: str) -> None:
         raise CatalogError(said, hint="give --output another name", dataset=output)
 
 
-def _known(workspace: Workspace, run: Path) -> Rates:
-    """What earlier jobs of the workspace took, those of this script if there are any."""
+def _known(workspace: Workspace, run: Path, on: str) -> tuple[Rates, Pace | None]:
+    """What earlier jobs of the workspace took, those of this script if there are any; and the pace of the engine."""
     from tagsel.jobs import list_jobs
-    from tagsel.jobs.forecast import rates
+    from tagsel.jobs.forecast import Pace, pace, rates
     from tagsel.jobs.piece import Recipe
     from tagsel.jobs.script import check_script
 
-    done = [job for job in list_jobs(workspace.folder / JOBS) if job.folder.cost.exists()]
-    return rates([(job.folder.spec["script"], job.cost.to_json()) for job in done], Recipe(check_script(run)[0]).sha256)
+    costs = [(job, job.cost.to_json()) for job in list_jobs(workspace.folder / JOBS) if job.folder.cost.exists()]
+    known = rates([(job.folder.spec["script"], cost) for job, cost in costs], Recipe(check_script(run)[0]).sha256)
+    if on == "local":
+        return known, Pace(workspace.setting("processes") or cores())
+    return known, pace(cost for job, cost in costs if job.engine.name == on)
 
 
 def _refuse_unreachable(choices: Brokered) -> None:

@@ -193,13 +193,16 @@ def _show_forecast(told: dict[str, Any] | None) -> None:
     if told is None:
         return
     if "cost" not in told:
-        render.note(f"forecast: {told['verdict']}; about {told['bytes']:,} B, {told['cpu_s']:,.3g} s of CPU"
+        time = f", done in {told['time_s']:,.3g} s" if told.get("time_s") else ""
+        render.note(f"forecast: {told['verdict']}; about {told['bytes']:,} B, {told['cpu_s']:,.3g} s of CPU{time}"
                     f" ({told['basis']})")  # fmt: skip
         return
     off = ", ".join(f"{name.removesuffix('_s')} {value:+.0%}" for name, value in told["error"].items())
     cost = told["cost"]
     took = sum(cost[name] for name in ("start_s", "read_s", "process_s"))
-    render.note(f"took {cost['bytes']:,} B and {took:,.3g} s of CPU; the forecast was off by {off or 'nothing known'}")
+    time = f", {cost['wait_s'] + cost['span_s']:,.3g} s" if cost.get("span_s") else ""
+    render.note(f"took {cost['bytes']:,} B, {took:,.3g} s of CPU{time};"
+                f" the forecast was off by {off or 'nothing known'}")  # fmt: skip
 
 
 def finish(job: Any, as_json: bool, more: Mapping[str, Any] | None = None) -> int:

@@ -1,7 +1,8 @@
 """Before dispatch: what a job will read and compute, against a scan of everything; and afterwards how true that was.
 
 Bytes are measured on a few of the files and scaled by what the map estimates of all; times come from jobs that ran
-before. Invariant: a forecast says what it rests on, and what it does not know it does not say.
+before, how many pieces run at once and how long they queue from those of the same engine. Invariant: a forecast says
+what it rests on, and what it does not know it does not say.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ USUAL = {"start_s": 1.5, "read_s_per_byte": 1e-8, "process_s_per_event": 1e-5}
 
 @dataclass(frozen=True)
 class Cost:
-    """What finished pieces took together: CPU seconds to start, to read and in `process`, and what they did."""
+    """What finished pieces took together: CPU seconds to start, to read and in `process`, and what they did.
+
+    `wall_s` are the seconds that each was there, summed; `wait_s` passed from submission until the first began, and
+    then `span_s` until the last had ended: both 0 where that is not known, as of a job that was run again in part.
+    """
 
     pieces: int = 0
     events: int = 0
@@ -35,6 +40,14 @@ class Cost:
     start_s: float = 0.0
     read_s: float = 0.0
     process_s: float = 0.0
+    wall_s: float = 0.0
+    wait_s: float = 0.0
+    span_s: float = 0.0
+
+    @property
+    def time_s(self) -> float:
+        """Seconds from submission until the last piece had ended; 0 where that is not known."""
+        return self.wait_s + self.span_s if self.span_s else 0.0
 
     @property
     def cpu_s(self) -> float:
@@ -48,12 +61,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """CPU seconds for a piece to start, for a byte read and for an event processed; `basis` says whence."""
+    """CPU seconds for a piece to start, for a byte read and for an event processed; `basis` says whence.
+
+    `wall_per_cpu` are the seconds that a piece is there for each of its CPU.
+    """
 
     start_s: float
     read_s_per_byte: float
     process_s_per_event: float
     basis: str
+    wall_per_cpu: float = 1.0
 
     def cpu_s(self, pieces: int, size: int, events: int) -> float:
         """CPU seconds of so many pieces, bytes and events."""
@@ -77,13 +94,43 @@ def rates(costs: Iterable[tuple[str, Mapping[str, Any]]], script: str) -> Rates:
         median(c.read_s / c.bytes for c in told if c.bytes) if any(c.bytes for c in told) else USUAL["read_s_per_byte"],
         median(c.process_s / c.events for c in told),
         f"{number} of this script" if mine else f"{number} of other scripts",
+        median([c.wall_s / c.cpu_s for c in told if c.wall_s] or [1.0]),
     )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How an engine works through pieces: so many at once, the first of them after `wait_s` in its queue."""
+
+    slots: int
+    wait_s: float = 0.0
+
+    def time_s(self, pieces: int, wall_s: float) -> float:
+        """Seconds for pieces that take `wall_s` together, one as long as the other.
+
+        >>> Pace(2, wait_s=10.0).time_s(3, 6.0)  # two rounds of 2 s each
+        14.0
+        """
+        return self.wait_s + -(-pieces // self.slots) * wall_s / pieces if pieces else 0.0
+
+
+def pace(costs: Iterable[Mapping[str, Any]]) -> Pace | None:
+    """That of an engine by the costs of earlier jobs on it: as many at once as ever were; None where none is known.
+
+    >>> pace([Cost(8, wall_s=80.0, wait_s=30.0, span_s=21.0).to_json()])
+    Pace(slots=4, wait_s=30.0)
+    """
+    known = [cost for cost in (Cost(**told) for told in costs) if cost.span_s]
+    if not known:
+        return None
+    return Pace(max(max(1, round(c.wall_s / c.span_s)) for c in known), median(c.wait_s for c in known))
 
 
 @dataclass(frozen=True)
 class Forecast:
     """A job before it runs. `bytes` are compressed bytes of the baskets that it reads; `scan_…` is the same of all
-    files with all of their entries, 0 where their sizes are not known; `measured` files were opened for it."""
+    files with all of their entries, 0 where their sizes are not known; `measured` files were opened for it. `time_s` is
+    from submission to the end of the last piece, 0 where nothing is known of the engine."""
 
     files: int
     files_total: int
@@ -96,6 +143,7 @@ class Forecast:
     scan_cpu_s: float
     measured: int
     basis: str
+    time_s: float = 0.0
 
     @property
     def times(self) -> float:
@@ -124,19 +172,19 @@ class Forecast:
 
 
 def foretell(
-    event_map: EventMap, events: EventList, branches: Sequence[str], pieces: int, known: Rates
+    event_map: EventMap, events: EventList, branches: Sequence[str], pieces: int, known: Rates, at: Pace | None = None
 ) -> Forecast:
-    """The forecast of a job over a mapped list in so many pieces."""
+    """The forecast of a job over a mapped list in so many pieces, on an engine of such a pace."""
     read, kept, measured = _measured(event_map, events, branches)
     size = round(event_map.bytes_touched_estimate * read)
     scan = round(event_map.bytes_total * kept)
     n, total = sum(len(f.entries) for f in event_map.files), event_map.entries_total
-    whole = scan and total
+    whole, cpu = scan and total, known.cpu_s(pieces, size, n)
     return Forecast(
         len(event_map.files), max(event_map.files_total, len(event_map.files)), n, total, pieces, size, scan,
-        round(known.cpu_s(pieces, size, n), 3),
+        round(cpu, 3),
         round(known.cpu_s(event_map.files_total, scan, total), 3) if whole else 0.0,
-        measured, known.basis,
+        measured, known.basis, round(at.time_s(pieces, cpu * known.wall_per_cpu), 3) if at else 0.0,
     )  # fmt: skip
 
 
@@ -159,12 +207,12 @@ def _measured(event_map: EventMap, events: EventList, branches: Sequence[str]) -
 
 
 def accuracy(told: Mapping[str, Any], was: Cost) -> dict[str, float]:
-    """How far a forecast was off: (forecast - fact) / fact of bytes and of CPU; only of what can be compared.
+    """How far a forecast was off: (forecast - fact) / fact of bytes, CPU and time; only of what can be compared.
 
     >>> accuracy({"bytes": 110, "cpu_s": 1.0}, Cost(1, 5, 100, 1.0, 0.5, 0.5))
     {'bytes': 0.1, 'cpu_s': -0.5}
     """
-    pairs = {"bytes": was.bytes, "cpu_s": was.cpu_s}
+    pairs = {"bytes": was.bytes, "cpu_s": was.cpu_s, "time_s": was.time_s}
     return {name: round(told[name] / fact - 1, 3) for name, fact in pairs.items() if fact and told.get(name)}
 
 

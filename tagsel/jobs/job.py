@@ -22,7 +22,7 @@ from tagsel.jobs.diagnose import Group, diagnose
 from tagsel.jobs.engines import Chosen, engine
 from tagsel.jobs.executors import Executor
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
-from tagsel.jobs.forecast import Cost, Rates, accuracy
+from tagsel.jobs.forecast import Cost, Pace, Rates, accuracy
 from tagsel.jobs.lumi import JobLumi, lumi_of
 from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_cost, read_result
 from tagsel.jobs.notes import TASKS
@@ -81,6 +81,7 @@ def submit(
     on: Chosen | None = None,
     drive: bool = True,
     known: Rates | None = None,
+    pace: Pace | None = None,
     brokered: Brokered | None = None,
 ) -> Job:
     """Split, write a folder below `jobs`, and start; returns at once, `wait` waits for the end.
@@ -90,7 +91,7 @@ def submit(
     JobError for an engine that is not there: nothing is left behind then.
     """
     bounds = {"events_per_job": events_per_job, "min_events": min_events, "bytes_per_job": bytes_per_job}
-    plan = plan_job(events, event_map, script, by=by, known=known, brokered=brokered, **bounds)
+    plan = plan_job(events, event_map, script, by=by, known=known, pace=pace, brokered=brokered, **bounds)
     executor = executor or (on or Chosen()).executor()
     if not drive and not executor.detached:
         executor.close()

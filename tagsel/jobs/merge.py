@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from tagsel.jobs.events import join_events
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
 from tagsel.jobs.forecast import Cost
 from tagsel.jobs.lumi import lumi_of
-from tagsel.jobs.output import read_output
+from tagsel.jobs.output import Header, read_output
 from tagsel.jobs.values import NONE, Result, add, decode, encode, keys
 from tagsel.rootio import NOTE
 
 UNMERGED = "let process return one kind of result, with the same keys, for every batch, and submit it again"
 """What to try where outputs of pieces do not fit together."""
+
+SECONDS = ("start_s", "read_s", "process_s", "wall_s")
+"""What a header says of its time, and what is summed."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +114,26 @@ def merge(folder: JobFolder) -> None:
         total = _total(speaking)
         document["value"] = encode(total[1], final=True) if total[1] is not None else {}
     with aside(folder.cost) as temporary:
-        temporary.write_text(json.dumps(_cost(states).to_json(), sort_keys=True) + "\n", "utf-8")
+        temporary.write_text(json.dumps(_cost(folder, states).to_json(), sort_keys=True) + "\n", "utf-8")
     with aside(folder.result) as temporary:
         temporary.write_text(json.dumps(document, sort_keys=True, indent=1) + "\n", "utf-8")
         step("jobs.merge")
 
 
-def _cost(states: list[PieceState]) -> Cost:
-    """What the outputs that count took."""
+def _cost(folder: JobFolder, states: list[PieceState]) -> Cost:
+    """What the outputs that count took. Of a job that was run again in part, nobody can say how long it took."""
     done = [s.header for s in states if s.header is not None]
-    return Cost(
-        len(done), sum(h.delivered for h in done), sum(h.bytes_read for h in done),
-        *(round(sum(getattr(h, name) for h in done), 3) for name in ("start_s", "read_s", "process_s")),
-    )  # fmt: skip
+    seconds = {name: round(sum(getattr(h, name) for h in done), 3) for name in SECONDS}
+    if done and all(h.attempt == 1 and h.wall_s for h in done):
+        seconds |= _times(folder, done)
+    return Cost(len(done), sum(h.delivered for h in done), sum(h.bytes_read for h in done), **seconds)
+
+
+def _times(folder: JobFolder, done: list[Header]) -> dict[str, float]:
+    """Seconds from submission until the first piece began, and from then until the last had ended."""
+    first, last = min(h.began for h in done), max(h.began + h.wall_s for h in done)
+    made = datetime.fromisoformat(folder.spec["created"]).timestamp()
+    return {"wait_s": round(max(first - made, 0.0), 3), "span_s": round(last - first, 3)}
 
 
 def read_cost(folder: JobFolder) -> Cost:

@@ -19,8 +19,8 @@ from tagsel.faults import step
 from tagsel.jobs.events import write_events
 from tagsel.jobs.values import NONE, Result, decode, encode
 
-VERSION = 2
-READS = (1, 2)
+VERSION = 3
+READS = (1, 2, 3)
 """Versions of headers that are read: a field that an older one lacks takes its default."""
 HEADER = b"tagsel.piece"
 
@@ -32,7 +32,8 @@ class Header:
     `delivered` events went through `process`, `unreadable` ones could not be read (`problems` names the
     files); `lumi` are the luminosity blocks of those delivered, `lost` of those unreadable, as good-run lists in JSON.
     `error` has `class` and `cause`, and as evidence `origin`, `message`, `kinds`, `code`, `hold`, `where` (the batch's
-    first and last event) and `trace`; see `failures`. `start_s`, `read_s` and `process_s` are CPU seconds.
+    first and last event) and `trace`; see `failures`. `start_s`, `read_s` and `process_s` are CPU seconds;
+    `began` is when its process began, in seconds since 1970, and `wall_s` how long it took from then on.
     """
 
     piece: int
@@ -52,6 +53,8 @@ class Header:
     start_s: float = 0.0
     read_s: float = 0.0
     process_s: float = 0.0
+    began: float = 0.0
+    wall_s: float = 0.0
     lumi: str = ""
     lost: str = ""
 

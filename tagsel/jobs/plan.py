@@ -23,7 +23,7 @@ from tagsel.events import EventList
 from tagsel.faults import step
 from tagsel.jobs.broker import Brokered
 from tagsel.jobs.folder import VERSION, JobFolder
-from tagsel.jobs.forecast import Forecast, Rates, foretell, rates
+from tagsel.jobs.forecast import Forecast, Pace, Rates, foretell, rates
 from tagsel.jobs.piece import Piece, Recipe, blocks_of, piece_plan, write_piece
 from tagsel.jobs.script import check_script
 from tagsel.jobs.split import split
@@ -76,9 +76,11 @@ def plan_job(
     min_events: int | None = None,
     bytes_per_job: int | None = None,
     known: Rates | None = None,
+    pace: Pace | None = None,
     brokered: Brokered | None = None,
 ) -> Plan:
-    """Check everything, split and forecast, without running anything; `known` is what earlier jobs took.
+    """Check everything, split and forecast, without running anything; `known` is what earlier jobs took, `pace` that of
+    the engine.
 
     JobError for the script (missing, not compiling, no `process`) and the split; AccessError for a branch
     pattern that the files do not have, looked up in the first local one that can be opened.
@@ -88,7 +90,7 @@ def plan_job(
     recipe = Recipe(text, branches, batch, event_map.layout, example)
     pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events,
                    bytes_per_job=bytes_per_job)  # fmt: skip
-    told = foretell(event_map, events, branches, len(pieces), known or rates([], ""))
+    told = foretell(event_map, events, branches, len(pieces), known or rates([], ""), pace)
     return Plan(pieces, recipe, len(events), event_map.unmapped, by, told, brokered)
 
 
@@ -125,7 +127,7 @@ def _spec(plan: Plan, events: EventList, name: str) -> dict[str, object]:
     return {
         "version": VERSION,
         "name": name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "list": events.digest,
         "lumi": format_lumi(blocks_of(run, lumi), "json"),
         "lost": format_lumi(blocks_of(run[lost], lumi[lost]), "json"),

@@ -72,6 +72,7 @@ def _alive(stem: Path) -> Iterator[None]:
 def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Result]:
     """Run the script over all batches of the piece."""
     started = time.process_time()
+    began = time.time() - started  # a process that starts does little but compute
     process = _guarded(lambda: load_process(recipe.script), "while the script was loaded")
     source = Reading(piece.files, recipe.branches, recipe.batch, layout=recipe.layout)
     addresses = _addresses(piece)
@@ -90,7 +91,7 @@ def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Resul
         blank, kind=total[0], delivered=report.ledger.delivered, unreadable=report.ledger.unreadable,
         bytes_read=report.bytes_read, bytes_total=report.bytes_total,
         problems=tuple(asdict(p) for p in report.problems), note=note, start_s=started, process_s=in_script,
-        read_s=time.process_time() - started - in_script,
+        read_s=time.process_time() - started - in_script, began=round(began, 3), wall_s=round(time.time() - began, 3),
     )  # fmt: skip
     lumi, lost = _blocks(piece, read)
     return replace(header, lumi=lumi, lost=lost), total

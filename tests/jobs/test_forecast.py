@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tagsel.jobs import Job, forecast, plan_job
-from tagsel.jobs.forecast import USUAL, Cost, Forecast, accuracy, rates
+from tagsel.jobs import Job, LocalExecutor, forecast, plan_job, submit
+from tagsel.jobs.forecast import USUAL, Cost, Forecast, Pace, accuracy, pace, rates
 
 SCRIPT = 'branches = ["Muon_*"]\ndef process(events):\n    return {"n": len(events)}\n'
 
@@ -48,6 +48,48 @@ def test_accuracy_compares_what_is_known() -> None:
     """120 of 100 bytes is 20 % too much, 3 of 4 s a quarter too little; of nothing read, nothing is said."""
     assert accuracy({"bytes": 120, "cpu_s": 3.0}, Cost(1, 1, 100, 1.0, 1.0, 2.0)) == {"bytes": 0.2, "cpu_s": -0.25}
     assert accuracy({"bytes": 0, "cpu_s": 0.0}, Cost()) == {}
+
+
+def test_time_is_that_of_rounds_after_the_queue() -> None:
+    """60 s of pieces in 20 s are three at once, 5 s in 10 s at least one; the queues were 4, 10 and 6 s long."""
+    costs = [Cost(9, wall_s=60.0, wait_s=4.0, span_s=20.0), Cost(1, wall_s=5.0, wait_s=10.0, span_s=10.0),
+             Cost(2, wall_s=20.0, wait_s=6.0, span_s=10.0)]  # fmt: skip
+    assert pace(c.to_json() for c in costs) == Pace(3, 6.0)
+    assert pace([Cost(4, wall_s=9.0).to_json()]) is None  # a part of it was run again: nobody knows
+    assert pace([]) is None
+    assert Pace(3, 6.0).time_s(7, 70.0) == 6.0 + 3 * 10.0  # three rounds of 10 s each
+    assert Pace(3, 6.0).time_s(0, 0.0) == 0.0
+    waits = [("ab", Cost(1, 1, 1, 1.0, 0.0, 1.0, wall_s=8.0).to_json())]
+    assert rates(waits, "ab").wall_per_cpu == 4.0
+    assert accuracy({"time_s": 15.0}, Cost(wait_s=2.0, span_s=8.0)) == {"time_s": 0.5}
+
+
+def test_feature_62_how_long_a_job_took_is_kept_unless_a_part_of_it_was_run_again(
+    sample: Any, script: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Two pieces sleep for 0.2 s each, which is no CPU, one after the other; then one of them is killed once."""
+    slow = SCRIPT.replace("def", "import time\ndef").replace("    return", "    time.sleep(0.2)\n    return")
+    die = f"""import os, pathlib
+marker = pathlib.Path({str(tmp_path / "died")!r})
+if not marker.exists():
+    marker.touch()
+    os.kill(os.getpid(), 9)
+"""
+    events = sample.events(range(10))
+    whole, broken = (
+        submit(tmp_path / "jobs", events, sample.map(events), script(body), events_per_job=5,
+               executor=LocalExecutor(1), pace=Pace(1))
+        for body in (slow, die + slow)
+    )  # fmt: skip
+    assert (whole.wait().state, broken.wait().state) == ("done", "done")
+    cost = whole.cost
+    assert 0.4 <= cost.wall_s <= cost.span_s + 0.01  # rounded to a millisecond each
+    assert cost.cpu_s < cost.span_s + cost.wait_s == cost.time_s
+    assert pace([cost.to_json()]) == Pace(1, cost.wait_s)
+    assert whole.forecast is not None
+    assert set(whole.forecast["error"]) == {"bytes", "cpu_s", "time_s"}
+    assert broken.cost.events == 10
+    assert (broken.cost.time_s, pace([broken.cost.to_json()])) == (0.0, None)
 
 
 @pytest.mark.parametrize("sampled", [1, 8])
