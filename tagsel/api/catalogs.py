@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tagsel import settings
+from tagsel.api import trash
 from tagsel.api.dataset import Dataset
 from tagsel.api.inputs import DATA, caught_up, tables
 from tagsel.aside import aside
@@ -98,6 +99,7 @@ def opened(folder: Path) -> Catalog:
     """The catalog, brought up to date with the datasets where a crash came between the two."""
     catalog = Catalog(folder)
     if os.access(folder, os.W_OK):
+        trash.settle(folder, catalog)
         heal(folder, catalog)
     return catalog
 

@@ -1,10 +1,11 @@
-"""What a workspace does for lists that outlive their files: files retracted, lists that touch them, lists moved on.
+"""What a workspace does for what comes and goes: files retracted, lists moved on, datasets dropped and put back.
 
 Invariant: as in `Workspace`, a method does what the verb of its name does.
 """
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -13,11 +14,12 @@ from tagsel.events import EventList
 if TYPE_CHECKING:
     from tagsel.api.rebasing import Rebased
     from tagsel.api.retracting import Retracted, Touched
+    from tagsel.api.trash import Dropped
     from tagsel.api.workspace import Workspace
 
 
 class Lasting:
-    """The part of `Workspace` that keeps lists right while files come and go."""
+    """The part of `Workspace` that keeps things right while files and datasets come and go."""
 
     def retract(self, file: Path | str, *, reason: str, dataset: str = "", dry_run: bool = False) -> Retracted:
         """Take the rows of a file (path, logical name, GUID) out of a dataset, or of every one that has it.
@@ -43,3 +45,42 @@ class Lasting:
 
         home = cast("Workspace", self)
         return rebase(home, events if isinstance(events, EventList) else home.read_events(events), onto)
+
+    def keep(self, dataset: str, until: date | str | None) -> str:
+        """Say the last day (UTC) on which a dataset is wanted, None for ever; `expired` lists it from then on."""
+        from tagsel.api import trash
+
+        return trash.keep(cast("Workspace", self), dataset, until)
+
+    def expired(self) -> dict[str, str]:
+        """The datasets whose last day is over, each with what keeps it all the same (a pin, a container), or ""."""
+        from tagsel.api import trash
+
+        return trash.expired(cast("Workspace", self))
+
+    def drop(self, *datasets: str, dry_run: bool = False) -> list[Dropped]:
+        """Move datasets into the trash, all or none; `recover` puts one back. With `dry_run` what would go is said.
+
+        CatalogError for one that is frozen, pinned, held by a container, or another catalog's.
+        """
+        from tagsel.api import trash
+
+        return trash.drop(cast("Workspace", self), datasets, dry_run=dry_run)
+
+    def trash(self) -> list[Dropped]:
+        """What was dropped and not yet removed, the last first."""
+        from tagsel.api import trash
+
+        return trash.trash(cast("Workspace", self))
+
+    def recover(self, dataset: str) -> Dropped:
+        """Put a dataset back as it was when it was dropped last, or at a time: `name@time`, as `trash` says it."""
+        from tagsel.api import trash
+
+        return trash.recover(cast("Workspace", self), dataset)
+
+    def empty_trash(self, older_than: int = 0, *, dry_run: bool = False) -> list[Dropped]:
+        """Remove for good what was dropped at least so many days ago; with `dry_run` what would be is said."""
+        from tagsel.api import trash
+
+        return trash.empty(cast("Workspace", self), older_than, dry_run=dry_run)

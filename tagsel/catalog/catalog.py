@@ -213,21 +213,21 @@ class Catalog:
             "guid": _guids(guids),
             "kind": [kind] if kind else None,
         }
-        rows = self._rows("files", asked, "dataset, kind, lfn, guid")
+        rows = self.rows("files", asked, "dataset, kind, lfn, guid")
         return [from_row(FileRecord, row) for row in rows]
 
     def replicas(self, guids: Sequence[str]) -> dict[str, list[Replica]]:
         """Copies of the files `guids` by GUID, sorted by site and name; a GUID without any has an empty list."""
         wanted = _guids(guids) or []
         found: dict[str, list[Replica]] = {guid: [] for guid in wanted}
-        for row in self._rows("replicas", {"guid": wanted}, "guid, site, pfn"):
+        for row in self.rows("replicas", {"guid": wanted}, "guid, site, pfn"):
             found[row["guid"]].append(from_row(Replica, row))
         return found
 
     def site_replicas(self, site: str) -> list[Replica]:
         """All copies that `site` is said to hold."""
         self.site(site)
-        return [from_row(Replica, row) for row in self._rows("replicas", {"site": [site]}, "guid, pfn")]
+        return [from_row(Replica, row) for row in self.rows("replicas", {"site": [site]}, "guid, pfn")]
 
     def site_counts(self) -> dict[str, int]:
         """How many files have a copy at each site that has any."""
@@ -310,13 +310,13 @@ class Catalog:
     def bookkeeping(self, dataset: str) -> dict[str, dict[str, Any]]:
         """What each file said of its own making, by GUID."""
         self.dataset(dataset)
-        rows = self._rows("bookkeeping", {"dataset": [dataset]}, "guid")
+        rows = self.rows("bookkeeping", {"dataset": [dataset]}, "guid")
         return {row["guid"]: json.loads(row["record"]) for row in rows}
 
     def runs(self, dataset: str) -> list[RunRecord]:
         """Runs of a dataset with their luminosity blocks and events, sorted."""
         self.dataset(dataset)
-        return [from_row(RunRecord, row) for row in self._rows("runs", {"dataset": [dataset]}, "run")]
+        return [from_row(RunRecord, row) for row in self.rows("runs", {"dataset": [dataset]}, "run")]
 
     def retractions(self, dataset: str | None = None) -> list[RetractionRecord]:
         """Files that were taken out of a dataset, or of any, in order; those that came back since included."""
@@ -367,7 +367,8 @@ class Catalog:
             given |= self._view.read(lambda connection: metaquery.copies(connection, wanted))
         return sandbox.run(parsed, given, memory=memory, seconds=seconds)
 
-    def _rows(self, table: str, asked: Mapping[str, Sequence[str] | None], order: str) -> list[dict[str, Any]]:
+    def rows(self, table: str, asked: Mapping[str, Sequence[str] | None], order: str) -> list[dict[str, Any]]:
+        """Rows of a table whose columns have one of the values asked for, in the order of columns."""
         terms = {column: list(values) for column, values in asked.items() if values is not None}
         condition = " AND ".join(f'"{c}" IN (SELECT unnest(CAST(? AS VARCHAR[])))' for c in terms) or "true"
         query = f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}"

@@ -148,7 +148,8 @@ class DropDataset(Change):
         pins = state.of("pins", self.name)
         if pins:
             reasons = "; ".join(f"@{p['snapshot']}: {p['reason']}" for p in pins[:5])
-            raise CatalogError(f"dataset {self.name} is pinned ({reasons})", hint="unpin it first", dataset=self.name)
+            hint = f'tagsel datasets unpin {self.name}@{pins[0]["snapshot"]} --reason "{pins[0]["reason"]}"'
+            raise CatalogError(f"dataset {self.name} is pinned ({reasons})", hint=hint, dataset=self.name)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """Clear all that the dataset owns."""

@@ -30,6 +30,7 @@ from tagsel.cli import (
     retract,
     select,
     shared,
+    trash,
 )
 from tagsel.cli.options import FAULT, INTERRUPTED, OK, USER, SuggestingGroup
 from tagsel.errors import TagselError
@@ -60,7 +61,8 @@ def cli(context: click.Context, /, workspace: str | None, debug: bool) -> None:
     context.obj = {"workspace": workspace, "debug": debug}
 
 
-GROUPS = (data, browse, retract, extend, select, many, counts, hist, lists, deliver, mend, shared, grid, export, about)
+GROUPS = (data, browse, trash, retract, extend, select, many, counts, hist, lists, deliver, mend, shared, grid, export,
+          about)  # fmt: skip
 for module in GROUPS:
     for command in module.COMMANDS:
         cli.add_command(command)

@@ -1,0 +1,180 @@
+"""Datasets dropped and put back: the same to the last row, whole wherever that breaks off, gone only when asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from builders import build, rows, workspace
+
+from tagsel.api import Workspace
+from tagsel.catalog import FileRecord, Pin, PutDataset, PutFiles, SetMeta
+from tagsel.catalog.trash import owned
+from tagsel.cli.main import run
+from tagsel.errors import CatalogError
+
+GUID = "00D1B2C3-0000-4000-8000-00000000ABCD"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Workspace:
+    """Two datasets of 6 and 4 events, the second made from the first; and one of which only the catalog knows."""
+    made = workspace(tmp_path)
+    build(made, "a.TAG", rows(6, 1))
+    build(made, "b.TAG", rows(4, 2))
+    made.catalog.record(SetMeta("a.TAG", {"note": "mine"}))
+    made.catalog.alter("b.TAG", parents=("a.TAG@1",))
+    made.catalog.record(
+        PutDataset("c.AOD", type="AOD"), PutFiles("c.AOD", [FileRecord(GUID, "c.root", "", "AOD", 3, 9)])
+    )
+    return made
+
+
+def everything(home: Workspace, name: str) -> object:
+    """Rows of the catalog, but for who touched the dataset last, and the digest of all events."""
+    kept = {
+        table: [{k: v for k, v in row.items() if k not in ("seq", "updated", "who")} for row in found]
+        for table, found in owned(home.catalog, name).items()
+    }
+    return kept, home[name].where("true").events().digest if name.endswith("TAG") else None
+
+
+@pytest.mark.parametrize("name", ["a.TAG", "b.TAG", "c.AOD"])
+def test_feature_77_what_is_recovered_is_what_was_dropped(home: Workspace, name: str) -> None:
+    """Rows, keys, parents, files, runs, and each event; also for a process that opens the workspace anew."""
+    before, others = everything(home, name), {n: everything(home, n) for n in home.catalog.names() if n != name}
+    size = sum(p.stat().st_size for p in (home.folder / "data" / name).rglob("*") if p.is_file())
+    would = home.drop(name, dry_run=True)
+    assert [(d.name, d.id, d.bytes) for d in would] == [(name, "", size)]
+    assert everything(home, name) == before
+    assert home.trash() == []
+    gone = home.drop(name)
+    assert [(d.name, d.events, d.bytes) for d in gone] == [(name, home.trash()[0].events, size)]
+    assert gone[0].from_it == (("b.TAG",) if name == "a.TAG" else ())
+    assert name not in home
+    assert not (home.folder / "data" / name).exists()
+    with pytest.raises(CatalogError, match="no dataset"):
+        home.count(name, "true")
+    assert home.recover(name).id == gone[0].id
+    assert everything(Workspace(home.folder), name) == before
+    assert {n: everything(home, n) for n in others} == others
+    assert home.trash() == []
+    assert home.rebuild() > 0
+    assert everything(home, name) == before
+
+
+def test_all_are_dropped_or_none(home: Workspace) -> None:
+    home.catalog.record(Pin("b.TAG", 1, "a paper"))
+    before = home.catalog.names()
+    with pytest.raises(CatalogError, match=r"b\.TAG is pinned .*a paper") as refused:
+        home.drop("a.TAG", "b.TAG")
+    assert refused.value.hint == 'tagsel datasets unpin b.TAG@1 --reason "a paper"'
+    home.close("a.TAG", freeze=True)
+    with pytest.raises(CatalogError, match="frozen"):
+        home.drop("a.TAG")
+    with pytest.raises(CatalogError, match="no dataset 'A'"):
+        home.drop("c.AOD", "A")
+    home.catalog.record(PutDataset("all", members=("c.AOD",)))
+    with pytest.raises(CatalogError, match="container all holds"):
+        home.drop("c.AOD")
+    assert home.trash() == []
+    assert set(home.catalog.names()) == {*before, "all"}
+
+
+def test_a_name_may_be_used_again_and_each_is_recovered_by_its_time(home: Workspace) -> None:
+    first = everything(home, "b.TAG")
+    (old,) = home.drop("b.TAG")
+    build(home, "b.TAG", rows(9, 3))
+    second = everything(home, "b.TAG")
+    assert second != first
+    with pytest.raises(CatalogError, match=r"there is a dataset b\.TAG again"):
+        home.recover("b.TAG")
+    (new,) = home.drop("b.TAG")
+    assert [d.id for d in home.trash()] == [new.id, old.id]
+    home.recover(old.id)
+    assert everything(home, "b.TAG") == first
+    home.drop("b.TAG")
+    home.recover(new.id)
+    assert everything(home, "b.TAG") == second
+    with pytest.raises(CatalogError, match=r"b\.TA is not in the trash") as refused:
+        home.recover("b.TA")
+    assert "b.TAG" in refused.value.hint
+
+
+VERBS = {"drop": 'drop("a.TAG", "b.TAG")', "recover": 'recover("a.TAG")'}
+
+
+@pytest.mark.parametrize(
+    ("verb", "passage"), [*(("drop", n) for n in range(1, 8)), *(("recover", n) for n in range(1, 4))]
+)
+def test_fault_26_a_drop_or_a_return_that_is_killed_leaves_every_dataset_whole(
+    home: Workspace, verb: str, passage: int
+) -> None:
+    """In the catalog with its files, or in the trash, from where it comes back as it was; wherever it was killed."""
+    before = {name: everything(home, name) for name in ("a.TAG", "b.TAG")}
+    if verb == "recover":
+        home.drop("a.TAG")
+    code = f"import tagsel\ntagsel.open({str(home.folder)!r}).{VERBS[verb]}"
+    told = {**os.environ, "TAGSEL_KILL_AT": f"trash.{verb}:{passage}"}
+    assert subprocess.run([sys.executable, "-c", code], env=told).returncode == -signal.SIGKILL
+    after = Workspace(home.folder)
+    dropped = {d.name for d in after.trash()}
+    assert dropped | set(after.catalog.names()) == {"a.TAG", "b.TAG", "c.AOD"}
+    assert not dropped & set(after.catalog.names())
+    whole = {"drop": {"a.TAG", "b.TAG"} if passage > 4 else set(), "recover": {"a.TAG"} if passage < 2 else set()}
+    assert dropped == whole[verb]  # files of both go before the one change of the catalog, which comes back first
+    for name in dropped:
+        assert not (home.folder / "data" / name).exists()
+        after.recover(name)
+    assert {name: everything(after, name) for name in before} == before
+    assert [p.name for p in (home.folder / "trash").iterdir()] == ["lock"]
+
+
+def test_feature_77_lifetimes_drop_nothing_by_themselves(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last day is over from the next on; what is pinned stays all the same."""
+    today = datetime.now(UTC).date()
+    yesterday = today - timedelta(days=1)
+    for name, day in (("a.TAG", yesterday), ("b.TAG", yesterday), ("c.AOD", today)):
+        assert home.keep(name, day) == day.isoformat()
+    home.catalog.record(Pin("a.TAG", 1, "a paper"))
+    assert home.expired() == {"a.TAG": "dataset a.TAG is pinned (@1: a paper)", "b.TAG": ""}
+    assert "b.TAG" in home
+    assert run(["-w", str(home.folder), "datasets", "drop", "--expired", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("b.TAG\t4\t")
+    assert "stays: dataset a.TAG is pinned" in said.err
+    assert "b.TAG" in home
+    assert run(["-w", str(home.folder), "datasets", "drop", "--expired"]) == 0
+    assert [d.name for d in home.trash()] == ["b.TAG"]
+    home.keep("a.TAG", None)
+    assert home.expired() == {}
+    with pytest.raises(CatalogError, match="'soon' is not a day"):
+        home.keep("a.TAG", "soon")
+
+
+def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace) -> None:
+    (one,) = home.drop("a.TAG")
+    assert home.empty_trash(1) == []
+    assert home.empty_trash(dry_run=True) == [one]
+    assert home.trash() == [one]
+    assert home.empty_trash() == [one]
+    assert home.trash() == []
+    with pytest.raises(CatalogError, match="not in the trash"):
+        home.recover("a.TAG")
+    build(home, "a.TAG", rows(2, 5))
+    assert home.count("a.TAG", "true").accepted == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("drop",), ("drop", "a.TAG", "--expired"), ("keep", "a.TAG"), ("keep", "a.TAG", "--until", "x", "--forever"),
+     ("trash", "--older-than", "3"), ("trash", "--dry-run"), ("recover", "a.TAG"), ("keep", "no.TAG", "--forever")],
+)  # fmt: skip
+def test_mistakes_at_the_command_line_change_nothing(home: Workspace, words: tuple[str, ...]) -> None:
+    assert run(["-w", str(home.folder), "datasets", *words]) == 2
+    assert set(home.catalog.names()) == {"a.TAG", "b.TAG", "c.AOD"}
