@@ -11,7 +11,9 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.streams import AHEAD
 from tagsel.catalog.transfers import carry_out
 from tagsel.catalog.underway import FOLDER
+from tagsel.catalog.view import View
 from tagsel.cli.main import run
 
 MANY = AHEAD + 9
@@ -119,6 +122,16 @@ def test_two_sites_and_two_rules_of_one_file(catalog: Catalog, tmp_path: Path) -
         assert len(catalog.site_replicas(site)) == len(_there(tmp_path / site)) == MANY + 2
 
 
+def test_a_checksum_that_is_learnt_is_kept_by_the_dataset_of_the_file(catalog: Catalog) -> None:
+    (file,) = (f for f in catalog.files("b.AOD") if f.guid == _guid(501))
+    catalog.record(PutFiles("b.AOD", [replace(file, checksum="")]))
+    catalog.record(PutDataset("all.AOD", type="AOD", members=("b.AOD",)))
+    Embedded(catalog).wish("all.AOD", "KIT")
+    assert [r.state for r in carry_out(catalog, "all.AOD")] == ["done"]
+    assert catalog.files("b.AOD")[0].checksum == f"adler32:{zlib.adler32(_content(501)):08x}"
+    assert catalog.files("all.AOD") == []
+
+
 def test_the_error_is_that_of_the_first_file(catalog: Catalog, tmp_path: Path) -> None:
     for k in (MANY - 1, 7, 8):
         (tmp_path / "CERN" / f"a.AOD._{k:03}.root").write_bytes(b"damage")
@@ -167,6 +180,19 @@ def test_ctrl_c_leaves_nothing_half_done(catalog: Catalog, tmp_path: Path) -> No
     assert _held(catalog, "CNAF") == _there(tmp_path / "CNAF")
     assert _states(catalog) == [("a.AOD", "CNAF", "waiting", "interrupted")]
     assert [(r.state, r.tries) for r in carry_out(catalog)] == [("done", 0)]
+
+
+def test_ctrl_c_is_ctrl_c_while_duckdb_is_at_work(catalog: Catalog) -> None:
+    def interrupted(connection: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        connection.execute("SELECT sum(hash(a.range + b.range)) FROM range(3000000) a, range(1000) b").fetchall()
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)  # as SIGINT, a moment later
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            View(catalog.folder).read(interrupted)
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_rule_is_moving_as_long_as_its_process_lives(catalog: Catalog) -> None:
