@@ -5,7 +5,7 @@ Invariant: as in `Workspace`, a method does what the verb of its name does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
     from tagsel.bridges import Exported
     from tagsel.catalog.mirror import Synced
+    from tagsel.catalog.transfers import Progress
     from tagsel.events import EventList
 
-    Progress = Callable[[str], None] | None
 
 
 class Grid:

@@ -6,7 +6,7 @@ Invariant: what is asked for at a site is carried out by `transfers`, or by the 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
 from tagsel.catalog.placement import PutRule
 from tagsel.catalog.registry import Registry
-from tagsel.catalog.transfers import carry_out, place_of
+from tagsel.catalog.transfers import Progress, carry_out, place_of
 from tagsel.errors import CatalogError
 from tagsel.selection.table import Table
 
@@ -149,12 +149,11 @@ def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
 # --- wishes for copies -------------------------------------------------------------------------------------
 
 
-def transfer(
-    workspace: Workspace, dataset: str, site: str, progress: Callable[[str], None] | None = None
-) -> list[Rule]:
+def transfer(workspace: Workspace, dataset: str, site: str, progress: Progress = None) -> list[Rule]:
     """Ask for complete copies of a dataset at a site, and make them; of a mirrored one, its catalog is asked.
 
-    The rules of the dataset as they are then. One that failed is tried again.
+    The rules of the dataset as they are then. One that failed is tried again. `progress` is called with the files that
+    are done and with how many there are to be copied.
     """
     record = workspace.catalog.dataset(dataset)
     if owner := str(record.meta.get("catalog", "")):
@@ -174,9 +173,7 @@ def _again(catalog: Catalog, dataset: str, site: str) -> None:
             catalog.record(PutRule(**{**vars(rule), "state": "waiting", "tries": 0}))
 
 
-def transfers(
-    workspace: Workspace, run: bool = False, progress: Callable[[str], None] | None = None
-) -> tuple[Rule, ...]:
+def transfers(workspace: Workspace, run: bool = False, progress: Progress = None) -> tuple[Rule, ...]:
     """All wishes for copies, and how far each is; with `run` those that wait are carried out, subscriptions first."""
     if run:
         return tuple(carry_out(workspace.catalog, None, progress))

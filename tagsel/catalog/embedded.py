@@ -13,6 +13,7 @@ from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.changes import PutDataset, PutFiles, PutReplicas, SetMeta
 from tagsel.catalog.placement import PutRule, PutSubscription
 from tagsel.catalog.records import DatasetFacts, DatasetRecord, FileRecord, Replica, Rule, Site, Subscription, Value
+from tagsel.catalog.underway import as_it_is
 from tagsel.errors import CatalogError
 
 
@@ -85,14 +86,18 @@ class Embedded:
             self.catalog.record(PutRule(name, site))
 
     def rules(self, name: str) -> list[Rule]:
-        """What is wished for of a dataset, and how far it is: copies are counted as they are now; sorted by site."""
+        """What is wished for of a dataset, and how far it is: copies are counted as they are now; sorted by site.
+
+        One that is `moving` is being carried out now; whose process was killed is `waiting`, "interrupted".
+        """
         found = []
         files = self.files([name])[name]
         copies = self.catalog.replicas([f.guid for f in files])
-        for rule in self.catalog.rules(name):
+        for rule in (as_it_is(self.catalog, rule) for rule in self.catalog.rules(name)):
             done = sum(is_at(self.catalog, rule.site, copies[f.guid], f.lfn) for f in files)
             state = "done" if done == len(files) else "waiting" if rule.state == "done" else rule.state
-            found.append(replace(rule, done=done, files=len(files), state=state))
+            error = "" if state == "done" else rule.error
+            found.append(replace(rule, done=done, files=len(files), state=state, error=error))
         return found
 
     def every_rule(self, dataset: str | None = None) -> list[Rule]:

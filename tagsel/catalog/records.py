@@ -158,7 +158,8 @@ class Rule:
     """The wish for complete copies of a dataset at a site; `done` of `files` are there.
 
     `state` is `waiting`, `moving`, `done` or `failed` (after `tries`, for the reason `error`); `why` names the
-    subscription that made it, or is "".
+    subscription that made it, or is "". One that is `moving` is being carried out now; where the process that did so is
+    gone, it is `waiting` and the error is `interrupted`.
     """
 
     dataset: str

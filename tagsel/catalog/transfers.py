@@ -1,28 +1,32 @@
 """Carrying wishes out in our own catalog: a subscription makes rules, a rule copies files, a copy is verified.
 
 Invariant: a copy is in the catalog only when its file is at the site with the checksum that the catalog has for it.
-Each is recorded at once: who is killed in the middle has lost nothing, and goes on where it was.
+Each is recorded as soon as it is good: who is killed in the middle has lost nothing, and goes on where it was. One
+process at a time carries a rule out; several may be at work on several rules.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from tagsel.catalog.catalog import Catalog
-from tagsel.catalog.changes import PutFiles, PutReplicas
 from tagsel.catalog.embedded import Embedded, is_at
 from tagsel.catalog.names import matching
 from tagsel.catalog.placement import PutRule
 from tagsel.catalog.prefixes import pfns, places_of
 from tagsel.catalog.records import FileRecord, Replica, Rule, Site
+from tagsel.catalog.streams import Copy, Streams
+from tagsel.catalog.underway import FOLDER, lock_of, recorded
 from tagsel.errors import AccessError, CatalogError
-from tagsel.faults import step
+from tagsel.held import drop, holder, take
 from tagsel.rootio import is_remote
-from tagsel.rootio.copying import copy
+from tagsel.rootio.copying import sweep
 from tagsel.store import disk
 
 TRIES = 3
@@ -30,22 +34,30 @@ TRIES = 3
 
 log = logging.getLogger("tagsel")
 
-Progress = Callable[[str], None] | None
+Progress = Callable[[int, int], None] | None
+"""What is called with the files that are done, copied or not, and with how many there are to be copied."""
 
 
 def carry_out(catalog: Catalog, dataset: str | None = None, progress: Progress = None) -> list[Rule]:
     """Make the copies that are wished for, of one dataset or all; the rules as they are then.
 
     Rules of subscriptions are made first. A rule whose files cannot all be copied says why, and is tried again by the
-    next call, `TRIES` times.
+    next call, `TRIES` times. One that another process carries out is waited for, last of all, and the log says so.
     """
-    with disk.locked(catalog.folder):  # two at once would copy the same files
+    registry = Embedded(catalog)
+    with disk.saying("lock", catalog.folder / FOLDER):
+        (catalog.folder / FOLDER).mkdir(exist_ok=True)
+    with disk.locked(catalog.folder / FOLDER):  # two at once would make the same rules
         _subscribed(catalog)
-        registry = Embedded(catalog)
-        for rule in registry.every_rule(dataset):
-            if rule.state not in ("done", "failed"):
-                _fulfil(catalog, rule, progress)
-        return registry.every_rule(dataset)
+    wished = [rule for rule in registry.every_rule(dataset) if rule.state not in ("done", "failed")]
+    tally = _Tally(progress, {_key(rule): rule.files - rule.done for rule in wished})
+    with ExitStack() as locks, Streams(catalog) as streams:
+        others = [rule for rule in wished if not _tried(catalog, rule, streams, locks, tally, wait=False)]
+        for rule in others:
+            streams.finish()  # and so hold nothing while another is waited for
+            _tried(catalog, rule, streams, locks, tally, wait=True)
+        streams.finish()
+    return registry.every_rule(dataset)
 
 
 def _subscribed(catalog: Catalog) -> None:
@@ -57,43 +69,104 @@ def _subscribed(catalog: Catalog) -> None:
         known |= {(name, wish.site) for name in names}
 
 
-def _fulfil(catalog: Catalog, rule: Rule, progress: Progress) -> None:
-    """One try of a rule: every file that the site lacks."""
-    site = catalog.site(rule.site)
-    files = Embedded(catalog).files([rule.dataset])[rule.dataset]
-    copies = catalog.replicas([f.guid for f in files])
-    missing = [f for f in files if not is_at(catalog, site.name, copies[f.guid], f.lfn)]
-    catalog.record(PutRule(**{**vars(rule), "state": "moving"}))
-    errors = []
-    for file in missing:
+class _Tally:
+    """How many files there are to be copied, by rule, and how many of them are done."""
+
+    def __init__(self, progress: Progress, lacking: dict[tuple[str, str], int]) -> None:
+        self.progress, self.lacking, self.done = progress, lacking, 0
+
+    def expect(self, rule: Rule, files: int) -> None:
+        """A rule turns out to lack so many files: others may have made some."""
+        self.lacking[_key(rule)] = files
+
+    def add(self) -> None:
+        """One more is done."""
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, sum(self.lacking.values()))
+
+
+def _key(rule: Rule) -> tuple[str, str]:
+    return rule.dataset, rule.site
+
+
+def _tried(catalog: Catalog, wished: Rule, streams: Streams, locks: ExitStack, tally: _Tally, wait: bool) -> bool:
+    """Begin a try of a rule; False where another process is at it, and is not to be waited for."""
+    path = lock_of(catalog.folder, wished)
+    with disk.saying("lock", path):
+        lock = take(path, None if wait else 0)
+    if lock is None:
+        who = holder(path)
+        if who:
+            log.warning("%s to %s: process %s makes these copies: waiting for it", wished.dataset, wished.site, who)
+        return False
+    locks.callback(lock.close)
+    now = recorded(catalog, wished)
+    if now is None or now.tries != wished.tries or now.state == "failed":  # another was faster
+        tally.expect(wished, 0)
+        drop(path, lock)
+    else:
+        _Try(catalog, now, lock, tally).begin(streams)
+    return True
+
+
+class _Try:
+    """One try of a rule that this process holds: every file that the site lacks."""
+
+    def __init__(self, catalog: Catalog, rule: Rule, lock: TextIO, tally: _Tally) -> None:
+        self.catalog, self.rule, self.lock, self.tally = catalog, rule, lock, tally
+        self.errors: dict[int, str] = {}  # by the number of the file
+        self.left = self.files = 0
+
+    def begin(self, streams: Streams) -> None:
+        """Have the copies made."""
+        files = Embedded(self.catalog).files([self.rule.dataset])[self.rule.dataset]
+        copies = self.catalog.replicas([f.guid for f in files])
+        missing = [f for f in files if not is_at(self.catalog, self.rule.site, copies[f.guid], f.lfn)]
+        self.files, self.left = len(files), len(missing)
+        self.tally.expect(self.rule, len(missing))
+        if not missing:
+            self._end()
+            return
+        site = self.catalog.site(self.rule.site)
+        if self.rule.state == "moving":  # who did so before was killed
+            with suppress(AccessError, CatalogError):
+                sweep([place_at(site, file) for file in missing])
+        self.catalog.record(PutRule(**{**vars(self.rule), "state": "moving", "error": ""}))
+        for number, file in enumerate(missing):
+            self._begin_one(streams, number, file, site, copies[file.guid])
+
+    def _begin_one(
+        self, streams: Streams, number: int, file: FileRecord, site: Site, copies: Sequence[Replica]
+    ) -> None:
         try:
-            _move(catalog, rule.dataset, file, copies[file.guid], site)
-            step("catalog.transfer")
+            wanted = Copy(file.dataset or self.rule.dataset, file, site.name, place_at(site, file),
+                          tuple(_sources(self.catalog, file, copies)))  # fmt: skip
         except (AccessError, CatalogError) as error:
-            errors.append(error.message)
-            log.warning("%s to %s: %s", file.lfn or file.guid, site.name, error.message)
-        if progress:
-            progress(file.lfn)
-    tries = rule.tries + bool(errors)
-    state = "done" if not errors else "failed" if tries >= TRIES else "waiting"
-    done = replace(rule, state=state, tries=tries, error=errors[0] if errors else "")
-    catalog.record(PutRule(**vars(replace(done, done=len(files) - len(errors), files=len(files)))))
+            self._ended(number, error.message)
+            return
+        streams.begin(wanted, lambda error: self._ended(number, error))
 
+    def _ended(self, number: int, error: str) -> None:
+        if error:
+            self.errors[number] = error
+        self.left -= 1
+        self.tally.add()
+        if not self.left:
+            self._end()
 
-def _move(catalog: Catalog, dataset: str, file: FileRecord, copies: Sequence[Replica], site: Site) -> None:
-    """Copy one file to a site from the first place that gives a good copy, and record it."""
-    target, errors = place_at(site, file), []
-    for source in _sources(catalog, file, copies):
-        try:
-            checksum = copy(source, target, file.checksum)
-        except AccessError as error:
-            errors.append(error.message)
-            continue
-        known = [] if file.checksum else [PutFiles(dataset, [replace(file, checksum=checksum)], known=True)]
-        catalog.record(*known, PutReplicas(site.name, [(file.guid, target)]))
-        return
-    why = "; ".join(errors) or "no copy of it is known that can be read"
-    raise AccessError(f"{file.lfn or file.guid}: {why}", guid=file.guid)
+    def _end(self) -> None:
+        """Record what the try came to, and let the rule go."""
+        said = [self.errors[number] for number in sorted(self.errors)]
+        for error in said:
+            log.warning("%s to %s: %s", self.rule.dataset, self.rule.site, error)
+        tries = self.rule.tries + bool(said)
+        state = "done" if not said else "failed" if tries >= TRIES else "waiting"
+        over = replace(self.rule, state=state, tries=tries, error=said[0] if said else "",
+                       done=self.files - len(said), files=self.files)  # fmt: skip
+        if recorded(self.catalog, self.rule) is not None:  # its dataset may have been dropped
+            self.catalog.record(PutRule(**vars(over)))
+        drop(lock_of(self.catalog.folder, self.rule), self.lock)
 
 
 def place_at(site: Site, file: FileRecord) -> str:

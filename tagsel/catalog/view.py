@@ -12,8 +12,8 @@ Invariant: nothing is in the view that is not in the journal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,6 +41,17 @@ class _Unfit(Exception):
         self.damaged = damaged
 
 
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """DuckDB answers Ctrl-C with a RuntimeError while it is at work: say what it was."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupted" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error
+
+
 class View:
     """The DuckDB view of the journal in `folder`; `read` is the only way to ask it."""
 
@@ -49,6 +60,7 @@ class View:
         self.path = folder / "catalog.duckdb"
         self.journal = folder / "catalog.journal"
 
+    @_ctrl_c()
     def read(self, ask: Callable[[DuckDBPyConnection], T]) -> T:
         """`ask(connection)` on the current view, read-only; errors of DuckDB that `ask` causes pass through."""
         if not self.journal.exists():
@@ -66,6 +78,7 @@ class View:
             log.warning("%s cannot be brought up to date: replaying the journal in memory", self.path)
             return self._in_memory(ask)
 
+    @_ctrl_c()
     def bring_up(self, damaged: bool = False) -> None:
         """Apply what the journal has more; the caller holds the turnstile alone.
 

@@ -216,7 +216,9 @@ def transfer(context: click.Context, /, dataset: str, site: str, as_csv: bool, w
     Example:
       tagsel transfer data18.DoubleMuon.AOD CNAF
     """
-    return _rules(workspace_of(context, workspace).transfer(dataset, site), as_csv, as_json)
+    with render.counting(f"copying to {site}", "files") as progress:
+        rules = workspace_of(context, workspace).transfer(dataset, site, progress=progress)
+    return _rules(rules, as_csv, as_json)
 
 
 @click.command()
@@ -231,7 +233,9 @@ def transfers(context: click.Context, /, run: bool, as_csv: bool, workspace: str
     Example:
       tagsel transfers --run
     """
-    return _rules(workspace_of(context, workspace).transfers(run=run), as_csv, as_json)
+    with render.counting("copying", "files") as progress:
+        rules = workspace_of(context, workspace).transfers(run=run, progress=progress)
+    return _rules(rules, as_csv, as_json)
 
 
 @click.command()

@@ -122,7 +122,27 @@ def work(done: Mapping[str, Any]) -> str:
 @contextmanager
 def progress(label: str, total: int, unit: str = "events") -> Iterator[Callable[[int], None] | None]:
     """A bar on standard error, on a terminal only and after a second; gives what to call with each advance."""
-    if not sys.stderr.isatty() or total <= 0:
+    if total <= 0:
+        yield None
+        return
+    with counting(label, unit) as tell:
+        if tell is None:
+            yield None
+            return
+        done = 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            tell(done, total)
+
+        yield advance
+
+
+@contextmanager
+def counting(label: str, unit: str) -> Iterator[Callable[[int, int], None] | None]:
+    """As `progress`, where the total is learnt on the way: gives what to call with what is done and the total."""
+    if not sys.stderr.isatty():
         yield None
         return
     import time
@@ -132,20 +152,19 @@ def progress(label: str, total: int, unit: str = "events") -> Iterator[Callable[
 
     bar = Progress(TextColumn(label), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit),
                    TimeRemainingColumn(), console=Console(stderr=True), transient=True)  # fmt: skip
-    task = bar.add_task(label, total=total)
+    task = bar.add_task(label)
     begun = time.monotonic()
     shown = False
 
-    def advance(n: int) -> None:
+    def tell(done: int, total: int) -> None:
         nonlocal shown
+        bar.update(task, completed=min(done, total), total=total)
         if not shown and time.monotonic() - begun > 1:
             shown = True
             bar.start()
-        done = bar.tasks[0].completed + n
-        bar.update(task, completed=min(done, total))
 
     try:
-        yield advance
+        yield tell
     finally:
         if shown:
             bar.stop()

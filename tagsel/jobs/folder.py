@@ -19,12 +19,10 @@ Invariant: state is derived from these files alone, so it survives the death of 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import signal
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +32,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tagsel.errors import JobError
+from tagsel.held import holder, take
 from tagsel.jobs.failures import Failure, failures_of, last_failure
 from tagsel.jobs.output import Header, read_header
 
@@ -145,30 +144,26 @@ class JobFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the job: one process at a time drives it. JobError, naming the holder, where another does."""
-        with (self.path / "lock").open("a+") as lock:
-            if not _locks(lock.fileno()):
-                lock.seek(0)
-                raise JobError(
-                    f"job {self.path.name} is being run by process {lock.read().strip() or 'unknown'}",
-                    hint=f"wait for it, or tagsel jobs kill {self.path.name}",
-                )
-            lock.truncate(0)
-            lock.write(identity())
-            lock.flush()
+        lock = take(self.path / "lock")
+        if lock is None:
+            raise JobError(
+                f"job {self.path.name} is being run by process {holder(self.path / 'lock') or 'unknown'}",
+                hint=f"wait for it, or tagsel jobs kill {self.path.name}",
+            )
+        with lock:
             yield
 
     def is_locked(self) -> bool:
         """Whether some process drives the job now."""
-        return _holder(self.path / "lock") is not None
+        return holder(self.path / "lock") is not None
 
     def workers(self) -> dict[tuple[int, int], str]:
         """(piece, attempt) → `identity` of the workers that live now."""
         living = {}
         for path in (self.path / "outputs").glob("*.run"):
-            match = _ATTEMPT.match(path.name)
-            holder = _holder(path)
-            if match and holder:
-                living[int(match[1]), int(match[2])] = holder
+            match, who = _ATTEMPT.match(path.name), holder(path)
+            if match and who:
+                living[int(match[1]), int(match[2])] = who
         return living
 
     def kill_workers(self, keep: Collection[tuple[int, int]] = ()) -> int:
@@ -176,7 +171,7 @@ class JobFolder:
 
         Those of the (piece, attempt) in `keep` are let live.
         """
-        living = [holder.split(" on ") for which, holder in self.workers().items() if which not in keep]
+        living = [who.split(" on ") for which, who in self.workers().items() if which not in keep]
         mine = [int(pid) for pid, *host in living if host == [os.uname().nodename]]
         for pid in mine:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -297,34 +292,3 @@ def refused(header: Header, plan: dict[str, Any], script: str) -> str:
     if header.delivered + header.unreadable != plan["events"]:
         return f"attempt {header.attempt}: {header.delivered} + {header.unreadable} events of {plan['events']}"
     return ""
-
-
-def identity() -> str:
-    """This process, for a lock file: its id and machine."""
-    return f"{os.getpid()} on {os.uname().nodename}"
-
-
-def _locks(handle: int) -> bool:
-    """Take an exclusive lock, if need be waiting for somebody who merely looks whether it is held."""
-    patience = time.monotonic() + 1.0
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > patience:
-                return False
-            time.sleep(0.02)
-
-
-def _holder(path: Path) -> str | None:
-    """What the holder of a locked file wrote in it; None where nobody holds it."""
-    try:
-        with path.open("r") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return lock.read().strip() or "unknown"
-            return None
-    except FileNotFoundError:
-        return None

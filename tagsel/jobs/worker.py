@@ -19,9 +19,9 @@ from typing import Any
 
 from tagsel.aod import Batch, Reading, template
 from tagsel.errors import AccessError, TagselError
+from tagsel.held import identity
 from tagsel.jobs.events import checked_events
 from tagsel.jobs.failures import TRIED_AGAIN, Evidence, cause_of
-from tagsel.jobs.folder import identity
 from tagsel.jobs.output import Header, write_output
 from tagsel.jobs.piece import Piece, Recipe, read_piece
 from tagsel.jobs.script import load_process

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import glob
 import os
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tagsel.aside import sync
 from tagsel.errors import AccessError
+from tagsel.faults import step
 from tagsel.rootio import xrootd
 from tagsel.rootio.remote import is_remote, reach
 
 CHUNK = 4 << 20
 """Bytes that are read at once."""
+
+_MARK = ".part-"
+"""What stands in the name of a file that is being written, between its own and that of the thread that writes it."""
 
 
 def checksum(place: str) -> str:
@@ -30,21 +36,33 @@ def checksum(place: str) -> str:
     ...     checksum(str(path))
     'adler32:11e60398'
     """
+    return _checksum(_read(place))
+
+
+def _checksum(chunks: Iterable[bytes]) -> str:
     value = 1
-    for chunk in _read(place):
+    for chunk in chunks:
         value = zlib.adler32(chunk, value)
     return f"adler32:{value:08x}"
 
 
-def copy(source: str, target: str, wanted: str = "") -> str:
+def copy(source: str, target: str, wanted: str = "", between: Callable[[], None] = lambda: None) -> str:
     """Copy a file and return its checksum; a good copy that is at the target already is left as it is.
 
     `wanted` is the checksum that it must have, "" where none is known. AccessError where either place cannot be used,
-    what is read differs from `wanted`, or another file has the target's name.
+    what is read differs from `wanted`, or another file has the target's name. `between` is called after each piece of
+    the file: what it raises ends the copy, and nothing of it is left.
     """
 
+    def pieces(place: str) -> Iterator[bytes]:
+        for chunk in _read(place):
+            yield chunk
+            step("copying.piece")
+            between()
+
     def check(written: str) -> str:
-        there, right = checksum(written), wanted or checksum(source)
+        there = _checksum(pieces(written))
+        right = wanted or _checksum(pieces(source))
         if there == right:
             return there
         if written == target:
@@ -58,12 +76,40 @@ def copy(source: str, target: str, wanted: str = "") -> str:
         raise AccessError(f"{target}: files are written to paths and root:// only", path=target)
     if xrootd.exists(target) if is_remote(target) else Path(target).exists():
         return check(target)
-    return (xrootd.put if is_remote(target) else _put)(target, _read(source), check)
+    if is_remote(target):
+        return xrootd.put(target, f"{target}{_MARK}{_me()}", pieces(source), check)
+    return _put(target, pieces(source), check)
+
+
+def sweep(targets: Iterable[str]) -> None:
+    """Remove what killed threads of this machine left of copies to places of XRootD servers. Paths are swept by `copy`.
+
+    What a server does not let be seen, or removed, stays.
+    """
+    folders: dict[str, set[str]] = {}
+    for folder, _, name in (target.rpartition("/") for target in targets if is_remote(target)):
+        folders.setdefault(folder, set()).add(name)
+    for folder, names in folders.items():
+        with suppress(AccessError):
+            for name in xrootd.names(folder):
+                if name.partition(_MARK)[0] in names and _is_left(name):
+                    xrootd.remove(f"{folder}/{name}")
+
+
+def _me() -> str:
+    """This thread, in the name of a file that it writes."""
+    return f"{os.uname().nodename}-{threading.get_native_id()}"
+
+
+def _is_left(name: str) -> bool:
+    """Whether a thread of this machine wrote a file of this name, and lives no more."""
+    machine, _, thread = name.partition(_MARK)[2].rpartition("-")
+    return machine == os.uname().nodename and thread.isdigit() and not Path("/proc", thread).exists()
 
 
 def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> str:
     path = Path(target)
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    part = path.with_name(f".{path.name}{_MARK}{_me()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -82,10 +128,9 @@ def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> s
 
 
 def _sweep(path: Path) -> None:
-    """Remove what processes of this machine that were killed left of copies of that name."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.part-*"):
-        number = left.name.rpartition("-")[2]
-        if number.isdigit() and not Path("/proc", number).exists():
+    """Remove what threads of this machine that were killed left of copies of that name."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}{_MARK}*"):
+        if _is_left(left.name):
             left.unlink(missing_ok=True)
 
 

@@ -38,9 +38,19 @@ def exists(url: str) -> bool:
     return bool(status.ok)
 
 
-def put(url: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> str:
-    """Write a file aside, have it checked by name, and give it its own; folders are made. The answer of `check`."""
-    client, part = _client(url), f"{url}.part-{os.getpid()}"
+def names(url: str) -> list[str]:
+    """What is in a folder; AccessError where its server does not say."""
+    return [entry.name for entry in _good(_system(url).dirlist(_path(url)), url)]
+
+
+def remove(url: str) -> None:
+    """Remove a file; AccessError where its server does not."""
+    _good(_system(url).rm(_path(url)), url)
+
+
+def put(url: str, part: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> str:
+    """Write a file under the name `part`, have it checked, and give it its own; folders are made. `check`'s answer."""
+    client = _client(url)
     file, flags, modes = client.File(), client.flags.OpenFlags, client.flags.AccessMode
     mode = modes.UR | modes.UW | modes.GR | modes.OR  # what none is given for, not even its writer can read
     _good(file.open(part, flags.NEW | flags.MAKEPATH, mode), part)
@@ -56,7 +66,7 @@ def put(url: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> str:
     except BaseException:
         with suppress(AccessError):
             file.close()
-            _system(url).rm(_path(part))
+            remove(part)
         raise
 
 

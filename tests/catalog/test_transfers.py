@@ -151,7 +151,8 @@ def test_fault_13_a_kill_in_a_transfer_loses_nothing(catalog: Catalog, tmp_path:
     done = subprocess.run([sys.executable, "-c", code, str(catalog.folder)], env=environment, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     held = catalog.replicas([_guid(k) for k in (1, 2, 3)])
-    assert sum(c.site == "CNAF" for copies in held.values() for c in copies) == passage
+    assert sum(c.site == "CNAF" for copies in held.values() for c in copies) >= passage  # some are recorded together
+    assert catalog.stale("CNAF") == []
     assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
     assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]
 
@@ -174,8 +175,10 @@ def test_a_copy_that_is_gone_is_made_again(catalog: Catalog, tmp_path: Path) -> 
 
 
 def test_what_a_killed_copy_left_is_swept_up(catalog: Catalog, tmp_path: Path) -> None:
-    left = tmp_path / "CNAF" / ".a.AOD._1.root.part-999999999"
+    left = tmp_path / "CNAF" / f".a.AOD._1.root.part-{os.uname().nodename}-999999999"
     left.write_bytes(b"half")
+    elsewhere = left.with_name(".a.AOD._1.root.part-other.example.org-999999999")  # may be alive
+    elsewhere.write_bytes(b"half")
     Embedded(catalog).wish("a.AOD", "CNAF")
     carry_out(catalog)
-    assert not left.exists()
+    assert (left.exists(), elsewhere.exists()) == (False, True)
