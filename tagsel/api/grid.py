@@ -144,11 +144,14 @@ class Grid:
 
         return siting.transfer(self._home, dataset, site, progress)
 
-    def transfers(self, *, run: bool = False, progress: Progress = None) -> tuple[Rule, ...]:
-        """All wishes for copies, and how far each is; with `run` those that wait are carried out."""
+    def transfers(self, *, run: bool = False, catalog: str = "", progress: Progress = None) -> tuple[Rule, ...]:
+        """All wishes for copies, and how far each is; with `run` those that wait are carried out.
+
+        With `catalog` all rules of the account at another catalog, as they are there now.
+        """
         from tagsel.api import sites as siting
 
-        return siting.transfers(self._home, run, progress)
+        return siting.transfers(self._home, run, progress, catalog)
 
     def subscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
         """Ask for copies of every dataset that a glob matches, those to come too."""
@@ -156,11 +159,11 @@ class Grid:
 
         siting.subscribe(self._home, pattern, site, catalog)
 
-    def unsubscribe(self, pattern: str, site: str) -> None:
-        """End a subscription; copies and rules that it made stay."""
+    def unsubscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
+        """End a subscription, here or at another catalog; copies and rules that it made stay."""
         from tagsel.api import sites as siting
 
-        siting.unsubscribe(self._home, pattern, site)
+        siting.unsubscribe(self._home, pattern, site, catalog)
 
     def subscriptions(self, *, catalog: str = "") -> Table:
         """What is subscribed to, here or at another catalog."""

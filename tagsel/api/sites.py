@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.api import shared
 from tagsel.api.siterules import changed, describe_site
-from tagsel.catalog import Catalog, Downtime, DropDowntime, DropSubscription, PutDowntime, PutLink, Rule
+from tagsel.catalog import Catalog, Downtime, DropDowntime, PutDowntime, PutLink, Rule
 from tagsel.catalog.changes import Change
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
@@ -173,8 +173,14 @@ def _again(catalog: Catalog, dataset: str, site: str) -> None:
             catalog.record(PutRule(**{**vars(rule), "state": "waiting", "tries": 0}))
 
 
-def transfers(workspace: Workspace, run: bool = False, progress: Progress = None) -> tuple[Rule, ...]:
+def transfers(
+    workspace: Workspace, run: bool = False, progress: Progress = None, catalog: str = ""
+) -> tuple[Rule, ...]:
     """All wishes for copies, and how far each is; with `run` those that wait are carried out, subscriptions first."""
+    if catalog and run:
+        raise CatalogError(f"catalog {catalog} makes its copies itself", hint=f"tagsel transfers --catalog {catalog}")
+    if catalog:
+        return tuple(_registry(workspace, catalog).every_rule())
     if run:
         return tuple(carry_out(workspace.catalog, None, progress))
     return tuple(Embedded(workspace.catalog).every_rule())
@@ -193,9 +199,9 @@ def subscribe(workspace: Workspace, pattern: str, site: str, catalog: str = "") 
     _registry(workspace, catalog).subscribe(pattern, site)
 
 
-def unsubscribe(workspace: Workspace, pattern: str, site: str) -> None:
-    """End a subscription of the workspace; copies and rules that it made stay."""
-    workspace.catalog.record(DropSubscription(pattern, site))
+def unsubscribe(workspace: Workspace, pattern: str, site: str, catalog: str = "") -> None:
+    """End a subscription; copies and rules that it made stay."""
+    _registry(workspace, catalog).unsubscribe(pattern, site)
 
 
 def subscriptions(workspace: Workspace, catalog: str = "") -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.changes import PutDataset, PutFiles, PutReplicas, SetMeta
-from tagsel.catalog.placement import PutRule, PutSubscription
+from tagsel.catalog.placement import DropSubscription, PutRule, PutSubscription
 from tagsel.catalog.records import DatasetFacts, DatasetRecord, FileRecord, Replica, Rule, Site, Subscription, Value
 from tagsel.catalog.underway import as_it_is
 from tagsel.errors import CatalogError
@@ -112,6 +112,10 @@ class Embedded:
     def subscriptions(self) -> list[Subscription]:
         """What is subscribed to, sorted."""
         return self.catalog.subscriptions()
+
+    def unsubscribe(self, pattern: str, site: str) -> None:
+        """End a subscription; copies and rules that it made stay."""
+        self.catalog.record(DropSubscription(pattern, site))
 
 
 def is_at(catalog: Catalog, site: str, copies: Sequence[Replica], lfn: str = "") -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime
 from tagsel.catalog.changes import Change, Stamp
 from tagsel.catalog.names import check_dataset_name
 from tagsel.catalog.records import Downtime, Link, Rule, SharedCatalog, SiteTest, Subscription, Value
-from tagsel.catalog.standing import need_dataset
+from tagsel.catalog.standing import need_dataset, no_subscription
 from tagsel.catalog.tables import Op, Put, Remove, Row, Rows
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -110,10 +110,9 @@ class DropSubscription(Subscription, Change):
 
     def check(self, state: Rows) -> None:
         """It is known."""
-        known = [(row["pattern"], row["site"]) for row in state.all("subscriptions")]
-        if (self.pattern, self.site) not in known:
-            said = "; ".join(f"{p} to {s}" for p, s in known) or "there are none"
-            raise CatalogError(f"no subscription of {self.pattern!r} to {self.site}", hint=said)
+        known = [Subscription(row["pattern"], row["site"]) for row in state.all("subscriptions")]
+        if (wish := Subscription(self.pattern, self.site)) not in known:
+            raise no_subscription(wish, known)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """Remove one row of subscriptions."""

@@ -51,8 +51,14 @@ class Registry(Protocol):
     def rules(self, name: str) -> list[Rule]:
         """What is wished for of a dataset, and how far it is; sorted by site."""
 
+    def every_rule(self) -> list[Rule]:
+        """All that is wished for, by subscriptions too, sorted by dataset and site."""
+
     def subscribe(self, pattern: str, site: str) -> None:
         """Ask for complete copies, at a site, of all datasets that a glob matches, those to come too."""
 
     def subscriptions(self) -> list[Subscription]:
         """What is subscribed to, sorted."""
+
+    def unsubscribe(self, pattern: str, site: str) -> None:
+        """End a subscription; copies and rules that it made stay. CatalogError where there is none."""

@@ -9,8 +9,6 @@ Invariant: every error of the client or its server leaves here as a CatalogError
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -30,6 +28,8 @@ from tagsel.catalog.records import (
 )
 from tagsel.catalog.registry import NO_GUID
 from tagsel.catalog.rucio_client import client, said
+from tagsel.catalog.rucio_rules import ACTIVITY, is_active, read_rule, read_subscription, subscription_name, wanted
+from tagsel.catalog.standing import no_subscription
 from tagsel.catalog.tables import TABLES
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -50,9 +50,6 @@ KEEPS_NONE = ("RucioException", "InvalidMetadata", "DatabaseException", "Unsuppo
 
 UNKNOWN = "DataIdentifierNotFound"
 """The error by which a server says that it has no dataset of a name."""
-
-STATES = {"OK": "done", "REPLICATING": "moving", "STUCK": "failed", "SUSPENDED": "failed"}
-"""Our word for the state of a rule; any other is waiting."""
 
 _T = TypeVar("_T")
 
@@ -242,12 +239,13 @@ class Rucio:
         """The rules of a dataset, sorted by site (or by the expression that chooses sites)."""
         with said(f"list the rules of {name}", name):
             rows = list(self._client.list_did_rules(**_did(name)))
-        made = [
-            Rule(name, r["rse_expression"], STATES.get(r["state"], "waiting"), r["locks_ok_cnt"],
-                 r["locks_ok_cnt"] + r["locks_replicating_cnt"] + r["locks_stuck_cnt"], 0, r["error"] or "")
-            for r in rows
-        ]  # fmt: skip
-        return sorted(made, key=lambda rule: rule.site)
+        return sorted(map(read_rule, rows), key=lambda rule: rule.site)
+
+    def every_rule(self) -> list[Rule]:
+        """All rules of the account, those of its subscriptions too, sorted by dataset and site."""
+        with said("list rules"):
+            rows = list(self._client.list_replication_rules({"account": self._client.account}))
+        return sorted(map(read_rule, rows), key=lambda rule: (rule.dataset, rule.site))
 
     def subscribe(self, pattern: str, site: str) -> None:
         """A subscription, `scope:glob` or a glob of names, for datasets to come; those that are there get rules now."""
@@ -257,25 +255,37 @@ class Rucio:
             self.wish(name, site)
         if Subscription(pattern, site) in self.subscriptions():
             return
-        scope, colon, glob = pattern.partition(":")
-        wanted: dict[str, Any] = {"pattern": fnmatch.translate(glob if colon else pattern), "did_type": ["DATASET"]}
-        if colon:
-            wanted["scope"] = [scope]
-        rules = [{"copies": 1, "rse_expression": site, "activity": "User Subscriptions"}]
+        name, rules = subscription_name(pattern, site), [{"copies": 1, "rse_expression": site, "activity": ACTIVITY}]
+        about = name, self._client.account, wanted(pattern), rules, pattern
         with said(f"subscribe to {pattern} at {site}"):
-            mark = hashlib.sha256(f"{pattern} {site}".encode()).hexdigest()[:8]
-            name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"tagsel.{site}.{pattern}")[:55] + f".{mark}"
-            self._client.add_subscription(name, self._client.account, wanted, rules, pattern, None, False, False)
+            if name in {row["name"] for row in self._subscriptions()}:  # one that was ended keeps its name
+                self._client.update_subscription(*about)
+            else:
+                self._client.add_subscription(*about, None, False, False)
 
     def subscriptions(self) -> list[Subscription]:
         """What the account is subscribed to, sorted; the comment of one that was made here is its glob."""
-        with said("list subscriptions"):
-            rows = list(self._client.list_subscriptions(account=self._client.account))
-        found = {
-            Subscription(row["comments"] or json.loads(row["filter"]).get("pattern", ""), rule["rse_expression"])
-            for row in rows for rule in json.loads(row["replication_rules"])
-        }  # fmt: skip
+        found = {wish for row in self._subscriptions() if is_active(row) for wish in read_subscription(row)}
         return sorted(found, key=lambda s: (s.pattern, s.site))
+
+    def unsubscribe(self, pattern: str, site: str) -> None:
+        """End a subscription: Rucio keeps it, inactive; rules that it made stay. One of several sites is refused."""
+        wish = Subscription(pattern, site)
+        rows = [row for row in self._subscriptions() if is_active(row) and wish in read_subscription(row)]
+        if not rows:
+            raise no_subscription(wish, self.subscriptions())
+        for row in rows:
+            if others := sorted({s.site for s in read_subscription(row)} - {site}):
+                also = f"subscription {row['name']} of rucio is to {', '.join(others)}, too, and ends whole"
+                raise CatalogError(also, hint="`rucio subscription update` changes it")
+        for row in rows:
+            with said(f"end the subscription {row['name']}"):
+                self._client.deactivate_subscription(row["name"])
+
+    def _subscriptions(self) -> list[dict[str, Any]]:
+        """All of the account's, ended ones too."""
+        with said("list subscriptions"):
+            return list(self._client.list_subscriptions(account=self._client.account))
 
 
 def _did(name: str) -> dict[str, str]:

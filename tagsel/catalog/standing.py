@@ -5,7 +5,9 @@ A dataset that mirrors another catalog's follows that one. Invariant: a state is
 
 from __future__ import annotations
 
-from tagsel.catalog.records import DatasetFacts
+from collections.abc import Iterable
+
+from tagsel.catalog.records import DatasetFacts, Subscription
 from tagsel.catalog.tables import Row, Rows
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -74,6 +76,12 @@ def below(state: Rows, name: str) -> set[str]:
 def is_mirror(state: Rows, name: str) -> bool:
     """Whether a dataset is what another catalog says."""
     return any(row["key"] == "catalog" for row in state.of("meta", name))
+
+
+def no_subscription(wish: Subscription, known: Iterable[Subscription]) -> CatalogError:
+    """The error that a subscription is not there, with those that are."""
+    there = "; ".join(f"{s.pattern} to {s.site}" for s in known) or "there are none"
+    return CatalogError(f"no subscription of {wish.pattern!r} to {wish.site}", hint=there)
 
 
 def _rank(word: str) -> int:

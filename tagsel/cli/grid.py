@@ -223,10 +223,12 @@ def transfer(context: click.Context, /, dataset: str, site: str, as_csv: bool, w
 
 @click.command()
 @click.option("--run", is_flag=True, help="Carry out what waits, and look for new datasets of subscriptions.")
+@catalog_option
 @csv_option
 @common
 @click.pass_context
-def transfers(context: click.Context, /, run: bool, as_csv: bool, workspace: str | None, as_json: bool) -> int:
+def transfers(context: click.Context, /, run: bool, catalog: str, as_csv: bool, workspace: str | None,
+              as_json: bool) -> int:  # fmt: skip
     """List the copies that were asked for and how far each is; with --run, make them.
 
     \b
@@ -234,7 +236,7 @@ def transfers(context: click.Context, /, run: bool, as_csv: bool, workspace: str
       tagsel transfers --run
     """
     with render.counting("copying", "files") as progress:
-        rules = workspace_of(context, workspace).transfers(run=run, progress=progress)
+        rules = workspace_of(context, workspace).transfers(run=run, catalog=catalog, progress=progress)
     return _rules(rules, as_csv, as_json)
 
 
@@ -254,18 +256,16 @@ def subscribe(context: click.Context, /, pattern: str, site: str, end: bool, cat
       tagsel subscribe "data18.*.AOD" CNAF && tagsel transfers --run
     """
     home = workspace_of(context, workspace)
-    if end and catalog:
-        raise click.UsageError(f"a subscription of {catalog} is ended there", context)
     if end:
-        home.unsubscribe(pattern, site)
+        home.unsubscribe(pattern, site, catalog=catalog)
     else:
         home.subscribe(pattern, site, catalog=catalog)
     if as_json:
         render.document({"pattern": pattern, "site": site, "subscribed": not end})
         return
     print(f"{pattern} is {'no more ' if end else ''}subscribed to by {site}")
-    if not end and not catalog:
-        render.suggest("tagsel transfers --run")
+    if not end:
+        render.suggest(f"tagsel transfers --catalog {catalog}" if catalog else "tagsel transfers --run")
 
 
 @click.command()

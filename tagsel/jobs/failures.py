@@ -151,6 +151,9 @@ CAUSES = (
           r"does not answer|timed? ?out|operation expired|connection (refused|reset|closed|aborted)|closed connection"
           r"|responded with status 5\d\d|\[fatal\].*(connection|socket|redirect|handshake)|temporarily|is unreachable",
           "the server of a file does not answer", SITE, "nothing yet: it is tried again; then tell the site"),
+    Cause("certificate", "site", "input", r"certificate that is not good here|certificate verify failed",
+          "the server of a file is not trusted where it ran", SITE,
+          "SSL_CERT_FILE or X509_CERT_DIR there says whom to trust; or tell the site"),
     Cause("not there", "site", "input",
           r"^none of \d+ copies.*(cannot be opened|no such file|not found)"
           r"|cannot be opened: (permission denied|input/output error|stale file handle|transport endpoint)"

@@ -1,7 +1,8 @@
 """Files on other machines, by URL: whether their server answers, and how uproot reads them.
 
 `root://` needs `pip install "tagsel[xrootd]"`; `https://` and `http://` need a server that gives parts of a file.
-Invariant: a server that does not answer costs one timeout a minute in a process, not one for each of its files.
+Invariant: a server that does not answer, or whose certificate is not good, costs one attempt a minute in a process, not
+one for each of its files.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import ssl
 import struct
 import threading
 import time
-from contextlib import suppress
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tagsel.errors import AccessError
@@ -33,7 +35,28 @@ HELLO = {
 SILENT_S = 60.0
 """How long a server that did not answer is not asked again, in seconds."""
 
-_silent: dict[tuple[str, int], tuple[float, str]] = {}
+GRID_AUTHORITIES = "/etc/grid-security/certificates"
+"""Where grid sites have the authorities that they trust, unless X509_CERT_DIR says another folder."""
+
+TRUST = "SSL_CERT_FILE names a file of authorities to trust, X509_CERT_DIR a folder of them, as grid sites have"
+
+UNTRUSTED: Mapping[int, str] = {
+    9: "is the clock of this machine right?",  # not yet valid
+    10: "tell the site that it has expired; is the clock of this machine right?",
+    62: "name the server in the URL as its certificate does",
+    64: "name the server in the URL as its certificate does, not by its number",
+}
+"""What to do about a certificate, by OpenSSL's code for what is wrong with it; else its authority is not known."""
+
+
+class Refusal(NamedTuple):
+    """Why a server cannot be used, and what to try."""
+
+    why: str
+    hint: str = ""
+
+
+_silent: dict[tuple[str, int], tuple[float, Refusal]] = {}
 _lock = threading.Lock()
 
 
@@ -48,40 +71,53 @@ def is_remote(place: object) -> bool:
 
 
 def reach(url: str) -> None:
-    """AccessError where the server of a URL does not answer, or did not a short while ago."""
+    """AccessError where the server of a URL cannot be used, or could not a short while ago: silent, or not trusted."""
     parts = urlsplit(url)
     server = parts.hostname or "", parts.port or PORTS[parts.scheme]
     with _lock:
-        when, why = _silent.get(server, (0.0, ""))
-    if not why or time.monotonic() - when > SILENT_S:
-        try:
-            _greet(server, parts.scheme)
-            why = ""
-        except OSError as error:
-            why = error.strerror or str(error)
+        when, refused = _silent.get(server, (0.0, None))
+    if refused is None or time.monotonic() - when > SILENT_S:
+        refused = _refusal(server, parts.scheme)
         with _lock:
-            if why:
-                _silent[server] = time.monotonic(), why
+            if refused:
+                _silent[server] = time.monotonic(), refused
             else:
                 _silent.pop(server, None)
-    if why:
-        said = f"{url}: its server {server[0]}:{server[1]} does not answer: {why}"
-        raise AccessError(said, path=url, server=server[0])
+    if refused:
+        said = f"{url}: its server {server[0]}:{server[1]} {refused.why}"
+        raise AccessError(said, hint=refused.hint, path=url, server=server[0])
+
+
+def _refusal(server: tuple[str, int], scheme: str) -> Refusal | None:
+    try:
+        _greet(server, scheme)
+    except ssl.SSLCertVerificationError as error:
+        hint = UNTRUSTED.get(error.verify_code, TRUST)
+        return Refusal(f"has a certificate that is not good here: {error.verify_message}", hint)
+    except OSError as error:
+        return Refusal(f"does not answer: {error.strerror or error}")
+    return None
 
 
 def _greet(server: tuple[str, int], scheme: str) -> None:
-    """Connect, and wait for the server's first word; OSError where there is none."""
+    """Connect, and wait for the server's first word; OSError where there is none, or its certificate is not good."""
     with socket.create_connection(server, ANSWER_S) as connection:
         if scheme == "https":
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever reads checks who it is
-            with suppress(ssl.SSLError), context.wrap_socket(connection, server_hostname=server[0]):
+            _trust_grid()
+            with ssl.create_default_context().wrap_socket(connection, server_hostname=server[0]):
                 return
-            return
         hello = HELLO[scheme.removesuffix("s")]
         connection.sendall(hello % server[0].encode() if scheme == "http" else hello)
         if not connection.recv(1):
             raise OSError("it closed the connection at once")
+
+
+def _trust_grid() -> None:
+    """Trust the authorities of grid sites beside the system's, in all that reads here; SSL_CERT_DIR says it all."""
+    folder = os.environ.get("X509_CERT_DIR") or GRID_AUTHORITIES
+    if Path(folder).is_dir():
+        known = ssl.get_default_verify_paths().openssl_capath
+        os.environ.setdefault("SSL_CERT_DIR", os.pathsep.join((known, folder)))
 
 
 def open_remote(url: str) -> Any:

@@ -160,7 +160,7 @@ def test_feature_73_an_output_is_published_with_where_it_came_from(
     """To a site whose storage is a folder; published twice it is the same; mirrored elsewhere it says its parents."""
     keeps = there.registry.keeps_keys
     storage = tmp_path / "storage"
-    _folder_site(there.registry, there.scope, storage)
+    rucio.folder_site(there.registry, f"STORE-{there.scope.upper()}", storage)
     shutil.copytree(sample_home, tmp_path / "S")
     ws = Workspace(tmp_path / "S")
     ws.add_catalog("rucio", config=str(there.configuration), scope=there.scope)
@@ -184,26 +184,14 @@ def test_feature_73_an_output_is_published_with_where_it_came_from(
     assert ws.sync(datasets=[done.name]).left_out == []  # it is ours
 
 
-def _folder_site(registry: Rucio, scope: str, storage: Path) -> None:
-    storage.mkdir()
-    site, server = f"STORE-{scope.upper()}", registry._client
-    ways = {"read": 1, "write": 1, "delete": 1}
-    server.add_rse(site, deterministic=True)
-    server.add_protocol(site, {
-        "scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{storage}/",
-        "impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": ways, "wan": ways},
-    })  # fmt: skip
-    server.set_local_account_limit("root", site, -1)
-
-
 def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_left(
     there: There, tmp_path: Path, sample_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two files; the second cannot be copied at first. A site that is not there leaves nothing behind."""
     from tagsel.api import shared
 
-    _folder_site(there.registry, there.scope, tmp_path / "storage")
     site, name = f"STORE-{there.scope.upper()}", "data09_900GeV.physics_MinBias.TAG"
+    rucio.folder_site(there.registry, site, tmp_path / "storage")
     shutil.copytree(sample_home, tmp_path / "S")
     ws = Workspace(tmp_path / "S")
     ws.add_catalog("rucio", config=str(there.configuration), scope=there.scope)

@@ -167,6 +167,34 @@ def test_a_subscription_is_listed_once(shared: Shared) -> None:
     assert shared.registry.subscriptions().count(Subscription(pattern, "NEAR")) == 1
 
 
+def test_a_subscription_is_ended_and_can_be_made_again(shared: Shared) -> None:
+    """Of two sites one is ended; again, as what was never there, it is not there."""
+    registry, pattern = shared.registry, shared.name("data18.*.AOD")
+    for site in ("NEAR", "FAR"):
+        registry.subscribe(pattern, site)
+    registry.unsubscribe(pattern, "NEAR")
+    assert [s.site for s in registry.subscriptions() if s.pattern == pattern] == ["FAR"]
+    with pytest.raises(CatalogError, match="no subscription of .* to NEAR") as refused:
+        registry.unsubscribe(pattern, "NEAR")
+    assert f"{pattern} to FAR" in refused.value.hint
+    registry.subscribe(pattern, "NEAR")
+    assert [s.site for s in registry.subscriptions() if s.pattern == pattern] == ["FAR", "NEAR"]
+
+
+def test_all_wishes_are_listed_by_dataset_and_site(shared: Shared) -> None:
+    registry = shared.registry
+    for k, name in enumerate(("b.AOD", "a.AOD")):
+        registry.create(shared.name(name), DatasetFacts())
+        registry.attach(shared.name(name), [shared.file(k)], "FAR")
+    for name, site in (("b.AOD", "NEAR"), ("a.AOD", "NEAR"), ("a.AOD", "FAR")):
+        registry.wish(shared.name(name), site)
+    mine = [r for r in registry.every_rule() if r.dataset.startswith(shared.scope)]
+    assert [(r.dataset, r.site) for r in mine] == [
+        (shared.name(n), s) for n, s in (("a.AOD", "FAR"), ("a.AOD", "NEAR"), ("b.AOD", "NEAR"))
+    ]
+    assert mine == [*registry.rules(shared.name("a.AOD")), *registry.rules(shared.name("b.AOD"))]
+
+
 @pytest.mark.grid
 def test_a_dead_server_and_a_wrong_password_are_said(
     rucio_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -82,6 +82,8 @@ def unread(message: str) -> Evidence:
         (unread("none of 2 copies can be read: /a: cannot be opened: No such file or directory; /b: is empty"), "site",
          "not there"),
         (unread("/mnt/a.root: cannot be opened: Stale file handle"), "site", "not there"),
+        (unread("https://se/a: its server se:443 has a certificate that is not good here: certificate has expired"),
+         "site", "certificate"),
         (unread("https://se/a: cannot read this ROOT file: remote server responded with status 403, rather than 206"),
          "site", "not there"),
         (unread("root://se//a: Failed to open file: [ERROR] Server responded with an error: [3010] Unable to open /a;"

@@ -1,23 +1,69 @@
-"""A web server over a folder that gives parts of files, as storage with HTTPS does; it counts the bytes it sends."""
+"""A web server over a folder that gives parts of files, as storage with HTTPS does; it counts the bytes it sends.
+
+With a certificate (`Authority.certify`) it speaks HTTPS.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+from testbed.servers import Missing
+
+FOR_LEAF = "basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature", "extendedKeyUsage=serverAuth"
+FOR_AUTHORITY = "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"
+
+
+class Authority:
+    """One who signs certificates: `file` is its own, `folder` has it under the hash of its name, as grid sites do."""
+
+    def __init__(self, folder: Path) -> None:
+        if not shutil.which("openssl"):
+            raise Missing("certificates are made by the command openssl, which is not here")
+        self.file = _certified(folder / "authority.pem", "/CN=Authority of the test", FOR_AUTHORITY)
+        self.folder = folder / "certificates"
+        self.folder.mkdir()
+        name = _openssl("x509", "-in", self.file, "-noout", "-hash").strip()
+        shutil.copy(self.file, self.folder / f"{name}.0")
+
+    def certify(self, host: str = "IP:127.0.0.1") -> Path:
+        """A certificate, with its key, for a server of this name (`DNS:…` or `IP:…`)."""
+        path = self.file.with_name(f"{host.replace(':', '-')}.pem")
+        return _certified(path, "/CN=server", (*FOR_LEAF, f"subjectAltName={host}"), self.file)
+
+
+def _certified(path: Path, subject: str, extensions: tuple[str, ...], by: Path | None = None) -> Path:
+    """A new key and its certificate in one file, signed by another's, or by itself."""
+    key = path.with_suffix(".key")
+    said = [word for extension in extensions for word in ("-addext", extension)]
+    signed = ["-CA", by, "-CAkey", by.with_suffix(".key")] if by else []
+    _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+             "-subj", subject, "-keyout", key, "-out", path, *said, *signed)  # fmt: skip
+    path.write_text(path.read_text() + key.read_text())
+    return path
+
+
+def _openssl(*words: str | Path) -> str:
+    return subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, text=True).stdout
 
 
 class Sent:
-    """Bytes of files that were sent."""
+    """Bytes of files that were sent, and connections that were taken."""
 
     bytes = 0
+    connections = 0
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[str, Sent]]:
+def running(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str, Sent]]:
     """(address, what was sent): `address/x` is the file `x` of the folder. One range a request; several are refused."""
     sent = Sent()
 
@@ -55,11 +101,23 @@ def running(folder: Path) -> Iterator[tuple[str, Sent]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def process_request(self, request: Any, client_address: Any) -> None:
+            sent.connections += 1
+            super().process_request(request, client_address)
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass  # a client that does not trust it hangs up
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", sent
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}", sent
     finally:
         server.shutdown()
         thread.join()

@@ -59,6 +59,16 @@ def configured(path: Path, port: int) -> Path:
     return path
 
 
+def run_daemons(configuration: Path, *daemons: str) -> None:
+    """Run daemons of `rucio_daemons` once, in turn, beside the server of a client's configuration."""
+    python = installed("rucio") / "venv/bin/python"
+    program, cfg = Path(__file__).with_name("rucio_daemons.py"), configuration.parent / "etc/rucio.cfg"
+    command = [str(python), "-P", str(program), str(cfg), *daemons]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{daemons} failed ({done.returncode}): {done.stderr[-2000:]}")
+
+
 def new_scope(registry: Any) -> str:
     """A new scope on the server of a `Rucio`, with the sites NEAR (which makes names) and FAR (which takes any)."""
     server, scope = registry._client, f"s{secrets.token_hex(4)}"
@@ -73,6 +83,18 @@ def new_scope(registry: Any) -> str:
         server.add_rse_attribute(site, "tier", 1)
         server.set_local_account_limit("root", site, -1)
     return scope
+
+
+def folder_site(registry: Any, site: str, storage: Path) -> None:
+    """A new site on the server of a `Rucio` whose storage is a folder, from and to which files are moved."""
+    storage.mkdir()
+    ways = dict.fromkeys(("read", "write", "delete", "third_party_copy_read", "third_party_copy_write"), 1)
+    registry._client.add_rse(site, deterministic=True)
+    registry._client.add_protocol(site, {
+        "scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{storage}/",
+        "impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": ways, "wan": ways},
+    })  # fmt: skip
+    registry._client.set_local_account_limit("root", site, -1)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ cfg={folder}/etc/alembic.ini
 [policy]
 permission=generic
 schema=generic
+[conveyor]
+transfertool=copying
 """
 
 ALEMBIC = """[alembic]
