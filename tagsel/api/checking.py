@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from tagsel.api.catalogs import known_files
+from tagsel.api.closing import changed
 from tagsel.catalog import Catalog, FileRecord, Replica
 from tagsel.errors import StoreError, TagselError
 from tagsel.selection import Input
@@ -96,6 +97,7 @@ def check(workspace: Workspace, datasets: str, *, deep: bool = False) -> Checked
         findings += _pointing(source, found, known, whole=not _is_selection(workspace.catalog, source))
         findings += _copies(workspace.catalog, source)
         findings += _blocks(source, found)
+        findings += _frozen(workspace, source) if not found.lost else ()
     findings += _duplicates(inputs, read)
     order = (CORRUPT, MISSING, DUPLICATE, REMARK)
     return Checked(
@@ -198,6 +200,12 @@ def _blocks(source: Input, found: Addresses) -> Iterator[Finding]:
     outside = sorted(held - processed) if not silent else []
     yield Finding(CORRUPT, source.pinned, len(outside), "luminosity blocks with events that no file says it processed",
                   _first(outside))  # fmt: skip
+
+
+def _frozen(workspace: Workspace, source: Input) -> Iterator[Finding]:
+    """A frozen dataset that does not hold what it held when it was frozen."""
+    other = changed(workspace, source.dataset)
+    yield Finding(CORRUPT, source.pinned, len(other), "digests that are not those of when it was frozen", _first(other))
 
 
 def _duplicates(inputs: Sequence[Input], read: Mapping[str, Addresses]) -> Iterator[Finding]:

@@ -188,9 +188,15 @@ class Grid:
 
         return siting.files(self._home, dataset, site)
 
-    def close(self, dataset: str, *, freeze: bool = False) -> None:
-        """Nothing is added to a dataset any more; frozen, it is not dropped either. There is no way back."""
-        self._home.catalog.alter(dataset, state="frozen" if freeze else "closed")
+    def close(self, dataset: str, *, freeze: bool = False, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Nothing is added to a dataset any more; frozen, it is not dropped either. There is no way back.
+
+        The free keys that it gets by that: `meta`, such as its integrated luminosity; a frozen one also the number of
+        its luminosity blocks, and digests of their list and of its events, which `check` compares.
+        """
+        from tagsel.api.closing import close
+
+        return close(self._home, dataset, freeze, meta)
 
     # -- other systems
 

@@ -336,19 +336,27 @@ def datasets_files(context: click.Context, /, dataset: str, site: str, as_csv: b
 
 @datasets.command("close")
 @dataset_argument
-@click.option("--freeze", is_flag=True, help="Nor may it be dropped, ever.")
+@click.option("--freeze", is_flag=True, help="Nor may it be dropped, ever; digests of its content are kept.")
+@click.option("--meta", multiple=True, metavar="KEY=VALUE", callback=pairs,
+              help="A free key that stays with it, as luminosity_fb=36.1; may be repeated.")  # fmt: skip
 @common
 @click.pass_context
-def datasets_close(context: click.Context, /, dataset: str, freeze: bool, workspace: str | None, as_json: bool) -> None:
+def datasets_close(context: click.Context, /, dataset: str, freeze: bool, meta: dict[str, str], workspace: str | None,
+                   as_json: bool) -> None:  # fmt: skip
     """Close DATASET: nothing is added to it any more. There is no way back; a new version is a new dataset.
 
     \b
     Example:
-      tagsel datasets close data18.DoubleMuon.TAG --freeze
+      tagsel datasets close data18.DoubleMuon.TAG --freeze --meta luminosity_fb=36.1
     """
-    workspace_of(context, workspace).close(dataset, freeze=freeze)
+    got = workspace_of(context, workspace).close(dataset, freeze=freeze, meta=values(meta))
     state = "frozen" if freeze else "closed"
-    render.document({"dataset": dataset, "state": state}) if as_json else print(f"{dataset} is {state}")
+    if as_json:
+        render.document({"dataset": dataset, "state": state, "meta": got})
+        return
+    print(f"{dataset} is {state}")
+    for key, value in got.items():
+        render.note(f"{key} = {value}")
 
 
 COMMANDS = (init, ingest, datasets, schema, compact, gc)

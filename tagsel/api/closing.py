@@ -1,0 +1,55 @@
+"""Datasets that do not change any more: closed, or frozen with what they held then.
+
+Invariant: what a frozen dataset is said to hold was read after it was frozen, so that it is what it holds for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tagsel.api.inputs import DATA
+from tagsel.catalog import SetMeta
+from tagsel.errors import CatalogError
+from tagsel.quality import LumiSet, format_lumi
+from tagsel.selection.contents import contents
+from tagsel.store import Table
+
+if TYPE_CHECKING:
+    from tagsel.api.workspace import Workspace
+
+LUMI_BLOCKS, LUMI, EVENTS = "frozen_lumi_blocks", "frozen_lumi", "frozen_events"
+"""Free keys of a frozen dataset: how many luminosity blocks have events in it, SHA-256 of their list (CMS JSON), and
+the digest of the list of its events. They are those of any other dataset with the same blocks, and the same events."""
+
+
+def close(
+    workspace: Workspace, dataset: str, freeze: bool = False, meta: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Close a dataset, or freeze it; the free keys that it got: `meta`, such as its integrated luminosity, and, frozen,
+    what it holds."""
+    given = dict(meta or {})
+    if taken := sorted({LUMI_BLOCKS, LUMI, EVENTS} & set(given)):
+        raise CatalogError(f"{taken[0]} is worked out from the content", hint="another key", dataset=dataset)
+    workspace.catalog.record(SetMeta(dataset, given))
+    workspace.catalog.alter(dataset, state="frozen" if freeze else "closed")
+    if freeze and Table.exists(workspace.folder / DATA / dataset):
+        given |= held(workspace, dataset)
+        workspace.catalog.record(SetMeta(dataset, given))
+    return given
+
+
+def held(workspace: Workspace, dataset: str) -> dict[str, Any]:
+    """What a dataset holds now, under the keys that say what a frozen one held."""
+    (source,) = workspace.inputs(dataset)
+    blocks = LumiSet.from_blocks(*contents(source.snapshot).blocks().T)
+    lumi = hashlib.sha256(format_lumi(blocks, "json").encode()).hexdigest()
+    return {LUMI_BLOCKS: len(blocks), LUMI: lumi, EVENTS: workspace[dataset].where("true").events().digest}
+
+
+def changed(workspace: Workspace, dataset: str) -> list[str]:
+    """What of a frozen dataset is not any more as it was: the keys; none of one that is not frozen."""
+    known = workspace.catalog.dataset(dataset).meta
+    now = held(workspace, dataset) if EVENTS in known else {}
+    return [key for key, value in now.items() if known.get(key) != value]

@@ -1,0 +1,62 @@
+"""Frozen datasets: what they held then stays with them, and is compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import build, rows, workspace
+
+from tagsel.api import Workspace
+from tagsel.catalog import SetMeta
+from tagsel.cli.main import run
+from tagsel.errors import CatalogError
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Workspace:
+    """The same 12 events twice: in one file, and in three whose order is another."""
+    made = workspace(tmp_path)
+    lumi = np.array([1, 1, 2, 2, 2, 5, 5, 6, 7, 7, 7, 7], np.int32)
+    all_of_it = rows(12, run=np.full(12, 7, np.int32), lumi=lumi)
+    build(made, "one.TAG", all_of_it)
+    build(made, "three.TAG", *({c: v[a:b] for c, v in all_of_it.items()} for a, b in ((8, 12), (0, 3), (3, 8))))
+    return made
+
+
+def test_feature_17_a_frozen_dataset_keeps_its_luminosity_and_digests(home: Workspace) -> None:
+    """Blocks 1, 2, 5, 6 and 7 of run 7 have events: five. However the events were ingested, or packed since."""
+    blocks = json.dumps({"7": [[1, 2], [5, 7]]}) + "\n"
+    kept = home.close("one.TAG", freeze=True, meta={"luminosity_fb": 36.1})
+    assert (kept["frozen_lumi_blocks"], kept["luminosity_fb"]) == (5, 36.1)
+    assert kept["frozen_lumi"] == hashlib.sha256(blocks.encode()).hexdigest()
+    assert kept["frozen_events"] == home["one.TAG"].where("true").events().digest
+    assert {key: home.catalog.dataset("one.TAG").meta[key] for key in kept} == kept
+    home.compact("three.TAG")
+    same = home.close("three.TAG", freeze=True)
+    assert same == {key: value for key, value in kept.items() if key != "luminosity_fb"}
+    assert home.datasets("luminosity_fb > 30 and state = 'frozen'").names() == ["one.TAG"]
+    assert not [f for f in home.check("one.TAG,three.TAG").findings if "frozen" in f.what]
+
+
+def test_feature_17_what_is_not_as_it_was_is_found(home: Workspace) -> None:
+    home.close("one.TAG", freeze=True)
+    home.catalog.record(SetMeta("one.TAG", {"frozen_events": "0" * 64}))
+    found = [f for f in home.check("one.TAG").findings if "frozen" in f.what]
+    assert [(f.kind, f.count, f.names) for f in found] == [("corrupt", 1, ("frozen_events",))]
+    assert not home.check("one.TAG").sound
+
+
+def test_what_is_closed_stays_closed(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is worked out of one that is closed only; its keys cannot be taken by hand."""
+    assert home.close("one.TAG") == {}
+    with pytest.raises(CatalogError, match="frozen_lumi is worked out from the content"):
+        home.close("one.TAG", freeze=True, meta={"frozen_lumi": 1})
+    assert home.catalog.dataset("one.TAG").state == "closed"
+    assert run(["-w", str(home.folder), "datasets", "close", "one.TAG", "--freeze", "--meta", "luminosity_fb=1.5"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "one.TAG is frozen\n"
+    assert said.err.startswith("luminosity_fb = 1.5\nfrozen_lumi_blocks = 5\n")
