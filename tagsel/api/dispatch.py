@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 def submit(
     workspace: Workspace, events: EventList, run: Path, *, dry_run: bool, output: str, by: str = "events",
     events_per_job: int | None = None, min_events: int | None = None, bytes_per_job: int | None = None,
-    on: str = "local", settings: Mapping[str, str] | None = None, wait: bool = True,
+    on: str = "local", settings: Mapping[str, str] | None = None, wait: bool = True, refresh: bool = False,
 ) -> Any:  # fmt: skip
     """Split, run, merge, register; with `dry_run` the plan as a record, and nothing is done.
 
     `on` is an engine (`local`, `condor`, `slurm`, `dask`) with its `settings`; without `wait` the pieces are handed to
-    it, and nothing more is done before `wait()`. JobError for the script, the split, the engine, and files whose copies
-    are all at sites that cannot be used, before anything runs; CatalogError for an output that exists.
+    it, and nothing more is done before `wait()`. With `refresh` other catalogs are asked first where copies are.
+    JobError for the script, the split, the engine, and files whose copies are all at sites that cannot be used, before
+    anything runs; CatalogError for an output that exists.
     """
     from tagsel.jobs import Chosen, plan_job
     from tagsel.jobs import dry_run as planned
@@ -44,7 +45,7 @@ def submit(
         _refuse_promised(workspace, output)
     if by == "events" and events_per_job is None and len(events):
         by = "file"
-    choices, event_map = brokered(workspace, workspace.map(events), here=on == "local")
+    choices, event_map = brokered(workspace, workspace.map(events, refresh=refresh), here=on == "local")
     known, pace = _known(workspace, run, on)
     plan: dict[str, Any] = {
         "by": by, "events_per_job": events_per_job, "min_events": min_events, "bytes_per_job": bytes_per_job,

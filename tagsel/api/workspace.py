@@ -310,7 +310,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
         A `WorkspaceJob`; with `dry_run` the plan as a record, and nothing is done. Options: `by`, `events_per_job`,
         `min_events`, `bytes_per_job`; `on`, an engine (`local`, `condor`, `slurm`, `dask`), its `settings`, and
-        `wait=False`, which hands the pieces to it and returns.
+        `wait=False`, which hands the pieces to it and returns; `refresh` as for `map`.
         """
         from tagsel.api import dispatch
 

@@ -22,8 +22,8 @@ from tagsel.cli.options import (
 )
 from tagsel.cli.streams import read_list, retracted
 
-SHOWN = 5
-"""How many lines of a piece's complaint are shown to people; `--json` has more."""
+SHOWN, SHOWN_PIECES = 5, 10
+"""How many lines of a piece's complaint, and how many failed pieces, are shown to people; `--json` has all."""
 
 
 @click.command("map")
@@ -42,11 +42,9 @@ def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv
     Example:
       tagsel map dimuon.events
     """
-    from tagsel.api import shared
-
     home, events = workspace_of(context, workspace), read_list(path)
     found, gone = home.map(events, stage=stage, refresh=refresh), retracted(home, events, path, as_json)
-    asked = shared.ages(home, {site for f in found.files for site in f.sites})
+    asked = _asked(home, {site for f in found.files for site in f.sites})
     if as_json:
         render.document({**found.to_json(), "catalogs": asked, "retracted": gone})
     else:
@@ -56,10 +54,24 @@ def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv
         render.note(found.verdict)
         if len(found.unmapped):
             render.note(f"{len(found.unmapped):,} events have no {stage.upper()} address")
-        for name, when in ({} if refresh else asked).items():
-            render.note(f"copies are as {name} said {shared.age(when)} ago (--refresh asks again)")
+        _note_ages({} if refresh else asked)
         render.suggest(f'tagsel skim {path} -o out.root --branches "*"')
     return LOSSES if len(found.unmapped) else 0
+
+
+def _asked(home: Any, sites: set[str]) -> dict[str, str]:
+    """When the other catalogs whose sites hold copies were asked for them last, by catalog."""
+    from tagsel.api import shared
+
+    return dict(shared.ages(home, sites))
+
+
+def _note_ages(asked: Mapping[str, str]) -> None:
+    """How old is what is known of copies."""
+    from tagsel.api import shared
+
+    for name, when in asked.items():
+        render.note(f"copies are as {name} said {shared.age(when)} ago (--refresh asks again)")
 
 
 def _spans(entries: list[int]) -> str:
@@ -138,6 +150,7 @@ def _patterns(text: str) -> list[str]:
               help="Where pieces run: local, condor, slurm, dask.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs,
               help="A setting of the engine, such as request_memory=2GB; may be repeated.")  # fmt: skip
+@click.option("--refresh", is_flag=True, help="Ask other catalogs first where copies are now.")
 @click.option("--wait/--no-wait", default=True, show_default=True,
               help="Wait for the end; else hand the pieces to a batch engine: tagsel jobs wait goes on.")  # fmt: skip
 @dry_run_option
@@ -158,11 +171,16 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
     """
     home = workspace_of(context, workspace)
     events = read_list(path)
-    gone = {"retracted": retracted(home, events, path, as_json)}
+    gone: dict[str, Any] = {"retracted": retracted(home, events, path, as_json)}
     job = home.submit(events, script, dry_run=dry_run, **options)
+    sites = {s for c in (job["brokering"] if dry_run else job.choices) for s in (c["site"], *c["refused"])}
+    gone["catalogs"] = asked = _asked(home, sites)
     if dry_run:
         render.document({**job, **gone}) if as_json else _show_plan(job)
-        return 0
+    if not as_json and not options["refresh"]:
+        _note_ages(asked)
+    if dry_run:
+        return OK
     if not as_json:
         where = "" if job.engine == "local" else f" on {job.engine}"
         render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces{where}")
@@ -225,7 +243,7 @@ def finish(job: Any, as_json: bool, more: Mapping[str, Any] | None = None) -> in
     if status.state == "done":
         render.suggest(f"tagsel datasets show {job.output}")
     elif status.state == "failed":
-        render.suggest(f"tagsel jobs show {job.id}")
+        render.suggest(f"tagsel jobs diagnose {job.id}")
     return _code(job)
 
 
@@ -275,7 +293,7 @@ def _blocks(spans: list[list[int]]) -> int:
 def _show_failures(errors: list[dict[str, Any]]) -> None:
     """A line for each piece that failed; below the first of each cause the evidence."""
     seen = set()
-    for failed in errors:
+    for failed in errors[:SHOWN_PIECES]:
         last = failed["failures"][-1] if failed["failures"] else None
         kind = f"{last['class']}: " if last else ""
         render.note(f"piece {failed['piece']} ({failed['events']:,} events): {kind}{failed['error']}")
@@ -286,6 +304,8 @@ def _show_failures(errors: list[dict[str, Any]]) -> None:
             said = [f"held: {last['hold']}"] if last["hold"] else []
             for line in [*said, *last["stderr"].splitlines()[-SHOWN:]]:
                 render.note(f"  | {line}")
+    if (more := len(errors) - SHOWN_PIECES) > 0:
+        render.note(f"and {more:,} more pieces: tagsel jobs diagnose puts them together by their causes")
 
 
 @click.group(cls=SuggestingGroup)

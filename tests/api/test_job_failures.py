@@ -67,6 +67,19 @@ def test_feature_66_70_show_names_class_and_evidence(home: Workspace, events: Ev
     assert document["lumi"] == {"processed": {}, "missing": {"315267": [[3, 3]]}}
 
 
+def test_of_many_failed_pieces_some_are_shown_and_diagnose_is_named(
+    home: Workspace, events: Events, script: Path, tmp_path: Path
+) -> None:
+    """24 events, two a piece: twelve pieces fail, of which ten are shown; JSON has them all."""
+    script.write_text("branches = ['MET_pt']\ndef process(events):\n    raise ValueError('no')\n")
+    events.save(tmp_path / "x.events")
+    done = tagsel("submit", tmp_path / "x.events", "--run", script, "--events-per-job", "2", home=home.folder)
+    assert done.returncode == 3
+    assert [f"piece {k} (2 events)" in done.stderr for k in range(12)] == [True] * 10 + [False] * 2
+    assert "and 2 more pieces: tagsel jobs diagnose" in done.stderr
+    assert len(show(home)["errors"]) == 12
+
+
 def test_feature_70_diagnose_in_the_terminal(home: Workspace, events: Events, script: Path, tmp_path: Path) -> None:
     home.submit(home.select(NAME, "MET_pt > 95"), script, by="file").wait()  # 2 events of each file: all goes well
     fine = tagsel("jobs", "diagnose", "1", home=home.folder)

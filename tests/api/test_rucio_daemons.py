@@ -27,6 +27,8 @@ from tagsel.errors import CatalogError
 from tagsel.rootio import RootFile
 from tagsel.rootio.copying import checksum, copy
 
+SCRIPT = SAMPLE.parent / "zmass.py"
+
 pytestmark = pytest.mark.grid
 
 
@@ -154,7 +156,7 @@ def test_feature_63_a_subscription_brings_a_new_version_to_a_site_and_its_end_en
 
 
 def test_feature_63_a_transfer_of_a_mirrored_dataset_is_made_by_rucio_and_mapped(
-    there: There, tmp_path: Path, sample_home: Path
+    there: There, tmp_path: Path, sample_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The AODs of the sample at CERN: two files, which then have two copies each, and can be read at both sites."""
     shutil.rmtree(there.ws.folder)
@@ -180,6 +182,14 @@ def test_feature_63_a_transfer_of_a_mirrored_dataset_is_made_by_rucio_and_mapped
         return {tuple(s for s in f.sites if s in ("CERN", "CNAF")) for f in ws.map(events).files}
 
     assert sites() == {("CERN",)}
+    listed, home = str(tmp_path / "z.events"), ["-w", str(ws.folder)]
+    events.save(listed)
+    for verb in (["map", listed], ["submit", listed, "--run", str(SCRIPT), "--dry-run"]):
+        assert run([*verb, *home]) == 0
+        assert "copies are as rucio said" in capsys.readouterr().err  # how old, and that they may be others now
+    assert run(["submit", listed, "--run", str(SCRIPT), "--dry-run", "--refresh", *home]) == 0
+    assert "copies are as" not in capsys.readouterr().err
+    assert sites() == {("CERN", "CNAF")}
     assert ws.sync().copies == 4
     assert sites() == {("CERN", "CNAF")}
     for row in ws.files(name, site="CNAF").to_json():
