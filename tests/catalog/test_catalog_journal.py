@@ -46,6 +46,7 @@ from tagsel.catalog import (
 from tagsel.catalog.changes import Stamp
 from tagsel.catalog.coding import KINDS, decode, encode
 from tagsel.catalog.journal import Position, read, read_line, write_line
+from tagsel.catalog.trash import RecoverDataset
 from tagsel.errors import CatalogError
 
 GUID = "00D1B2C3-0000-4000-8000-00000000ABCD"
@@ -86,6 +87,7 @@ EXAMPLES: list[Change] = [
     PutDowntime("CERN", "2026-01-01T00:00:00+00:00", reason="power"),
     DropDowntime("CERN", "2026-01-01T00:00:00+00:00"),
     DropDataset("a.TAG"),
+    RecoverDataset("r.TAG", {"runs": [{"dataset": "r.TAG", "run": 1, "lumi_blocks": 2, "events": 3}]}),
 ]
 
 
