@@ -5,6 +5,7 @@ Needs Slurm's own commands: `sbatch`, `squeue`, `scancel`, `scontrol`.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import math
 import os
@@ -177,9 +178,12 @@ class SlurmExecutor:
         with self._lock:
             for key, task in list(self._tasks.items()):
                 told = found.get(key)
-                if told is None or told.state not in GOING:
+                if told is None or told.held or told.state not in GOING:
                     del self._tasks[key]
                     self._ended.append(_end(task, told))
+                    if told is not None and told.held:
+                        with contextlib.suppress(JobError):  # it would not run, but for somebody who releases it
+                            _ask(["scancel", f"{key[0]}_{key[1]}"])
 
     @cached_property
     def _most(self) -> int:
@@ -195,6 +199,11 @@ class _Told(NamedTuple):
     exit: str
     reason: str
 
+    @property
+    def held(self) -> bool:
+        """Whether Slurm itself holds it, for ever, as where a controller that was killed had forgotten that it runs."""
+        return self.state in ("PENDING", "REQUEUE_HOLD") and "requeued" in self.reason.lower()
+
 
 def states(notes: Path) -> Iterator[tuple[Task, str]]:
     """The tasks of a job that have not ended, by one question to Slurm: `running`, `held` or `waiting`."""
@@ -203,13 +212,15 @@ def states(notes: Path) -> Iterator[tuple[Task, str]]:
         return
     for key, told in _states():
         if key in tasks and told.state in GOING:
-            held = "Held" in told.reason
+            held = "held" in told.reason.lower()
             yield tasks[key], "held" if held else "waiting" if told.state == "PENDING" else "running"
 
 
 def _end(task: Task, told: _Told | None) -> Ended:
     if told is None:
         return Ended(task, None, "Slurm no longer knows how it ended")
+    if told.held:
+        return Ended(task, None, f"held by Slurm: {told.reason}", told.reason)
     if told.state == "COMPLETED":
         return Ended(task, 0)
     status = int(told.exit) if told.exit.isdigit() else 0

@@ -130,12 +130,12 @@ def limited(client: Path, limit: str) -> Iterator[None]:
     def reconfigure(text: str) -> None:
         told = log.read_text(errors="replace").count(HEARD)
         configuration.write_text(text)
-        os.kill(daemon(client, "schedd"), signal.SIGHUP)
         patience = time.monotonic() + STOP_S
         while log.read_text(errors="replace").count(HEARD) == told:
             if time.monotonic() > patience:
                 raise RuntimeError(f"the schedd does not read its configuration: {log}")
-            time.sleep(0.05)
+            os.kill(daemon(client, "schedd"), signal.SIGHUP)
+            time.sleep(0.5)
 
     reconfigure(f"{before}{limit}\n")
     try:
