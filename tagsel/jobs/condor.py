@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tagsel.errors import JobError
-from tagsel.jobs.executors import Ended, Task, signal_name
+from tagsel.jobs.executors import Ended, NotNow, Task, signal_name
 from tagsel.jobs.notes import Notes, Submission
 
 LOOK_S = 1
@@ -26,6 +27,20 @@ LOOK_S = 1
 
 BY_HAND = 1
 """Hold code of a job that a person put on hold: it is waited for until it is released."""
+
+LIMITS = {"-2": "MAX_JOBS_SUBMITTED", "-3": "MAX_JOBS_PER_OWNER", "-4": "MAX_JOBS_PER_SUBMISSION"}
+"""Limits of a schedd, by the code that it answers with where one is reached."""
+
+FULL = re.compile(r"Schedd says (-[234])\b")
+"""What htcondor2 says then."""
+
+SILENT = re.compile(
+    r"^(?!Failed to create job ad).*(connect|locate|SECMAN|CEDAR|timed out|commit|says -1\b|new cluster|send)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What it says where no schedd answers, or one stops to."""
+
+ASK = "condor_q says whether it is there"
 
 DESCRIPTION = {
     "executable": "/usr/bin/env",
@@ -58,6 +73,7 @@ class CondorExecutor:
         self._tasks: dict[tuple[int, int], Task] = {}  # by cluster and process, that have not ended
         self._tokens: dict[int, str] = {}  # by cluster
         self._held: dict[tuple[int, int], str] = {}
+        self._unsure: dict[str, Submission] = {}  # by token, of which HTCondor gave no answer
         self._ended: deque[Ended] = deque()
         self._events: Any = None
 
@@ -65,6 +81,7 @@ class CondorExecutor:
         """Tasks of an earlier process that the event log does not end; those that ended unseen come out at once."""
         self._notes, self._log = Notes(notes), notes / "events.log"
         known = {s.token: s for s in self._notes.submissions()}
+        self._unsure.clear()
         self._log.touch()
         self._events = _condor().JobEventLog(str(self._log))
         told = list(self._events.events(stop_after=0))
@@ -83,9 +100,25 @@ class CondorExecutor:
         return [*self._tasks.values(), *(e.task for e in self._ended)]
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """One cluster of all tasks. JobError where no schedd takes it."""
-        if not tasks:
-            return
+        """One cluster of all tasks, or as many as the queue takes. JobError where the schedd refuses, NotNow where it
+        takes no more now or does not answer."""
+        try:
+            self._find_unsure()
+            left = self._not_taken(tasks)
+            most = len(left)
+            while left:
+                try:
+                    self._submit(left[:most])
+                    left = left[most:]
+                except NotNow as refusal:
+                    if not refusal.full or most == 1:
+                        raise
+                    most = (most + 1) // 2
+        except NotNow as refusal:
+            raise NotNow(refusal.message, self._not_taken(tasks), full=refusal.full, hint=refusal.hint) from refusal
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        """One cluster of all tasks, or none. Errors as `submit`."""
         condor = _condor()
         submission = self._notes.new(tasks)
         incoming = self._incoming(submission.token)
@@ -98,12 +131,36 @@ class CondorExecutor:
             items = iter([_item(task) for task in tasks])
             cluster = condor.Schedd().submit(condor.Submit(described), itemdata=items).cluster()
         except (OSError, ValueError, RuntimeError, condor.HTCondorException) as error:
-            self._notes.drop(submission)
-            raise JobError(
-                f"HTCondor does not take the job: {error}", hint="condor_q says whether it is there"
-            ) from error
+            refusal = _refusal(error)
+            if isinstance(refusal, NotNow) and not refusal.full:
+                self._unsure[submission.token] = submission
+            else:
+                self._drop(submission)
+            raise refusal from error
         with self._lock:
             self._take(cluster, submission)
+
+    def _find_unsure(self) -> None:
+        """Take what HTCondor took without saying so, and forget what it did not. NotNow where it does not answer."""
+        for token in list(self._unsure):
+            cluster = self._cluster_of(token)
+            if cluster is not None:
+                self._take(cluster, self._unsure.pop(token))
+        if self._unsure:
+            for event in self._events.events(stop_after=0):  # it may have left the queue
+                self._hear(event)
+        while self._unsure:
+            self._drop(self._unsure.popitem()[1])
+
+    def _not_taken(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those of the tasks that HTCondor has not taken."""
+        taken = {*self._tasks.values(), *(ended.task for ended in self._ended)}
+        return [task for task in tasks if task not in taken]
+
+    def _drop(self, submission: Submission) -> None:
+        """Forget a submission that HTCondor never took."""
+        self._notes.drop(submission)
+        shutil.rmtree(self._incoming(submission.token), ignore_errors=True)
 
     def ended(self, patience: float | None = None) -> Ended | None:
         """The next task that the event log ends; waits for it, `patience` seconds at most, give or take one."""
@@ -133,7 +190,7 @@ class CondorExecutor:
         try:
             found = condor.Schedd().query(f"TagselToken == {json.dumps(token)}", ["ClusterId"])
         except (RuntimeError, condor.HTCondorException) as error:
-            raise JobError(f"HTCondor does not answer: {error}", hint="condor_q says whether it is there") from error
+            raise NotNow(f"HTCondor does not answer: {error}", full=False, hint=ASK) from error
         return int(found[0]["ClusterId"]) if found else None
 
     def _take(self, cluster: int, submission: Submission) -> None:
@@ -144,6 +201,8 @@ class CondorExecutor:
     def _hear(self, event: Any) -> None:
         """What an event says of a task; what is not an end is waited through: evicted, disconnected, held by hand."""
         key, kind = (event.cluster, event.proc), event.type.name
+        if kind == "SUBMIT" and (token := _token(event)) in self._unsure:
+            self._take(event.cluster, self._unsure.pop(token))
         if key not in self._tasks:
             return
         if kind == "JOB_HELD":
@@ -203,6 +262,17 @@ SAID = {
     "SHADOW_EXCEPTION": "waiting", "JOB_RECONNECT_FAILED": "waiting",
 }  # fmt: skip
 """What a piece is after an event that does not end it."""
+
+
+def _refusal(error: Exception) -> JobError:
+    """What an error of a submission means: NotNow where it may pass."""
+    if full := FULL.search(str(error)):
+        limit = LIMITS[full[1]]
+        hint = f"condor_config_val -schedd {limit} says how many it takes; tagsel jobs kill ends a job"
+        return NotNow(f"HTCondor's queue takes no more jobs now: its {limit} is reached", full=True, hint=hint)
+    if SILENT.search(str(error)):
+        return NotNow(f"HTCondor does not answer: {error}", full=False, hint=ASK)
+    return JobError(f"HTCondor does not take the job: {error}", hint=ASK)
 
 
 def _token(event: Any) -> str:

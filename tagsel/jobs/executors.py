@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tagsel.errors import JobError
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -68,6 +70,15 @@ class Ended:
     hold: str = ""
 
 
+class NotNow(JobError):
+    """An engine takes no task for a while: `full` says that its queue is full, else it gives no answer. `left` are the
+    tasks that it has not taken; to offer them again is safe, they run once."""
+
+    def __init__(self, message: str, left: Sequence[Task] = (), *, full: bool, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.left, self.full = tuple(left), full
+
+
 class Executor(Protocol):
     """Runs tasks, any number at once. `name` is that of its engine; `detached` says whether tasks go on without the
     process that submitted them."""
@@ -80,7 +91,8 @@ class Executor(Protocol):
         process that have not been seen to end; they come out of `ended` as if they had been submitted now."""
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Take tasks, all at once; returns when the engine has them. JobError where it refuses."""
+        """Take tasks, all at once; returns when the engine has them. JobError where it refuses, NotNow where that may
+        pass."""
 
     def ended(self, patience: float | None = None) -> Ended | None:
         """The next task that ended; waits for it, but about `patience` seconds at most: None where none ended."""

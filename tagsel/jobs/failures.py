@@ -7,7 +7,7 @@ last row of each origin takes all; nothing else decides whether a piece is tried
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -238,6 +238,11 @@ def unreadable_file(reason: str) -> Failure:
     """The failure that a file was whose events could not be read."""
     evidence = Evidence("input", reason)
     return Failure(0, cause_of(evidence), evidence)
+
+
+def worst(causes: Sequence[Cause]) -> Cause | None:
+    """Of the causes of what could not be read one that another attempt may mend, else any; None of none."""
+    return next((c for c in causes if c.kind in TRIED_AGAIN), causes[0] if causes else None)
 
 
 def last_lines(text: str) -> str:

@@ -8,6 +8,8 @@
     engine/             which engine runs the job, with which options, and what that keeps of its tasks
     killed              there once somebody killed the job
     resplit.json        which failed pieces were split anew, into which; written whole
+    round.json          how many attempts each piece had before this round of attempts, which is open; see `rounds`
+    refused             there while its engine takes no pieces: why
     cost.json           CPU seconds and bytes that its pieces took, once merged
     unmerged            why the outputs of all pieces make no result, where they do not
     result.json         the merged result, with result.parquet for events; there once, at the end, and away while
@@ -118,6 +120,16 @@ class JobFolder:
         return self.path / "killed"
 
     @property
+    def refused(self) -> Path:
+        """Why its engine takes no pieces now; there only while it takes none."""
+        return self.path / "refused"
+
+    @property
+    def refusal(self) -> str:
+        """Why its engine takes no pieces now, or ""."""
+        return _text(self.refused)
+
+    @property
     def unmerged(self) -> Path:
         """Why the outputs of the pieces do not merge; there only where they do not."""
         return self.path / "unmerged"
@@ -125,10 +137,7 @@ class JobFolder:
     @property
     def error(self) -> str:
         """Why the job as a whole failed, or ""."""
-        try:
-            return self.unmerged.read_text("utf-8")
-        except FileNotFoundError:
-            return ""
+        return _text(self.unmerged)
 
     def attempts(self) -> dict[int, dict[int, list[Path]]]:
         """piece → attempt → its files (outputs, locks and logs)."""
@@ -292,3 +301,11 @@ def refused(header: Header, plan: dict[str, Any], script: str) -> str:
     if header.delivered + header.unreadable != plan["events"]:
         return f"attempt {header.attempt}: {header.delivered} + {header.unreadable} events of {plan['events']}"
     return ""
+
+
+def _text(path: Path) -> str:
+    """What a file says, or "" where there is none."""
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return ""

@@ -6,6 +6,7 @@ unreadable or failed. A job is its folder: `load` gives the same job in any proc
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -20,7 +21,7 @@ from tagsel.events import DeliveryLedger, EventList
 from tagsel.jobs.broker import Brokered
 from tagsel.jobs.diagnose import Group, diagnose
 from tagsel.jobs.engines import Chosen, engine
-from tagsel.jobs.executors import Executor
+from tagsel.jobs.executors import Executor, NotNow
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
 from tagsel.jobs.forecast import Cost, Pace, Rates, accuracy
 from tagsel.jobs.lumi import JobLumi, lumi_of
@@ -28,6 +29,7 @@ from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_cost, read_re
 from tagsel.jobs.notes import TASKS
 from tagsel.jobs.plan import plan_job, write_folder
 from tagsel.jobs.resplit import resplit
+from tagsel.jobs.rounds import close_round, still_tried
 from tagsel.jobs.runner import launch, run
 
 LOOK_S = 0.5
@@ -41,7 +43,7 @@ KILL_S = 30.0
 class JobStatus:
     """A job now: `state` is done, running, submitted (its engine was given pieces, and nobody waits), failed, killed or
     interrupted; counts are of pieces, then of events; `error` says why the outputs of its pieces do not merge, or its
-    engine does not answer, or is ""."""
+    engine does not answer or takes no pieces now, or is ""."""
 
     id: str
     name: str
@@ -105,11 +107,14 @@ def submit(
         return job
     try:
         launch(job.folder, executor)
-    except JobError:
-        shutil.rmtree(job.folder.path)
-        raise
+    except JobError as error:
+        if not (drive and isinstance(error, NotNow) and error.full):
+            with contextlib.suppress(JobError):
+                executor.kill()  # what it took before it refused the rest
+            shutil.rmtree(job.folder.path)
+            raise
     if drive:
-        job.start(executor)
+        job.start(executor, again=False)
     return job
 
 
@@ -153,7 +158,8 @@ class Job:
     def start(
         self, executor: Executor | None = None, *, again: bool = True, pause_s: float | None = None
     ) -> None:  # fmt: skip
-        """Run what is missing in the background, on the job's engine; without `again` no failed piece is run.
+        """Run what is missing in the background, on the job's engine; without `again` no failed piece is run but those
+        that a process that died would have tried again.
 
         `pause_s` is the first pause before a piece is tried again, in seconds; None is the usual one.
         """
@@ -199,24 +205,25 @@ class Job:
         states = piece_states(self.folder, told)
         count = {s: sum(p.state == s for p in states) for s in ("done", "failed", "running", "held", "waiting")}
         return JobStatus(
-            self.id, self.folder.spec["name"], self._state(count, bool(told)), len(states), **count,
+            self.id, self.folder.spec["name"], self._state(count, states, bool(told)), len(states), **count,
             events=self.folder.spec["events"], events_done=sum(p.events for p in states if p.state == "done"),
-            error=self.folder.error or silent,
+            error=self.folder.error or silent or self.folder.refusal,
         )  # fmt: skip
 
     def _lives(self) -> bool:
         """Whether this very object drives the job now."""
         return self._thread is not None and self._thread.is_alive()
 
-    def _state(self, count: dict[str, int], going: bool) -> str:
+    def _state(self, count: dict[str, int], states: list[PieceState], going: bool) -> str:
         if self.folder.result.exists():
             return "done"
         if self._lives() or self.folder.is_locked():
             return "running"
         if self.folder.killed.exists():
             return "killed"
-        failed = bool(count["failed"] or self.folder.error)
-        if going or (not failed and any(self.folder.engine.glob(TASKS))):
+        failed = bool(count["failed"] or self.folder.error) and not still_tried(self.folder, states)
+        handed = any(self.folder.engine.glob(TASKS)) or self.folder.refused.exists()
+        if going or (handed and not failed):
             return "submitted"
         return "failed" if failed else "interrupted"
 
@@ -329,6 +336,7 @@ class Job:
         if self.folder.result.exists():
             return
         self.folder.killed.touch()
+        close_round(self.folder)
         if self._executor is not None:
             self._executor.kill()
         elif self.engine.name != "local":  # whoever drives it hears of it from the engine

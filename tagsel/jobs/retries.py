@@ -1,12 +1,14 @@
-"""Which pieces are tried again, and when: a few times, after pauses that grow.
+"""Which tasks are tried again, and when: a few times, after pauses that grow; those of about one time together.
 
-Invariant: a pause holds up its own piece and no other; a piece is tried again at most `RETRIES` times by one driver.
+Invariant: a pause holds up its own piece and no other, and is never longer than that of the piece alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+
+from tagsel.errors import JobError
+from tagsel.jobs.executors import NotNow, Task
 
 RETRIES = 2
 """How often a piece is tried again after failures that another attempt may mend."""
@@ -16,39 +18,64 @@ PAUSE_S = 5.0
 
 GROWTH, LONGEST_S = 4.0, 300.0
 
+TOGETHER = 0.5
+"""The share of its pause that a piece waits at least, so that it is tried with others that failed before it."""
+
+OFFER_S, OFFER_GROWTH = 5.0, 2.0
+"""The first pause before tasks are offered again to an engine that took none, in seconds, and how it grows."""
+
+OFFERED_S = 86_400.0
+"""How long tasks are offered to an engine that takes none, in seconds."""
+
 
 class Retries:
-    """The pieces that wait for their next attempt; `pause_s` is their first pause in seconds, None the usual one."""
+    """The tasks that wait to be submitted; `pause_s` is their first pause in seconds, None the usual one."""
 
     def __init__(self, pause_s: float | None = None) -> None:
         self._first = PAUSE_S if pause_s is None else pause_s
-        self._tried: Counter[int] = Counter()
-        self._due: dict[int, float] = {}
+        self._due: dict[float, list[Task]] = {}
+        self._refused: int = 0  # in a row
+        self._since = 0.0
 
     def __bool__(self) -> bool:
-        """Whether any piece waits."""
+        """Whether any task waits."""
         return bool(self._due)
 
-    def add(self, piece: int) -> bool:
-        """Have a piece wait for another attempt; False where it has had them all."""
-        if self._tried[piece] >= RETRIES:
+    def add(self, task: Task, made: int) -> bool:
+        """Have a task wait, the next of a piece that failed in `made` attempts; False where it has had them all."""
+        if made > RETRIES:
             return False
-        pause = min(self._first * GROWTH ** self._tried[piece], LONGEST_S)
-        self._tried[piece] += 1
-        self._due[piece] = time.monotonic() + pause
+        now, pause = time.monotonic(), min(self._first * GROWTH ** (made - 1), LONGEST_S)
+        others = [due for due in self._due if TOGETHER * pause <= due - now <= pause]
+        self._due.setdefault(max(others, default=now + pause), []).append(task)
         return True
 
-    def take(self) -> list[int]:
-        """The pieces whose pauses are over, in the order of their numbers; they wait no longer."""
+    def take(self) -> list[Task]:
+        """The tasks whose pauses are over, in the order of their pieces; they wait no longer."""
+        over = [due for due in self._due if due <= time.monotonic()]
+        return sorted((task for due in over for task in self._due.pop(due)), key=lambda task: task.piece)
+
+    def refused(self, refusal: NotNow, some: bool = False) -> None:
+        """Have the tasks that an engine did not take wait, all together; `some` says that it took others.
+
+        JobError where it has taken none for OFFERED_S.
+        """
         now = time.monotonic()
-        over = sorted(piece for piece, due in self._due.items() if due <= now)
-        for piece in over:
-            del self._due[piece]
-        return over
+        if some or not self._refused:
+            self._refused, self._since = 0, now
+        if now - self._since > OFFERED_S:
+            raise JobError(f"{refusal.message}; offered again for {OFFERED_S / 3600:g} hours", hint=refusal.hint)
+        due = now + min(OFFER_S * OFFER_GROWTH**self._refused, LONGEST_S)
+        self._refused += 1
+        self._due.setdefault(due, []).extend(refusal.left)
+
+    def taken(self) -> None:
+        """The engine takes tasks."""
+        self._refused = 0
 
     def patience(self) -> float | None:
-        """Seconds until the next pause is over; None where no piece waits."""
-        return max(min(self._due.values()) - time.monotonic(), 0.0) if self._due else None
+        """Seconds until the next pause is over; None where no task waits."""
+        return max(min(self._due) - time.monotonic(), 0.0) if self._due else None
 
     def clear(self) -> None:
         """Forget all that wait."""

@@ -16,12 +16,13 @@ from typing import Any
 from tagsel.aside import aside
 from tagsel.errors import JobError
 from tagsel.jobs.broker import sites_in_turn
-from tagsel.jobs.executors import Ended, Executor, Task
-from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file
+from tagsel.jobs.executors import Ended, Executor, NotNow, Task
+from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file, worst
 from tagsel.jobs.folder import JobFolder, good_header, piece_states
 from tagsel.jobs.merge import merge
 from tagsel.jobs.output import Header, read_header, write_output
 from tagsel.jobs.retries import Retries
+from tagsel.jobs.rounds import close_round, open_round, round_of, still_tried
 from tagsel.jobs.values import NONE
 
 LOOK_S = 0.5
@@ -31,7 +32,8 @@ LOOK_S = 0.5
 def run(folder: JobFolder, executor: Executor, *, again: bool = True, pause_s: float | None = None) -> None:
     """Run what is missing or could not be read, and merge; a job with failed pieces is left without a result.
 
-    Pieces that an engine still has from an earlier process are waited for; without `again` no failed piece is run.
+    Pieces that an engine still has from an earlier process are waited for; without `again` no failed piece is run but
+    those that an earlier process would have tried again. An engine that takes no pieces now is offered them again.
     `pause_s` is the first pause before a piece is tried again, in seconds; None is the usual one.
     JobError where another process drives the job, or results do not merge: then the folder says why.
     """
@@ -39,8 +41,10 @@ def run(folder: JobFolder, executor: Executor, *, again: bool = True, pause_s: f
         if folder.result.exists():
             return
         folder.unmerged.unlink(missing_ok=True)
+        retries = Retries(pause_s)
         try:
-            _drive(folder, executor, _begin(folder, executor, again), Retries(pause_s))
+            tasks, under_way = _begin(folder, executor, again, retries)
+            _drive(folder, executor, under_way | _offer(folder, executor, tasks, retries), retries)
         except BaseException:
             executor.kill()
             raise
@@ -49,13 +53,18 @@ def run(folder: JobFolder, executor: Executor, *, again: bool = True, pause_s: f
 
 
 def launch(folder: JobFolder, executor: Executor) -> None:
-    """Submit what is missing to an engine whose tasks go on without us, and leave; `run` takes them up again."""
+    """Submit what is missing to an engine whose tasks go on without us, and leave; `run` takes them up again.
+
+    JobError where the engine refuses, NotNow where that may pass.
+    """
     with folder.locked():
-        _begin(folder, executor, again=True)
+        executor.submit(_begin(folder, executor, True, Retries())[0])
 
 
-def _begin(folder: JobFolder, executor: Executor, again: bool) -> dict[int, int]:
-    """Take up what the engine still has, and submit the rest; the attempt of each piece that is under way."""
+def _begin(
+    folder: JobFolder, executor: Executor, again: bool, retries: Retries
+) -> tuple[list[Task], dict[int, int]]:  # fmt: skip
+    """Take up what the engine still has: the tasks to submit, and the attempt of each piece that is under way."""
     made = folder.attempts()
     last = {number: max(tries, default=0) for number, tries in made.items()}
     going = {}
@@ -73,10 +82,13 @@ def _begin(folder: JobFolder, executor: Executor, again: bool) -> dict[int, int]
     missing = [s.number for s in states.values() if s.incomplete and s.number not in under_way]
     if not again:
         missing = [number for number in missing if states[number].state not in ("failed", "done")]
-    fresh = {number: last.get(number, 0) + 1 for number in missing}
-    sites = {plan["number"]: str(plan["site"]) for plan in folder.pieces}
-    executor.submit([_task(folder, number, attempt, sites[number]) for number, attempt in fresh.items()])
-    return under_way | fresh
+    before = round_of(folder)
+    open_round(folder, before | {n: last.get(n, 0) for n in missing if again or n not in before})
+    plans = {plan["number"]: plan for plan in folder.pieces}
+    ended = states.keys() - under_way.keys() - set(missing)
+    for number, cause in still_tried(folder, [states[n] for n in sorted(ended)]).items():
+        retries.add(_retry(folder, plans[number], last[number], cause), last[number] - before[number])
+    return [_task(folder, n, last.get(n, 0) + 1, str(plans[n]["site"])) for n in missing], under_way
 
 
 def _has_output(files: list[Path]) -> bool:
@@ -97,9 +109,9 @@ def _merge(folder: JobFolder) -> None:
 def _drive(folder: JobFolder, executor: Executor, under_way: dict[int, int], retries: Retries) -> None:
     """See all pieces to their ends, by their attempt that is under way."""
     plans = {plan["number"]: plan for plan in folder.pieces}
-    failed: dict[int, tuple[int, Cause]] = {}  # by piece: its last attempt, and why
+    before = round_of(folder)
     while under_way or retries:
-        under_way |= _try_again(folder, executor, {number: failed[number] for number in retries.take()})
+        under_way |= _offer(folder, executor, retries.take(), retries)
         ended = _next(executor, bool(under_way), retries)
         if folder.killed.exists():
             executor.kill()
@@ -109,10 +121,9 @@ def _drive(folder: JobFolder, executor: Executor, under_way: dict[int, int], ret
         number, attempt = ended.task.piece, ended.task.attempt
         del under_way[number]
         cause = _settle(folder, ended, plans[number])
-        if cause is not None:
-            failed[number] = attempt, cause
-            if cause.kind in TRIED_AGAIN and not folder.killed.exists():
-                retries.add(number)
+        if cause is not None and cause.kind in TRIED_AGAIN and not folder.killed.exists():
+            retries.add(_retry(folder, plans[number], attempt, cause), attempt - before.get(number, 0))
+    close_round(folder)
 
 
 def _next(executor: Executor, going: bool, retries: Retries) -> Ended | None:
@@ -126,16 +137,30 @@ def _next(executor: Executor, going: bool, retries: Retries) -> Ended | None:
     return None
 
 
-def _try_again(folder: JobFolder, executor: Executor, failed: dict[int, tuple[int, Cause]]) -> dict[int, int]:
-    """Submit the next attempt of pieces that failed, and how; the attempts. The one place that says where they go:
-    where a site failed, to the next that holds most of the piece's files."""
-    fresh = {number: attempt + 1 for number, (attempt, _) in failed.items()}
-    moved = {number for number, (_, cause) in failed.items() if cause.kind == "site"}
-    if fresh:
-        plans = {plan["number"]: plan for plan in folder.pieces}
-        sites = {n: _other_site(folder, plans[n], fresh[n]) if n in moved else str(plans[n]["site"]) for n in fresh}
-        executor.submit([_task(folder, number, attempt, sites[number]) for number, attempt in fresh.items()])
-    return fresh
+def _offer(folder: JobFolder, executor: Executor, tasks: list[Task], retries: Retries) -> dict[int, int]:
+    """Submit tasks; the attempts that the engine took, by piece. What it does not take now waits to be offered again,
+    and the job's folder says why."""
+    if not tasks:
+        return {}
+    left: tuple[Task, ...] = ()
+    try:
+        executor.submit(tasks)
+        retries.taken()
+        folder.refused.unlink(missing_ok=True)
+    except NotNow as refusal:
+        left = refusal.left
+        retries.refused(refusal, some=len(left) < len(tasks))
+        with aside(folder.refused) as temporary:
+            temporary.write_text(f"{refusal.message}; pieces wait, and are offered again", "utf-8")
+    waiting = set(left)
+    return {task.piece: task.attempt for task in tasks if task not in waiting}
+
+
+def _retry(folder: JobFolder, plan: dict[str, Any], attempt: int, cause: Cause) -> Task:
+    """The task after an attempt that failed. The one place that says where it goes: where a site failed, to the next
+    that holds most of the piece's files."""
+    site = _other_site(folder, plan, attempt + 1) if cause.kind == "site" else str(plan["site"])
+    return _task(folder, plan["number"], attempt + 1, site)
 
 
 def _other_site(folder: JobFolder, plan: dict[str, Any], attempt: int) -> str:
@@ -161,7 +186,7 @@ def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause |
         good, why = good_header(path, plan, folder.spec["script"])
         wrong.append(f"its output cannot be used: {why}")
         if good is not None:
-            return _worst([unreadable_file(str(p["reason"])).cause for p in good.problems])
+            return worst([unreadable_file(str(p["reason"])).cause for p in good.problems])
         header = _header(path)
         if header is not None and header.status == "failed":
             return failures_of({**_records(folder, task), task.attempt: header.error})[-1].cause
@@ -176,11 +201,6 @@ def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause |
         path.rename(path.with_name(f"{path.name}.bad"))
     write_output(stem, replace(record, events=int(str(plan["events"]))), NONE)
     return cause
-
-
-def _worst(causes: list[Cause]) -> Cause | None:
-    """Of the causes of what could not be read one that another attempt may mend, else any; None of none."""
-    return next((c for c in causes if c.kind in TRIED_AGAIN), causes[0] if causes else None)
 
 
 def _records(folder: JobFolder, task: Task) -> dict[int, Mapping[str, object]]:

@@ -5,6 +5,7 @@ Needs Slurm's own commands: `sbatch`, `squeue`, `scancel`, `scontrol`.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import math
 import os
@@ -17,10 +18,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tagsel.errors import JobError
-from tagsel.jobs.executors import Ended, Task, signal_name
+from tagsel.jobs.executors import Ended, NotNow, Task, signal_name
 from tagsel.jobs.notes import Notes, Submission
 
 LOOK_S = (0.2, 5.0)
@@ -28,6 +29,20 @@ LOOK_S = (0.2, 5.0)
 
 PATIENCE_S = 600.0
 """How long Slurm may give no answer, as while its controller is started anew, in seconds."""
+
+SUBMIT_S = 20.0
+"""How long sbatch may take, in seconds: where the queue is full it waits for two minutes, and so would the driver."""
+
+SITE = "$(site)"
+"""What stands for the site of a piece in the value of an option."""
+
+FULL = re.compile(r"queue full|temporarily (unable|disabled|unavailable)|MaxSubmitJob", re.IGNORECASE)
+"""What sbatch says where MaxJobCount, or a limit of an account or QOS on submitted jobs, is reached."""
+
+SILENT = re.compile(r"unable to contact|timed out|connection|zero bytes|standby mode|no answer in", re.IGNORECASE)
+"""What Slurm's commands say where the controller does not answer, as while it is started anew."""
+
+ANSWERS = "sinfo says whether the cluster answers"
 
 GOING = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
          "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD")  # fmt: skip
@@ -46,12 +61,14 @@ class SlurmExecutor:
         self.options = dict(options or {})
         self._lock = threading.Lock()
         self._tasks: dict[tuple[str, int], Task] = {}  # by array job and index, that have not ended
+        self._unsure: dict[str, Submission] = {}  # by name, of which Slurm gave no answer
         self._ended: deque[Ended] = deque()
         self._answered = time.monotonic()
 
     def resume(self, notes: Path) -> list[Task]:
         """All tasks of earlier processes; those that have ended, or that Slurm forgot, come out of `ended` at once."""
         self._notes = Notes(notes)
+        self._unsure.clear()
         submissions = self._notes.submissions()
         if not submissions:
             return []
@@ -67,24 +84,57 @@ class SlurmExecutor:
         return list(self._tasks.values())
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Array jobs of all tasks, as few as the cluster's limit allows. JobError where sbatch refuses."""
-        for begin in range(0, len(tasks), self._most):
-            submission = self._notes.new(tasks[begin : begin + self._most])
-            script = self._notes.folder / "task.sh"
-            script.write_text(SCRIPT)
-            last, options = len(submission.tasks) - 1, [f"--{name}={value}" for name, value in self.options.items()]
-            command = [
-                "sbatch", "--parsable", f"--array=0-{last}", f"--job-name=tagsel-{submission.token}",
-                "--output=/dev/null", "--error=/dev/null", *options, str(script), sys.executable, "-P", "-m",
-                "tagsel.jobs.array", str(self._notes.folder / f"{submission.token}.tasks"),
-            ]  # fmt: skip
-            try:
-                number = _ask(command).partition(";")[0].strip()
-            except JobError:
-                self._notes.drop(submission)
-                raise
-            with self._lock:
-                self._take(self._notes.name(submission, number))
+        """Array jobs of all tasks, as few as the cluster's limits and the options allow. JobError where sbatch
+        refuses, NotNow where Slurm takes no more now or does not answer."""
+        try:
+            self._find_unsure()
+            for group in self._groups(self._not_taken(tasks)):
+                for begin in range(0, len(group), self._most):
+                    self._submit(group[begin : begin + self._most])
+        except NotNow as refusal:
+            raise NotNow(refusal.message, self._not_taken(tasks), full=refusal.full, hint=refusal.hint) from refusal
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        """One array job of all tasks, of one site where an option names it. Errors as `submit`."""
+        submission = self._notes.new(tasks)
+        script = self._notes.folder / "task.sh"
+        script.write_text(SCRIPT)
+        options = [f"--{name}={value.replace(SITE, tasks[0].site)}" for name, value in self.options.items()]
+        command = [
+            "sbatch", "--parsable", f"--array=0-{len(tasks) - 1}", f"--job-name=tagsel-{submission.token}",
+            "--output=/dev/null", "--error=/dev/null", *options, str(script), sys.executable, "-P", "-m",
+            "tagsel.jobs.array", str(self._notes.folder / f"{submission.token}.tasks"),
+        ]  # fmt: skip
+        try:
+            number = _ask(command, SUBMIT_S).partition(";")[0].strip()
+        except NotNow:
+            self._unsure[f"tagsel-{submission.token}"] = submission
+            raise
+        except JobError:
+            self._notes.drop(submission)
+            raise
+        with self._lock:
+            self._take(self._notes.name(submission, number))
+
+    def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
+        """Tasks that may be one array job: those of one site where an option names it, else all."""
+        named = any(SITE in value for value in self.options.values())
+        sites = dict.fromkeys(task.site for task in tasks) if named else [None]
+        yield from ([task for task in tasks if site in (None, task.site)] for site in sites if tasks)
+
+    def _find_unsure(self) -> None:
+        """Take what Slurm took without saying so, and forget what it did not. NotNow where it does not answer."""
+        for name, number in _names() if self._unsure else ():
+            if name in self._unsure:
+                with self._lock:
+                    self._take(self._notes.name(self._unsure.pop(name), number))
+        while self._unsure:
+            self._notes.drop(self._unsure.popitem()[1])
+
+    def _not_taken(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those of the tasks that Slurm has not taken."""
+        taken = {*self._tasks.values(), *(ended.task for ended in self._ended)}
+        return [task for task in tasks if task not in taken]
 
     def ended(self, patience: float | None = None) -> Ended | None:
         """The next task that Slurm says has ended, or no longer knows; waits for it, `patience` seconds at most."""
@@ -128,15 +178,18 @@ class SlurmExecutor:
         with self._lock:
             for key, task in list(self._tasks.items()):
                 told = found.get(key)
-                if told is None or told.state not in GOING:
+                if told is None or told.held or told.state not in GOING:
                     del self._tasks[key]
                     self._ended.append(_end(task, told))
+                    if told is not None and told.held:
+                        with contextlib.suppress(JobError):  # it would not run, but for somebody who releases it
+                            _ask(["scancel", f"{key[0]}_{key[1]}"])
 
     @cached_property
     def _most(self) -> int:
-        """How many tasks an array job may have here."""
-        told = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]))
-        return max(int(told[1]) - 1, 1) if told else 1000
+        """How many tasks an array job may have here, so that a queue that is empty takes it."""
+        told = re.findall(r"^Max(?:ArraySize|JobCount)\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
+        return max(min(map(int, told), default=1001) - 1, 1)
 
 
 class _Told(NamedTuple):
@@ -146,6 +199,11 @@ class _Told(NamedTuple):
     exit: str
     reason: str
 
+    @property
+    def held(self) -> bool:
+        """Whether Slurm itself holds it, for ever, as where a controller that was killed had forgotten that it runs."""
+        return self.state in ("PENDING", "REQUEUE_HOLD") and "requeued" in self.reason.lower()
+
 
 def states(notes: Path) -> Iterator[tuple[Task, str]]:
     """The tasks of a job that have not ended, by one question to Slurm: `running`, `held` or `waiting`."""
@@ -154,13 +212,15 @@ def states(notes: Path) -> Iterator[tuple[Task, str]]:
         return
     for key, told in _states():
         if key in tasks and told.state in GOING:
-            held = "Held" in told.reason
+            held = "held" in told.reason.lower()
             yield tasks[key], "held" if held else "waiting" if told.state == "PENDING" else "running"
 
 
 def _end(task: Task, told: _Told | None) -> Ended:
     if told is None:
         return Ended(task, None, "Slurm no longer knows how it ended")
+    if told.held:
+        return Ended(task, None, f"held by Slurm: {told.reason}", told.reason)
     if told.state == "COMPLETED":
         return Ended(task, 0)
     status = int(told.exit) if told.exit.isdigit() else 0
@@ -187,13 +247,28 @@ def _names() -> Iterator[tuple[str, str]]:
         yield name.strip(), number.strip()
 
 
-def _ask(command: Sequence[str]) -> str:
-    """What a command of Slurm's prints. JobError where it cannot be run, or fails."""
+def _ask(command: Sequence[str], patience: float | None = None) -> str:
+    """What a command of Slurm's prints. JobError where it cannot be run, or fails; NotNow where that may pass, or it
+    takes longer than `patience` seconds: then it is ended."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=patience)
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
     except OSError as error:
         raise JobError(f"{command[0]} cannot be run: {error.strerror}", hint="are Slurm's commands in PATH?") from error
+    except subprocess.TimeoutExpired as error:
+        words: Any = error.stderr or b""  # bytes, whatever was asked for
+        said = " ".join(words.decode("utf-8", "replace").split())
+        raise _refusal(command[0], said or f"no answer in {patience} s") from error
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise JobError(f"{command[0]} fails: {said}", hint="sinfo says whether the cluster answers")
+        raise _refusal(command[0], said)
     return done.stdout
+
+
+def _refusal(program: str, said: str) -> JobError:
+    """What a command that failed means: NotNow where it may pass."""
+    if FULL.search(said):
+        hint = "scontrol show config says how many (MaxJobCount); tagsel jobs kill ends a job"
+        return NotNow(f"Slurm's queue takes no more jobs now: {said}", full=True, hint=hint)
+    if SILENT.search(said):
+        return NotNow(f"{program} fails: {said}", full=False, hint=ANSWERS)
+    return JobError(f"{program} fails: {said}", hint="sinfo -o '%P %l' lists partitions, and the time that they give")

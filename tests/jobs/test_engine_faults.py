@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -92,6 +94,111 @@ def start(sample: Any, folder: Path, script: Callable[[str], Path]) -> Iterator[
     for job in made:
         with suppress(JobError):  # of a test that failed: nobody else ends it
             job.kill()
+
+
+GONE_ONCE = """
+import time
+from pathlib import Path
+branches = ["MET_pt"]
+def process(events):
+    here = Path({here!r})
+    (here / f"ran-{{events.event[0]}}-{{time.time_ns()}}").touch()
+    if len(list(here.glob(f"ran-{{events.event[0]}}-*"))) <= {times}:
+        raise ConnectionError("gone")
+    return events
+"""
+"""Its first attempts at a batch, or some of them, fail by the network."""
+
+
+def failed(job: Path, attempt: int) -> bool:
+    """Whether both pieces of a job have failed so often, and somebody has seen it."""
+    return all((job / "outputs" / f"0000{piece}.{attempt}.json").exists() for piece in (0, 1))
+
+
+@pytest.fixture
+def away(request: pytest.FixtureRequest) -> Iterator[tuple[Chosen, Callable[[], Any], Callable[[], Any]]]:
+    """An engine, what makes it silent, and what gives it back."""
+    if request.param == "condor":
+        pool, stack = request.getfixturevalue("condor_pool"), ExitStack()
+        with stack:
+            on = Chosen("condor", {"request_memory": "100MB", "request_disk": "100MB"})
+            yield on, lambda: stack.enter_context(condor.without_schedd(pool)), stack.close
+        return
+    found = request.getfixturevalue("cluster")
+
+    def stop() -> None:
+        found.processes["slurmctld"].terminate()
+        found.processes["slurmctld"].wait()
+
+    yield Chosen("slurm", {"mem": "100M"}), stop, lambda: found.start("slurmctld")
+
+
+@pytest.mark.parametrize("away", ["condor", "slurm"], indirect=True)
+def test_fault_13_31_an_engine_that_is_away_when_pieces_are_tried_again_is_asked_until_it_is_back(
+    away: tuple[Chosen, Callable[[], Any], Callable[[], Any]], sample: Any, folder: Path,
+    script: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Both pieces fail once; the second attempts of both are one submission, and it is made once."""
+    on, stop, give_back = away
+    monkeypatch.setattr("tagsel.jobs.retries.PAUSE_S", 3.0)
+    monkeypatch.setattr("tagsel.jobs.retries.OFFER_S", 0.5)
+    monkeypatch.setattr("tagsel.jobs.slurm.LOOK_S", (0.1, 0.1))
+    events, written = sample.events(range(60)), script(GONE_ONCE.format(here=str(folder), times=1))
+    job = submit(folder / "jobs", events, sample.map(events), written, on=on, events_per_job=30)
+    try:
+        wait_for(lambda: failed(job.folder.path, 1) and not job.status().running)
+        wait_for(lambda: on.name == "condor" or not list(states(job.folder.engine)))
+        stop()
+        wait_for(lambda: bool(job.folder.refusal))
+        assert "pieces wait, and are offered again" in job.folder.refusal and ran(folder) == 2
+    finally:
+        give_back()
+    assert job.wait().state == "done" and job.status().error == ""
+    check_once(job, sample, range(60))
+    assert [p.attempts for p in job.pieces] == [2, 2] and ran(folder) == 4
+    assert len(list(job.folder.engine.glob("*.tasks"))) == 2
+
+
+# -- a driver
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tagsel.jobs import load, retries
+retries.PAUSE_S, retries.GROWTH = float(sys.argv[2]), 1e6
+job = load(Path(sys.argv[1]))
+job.start(again=False)
+job.wait()
+"""
+
+
+@pytest.mark.parametrize("times", [2, 9])
+def test_fault_13_66_what_waits_for_another_attempt_outlives_kill_9_of_its_driver(
+    slurm_cluster: Mapping[str, str], sample: Any, folder: Path, script: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch, times: int,
+) -> None:  # fmt: skip
+    """Two drivers die in the pauses after the first and the second attempt; a third makes the last that is left."""
+    for key, value in slurm_cluster.items():
+        monkeypatch.setenv(key, value)
+    events, written = sample.events(range(60)), script(GONE_ONCE.format(here=str(folder), times=times))
+    on = Chosen("slurm", {"mem": "100M"})
+    job = submit(folder / "jobs", events, sample.map(events), written, on=on, events_per_job=30, drive=False)
+    for attempt, pause in ((1, "300"), (2, "0.1")):
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(job.folder.path), pause])
+        wait_for(lambda n=attempt: failed(job.folder.path, n) and not list(states(job.folder.engine)))
+        driver.kill()
+        driver.wait()
+        assert (job.status().state, job.status().failed) == ("submitted", 2)
+    job.start(again=False, pause_s=0.1)
+    assert job.wait().state == ("done" if times == 2 else "failed")
+    assert [p.attempts for p in job.pieces] == [3, 3] and ran(folder) == 6
+    if times == 2:
+        check_once(job, sample, range(60))
+    else:
+        assert job.ledger == DeliveryLedger(accepted=60, failed=60)
+        job.start(again=False, pause_s=0.1)  # they have had all their attempts
+        assert job.wait().state == "failed" and ran(folder) == 6
 
 
 # -- XRootD

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger
 from tagsel.jobs import Ended, Job, LocalExecutor, Task, load, plan_job, submit
 from tagsel.jobs.diagnose import diagnose, signature
+from tagsel.jobs.executors import NotNow
 from tagsel.jobs.failures import CAUSES, ORIGINS, Evidence, cause_of, failures_of
 from tagsel.jobs.folder import JobFolder, PieceState
 from tagsel.jobs.plan import write_folder
@@ -33,6 +35,10 @@ def ended(message: str, stderr: str = "", code: int | None = None) -> Evidence:
 def raised(error: BaseException) -> Evidence:
     kinds = tuple(k.__name__ for k in type(error).__mro__ if k not in (object, BaseException))
     return Evidence("raised", f"{type(error).__name__}: {error}", kinds)
+
+
+def task(piece: int) -> Task:
+    return Task(piece, 1, ("true",), Path("out"), Path("err"))
 
 
 def unread(message: str) -> Evidence:
@@ -141,14 +147,47 @@ def test_feature_66_memory_and_crashes_are_the_users_the_second_time() -> None:
 def test_pauses_grow_and_end() -> None:
     retries = Retries(100)
     assert not retries and retries.patience() is None
-    assert retries.add(7) and retries.take() == []
+    assert retries.add(task(7), 1) and retries.take() == []
     assert 90 < (retries.patience() or 0) <= 100
-    assert retries.add(7) and 290 < (retries.patience() or 0) <= LONGEST_S == 300  # 400 are too many
-    assert not retries.add(7) and RETRIES == 2
+    retries.clear()
+    assert retries.add(task(7), 2) and 290 < (retries.patience() or 0) <= LONGEST_S == 300  # 400 are too many
+    assert not retries.add(task(7), 3) and RETRIES == 2
     retries.clear()
     assert not retries
     at_once = Retries(0)
-    assert at_once.add(3) and at_once.add(1) and at_once.take() == [1, 3] and not at_once
+    assert at_once.add(task(3), 1) and at_once.add(task(1), 1) and at_once.take() == [task(1), task(3)] and not at_once
+
+
+def test_pieces_that_fail_at_about_one_time_are_tried_again_together() -> None:
+    """300 fail within the half of a pause of 0.4 s: one pause for all. One that fails in the later half has its own."""
+    retries = Retries(0.4)
+    begun = time.monotonic()
+    for piece in range(300):
+        retries.add(task(piece), 1)
+    assert time.monotonic() - begun < 0.2, "the machine is too slow for this test"
+    while time.monotonic() - begun < 0.25:
+        pass
+    retries.add(task(300), 1)
+    together = []
+    while retries:
+        if over := retries.take():
+            together.append([t.piece for t in over])
+    assert together == [list(range(300)), [300]]
+    assert 0.65 <= time.monotonic() - begun < 1  # the last waits for the 0.4 s of its own
+
+
+def test_what_an_engine_refuses_is_offered_again_after_pauses_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 s, 10 s, 20 s, all tasks together; 5 s once some were taken; it ends after a day, or none at all here."""
+    retries, refusal = Retries(), NotNow("full", [task(1), task(2)], full=True)
+    for pause in (5, 10, 20):
+        retries.refused(refusal)
+        assert pause - 1 < (retries.patience() or 0) <= pause and retries.take() == []
+        retries.clear()
+    retries.refused(refusal, some=True)
+    assert 4 < (retries.patience() or 0) <= 5
+    monkeypatch.setattr("tagsel.jobs.retries.OFFERED_S", 0)
+    with pytest.raises(JobError, match="full; offered again for 0 hours"):
+        retries.refused(refusal)
 
 
 @pytest.mark.parametrize(

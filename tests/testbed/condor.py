@@ -6,14 +6,18 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.servers import as_nobody, free_port, give_to_nobody, installed, serving
+from testbed.servers import ROOT, STOP_S, as_nobody, free_port, give_to_nobody, installed, serving
 
 CAPABILITIES = "+dac_override,+dac_read_search,+fowner"
 """Of daemons that root has nobody run, so that jobs can enter folders of root's."""
+
+HEARD = "config super users"
+"""What a schedd notes once it has read its configuration."""
 
 CONFIGURATION = """RELEASE_DIR={usr}
 LOCAL_DIR={folder}
@@ -72,6 +76,7 @@ UPDATE_INTERVAL=5
 POLLING_INTERVAL=1
 PERIODIC_EXPR_INTERVAL=2
 RUNBENCHMARKS=False
+STARTER_JOB_ENVIRONMENT="PYTHONPATH={root}"
 MASTER_BACKOFF_CONSTANT=1
 MASTER_BACKOFF_FACTOR=1
 """
@@ -84,7 +89,8 @@ def running(folder: Path) -> Iterator[Path]:
     for name in ("log", "run", "lock", "spool", "execute", "passwords", "ours", "theirs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     nobody = as_nobody()
-    told = {"usr": usr, "folder": folder, "port": free_port(), "ids": "65534.65534" if nobody else _ids()}
+    ids = "65534.65534" if nobody else _ids()
+    told = {"root": ROOT, "usr": usr, "folder": folder, "port": free_port(), "ids": ids}
     for whose, name in (("ours", "client.conf"), ("theirs", "daemon.conf")):  # a token is its reader's own file
         (folder / name).write_text(CONFIGURATION.format(**told, tokens=whose))
     key = folder / "passwords" / "POOL"
@@ -113,6 +119,42 @@ def running(folder: Path) -> Iterator[Path]:
 
     with serving(command, folder / "master.out", answers, env=env, stop=signal.SIGQUIT):
         yield client
+
+
+@contextmanager
+def limited(client: Path, limit: str) -> Iterator[None]:
+    """The pool with another limit of its schedd, a line of its configuration, until the block is left."""
+    configuration, log = client.parent / "daemon.conf", client.parent / "log" / "SchedLog"
+    before = configuration.read_text()
+
+    def reconfigure(text: str) -> None:
+        told = log.read_text(errors="replace").count(HEARD)
+        configuration.write_text(text)
+        patience = time.monotonic() + STOP_S
+        while log.read_text(errors="replace").count(HEARD) == told:
+            if time.monotonic() > patience:
+                raise RuntimeError(f"the schedd does not read its configuration: {log}")
+            os.kill(daemon(client, "schedd"), signal.SIGHUP)
+            time.sleep(0.5)
+
+    reconfigure(f"{before}{limit}\n")
+    try:
+        yield
+    finally:
+        reconfigure(before)
+
+
+@contextmanager
+def without_schedd(client: Path) -> Iterator[None]:
+    """The pool whose schedd was killed by kill -9; its master starts it anew when the block is left."""
+    schedd = daemon(client, "schedd")
+    (master,) = re.findall(r"^PPid:\s*(\d+)", Path(f"/proc/{schedd}/status").read_text(), re.MULTILINE)
+    os.kill(int(master), signal.SIGSTOP)
+    try:
+        os.kill(schedd, signal.SIGKILL)
+        yield
+    finally:
+        os.kill(int(master), signal.SIGCONT)
 
 
 def daemon(client: Path, name: str) -> int:

@@ -43,6 +43,8 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1
 SlurmdParameters=config_overrides
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=4096
+EnforcePartLimits=ALL
+PartitionName=short Nodes={host} MaxTime=1 State=UP
 PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
