@@ -227,13 +227,17 @@ def finish(job: Any, as_json: bool, more: Mapping[str, Any] | None = None) -> in
     """Wait for a job and say what it came to; the exit code is as `_code` says."""
     status = job.status()
     with render.progress(f"job {job.id}", status.pieces, "pieces") as advance:
-        seen = 0
+        seen, said = 0, ""
 
         def note(now: Any) -> None:
-            nonlocal seen
+            nonlocal seen, said
             if advance is not None:
                 advance(now.done - seen)
                 seen = now.done
+            if now.error != said and now.under_way:  # as where a queue is full
+                said = now.error
+                if said:
+                    render.note(said)
 
         status = job.wait(note if advance is not None else None)
     if as_json:
