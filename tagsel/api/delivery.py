@@ -1,18 +1,21 @@
 """Jobs of a workspace: submit, wait, and register the merged output as a dataset with its parents and its cut.
 
 Invariant: the result of a job that is done is registered once, whoever waits for it; what a crash left unregistered, or
-registered without its parents, is registered by the next `jobs show` or `jobs resubmit`. A name belongs to one job: the
+registered without its parents, is registered by the next `jobs show` or `jobs resubmit`; what was registered and then
+dropped stays dropped. A name belongs to one job: the
 output of another is never added to its dataset, and a renewed result takes the place of the one before.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.inputs import DATA
-from tagsel.catalog import Catalog, DropDataset, FileRecord, PutDataset, PutFiles, PutJob
+from tagsel.catalog import Catalog, DropDataset, DropFiles, FileRecord, PutDataset, PutFiles, PutJob
 from tagsel.errors import CatalogError, JobError, did_you_mean
 from tagsel.events import DeliveryLedger
 from tagsel.faults import step
@@ -28,6 +31,9 @@ JOBS = "jobs"
 TYPES = {"events": "EVENTS", "hist": "HIST", "numbers": "NUMBERS", "none": "NUMBERS"}
 """The type of the dataset that a job's result becomes, by its kind."""
 
+
+LOOK_S = 0.5
+"""How often a job is looked at that another process drives, in seconds."""
 
 ENDED = ("failed", "killed")
 """States of a job that has no output and gets none unless it is submitted again."""
@@ -49,8 +55,12 @@ class WorkspaceJob:
         """Wait for the end; the output of a job that is done is registered then. Ctrl-C ends the job.
 
         Pieces that an engine has, and that nobody waits for, are taken up: of a job submitted without `wait`, or whose
-        process died.
+        process died. A job that another process drives is waited for; Ctrl-C ends the waiting then.
         """
+        while not self._job.mine and (status := self._job.status()).state == "running":
+            if progress is not None:
+                progress(status)
+            time.sleep(LOOK_S)
         if self._job.status().state == "submitted":
             self._job.start(executor_of(self._workspace, self._job.engine), again=False)
         try:
@@ -168,19 +178,19 @@ class WorkspaceJob:
         catalog = self._workspace.catalog
         done = status.state == "done"
         known = {j.job: j for j in catalog.jobs()}
-        if done and not _is_registered(catalog, self.output, self._job):
+        output, result = (self.output, self._job.result().digest) if done else ("", "")
+        if done and not _is_registered(catalog, output, self._job):
             step("jobs.register")
             with disk.locked(self._workspace.folder / JOBS):  # two who wait for it, or for two of one name
-                if not _is_registered(catalog, self.output, self._job):
-                    _refuse_taken(self._workspace, self._job, self.output)
-                    register(self._workspace, self._job, self.output)
-        output = self.output if done else ""
+                if not _is_registered(catalog, output, self._job):
+                    _refuse_taken(self._workspace, self._job, output)
+                    register(self._workspace, self._job, output)
         change = PutJob(
             self.id, ",".join(_datasets(self._job)), status.state, status.pieces, status.done, status.failed,
-            status.events, output, str(self._job.folder.path),
+            status.events, output, str(self._job.folder.path), result,
         )  # fmt: skip
-        old = known.get(self.id)
-        if old is None or (old.state, old.output, old.done) != (change.state, change.output, change.done):
+        said = attrgetter("state", "output", "done", "note")
+        if self.id not in known or said(known[self.id]) != said(change):
             catalog.record(change)
 
     def __repr__(self) -> str:
@@ -188,9 +198,13 @@ class WorkspaceJob:
 
 
 def _is_registered(catalog: Catalog, name: str, job: Job) -> bool:
-    """Whether the dataset of that name is the job's result as it is now, not one from before a `resubmit`."""
-    meta = catalog.dataset(name).meta if name in catalog.names() else {}
-    return (meta.get("job"), meta.get("result")) == (job.id, job.result().digest)
+    """Whether the dataset of that name is, or was until it was dropped, the job's result as it is now, not one from
+    before a `resubmit`."""
+    result = job.result().digest
+    if name not in catalog.names():
+        return (job.id, name, result) in {(j.job, j.output, j.note) for j in catalog.jobs()}
+    meta = catalog.dataset(name).meta
+    return (meta.get("job"), meta.get("result")) == (job.id, result)
 
 
 def _refuse_taken(workspace: Workspace, job: Job, name: str) -> None:
@@ -256,13 +270,16 @@ def register(workspace: Workspace, job: Job, name: str) -> None:
         _make_way(folder, result.path)
         ingest([result.path], name, folder, workspace.catalog, {**facts, "meta": meta}, schema="")
         return
+    before: list[tuple[str, str]] = []
     if name in workspace.catalog.names():
         old: dict[str, Any] = workspace.catalog.dataset(name).facts()
         facts, meta = {**old, **facts}, {**old["meta"], **meta}
-    file = FileRecord(
-        _guid_of(job), result.path.name, str(result.path), TYPES[result.kind], -1, result.path.stat().st_size
+        before = [(f.kind, f.guid) for f in workspace.catalog.files(name)]
+    file = _file_of(job, name)
+    others = [key for key in before if key != (file.kind, file.guid)]
+    workspace.catalog.record(
+        PutDataset(name, **{**facts, "meta": meta, "files": 1}), PutFiles(name, [file]), DropFiles(name, others)
     )
-    workspace.catalog.record(PutDataset(name, **{**facts, "meta": meta, "files": 1}), PutFiles(name, [file]))
 
 
 def _make_way(folder: Path, result: Path) -> None:
@@ -288,12 +305,19 @@ def _usual_name(job: Job, kind: str) -> str:
     return f"{JOBS}.{job.id}.{TYPES[kind]}"
 
 
-def _guid_of(job: Job) -> str:
-    """A GUID for a result that has none of its own: of the job's list and script, so that it never changes."""
+def _file_of(job: Job, dataset: str) -> FileRecord:
+    """The file of a result of numbers or histograms, which has no GUID of its own. A renewed result that differs is
+    another file, with another name and GUID: no copy of the old one is taken for it."""
     import uuid
 
-    spec = job.folder.spec
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{spec['list']} {spec['script']} {job.id}")).upper()
+    from tagsel.rootio.copying import checksum
+
+    spec, result = job.folder.spec, job.result()
+    guid = uuid.uuid5(uuid.NAMESPACE_OID, f"{spec['list']} {spec['script']} {job.id} {result.digest}")
+    lfn = f"{dataset}.{result.digest[:8]}{result.path.suffix}"
+    size = result.path.stat().st_size
+    return FileRecord(str(guid).upper(), lfn, str(result.path), TYPES[result.kind], -1, size,
+                      checksum=checksum(str(result.path)))  # fmt: skip
 
 
 def jobs(workspace: Workspace, operation: str, job: str, **options: Any) -> Any:

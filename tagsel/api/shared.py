@@ -160,6 +160,7 @@ def publish(workspace: Workspace, dataset: str, *, to: str = "", site: str, scop
     facts, unsaid = _facts(workspace, record, registry.keeps_keys)
     places = {f.guid: registry.place(f.lfn, site) for f in files}  # before all else: a site may not be there
     there = _there(registry, name, facts, set(places))
+    _refuse_elsewhere(registry, name, site, there)
     placed = [_placed(f, places[f.guid]) for f in files if f.guid not in there]
     if placed:
         registry.attach(name, placed, site)
@@ -184,7 +185,14 @@ def _own_files(workspace: Workspace, dataset: str, scope: str) -> list[FileRecor
         if not path.is_file():
             raise CatalogError(f"{file.lfn} of {dataset}: there is no file {file.pfn!r}", dataset=dataset)
         lfn = f"{scope}:{dataset}._{number:06d}{path.suffix}"
-        named.append(replace(file, lfn=lfn, bytes=path.stat().st_size, checksum=checksum(file.pfn)))
+        found = replace(file, lfn=lfn, bytes=path.stat().st_size, checksum=checksum(file.pfn))
+        if file.bytes not in (-1, found.bytes) or file.checksum not in ("", found.checksum):
+            raise CatalogError(
+                f"{file.pfn} is not the file of {dataset} that was registered: {found.bytes:,} B, {found.checksum}; "
+                f"expected {file.bytes:,} B, {file.checksum or 'any checksum'}",
+                dataset=dataset,
+            )
+        named.append(found)
     return named
 
 
@@ -222,6 +230,17 @@ def _there(registry: Rucio, name: str, facts: DatasetFacts, mine: set[str]) -> s
     if lacking := {key: value for key, value in keys.items() if key not in said}:
         registry.describe(name, lacking)  # whoever made it died before it was described
     return held
+
+
+def _refuse_elsewhere(registry: Rucio, name: str, site: str, there: set[str]) -> None:
+    """CatalogError where a dataset that was published has files without a copy at a site."""
+    copies = [c for held in registry.copies([name]).values() for c in held] if there else []
+    if lacking := there - {c.guid for c in copies if c.site == site}:
+        sites = ", ".join(sorted({c.site for c in copies})) or "no site"
+        raise CatalogError(
+            f"{name} is there already, at {sites}; {len(lacking)} of its files have no copy at {site}",
+            hint=f"rucio rule add --copies 1 --rses {site} {name}", dataset=name,
+        )  # fmt: skip
 
 
 def _placed(file: FileRecord, place: str) -> FileRecord:

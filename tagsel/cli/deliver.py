@@ -179,8 +179,8 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
         render.document({**job, **gone}) if as_json else _show_plan(job)
     if not as_json and not options["refresh"]:
         _note_ages(asked)
-    if dry_run:
-        return OK
+    if dry_run:  # as `submit` would end
+        return USER if any(c["problem"] and c["refused"] for c in job["brokering"]) else OK
     if not as_json:
         where = "" if job.engine == "local" else f" on {job.engine}"
         render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces{where}")

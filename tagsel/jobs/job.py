@@ -210,6 +210,11 @@ class Job:
             error=self.folder.error or silent or self.folder.refusal,
         )  # fmt: skip
 
+    @property
+    def mine(self) -> bool:
+        """Whether this very object drives the job now."""
+        return self._lives()
+
     def _lives(self) -> bool:
         """Whether this very object drives the job now."""
         return self._thread is not None and self._thread.is_alive()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,83 @@ def test_a_job_whose_pieces_do_not_merge_says_so(home: Workspace, events: Events
     assert shown.returncode == 2
     assert "job 0001: failed" in shown.stdout and why in shown.stderr
     assert home.submit(events, script(tmp_path, COUNT), output="a.N").wait().state == "done"
+
+
+def test_what_was_dropped_stays_dropped_until_there_is_another_result(
+    home: Workspace, events: Events, tmp_path: Path
+) -> None:
+    """Looking at the job does not bring its output back; a renewed result does, as it is another."""
+    lost = tmp_path / "1.root"
+    whole = lost.read_bytes()
+    lost.unlink()
+    for name, text, n in (("a.EVENTS", KEEP, 12), ("a.NUMBERS", COUNT, 12)):
+        job = home.submit(events, script(tmp_path, text), output=name, by="file")
+        assert job.wait().state == "done" and job.ledger.delivered == n
+        home.drop(name)
+        for look in ("show", "diagnose", "wait"):
+            home.jobs(look, job.id)
+            home.jobs("show", job.id).wait()
+        assert name not in home
+        assert [d.name for d in home.trash()] == [name]
+        home.empty_trash()
+        lost.write_bytes(whole)
+        home.jobs("resubmit", job.id).wait()
+        assert home.catalog.dataset(name).meta["delivered"] == 24
+        lost.unlink()
+
+
+def test_a_renewed_result_is_another_file_of_which_there_is_no_copy_yet(
+    home: Workspace, events: Events, tmp_path: Path
+) -> None:
+    """12 events, then 24: the copy of the first is not taken for one of the second."""
+    lost = tmp_path / "1.root"
+    whole = lost.read_bytes()
+    lost.unlink()
+    job = home.submit(events, script(tmp_path, COUNT), output="n.NUMBERS", by="file")
+    job.wait()
+    home.add_site("FAR", prefix=str(tmp_path / "far"))
+    assert [r.state for r in home.transfer("n.NUMBERS", "FAR")] == ["done"]
+    (first,) = home.files("n.NUMBERS", site="FAR").rows
+    lost.write_bytes(whole)
+    home.jobs("resubmit", job.id).wait()
+    assert job.result().value == {"n": 24}
+    (row,) = home.files("n.NUMBERS").rows
+    assert row[1] != first[1]  # GUIDs
+    assert json.loads(Path(row[0]).read_text())["value"] == json.loads(Path(job.result().path).read_text())["value"]
+    assert home.files("n.NUMBERS", site="FAR").rows[0][0] == ""
+    assert [r.state for r in home.transfer("n.NUMBERS", "FAR")] == ["done"]
+    (second,) = home.files("n.NUMBERS", site="FAR").rows
+    assert Path(second[0]).read_bytes() == Path(job.result().path).read_bytes()
+
+
+SUBMITTER = """
+import sys, tagsel
+home = tagsel.open(sys.argv[1])
+home.submit(home.read_events(sys.argv[2]), sys.argv[3], by="file").wait()
+"""
+
+
+def test_who_waits_for_a_job_that_another_process_drives_waits_for_its_end(
+    home: Workspace, events: Events, tmp_path: Path
+) -> None:
+    """The pieces wait for a file, which is made once somebody else has seen the job run."""
+    go = tmp_path / "go"
+    body = COUNT.replace(
+        "def", f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists():\n    time.sleep(0.05)\ndef"
+    )
+    listed = tmp_path / "x.events"
+    events.save(listed)
+    arguments = [sys.executable, "-c", SUBMITTER, str(home.folder), str(listed), str(script(tmp_path, body))]
+    with subprocess.Popen(arguments) as other:
+        while not home.jobs() or home.jobs("show", "1").status().state != "running":
+            assert other.poll() is None
+        seen: list[str] = []
+
+        def look(now: Any) -> None:
+            seen.append(now.state)
+            go.touch()
+
+        assert home.jobs("wait", "1").wait(look).state == "done"
+        assert seen[0] == "running"
+        assert other.wait() == 0
+    assert home.jobs("show", "1").ledger.delivered == 24

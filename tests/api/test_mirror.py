@@ -182,6 +182,13 @@ def test_feature_73_an_output_is_published_with_where_it_came_from(
     (written,) = (p for p in storage.rglob("*") if p.is_file())
     assert file.checksum == checksum(str(written))
     assert ws.sync(datasets=[done.name]).left_out == []  # it is ours
+    rucio.folder_site(there.registry, f"OTHER-{there.scope.upper()}", tmp_path / "other")
+    with pytest.raises(CatalogError, match=f"is there already, at STORE-.*no copy at OTHER-{there.scope.upper()}"):
+        ws.publish("user.n.NUMBERS", site=f"OTHER-{there.scope.upper()}")
+    path = job.result().path
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(CatalogError, match="is not the file of user.n.NUMBERS that was registered: 20 B"):
+        ws.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}")
 
 
 def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_left(
