@@ -197,6 +197,8 @@ class Browsing:
         spec = one_dataset(dataset)
         if by not in (BY_RUN, BY_FILE):
             raise CatalogError(f"a dataset has no summary by {by!r}", hint=f"{BY_RUN}, or {BY_FILE}")
+        if members := self.catalog.dataset(spec.pattern).members:
+            raise CatalogError(f"{spec.pattern} is a container", hint=f"tagsel datasets runs {members[0]}, and others")
         (source,) = self.inputs(str(spec))
         held = contents(source.snapshot)
         runs, files = held.by_run(), held.by_file()

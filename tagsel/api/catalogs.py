@@ -35,7 +35,7 @@ from tagsel.catalog import (
 from tagsel.errors import AccessError, CatalogError, TagselError
 from tagsel.events import EventList
 from tagsel.selection.bookkeeping import totals
-from tagsel.store import CompactPlan, Snapshot, Table
+from tagsel.store import CompactPlan, Snapshot, Table, disk
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -48,6 +48,9 @@ log = logging.getLogger("tagsel")
 
 FACTS = ("type", "version", "stream", "sample", "parents", "state", "cut", "lumi")
 """What `ingest` may be told of a new dataset beside free keys."""
+
+OWN_KEYS = frozenset({"catalog", "scope", "published"})
+"""Free keys of datasets that are tagsel's own: whose a dataset is, and where it was published."""
 
 _HEAD = """# A tagsel workspace. Settings may stand below, e.g. threads = 2; `tagsel config show` lists them.
 format = {format}
@@ -144,8 +147,15 @@ def ingest(
 
     check_dataset_name(dataset)
     workspace.catalog.need_open(dataset)
-    if dataset in workspace.catalog.names() and workspace.catalog.dataset(dataset).meta.get("catalog"):
-        raise CatalogError(f"dataset {dataset} mirrors another catalog's", hint="ingest under another name")
+    refuse_keys(meta)
+    if dataset in workspace.catalog.names():
+        record = workspace.catalog.dataset(dataset)
+        if record.meta.get("catalog"):
+            raise CatalogError(f"dataset {dataset} mirrors another catalog's", hint="ingest under another name")
+        if record.members:
+            others = ", ".join(record.members[:3])
+            raise CatalogError(f"{dataset} is a container: it holds datasets, not events", dataset=dataset,
+                               hint=f"ingest into one of {others}, or under another name")  # fmt: skip
     unknown = sorted(set(facts) - set(FACTS))
     if unknown:
         raise CatalogError(f"{', '.join(unknown)} is nothing that ingest takes", hint=f"known: {', '.join(FACTS)}")
@@ -161,6 +171,12 @@ def ingest(
         files, dataset, workspace.folder / DATA / dataset, workspace.catalog, said, schema=schema,
         site=site, aod=aod, evolve=evolve, processes=processes, progress=progress,
     )  # fmt: skip
+
+
+def refuse_keys(meta: Mapping[str, Any]) -> None:
+    """CatalogError for free keys by which tagsel itself says whose a dataset is."""
+    if taken := sorted(set(map(str.lower, meta)) & OWN_KEYS):
+        raise CatalogError(f"{taken[0]} is a key of tagsel's own", hint="choose another name for it", key=taken[0])
 
 
 def bare(path: Path) -> Dataset:
@@ -344,9 +360,10 @@ def restore(workspace: Workspace, dataset: str) -> Snapshot:
     spec = one_dataset(dataset)
     if spec.snapshot is None:
         raise CatalogError(f"{dataset!r} names no snapshot", hint=f"as in {spec.pattern}@3")
-    workspace.catalog.need_open(spec.pattern)
-    snapshot = workspace.table(spec.pattern).restore(spec.snapshot)
-    _register(workspace, spec.pattern, snapshot)
+    with disk.changing(workspace.folder / DATA / spec.pattern):
+        workspace.catalog.need_open(spec.pattern)
+        snapshot = workspace.table(spec.pattern).restore(spec.snapshot)
+        _register(workspace, spec.pattern, snapshot)
     return snapshot
 
 

@@ -9,12 +9,13 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tagsel.api.catalogs import refuse_keys
 from tagsel.api.inputs import DATA
 from tagsel.catalog import SetMeta
 from tagsel.errors import CatalogError
 from tagsel.quality import LumiSet, format_lumi
 from tagsel.selection.contents import contents
-from tagsel.store import Table
+from tagsel.store import Table, disk
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
@@ -32,11 +33,17 @@ def close(
     given = dict(meta or {})
     if taken := sorted({LUMI_BLOCKS, LUMI, EVENTS} & set(given)):
         raise CatalogError(f"{taken[0]} is worked out from the content", hint="another key", dataset=dataset)
-    workspace.catalog.record(SetMeta(dataset, given))
-    workspace.catalog.alter(dataset, state="frozen" if freeze else "closed")
-    if freeze and Table.exists(workspace.folder / DATA / dataset):
-        given |= held(workspace, dataset)
-        workspace.catalog.record(SetMeta(dataset, given))
+    refuse_keys(given)
+    catalog, folder = workspace.catalog, workspace.folder / DATA / dataset
+    if owner := catalog.dataset(dataset).meta.get("catalog"):
+        raise CatalogError(f"dataset {dataset} is {owner}'s: it is closed there, and the next sync says so here",
+                           dataset=dataset)  # fmt: skip
+    with disk.changing(folder):  # whoever adds to it has done so, or will be refused
+        known = catalog.dataset(dataset).meta
+        catalog.alter(dataset, state="frozen" if freeze else "closed", meta={**known, **given})
+        if freeze and Table.exists(folder):
+            given |= held(workspace, dataset)
+            catalog.record(SetMeta(dataset, given))
     return given
 
 

@@ -22,7 +22,7 @@ from tagsel.errors import CatalogError, TagselError, did_you_mean
 from tagsel.events import EventList
 from tagsel.faults import step
 from tagsel.ingest.registration import register
-from tagsel.store import Source, Table
+from tagsel.store import Source, Table, disk
 from tagsel.store import log as commits
 from tagsel.store.retract import Losses, losses
 from tagsel.store.retraction import Places, read
@@ -89,7 +89,11 @@ def retract(workspace: Workspace, file: str, dataset: str, reason: str, *, dry_r
     done = []
     for name, lost in found.items():
         loss = _said(name, lost)
-        done.append(loss if dry_run else replace(loss, snapshot=_commit(workspace, name, lost, said)))
+        if not dry_run:
+            with disk.changing(workspace.folder / DATA / name):
+                workspace.catalog.need_open(name)
+                loss = replace(loss, snapshot=_commit(workspace, name, lost, said))
+        done.append(loss)
     return Retracted(guid, lfn, reason.strip(), tuple(done))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 TRASH, RECORD, BETWEEN, MOVED = "trash", "record.json", "between.json", "data"
 """The folder of a workspace with what was dropped, one folder each: what was known of it, and its files where it had
 any. While a dataset goes there, or comes back, its record has the second name."""
+
+GONE = ".gone-"
+"""How folders of the trash are called that are being removed."""
 
 UNTIL = "keep_until"
 """The free key of a dataset that says the last day, in UTC, on which it is wanted."""
@@ -107,8 +110,11 @@ def drop(workspace: Workspace, datasets: Sequence[str], *, dry_run: bool = False
 
 def _drop(workspace: Workspace, names: Sequence[str]) -> list[Dropped]:
     stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    going = [_begin(workspace, _described(workspace, name, stamp)) for name in names]
-    workspace.catalog.record(*map(DropDataset, names))
+    with ExitStack() as rights:
+        for name in sorted(names):
+            rights.enter_context(disk.changing(workspace.folder / DATA / name))
+        going = [_begin(workspace, _described(workspace, name, stamp)) for name in names]
+        workspace.catalog.record(*map(DropDataset, names))
     step("trash.drop")
     for one in going:
         place = workspace.folder / TRASH / one.id
@@ -141,7 +147,7 @@ def _begin(workspace: Workspace, gone: Dropped) -> Dropped:
 
 def _move(source: Path, target: Path) -> None:
     """Rename a folder of the workspace while nobody commits to it."""
-    with disk.saying("move", source), disk.locked(source):
+    with disk.saying("move", source):
         source.rename(target)
         sync(target.parent)
         sync(source.parent)
@@ -150,7 +156,7 @@ def _move(source: Path, target: Path) -> None:
 def trash(workspace: Workspace) -> list[Dropped]:
     """What is in the trash, what was dropped last first."""
     settle(workspace.folder, workspace.catalog)
-    told = map(_read, (workspace.folder / TRASH).glob(f"*/{RECORD}"))
+    told = map(_read, _all(workspace.folder, RECORD))
     found = [Dropped(**{f.name: t[f.name] for f in fields(Dropped)}) for t in told]
     return sorted(found, key=lambda d: (d.dropped, d.name), reverse=True)
 
@@ -178,7 +184,7 @@ def recover(workspace: Workspace, what: str) -> Dropped:
         if (place / MOVED).exists():
             _move(place / MOVED, folder)
         step("trash.recover")
-        shutil.rmtree(place)
+        _remove(place)
     return found
 
 
@@ -189,14 +195,14 @@ def empty(workspace: Workspace, older_than: int = 0, *, dry_run: bool = False) -
     if old and not dry_run:
         with _alone(workspace.folder, workspace.catalog):
             for one in old:
-                shutil.rmtree(workspace.folder / TRASH / one.id)
+                _remove(workspace.folder / TRASH / one.id)
     return old
 
 
 def settle(folder: Path, catalog: Catalog) -> None:
     """Put every dataset of a workspace that was broken off between its two places where the catalog says: into `data`
     if it is there, into the trash if not."""
-    if any((folder / TRASH).glob(f"*/{BETWEEN}")):
+    if _all(folder, BETWEEN) or any((folder / TRASH).glob(f"{GONE}*")):
         with _alone(folder, catalog):
             return
 
@@ -206,7 +212,7 @@ def _alone(folder: Path, catalog: Catalog) -> Iterator[None]:
     """Hold the lock of a workspace's trash, with all settled that was broken off."""
     with disk.locked(folder / TRASH):
         names = set(catalog.names())
-        for record in sorted((folder / TRASH).glob(f"*/{BETWEEN}")):
+        for record in _all(folder, BETWEEN):
             name, moved = _read(record)["name"], record.with_name(MOVED)
             here = folder / DATA / name
             if name not in names or (moved.exists() and here.exists()):  # or another has its name meanwhile
@@ -214,8 +220,24 @@ def _alone(folder: Path, catalog: Catalog) -> Iterator[None]:
                 continue
             if moved.exists():
                 _move(moved, here)
-            shutil.rmtree(record.parent)
+            _remove(record.parent)
+        for left in (folder / TRASH).glob(f"{GONE}*"):
+            shutil.rmtree(left)
         yield
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder of the trash, which is none of it any more from the first moment on."""
+    gone = place.with_name(GONE + place.name)
+    place.rename(gone)
+    step("trash.remove")
+    shutil.rmtree(gone)
+
+
+def _all(folder: Path, record: str) -> list[Path]:
+    """The records of that name in a workspace's trash."""
+    found = (folder / TRASH).glob(f"*/{record}")
+    return sorted(path for path in found if not path.parent.name.startswith(GONE))
 
 
 def _read(path: Path) -> dict[str, Any]:

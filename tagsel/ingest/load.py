@@ -7,7 +7,7 @@ the others land. What the catalog says of a dataset can be derived again from it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tagsel.schema import USER, Schema
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
 from tagsel.selection.bookkeeping import totals
-from tagsel.store import Snapshot, Table
+from tagsel.store import Snapshot, Table, disk
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,20 @@ def ingest(
     source_schema = load_source_schema(schema) if schema else None
     before = Table.open(folder).snapshot() if Table.exists(folder) else None
     sorted_ = _sort_out(files, before.source_guids if before else (), source_schema)
-    _write_and_commit(sorted_, dataset, folder, source_schema, evolve, processes, progress)
-    landed, failed = sorted_.landed, sorted_.failed
-    if failed and not landed and not sorted_.already:
-        reasons = "; ".join(f.reason if f.path in f.reason else str(f) for f in failed)
-        raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
-    snapshot = Table.open(folder).snapshot()
-    register(catalog, dataset, snapshot, facts, site=site, pointed=pointed)
+    with ExitStack() as rights:
+
+        def ask() -> None:
+            """Before the commit: from here until the catalog knows of it nobody closes the dataset, or moves it."""
+            rights.enter_context(disk.changing(folder))
+            catalog.need_open(dataset)
+
+        _write_and_commit(sorted_, dataset, folder, source_schema, evolve, processes, progress, ask)
+        landed, failed = sorted_.landed, sorted_.failed
+        if failed and not landed and not sorted_.already:
+            reasons = "; ".join(f.reason if f.path in f.reason else str(f) for f in failed)
+            raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
+        snapshot = Table.open(folder).snapshot()
+        register(catalog, dataset, snapshot, facts, site=site, pointed=pointed)
     said = remarks(before, [w.source for w in landed], sorted_.there)
     return Ingested(
         dataset, snapshot.number, snapshot.rows, snapshot.bytes,
@@ -116,9 +123,10 @@ def _sort_out(files: Sequence[Path], known: Iterable[str], schema: SourceSchema 
 
 def _write_and_commit(
     files: _Sorted, dataset: str, folder: Path, schema: SourceSchema | None, evolve: bool, processes: int,
-    progress: Callable[[str], None] | None,
+    progress: Callable[[str], None] | None, ask: Callable[[], None],
 ) -> None:  # fmt: skip
-    """Write the new files and commit those that fit; parts of others go, also where this is broken off."""
+    """Write the new files, `ask`, and commit those that fit; parts of others go, also where this is broken off, or the
+    answer is an error."""
     if not files.new:
         return
     there = {path.name for path in folder.glob("*.parquet")}
@@ -128,6 +136,7 @@ def _write_and_commit(
         came_to = [results[str(source.path)] for source in files.new]
         written = [w for w in came_to if isinstance(w, Written)]
         files.failed += [f for f in came_to if isinstance(f, Failure)]
+        ask()
         _commit(written, files, folder, evolve, dataset)
     finally:
         landed = {w.path for w in files.landed}

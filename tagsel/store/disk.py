@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tagsel.errors import StoreError
 from tagsel.faults import step
+from tagsel.held import drop, take
 
 TEMPORARY = ".tmp-"
 """Prefix of files that are being written."""
@@ -121,8 +122,23 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Hold the right to change what the dataset in `folder` holds, from asking whether that may be until the catalog
+    knows of it: no other process of this machine closes or moves it meanwhile. The folder need not be there."""
+    path = folder.with_name(f".{hashlib.sha256(folder.name.encode()).hexdigest()[:16]}.lock")
+    with saying("lock", path):
+        lock = take(path, None)
+    assert lock is not None  # it waits
+    try:
+        yield
+    finally:
+        drop(path, lock)
+
+
 __all__ = [
     "TEMPORARY",
+    "changing",
     "locked",
     "read_document",
     "saying",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import build, rows, workspace
+from nanofile import nano
 
 from tagsel.api import Workspace
-from tagsel.catalog import SetMeta
+from tagsel.catalog import PutDataset, SetMeta
 from tagsel.cli.main import run
 from tagsel.errors import CatalogError
+from tagsel.store import disk
 
 
 @pytest.fixture
@@ -60,3 +63,53 @@ def test_what_is_closed_stays_closed(home: Workspace, capsys: pytest.CaptureFixt
     said = capsys.readouterr()
     assert said.out == "one.TAG is frozen\n"
     assert said.err.startswith("luminosity_fb = 1.5\nfrozen_lumi_blocks = 5\n")
+
+
+def test_a_dataset_that_is_closed_while_files_are_read_gets_none_of_their_rows(tmp_path: Path) -> None:
+    """Closed after the ingest has asked whether it is open, and has written a part, and before it commits."""
+    home = workspace(tmp_path)
+    home.ingest(nano(tmp_path / "a.root", 1000), dataset="x.TAG")
+    folder, written, errors = home.folder / "data" / "x.TAG", threading.Event(), []
+    before = sorted(p.name for p in folder.rglob("*.parquet"))
+
+    def add() -> None:
+        try:
+            Workspace(home.folder).ingest(nano(tmp_path / "b.root", 2000), dataset="x.TAG",
+                                          progress=lambda _: written.set())  # fmt: skip
+        except CatalogError as error:
+            errors.append(error.message)
+
+    other = threading.Thread(target=add)
+    with disk.changing(folder):  # as `close` holds it
+        other.start()
+        assert written.wait(60)
+        home.catalog.alter("x.TAG", state="frozen")
+    other.join()
+    assert errors == ["dataset x.TAG is frozen: its content cannot change"]
+    assert home.table("x.TAG").snapshot().rows == home.catalog.dataset("x.TAG").events == 25
+    assert sorted(p.name for p in folder.rglob("*.parquet")) == before
+
+
+def test_keys_that_say_whose_a_dataset_is_are_not_the_users(home: Workspace, tmp_path: Path) -> None:
+    """Else one could pass for another catalog's, whose states are not ours to keep."""
+    home.close("one.TAG", freeze=True)
+    for key in ("catalog", "Scope", "published"):
+        with pytest.raises(CatalogError, match=f"{key.lower()} is a key of tagsel's own"):
+            home.close("one.TAG", freeze=True, meta={key: "x"})
+        with pytest.raises(CatalogError, match="key of tagsel's own"):
+            home.ingest(nano(tmp_path / "a.root", 1000), dataset="new.TAG", meta={key: "x"})
+    with pytest.raises(CatalogError, match="does not become closed again"):
+        home.close("one.TAG", meta={"note": "late"})
+    assert "note" not in home.catalog.dataset("one.TAG").meta
+    assert home.catalog.dataset("one.TAG").state == "frozen"
+    assert "new.TAG" not in home
+
+
+def test_a_container_takes_no_rows(home: Workspace, tmp_path: Path) -> None:
+    home.catalog.record(PutDataset("both.TAG", members=("one.TAG", "three.TAG")))
+    with pytest.raises(CatalogError, match=r"both\.TAG is a container"):
+        home.ingest(nano(tmp_path / "a.root", 1000), dataset="both.TAG")
+    with pytest.raises(CatalogError, match=r"both\.TAG is a container") as refused:
+        home.runs("both.TAG")
+    assert "one.TAG" in refused.value.hint
+    assert not (home.folder / "data" / "both.TAG").exists()

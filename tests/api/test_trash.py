@@ -178,3 +178,15 @@ def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace)
 def test_mistakes_at_the_command_line_change_nothing(home: Workspace, words: tuple[str, ...]) -> None:
     assert run(["-w", str(home.folder), "datasets", *words]) == 2
     assert set(home.catalog.names()) == {"a.TAG", "b.TAG", "c.AOD"}
+
+
+def test_a_trash_that_is_killed_while_it_is_emptied_holds_nothing_that_is_not_whole(home: Workspace) -> None:
+    home.drop("a.TAG")
+    code = f"import tagsel\ntagsel.open({str(home.folder)!r}).empty_trash()"
+    told = {**os.environ, "TAGSEL_KILL_AT": "trash.remove"}
+    assert subprocess.run([sys.executable, "-c", code], env=told).returncode == -signal.SIGKILL
+    after = Workspace(home.folder)
+    assert after.trash() == []
+    with pytest.raises(CatalogError, match="not in the trash"):
+        after.recover("a.TAG")
+    assert [p.name for p in (home.folder / "trash").iterdir()] == ["lock"]  # what was left is swept
