@@ -8,11 +8,11 @@ process at a time carries a rule out; several may be at work on several rules.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TextIO
 
 from tagsel.catalog.catalog import Catalog
@@ -122,7 +122,7 @@ class _Try:
         """Have the copies made."""
         files = Embedded(self.catalog).files([self.rule.dataset])[self.rule.dataset]
         copies = self.catalog.replicas([f.guid for f in files])
-        missing = [f for f in files if not is_at(self.catalog, self.rule.site, copies[f.guid], f.lfn)]
+        missing = [f for f in files if not is_at(self.catalog, self.rule.site, copies[f.guid], f)]
         self.files, self.left = len(files), len(missing)
         self.tally.expect(self.rule, len(missing))
         if not missing:
@@ -188,7 +188,7 @@ def _sources(catalog: Catalog, file: FileRecord, copies: Sequence[Replica]) -> I
     """Places to copy from: local ones first, sites in downtime last."""
     down = catalog.down(datetime.now(UTC))
     places = [(c.site in down, place_of(catalog, c, file.lfn)) for c in copies] + [(False, file.pfn)] * bool(file.pfn)
-    known = [(is_down, place) for is_down, place in places if is_remote(place) or Path(place).is_file()]
+    known = [(is_down, place) for is_down, place in places if is_remote(place) or os.path.isfile(place)]  # noqa: PTH113 - of a name that is too long Path's raises
     yield from dict.fromkeys(p for _, p in sorted(known, key=lambda k: (k[0], is_remote(k[1]))))
 
 

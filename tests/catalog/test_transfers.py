@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,10 +177,48 @@ def test_a_copy_that_is_gone_is_made_again(catalog: Catalog, tmp_path: Path) -> 
 
 
 def test_what_a_killed_copy_left_is_swept_up(catalog: Catalog, tmp_path: Path) -> None:
-    left = tmp_path / "CNAF" / f".a.AOD._1.root.part-{os.uname().nodename}-999999999"
+    stem = hashlib.sha256(b"a.AOD._1.root").hexdigest()[:16]
+    left = tmp_path / "CNAF" / f".{stem}.part-{os.uname().nodename}-999999999"
     left.write_bytes(b"half")
-    elsewhere = left.with_name(".a.AOD._1.root.part-other.example.org-999999999")  # may be alive
+    elsewhere = left.with_name(f".{stem}.part-other.example.org-999999999")  # may be alive
     elsewhere.write_bytes(b"half")
     Embedded(catalog).wish("a.AOD", "CNAF")
     carry_out(catalog)
     assert (left.exists(), elsewhere.exists()) == (False, True)
+
+
+def test_a_long_name_is_copied_and_one_that_is_too_long_stops_no_other(catalog: Catalog, tmp_path: Path) -> None:
+    """255 letters are what a file system takes; a name of 240 leaves no room for a mark behind it."""
+    files = []
+    for k, name in ((11, "l" * 240), (12, "m" * 300), (13, "short")):
+        path = tmp_path / "CERN" / f"{k}"
+        path.write_bytes(_content(k))
+        files.append(FileRecord(_guid(k), f"{name}.root", str(path), "AOD", 10))
+    catalog.record(PutDataset("long.AOD", type="AOD", files=3), PutFiles("long.AOD", files))
+    for dataset in ("long.AOD", "a.AOD"):
+        Embedded(catalog).wish(dataset, "CNAF")
+    good, bad = carry_out(catalog)
+    assert (good.dataset, good.state, good.done) == ("a.AOD", "done", 3)
+    assert (bad.state, bad.done, bad.files, "too long" in bad.error) == ("waiting", 2, 3, True)
+    names = {p.name for p in (tmp_path / "CNAF").rglob("*") if p.is_file()}
+    assert names == {"l" * 240 + ".root", "short.root", *(f"a.AOD._{k}.root" for k in (1, 2, 3))}
+
+
+def test_a_damaged_copy_is_not_counted_nor_written_over(catalog: Catalog, tmp_path: Path) -> None:
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    (copy,) = (tmp_path / "CNAF").rglob("a.AOD._2.root")
+    copy.write_bytes(b"cut")
+    (rule,) = carry_out(catalog)
+    assert (rule.state, rule.done, "another file is there" in rule.error) == ("waiting", 2, True)
+    assert copy.read_bytes() == b"cut"
+    copy.unlink()
+    assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
+
+
+def test_a_size_that_nobody_knew_is_kept(catalog: Catalog) -> None:
+    (file,) = (f for f in catalog.files("a.AOD") if f.guid == _guid(1))
+    catalog.record(PutFiles("a.AOD", [replace(file, bytes=-1)]))
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    assert {f.guid: f.bytes for f in catalog.files("a.AOD")}[_guid(1)] == len(_content(1))
