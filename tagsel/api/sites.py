@@ -5,6 +5,7 @@ Invariant: what is asked for at a site is carried out by `transfers`, or by the 
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,18 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.api import shared
 from tagsel.api.siterules import changed, describe_site
-from tagsel.catalog import Catalog, Downtime, DropDowntime, PutDowntime, PutLink, Rule
+from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
 from tagsel.catalog.changes import Change
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
+from tagsel.catalog.names import matching
 from tagsel.catalog.placement import PutRule
 from tagsel.catalog.registry import Registry
 from tagsel.catalog.transfers import Progress, carry_out, place_of
+from tagsel.catalog.underway import lock_of
 from tagsel.errors import CatalogError
+from tagsel.held import holder
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
+
+log = logging.getLogger("tagsel")
 
 SITE_KEYS = ("prefix",)
 """Keys of a site in a topology file that are not free keys."""
@@ -152,19 +158,50 @@ def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
 def transfer(workspace: Workspace, dataset: str, site: str, progress: Progress = None) -> list[Rule]:
     """Ask for complete copies of a dataset at a site, and make them; of a mirrored one, its catalog is asked.
 
-    The rules of the dataset as they are then. One that failed is tried again. `progress` is called with the files that
-    are done and with how many there are to be copied.
+    The rule for that site as it is then; others of the dataset are left alone. One that failed is tried again.
+    `progress` is called with the files that are done and with how many there are to be copied.
     """
     record = workspace.catalog.dataset(dataset)
-    if owner := str(record.meta.get("catalog", "")):
-        there = {s.name for s in workspace.catalog.sites() if s.meta.get("catalog") == owner}
-        if site in there:
-            registry = _registry(workspace, owner)
-            registry.wish(theirs(record), site)
-            return registry.rules(theirs(record))
+    if owner := _asker(workspace, record, site):
+        registry = _registry(workspace, owner)
+        registry.wish(theirs(record), site)
+        return [rule for rule in registry.rules(theirs(record)) if rule.site == site]
     Embedded(workspace.catalog).wish(dataset, site)
     _again(workspace.catalog, dataset, site)
-    return carry_out(workspace.catalog, dataset, progress)
+    return carry_out(workspace.catalog, dataset, progress, site)
+
+
+def cancel(workspace: Workspace, dataset: str, site: str) -> Rule:
+    """Take back the wish for copies of a dataset at a site, as it was: copies that are there stay.
+
+    CatalogError where there is none, where it is another catalog's, and where a subscription would make it again.
+    """
+    catalog = workspace.catalog
+    record, _ = catalog.dataset(dataset), catalog.site(site)
+    rules = Embedded(catalog).rules(dataset)
+    rule = next((rule for rule in rules if rule.site == site), None)
+    if rule is None and (owner := _asker(workspace, record, site)):
+        raise CatalogError(f"rules of {dataset} at {site} are those of catalog {owner}: they end there, not here",
+                           hint=f"tagsel transfers --catalog {owner}", dataset=dataset, site=site)  # fmt: skip
+    if rule is None:
+        known = ", ".join(rule.site for rule in rules)
+        raise CatalogError(f"no copies of {dataset} were asked for at {site}", dataset=dataset, site=site,
+                           hint=f"they were at {known}" if known else "tagsel transfers")  # fmt: skip
+    for wish in catalog.subscriptions():
+        if wish.site == site and matching(wish.pattern, [dataset]):
+            raise CatalogError(f"the subscription of {wish.pattern} to {site} would ask for {dataset} again", site=site,
+                               hint=f'tagsel subscribe "{wish.pattern}" {site} --end', dataset=dataset)  # fmt: skip
+    catalog.record(DropRule(dataset, site))
+    if who := holder(lock_of(catalog.folder, rule)):
+        log.warning("%s to %s: process %s makes these copies, and goes on until it ends", dataset, site, who)
+    return rule
+
+
+def _asker(workspace: Workspace, record: DatasetRecord, site: str) -> str:
+    """The other catalog that makes copies of a dataset at a site; "" where we do."""
+    owner = str(record.meta.get("catalog", ""))
+    there = {s.name for s in workspace.catalog.sites() if s.meta.get("catalog") == owner}
+    return owner if site in there else ""
 
 
 def _again(catalog: Catalog, dataset: str, site: str) -> None:
