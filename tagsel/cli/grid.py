@@ -222,7 +222,8 @@ def transfer(context: click.Context, /, dataset: str, site: str, cancel: bool, a
         if as_json:
             render.document({"cancelled": vars(rule)})
         else:
-            print(f"{dataset} is no more asked for at {site}; {rule.done} of its {rule.files} files are there, and stay")
+            held = f"{rule.done} of its {rule.files} files are there, and stay"
+            print(f"{dataset} is no more asked for at {site}; {held}")
         return OK
     with render.counting(f"copying to {site}", "files") as progress:
         rules = workspace_of(context, workspace).transfer(dataset, site, progress=progress)
