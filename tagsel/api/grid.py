@@ -138,10 +138,15 @@ class Grid:
 
     # -- copies that are wished for
 
-    def transfer(self, dataset: str, site: str, *, progress: Progress = None) -> list[Rule]:
-        """Ask for complete copies of a dataset at a site, and make them; its rules as they are then."""
+    def transfer(self, dataset: str, site: str, *, cancel: bool = False, progress: Progress = None) -> list[Rule]:
+        """Ask for complete copies of a dataset at a site, and make them; the rule as it is then.
+
+        With `cancel` the wish is taken back, and the rule is as it was; copies that are there stay.
+        """
         from tagsel.api import sites as siting
 
+        if cancel:
+            return [siting.cancel(self._home, dataset, site)]
         return siting.transfer(self._home, dataset, site, progress)
 
     def transfers(self, *, run: bool = False, catalog: str = "", progress: Progress = None) -> tuple[Rule, ...]:

@@ -5,32 +5,48 @@ Invariant: what is asked for at a site is carried out by `transfers`, or by the 
 
 from __future__ import annotations
 
+import logging
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api import shared
-from tagsel.api.siterules import changed, describe_site
-from tagsel.catalog import Catalog, Downtime, DropDowntime, PutDowntime, PutLink, Rule
-from tagsel.catalog.changes import Change
+from tagsel.api.siterules import changed, check_prefix, describe_site, record
+from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
+from tagsel.catalog.changes import Change, PutSite, Stamp
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
+from tagsel.catalog.names import matching
 from tagsel.catalog.placement import PutRule
 from tagsel.catalog.registry import Registry
+from tagsel.catalog.standing import Meanwhile
+from tagsel.catalog.tables import Rows
 from tagsel.catalog.transfers import Progress, carry_out, place_of
+from tagsel.catalog.underway import lock_of
 from tagsel.errors import CatalogError
+from tagsel.held import holder
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
+
+log = logging.getLogger("tagsel")
+
+TOPOLOGY = '[sites.CERN] prefix = "/data"; [[links]] between = ["CERN", "CNAF"] rate = 100'
+"""What a topology file looks like."""
 
 SITE_KEYS = ("prefix",)
 """Keys of a site in a topology file that are not free keys."""
 
 EXCLUDED = "excluded"
 """The free key of a site that says why no job is to go there, until further notice."""
+
+UP = "up_since"
+"""The free key of a site that says when it was last said to be up (UTC): tests of before do not exclude it."""
 
 
 def table(workspace: Workspace) -> Table:
@@ -83,25 +99,45 @@ def load(workspace: Workspace, path: Path) -> list[str]:
     if wrong := sorted(set(told) - {"sites", "links"}):
         raise CatalogError(f"{path}: unknown {wrong[0]!r}", hint="[sites.NAME] and [[links]]", path=str(path))
     try:
-        changes = _topology(workspace.catalog, told)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise CatalogError(
-            f"{path}: a site or link is not as expected: {error}",
-            hint='[sites.CERN] prefix = "/data"; [[links]] between = ["CERN", "CNAF"] rate = 100', path=str(path),
-        ) from error  # fmt: skip
-    workspace.catalog.record(*changes)
+        record(workspace.catalog, lambda: _topology(workspace.catalog, told))
+    except Meanwhile:
+        raise
+    except CatalogError as error:
+        raise CatalogError(f"{path}: {error.message}", hint=error.hint or TOPOLOGY, path=str(path)) from error
     return list(told.get("sites", {}))
 
 
 def _topology(catalog: Catalog, told: Mapping[str, Any]) -> list[Change]:
-    changes: list[Change] = []
-    for name, site in told.get("sites", {}).items():
-        meta = {k: v for k, v in site.items() if k not in SITE_KEYS}
-        changes.append(changed(catalog, name, str(site["prefix"]) if "prefix" in site else None, meta))
-    for link in told.get("links", ()):
-        one, other = link["between"]
-        changes += [PutLink(one, other, float(link["rate"])), PutLink(other, one, float(link["rate"]))]
-    return changes
+    sites, links = told.get("sites", {}), told.get("links", [])
+    if not isinstance(sites, dict) or not isinstance(links, list):
+        raise CatalogError("sites or links are not as expected", hint=TOPOLOGY)
+    changes = [_told_site(catalog, name, site) for name, site in sites.items()]
+    return [*changes, *(change for link in links for change in _told_link(link))]
+
+
+def _told_site(catalog: Catalog, name: str, told: Any) -> PutSite:
+    """The change of a site of a topology; CatalogError names the site."""
+    if not isinstance(told, dict) or not isinstance(told.get("prefix", ""), str):
+        raise CatalogError(f"site {name} is not as expected: {told!r:.80}", hint=TOPOLOGY, site=name)
+    check_prefix(name, told.get("prefix"))
+    made = changed(catalog, name, told.get("prefix"), {k: v for k, v in told.items() if k not in SITE_KEYS})
+    try:
+        replace(made, after=None).check(Rows())
+        list(made.ops(Stamp(0, "", "")))
+    except CatalogError as error:
+        raise CatalogError(f"site {name}: {error.message}", hint=error.hint, site=name) from error
+    return made
+
+
+def _told_link(told: Any) -> list[PutLink]:
+    """The changes of a link of a topology, both ways; CatalogError says what was given."""
+    ends, rate = (told.get("between"), told.get("rate")) if isinstance(told, dict) else (None, None)
+    if not isinstance(ends, list) or len(ends) != 2 or not all(isinstance(end, str) for end in ends):
+        raise CatalogError(f"a link is between a list of two sites, not {ends!r:.80}", hint=TOPOLOGY)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise CatalogError(f"the link between {' and '.join(ends)}: its rate is {rate!r:.80}, not MB/s", hint=TOPOLOGY)
+    one, other = ends
+    return [PutLink(one, other, float(rate)), PutLink(other, one, float(rate))]
 
 
 def down(workspace: Workspace, site: str, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
@@ -113,21 +149,27 @@ def down(workspace: Workspace, site: str, begins: str = "", ends: str = "", reas
 
 def up(workspace: Workspace, site: str) -> int:
     """Use a site again: downtimes that are not over are taken back, an exclusion is lifted; how many."""
-    catalog = workspace.catalog
-    known = catalog.site(site)
-    now = datetime.now(UTC)
-    over = [d for d in catalog.downtimes(site) if not d.ends or datetime.fromisoformat(d.ends) > now]
-    changes: list[Change] = [DropDowntime(site, d.begins) for d in over]
-    if known.meta.get(EXCLUDED):
-        changes.append(changed(catalog, site, meta={EXCLUDED: ""}))
-    catalog.record(*changes)
-    return len(changes)
+    catalog, lifted = workspace.catalog, [0]
+
+    def made() -> list[Change]:
+        keys, now = catalog.site(site).meta, datetime.now(UTC)
+        over = [d for d in catalog.downtimes(site) if not d.ends or datetime.fromisoformat(d.ends) > now]
+        changes: list[Change] = [DropDowntime(site, d.begins) for d in over]
+        lifted[0] = len(over) + bool(keys.get(EXCLUDED))
+        last = catalog.site_tests(site, 1)
+        if keys.get(EXCLUDED) or (last and not last[0].good):  # tests of before count no more
+            changes.append(changed(catalog, site, meta={EXCLUDED: "", UP: now.isoformat()}))
+        return changes
+
+    record(catalog, made)
+    return lifted[0]
 
 
 def exclude(workspace: Workspace, site: str, reason: str) -> None:
     """Send no job to a site until it is `up` again."""
     workspace.catalog.site(site)
-    workspace.catalog.record(changed(workspace.catalog, site, meta={EXCLUDED: reason or "no reason given"}))
+    catalog, said = workspace.catalog, {EXCLUDED: reason or "no reason given"}
+    record(catalog, lambda: [changed(catalog, site, meta=said)])
 
 
 def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
@@ -152,19 +194,50 @@ def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
 def transfer(workspace: Workspace, dataset: str, site: str, progress: Progress = None) -> list[Rule]:
     """Ask for complete copies of a dataset at a site, and make them; of a mirrored one, its catalog is asked.
 
-    The rules of the dataset as they are then. One that failed is tried again. `progress` is called with the files that
-    are done and with how many there are to be copied.
+    The rule for that site as it is then; others of the dataset are left alone. One that failed is tried again.
+    `progress` is called with the files that are done and with how many there are to be copied.
     """
-    record = workspace.catalog.dataset(dataset)
-    if owner := str(record.meta.get("catalog", "")):
-        there = {s.name for s in workspace.catalog.sites() if s.meta.get("catalog") == owner}
-        if site in there:
-            registry = _registry(workspace, owner)
-            registry.wish(theirs(record), site)
-            return registry.rules(theirs(record))
+    asked = workspace.catalog.dataset(dataset)
+    if owner := _asker(workspace, asked, site):
+        registry = _registry(workspace, owner)
+        registry.wish(theirs(asked), site)
+        return [rule for rule in registry.rules(theirs(asked)) if rule.site == site]
     Embedded(workspace.catalog).wish(dataset, site)
     _again(workspace.catalog, dataset, site)
-    return carry_out(workspace.catalog, dataset, progress)
+    return carry_out(workspace.catalog, dataset, progress, site)
+
+
+def cancel(workspace: Workspace, dataset: str, site: str) -> Rule:
+    """Take back the wish for copies of a dataset at a site, as it was: copies that are there stay.
+
+    CatalogError where there is none, where it is another catalog's, and where a subscription would make it again.
+    """
+    catalog = workspace.catalog
+    asked, _ = catalog.dataset(dataset), catalog.site(site)
+    rules = Embedded(catalog).rules(dataset)
+    rule = next((rule for rule in rules if rule.site == site), None)
+    if rule is None and (owner := _asker(workspace, asked, site)):
+        raise CatalogError(f"rules of {dataset} at {site} are those of catalog {owner}: they end there, not here",
+                           hint=f"tagsel transfers --catalog {owner}", dataset=dataset, site=site)  # fmt: skip
+    if rule is None:
+        known = ", ".join(rule.site for rule in rules)
+        raise CatalogError(f"no copies of {dataset} were asked for at {site}", dataset=dataset, site=site,
+                           hint=f"they were at {known}" if known else "tagsel transfers")  # fmt: skip
+    for wish in catalog.subscriptions():
+        if wish.site == site and matching(wish.pattern, [dataset]):
+            raise CatalogError(f"the subscription of {wish.pattern} to {site} would ask for {dataset} again", site=site,
+                               hint=f'tagsel subscribe "{wish.pattern}" {site} --end', dataset=dataset)  # fmt: skip
+    catalog.record(DropRule(dataset, site))
+    if who := holder(lock_of(catalog.folder, rule)):
+        log.warning("%s to %s: process %s makes these copies, and goes on until it ends", dataset, site, who)
+    return rule
+
+
+def _asker(workspace: Workspace, asked: DatasetRecord, site: str) -> str:
+    """The other catalog that makes copies of a dataset at a site; "" where we do."""
+    owner = str(asked.meta.get("catalog", ""))
+    there = {s.name for s in workspace.catalog.sites() if s.meta.get("catalog") == owner}
+    return owner if site in there else ""
 
 
 def _again(catalog: Catalog, dataset: str, site: str) -> None:

@@ -1,20 +1,22 @@
 """Functional tests of sites: a file of each is opened as a job would open it; who fails again and again is left alone.
 
 Invariant: a site is excluded by tests only after `FAILURES` of them in a row, never when most sites fail together, and
-is used again after one that is good; what people excluded, only people lift.
+is used again after one that is good; what people excluded, only people lift, and failures of before do not count then.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagsel.api.siterules import changed
-from tagsel.api.sites import EXCLUDED
+from tagsel.api.siterules import changed, record
+from tagsel.api.sites import EXCLUDED, UP
 from tagsel.catalog import FileRecord, PutSiteTest, Site, SiteTest
+from tagsel.catalog.changes import Change
 from tagsel.errors import AccessError, TagselError
 from tagsel.rootio import RootFile, is_remote
 
@@ -26,6 +28,9 @@ FAILURES = 3
 
 MANY = 3
 """From so many sites on, where more than half fail the fault is taken to be here, and none is excluded."""
+
+_Told = Mapping[str, tuple[str | int, str | int]]
+"""What a file says of itself, and what the catalog says: by the name of what it is."""
 
 BY_TESTS = "functional tests failed: "
 """How the reason of an exclusion by tests begins."""
@@ -71,26 +76,68 @@ def _open_one(workspace: Workspace, site: Site) -> None:
 
 def _check(place: str, file: FileRecord) -> None:
     """AccessError where a place does not give the file: its GUID, entries and size."""
-    if file.lfn.endswith(".parquet") or place.endswith(".parquet"):
-        if not is_remote(place) and not Path(place).is_file():
-            raise AccessError(f"{place}: there is no such file", path=place)
+    kind = next((kind for kind in _READERS if (file.lfn or place).endswith(kind)), "")
+    if kind and is_remote(place):  # nothing here reads such files from other machines
         return
-    with RootFile(place) as opened:
-        entries = opened.events().entries
-        told = {"GUID": (opened.guid, file.guid), "number of entries": (entries, file.entries)}
+    told = _READERS[kind](place, file) if kind else _root(place, file)
     for what, (found, right) in told.items():
         if right not in ("", -1) and found != right:
             raise AccessError(f"{place}: its {what} is {found}, the catalog says {right}", path=place)
 
 
+def _root(place: str, file: FileRecord) -> _Told:
+    with RootFile(place) as opened:
+        entries = opened.events().entries
+        return {"GUID": (opened.guid, file.guid), "number of entries": (entries, file.entries),
+                "size": (opened.bytes, file.bytes)}  # fmt: skip
+
+
+def _parquet(place: str, file: FileRecord) -> _Told:
+    """The size is looked at first: a file that was cut short has no footer."""
+    import pyarrow.parquet as pq
+
+    size = _size(place)
+    if file.bytes not in (-1, size):
+        return {"size": (size, file.bytes)}
+    try:
+        pq.read_metadata(place)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        raise AccessError(f"{place}: its Parquet footer cannot be read: {error}", path=place) from error
+    return {"size": (size, file.bytes)}  # entries of a TAG file are its rows that are there, fewer after a retraction
+
+
+def _json(place: str, file: FileRecord) -> _Told:
+    size = _size(place)
+    try:
+        json.loads(Path(place).read_bytes())
+    except (OSError, ValueError) as error:
+        raise AccessError(f"{place}: it is no JSON that can be read: {error}", path=place) from error
+    return {"size": (size, file.bytes)}
+
+
+_READERS: Mapping[str, Callable[[str, FileRecord], _Told]] = {".parquet": _parquet, ".json": _json}
+"""How files that are not ROOT's are tested, by how their names end."""
+
+
+def _size(place: str) -> int:
+    try:
+        return Path(place).stat().st_size
+    except OSError as error:
+        raise AccessError(f"{place}: cannot be read: {error.strerror or error}", path=place) from error
+
+
 def _judge(workspace: Workspace, site: Site, test: SiteTest, ours: bool) -> None:
     """Exclude a site that failed often enough, use one again that tests excluded and that is good."""
-    why = str(site.meta.get(EXCLUDED, ""))
-    last = workspace.catalog.site_tests(site.name, FAILURES)
-    if test.good and why.startswith(BY_TESTS):
-        said = ""
-    elif not why and not ours and len(last) == FAILURES and not any(t.good for t in last):
-        said = BY_TESTS + test.error
-    else:
-        return
-    workspace.catalog.record(changed(workspace.catalog, site.name, meta={EXCLUDED: said}))
+    catalog = workspace.catalog
+
+    def made() -> list[Change]:
+        keys = catalog.site(site.name).meta
+        why, since = str(keys.get(EXCLUDED, "")), str(keys.get(UP, ""))
+        last = [t for t in catalog.site_tests(site.name, FAILURES) if t.tested > since]
+        if test.good and why.startswith(BY_TESTS):
+            return [changed(catalog, site.name, meta={EXCLUDED: ""})]
+        if not why and not ours and len(last) == FAILURES and not any(t.good for t in last):
+            return [changed(catalog, site.name, meta={EXCLUDED: BY_TESTS + test.error})]
+        return []
+
+    record(catalog, made)

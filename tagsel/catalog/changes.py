@@ -24,7 +24,7 @@ from tagsel.catalog.records import (
     Value,
     canonical_guid,
 )
-from tagsel.catalog.standing import check_content, check_drop, need_dataset, need_open
+from tagsel.catalog.standing import check_content, check_drop, check_site, need_dataset, need_open
 from tagsel.catalog.tables import TABLES, Clear, Op, Put, Remove, Rows
 from tagsel.catalog.values import check_key, write_value
 from tagsel.errors import CatalogError, did_you_mean
@@ -221,16 +221,21 @@ class PutRetraction(RetractionRecord, Change):
 
 @dataclass(frozen=True)
 class PutSite(Change):
-    """Register a site, or replace the record of one."""
+    """Register a site, or replace the record of one.
+
+    `after` is the `site_mark` of the record that it was made of, "" where there must be none yet, None for any.
+    """
 
     name: str
     prefix: str = ""
     meta: Mapping[str, Value] = field(default_factory=dict)
+    after: str | None = None
 
     def check(self, state: Rows) -> None:
-        """The name is one that a dataset could have, too."""
+        """The name is one that a dataset could have, too; nobody changed the site meanwhile."""
         check_dataset_name(self.name)
         _check_meta(self.meta)
+        check_site(state, self.name, self.after)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """One row of sites."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from tagsel.catalog.catalog import Catalog
@@ -94,7 +96,7 @@ class Embedded:
         files = self.files([name])[name]
         copies = self.catalog.replicas([f.guid for f in files])
         for rule in (as_it_is(self.catalog, rule) for rule in self.catalog.rules(name)):
-            done = sum(is_at(self.catalog, rule.site, copies[f.guid], f.lfn) for f in files)
+            done = sum(is_at(self.catalog, rule.site, copies[f.guid], f) for f in files)
             state = "done" if done == len(files) else "waiting" if rule.state == "done" else rule.state
             error = "" if state == "done" else rule.error
             found.append(replace(rule, done=done, files=len(files), state=state, error=error))
@@ -118,8 +120,18 @@ class Embedded:
         self.catalog.record(DropSubscription(pattern, site))
 
 
-def is_at(catalog: Catalog, site: str, copies: Sequence[Replica], lfn: str = "") -> bool:
-    """Whether a copy of a file is at a site: of one on this machine the file is looked for, others are believed."""
-    here = [c for c in copies if c.site == site]
-    places = [catalog.local_path(c, lfn) for c in here]
-    return any(path is None or path.is_file() for path in places)
+def is_at(catalog: Catalog, site: str, copies: Sequence[Replica], file: FileRecord) -> bool:
+    """Whether a copy of a file is at a site: of one on this machine there is a file, of the size that is known of it.
+
+    Others are believed.
+    """
+    places = [catalog.local_path(c, file.lfn) for c in copies if c.site == site]
+    return any(path is None or _is_file(path, file.bytes) for path in places)
+
+
+def _is_file(path: Path, size: int) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return S_ISREG(found.st_mode) and size in (-1, found.st_size)

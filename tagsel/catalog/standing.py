@@ -5,9 +5,11 @@ A dataset that mirrors another catalog's follows that one. Invariant: a state is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 
-from tagsel.catalog.records import DatasetFacts, Subscription
+from tagsel.catalog.records import DatasetFacts, Subscription, Value
 from tagsel.catalog.tables import Row, Rows
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -57,6 +59,18 @@ def check_content(state: Rows, name: str, new: DatasetFacts, after: int | None) 
     now = (rows[0]["version"], rows[0]["events"], rows[0]["files"], held)
     if _rank(word) and now != (new.version, new.events, new.files, new.members):
         raise CatalogError(f"dataset {name} is {word}: its content cannot change", hint=ANOTHER, dataset=name)
+
+
+def site_mark(prefix: str, meta: Mapping[str, Value]) -> str:
+    """Sixteen letters that stand for the record of a site: another record has others."""
+    return hashlib.sha256(f"{prefix}\0{json.dumps(dict(meta), sort_keys=True)}".encode()).hexdigest()[:16]
+
+
+def check_site(state: Rows, name: str, after: str | None) -> None:
+    """`Meanwhile` where the record of a site has another mark than `after`."""
+    now = "".join(site_mark(row["prefix"], json.loads(row["meta"])) for row in state.of("sites", name))
+    if after not in (None, now):
+        raise Meanwhile(f"site {name} was changed meanwhile", hint="try again", site=name)
 
 
 def check_drop(state: Rows, name: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 
 from tagsel.catalog.catalog import Catalog
@@ -19,6 +20,7 @@ from tagsel.catalog.changes import Change, PutFiles, PutReplicas
 from tagsel.catalog.records import FileRecord
 from tagsel.errors import AccessError, CatalogError
 from tagsel.faults import step
+from tagsel.rootio import is_remote
 from tagsel.rootio.copying import copy
 
 STREAMS = 4
@@ -42,9 +44,10 @@ class Copy:
     sources: Sequence[str]
 
     def changes(self, checksum: str) -> list[Change]:
-        """What is recorded once it is there: the copy, and a checksum that nobody knew."""
-        learnt = replace(self.file, checksum=checksum)
-        known = [] if self.file.checksum else [PutFiles(self.dataset, [learnt], known=True)]
+        """What is recorded once it is there: the copy, and a checksum or size that nobody knew."""
+        size = self.file.bytes if self.file.bytes >= 0 else _size(self.target)
+        learnt = replace(self.file, checksum=self.file.checksum or checksum, bytes=size)
+        known = [] if learnt == self.file else [PutFiles(self.dataset, [learnt], known=True)]
         return [*known, PutReplicas(self.site, [(self.file.guid, self.target)])]
 
 
@@ -123,12 +126,22 @@ class Streams:
                 return copy(source, wanted.target, wanted.file.checksum, self._go_on)
             except AccessError as error:
                 errors.append(error.message)
+            except OSError as error:
+                errors.append(f"{wanted.target}: cannot be written: {error.strerror or error}")
         why = "; ".join(errors) or "no copy of it is known that can be read"
         raise AccessError(f"{wanted.file.lfn or wanted.file.guid}: {why}", guid=wanted.file.guid)
 
     def _go_on(self) -> None:
         if self.stopped.is_set():
             raise _Stopped
+
+
+def _size(place: str) -> int:
+    """The size of a copy on this machine; -1 of others."""
+    try:
+        return -1 if is_remote(place) else Path(place).stat().st_size
+    except OSError:
+        return -1
 
 
 def _is_good(made: Future[str]) -> bool:

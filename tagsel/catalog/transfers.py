@@ -8,18 +8,18 @@ process at a time carries a rule out; several may be at work on several rules.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TextIO
 
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.embedded import Embedded, is_at
 from tagsel.catalog.names import matching
 from tagsel.catalog.placement import PutRule
-from tagsel.catalog.prefixes import pfns, places_of
+from tagsel.catalog.prefixes import pfns, places_of, rules_of
 from tagsel.catalog.records import FileRecord, Replica, Rule, Site
 from tagsel.catalog.streams import Copy, Streams
 from tagsel.catalog.underway import FOLDER, lock_of, recorded
@@ -38,8 +38,10 @@ Progress = Callable[[int, int], None] | None
 """What is called with the files that are done, copied or not, and with how many there are to be copied."""
 
 
-def carry_out(catalog: Catalog, dataset: str | None = None, progress: Progress = None) -> list[Rule]:
-    """Make the copies that are wished for, of one dataset or all; the rules as they are then.
+def carry_out(
+    catalog: Catalog, dataset: str | None = None, progress: Progress = None, site: str | None = None
+) -> list[Rule]:
+    """Make the copies that are wished for, of one dataset or all, at one site or all; these rules as they are then.
 
     Rules of subscriptions are made first. A rule whose files cannot all be copied says why, and is tried again by the
     next call, `TRIES` times. One that another process carries out is waited for, last of all, and the log says so.
@@ -49,7 +51,7 @@ def carry_out(catalog: Catalog, dataset: str | None = None, progress: Progress =
         (catalog.folder / FOLDER).mkdir(exist_ok=True)
     with disk.locked(catalog.folder / FOLDER):  # two at once would make the same rules
         _subscribed(catalog)
-    wished = [rule for rule in registry.every_rule(dataset) if rule.state not in ("done", "failed")]
+    wished = [rule for rule in _asked(registry, dataset, site) if rule.state not in ("done", "failed")]
     tally = _Tally(progress, {_key(rule): rule.files - rule.done for rule in wished})
     with ExitStack() as locks, Streams(catalog) as streams:
         others = [rule for rule in wished if not _tried(catalog, rule, streams, locks, tally, wait=False)]
@@ -57,7 +59,11 @@ def carry_out(catalog: Catalog, dataset: str | None = None, progress: Progress =
             streams.finish()  # and so hold nothing while another is waited for
             _tried(catalog, rule, streams, locks, tally, wait=True)
         streams.finish()
-    return registry.every_rule(dataset)
+    return _asked(registry, dataset, site)
+
+
+def _asked(registry: Embedded, dataset: str | None, site: str | None) -> list[Rule]:
+    return [rule for rule in registry.every_rule(dataset) if site in (None, rule.site)]
 
 
 def _subscribed(catalog: Catalog) -> None:
@@ -122,7 +128,7 @@ class _Try:
         """Have the copies made."""
         files = Embedded(self.catalog).files([self.rule.dataset])[self.rule.dataset]
         copies = self.catalog.replicas([f.guid for f in files])
-        missing = [f for f in files if not is_at(self.catalog, self.rule.site, copies[f.guid], f.lfn)]
+        missing = [f for f in files if not is_at(self.catalog, self.rule.site, copies[f.guid], f)]
         self.files, self.left = len(files), len(missing)
         self.tally.expect(self.rule, len(missing))
         if not missing:
@@ -131,7 +137,7 @@ class _Try:
         site = self.catalog.site(self.rule.site)
         if self.rule.state == "moving":  # who did so before was killed
             with suppress(AccessError, CatalogError):
-                sweep([place_at(site, file) for file in missing])
+                sweep([self._place(site, file, copies[file.guid]) for file in missing])
         self.catalog.record(PutRule(**{**vars(self.rule), "state": "moving", "error": ""}))
         for number, file in enumerate(missing):
             self._begin_one(streams, number, file, site, copies[file.guid])
@@ -140,12 +146,18 @@ class _Try:
         self, streams: Streams, number: int, file: FileRecord, site: Site, copies: Sequence[Replica]
     ) -> None:
         try:
-            wanted = Copy(file.dataset or self.rule.dataset, file, site.name, place_at(site, file),
+            wanted = Copy(file.dataset or self.rule.dataset, file, site.name, self._place(site, file, copies),
                           tuple(_sources(self.catalog, file, copies)))  # fmt: skip
         except (AccessError, CatalogError) as error:
             self._ended(number, error.message)
             return
         streams.begin(wanted, lambda error: self._ended(number, error))
+
+    def _place(self, site: Site, file: FileRecord, copies: Sequence[Replica]) -> str:
+        """Where a copy is to lie: where one below the site's folder is said to be, or where a new one goes."""
+        told = (self.catalog.local_path(c, file.lfn) for c in copies if c.site == site.name)
+        known = (str(path) for path in told if path and site.prefix and path.is_relative_to(site.prefix))
+        return next((path for path in known if ".." not in path.split("/")), None) or place_at(site, file)
 
     def _ended(self, number: int, error: str) -> None:
         if error:
@@ -170,13 +182,20 @@ class _Try:
 
 
 def place_at(site: Site, file: FileRecord) -> str:
-    """Where a file is to lie at a site: its logical name below the site's prefix.
+    """Where a new copy of a file is to lie at a site: its logical name below the site's prefix.
 
-    >>> far = Site("FAR", "root://far.example.org//data")
-    >>> place_at(far, FileRecord("00D1B2C3-0000-4000-8000-00000000ABCD", "data18:AOD.1.root"))
+    A bare name, of which other datasets may have files, too, is put below its dataset's, unless the site has rules.
+
+    >>> far, guid = Site("FAR", "root://far.example.org//data"), "00D1B2C3-0000-4000-8000-00000000ABCD"
+    >>> place_at(far, FileRecord(guid, "data18:AOD.1.root"))
     'root://far.example.org//data/data18/AOD.1.root'
+    >>> place_at(far, FileRecord(guid, "result.parquet", dataset="zmumu.SEL"))
+    'root://far.example.org//data/zmumu.SEL/result.parquet'
     """
-    made = pfns(site, (file.lfn or f"{file.guid}.root").replace(":", "/", 1))
+    name = file.lfn or f"{file.guid}.root"
+    if file.dataset and not {"/", ":"} & set(name) and not rules_of(site):
+        name = f"{file.dataset}/{name}"
+    made = pfns(site, name.replace(":", "/", 1))
     fit = [pfn for pfn in made if "://" not in pfn or pfn.startswith("root")]
     if not fit:
         raise CatalogError(f"site {site.name} has no prefix, or rule, that makes a place for copies", site=site.name,
@@ -188,7 +207,7 @@ def _sources(catalog: Catalog, file: FileRecord, copies: Sequence[Replica]) -> I
     """Places to copy from: local ones first, sites in downtime last."""
     down = catalog.down(datetime.now(UTC))
     places = [(c.site in down, place_of(catalog, c, file.lfn)) for c in copies] + [(False, file.pfn)] * bool(file.pfn)
-    known = [(is_down, place) for is_down, place in places if is_remote(place) or Path(place).is_file()]
+    known = [(is_down, place) for is_down, place in places if is_remote(place) or os.path.isfile(place)]  # noqa: PTH113 - of a name that is too long Path's raises
     yield from dict.fromkeys(p for _, p in sorted(known, key=lambda k: (k[0], is_remote(k[1]))))
 
 

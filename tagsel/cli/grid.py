@@ -205,10 +205,11 @@ def _rules(rules: Any, as_csv: bool, as_json: bool) -> int:
 @click.command()
 @dataset_argument
 @click.argument("site")
+@click.option("--cancel", is_flag=True, help="Take the wish back; copies that are there stay.")
 @csv_option
 @common
 @click.pass_context
-def transfer(context: click.Context, /, dataset: str, site: str, as_csv: bool, workspace: str | None,
+def transfer(context: click.Context, /, dataset: str, site: str, cancel: bool, as_csv: bool, workspace: str | None,
              as_json: bool) -> int:  # fmt: skip
     """Ask for complete copies of DATASET at SITE: copied and verified here, or by the catalog whose dataset it is.
 
@@ -216,6 +217,14 @@ def transfer(context: click.Context, /, dataset: str, site: str, as_csv: bool, w
     Example:
       tagsel transfer data18.DoubleMuon.AOD CNAF
     """
+    if cancel:
+        (rule,) = workspace_of(context, workspace).transfer(dataset, site, cancel=True)
+        if as_json:
+            render.document({"cancelled": vars(rule)})
+        else:
+            held = f"{rule.done} of its {rule.files} files are there, and stay"
+            print(f"{dataset} is no more asked for at {site}; {held}")
+        return OK
     with render.counting(f"copying to {site}", "files") as progress:
         rules = workspace_of(context, workspace).transfer(dataset, site, progress=progress)
     return _rules(rules, as_csv, as_json)

@@ -6,7 +6,7 @@ there before under that name is a good copy, or is an error, and is never writte
 
 from __future__ import annotations
 
-import glob
+import hashlib
 import os
 import threading
 import zlib
@@ -24,7 +24,7 @@ CHUNK = 4 << 20
 """Bytes that are read at once."""
 
 _MARK = ".part-"
-"""What stands in the name of a file that is being written, between its own and that of the thread that writes it."""
+"""What stands in the name of a file that is being written, between a digest of its own and who writes it."""
 
 
 def checksum(place: str) -> str:
@@ -74,10 +74,11 @@ def copy(source: str, target: str, wanted: str = "", between: Callable[[], None]
 
     if is_remote(target) and not target.startswith("root"):
         raise AccessError(f"{target}: files are written to paths and root:// only", path=target)
-    if xrootd.exists(target) if is_remote(target) else Path(target).exists():
+    if xrootd.exists(target) if is_remote(target) else _exists(target):
         return check(target)
     if is_remote(target):
-        return xrootd.put(target, f"{target}{_MARK}{_me()}", pieces(source), check)
+        folder, _, name = target.rpartition("/")
+        return xrootd.put(target, f"{folder}/{_part(name)}", pieces(source), check)
     return _put(target, pieces(source), check)
 
 
@@ -88,7 +89,7 @@ def sweep(targets: Iterable[str]) -> None:
     """
     folders: dict[str, set[str]] = {}
     for folder, _, name in (target.rpartition("/") for target in targets if is_remote(target)):
-        folders.setdefault(folder, set()).add(name)
+        folders.setdefault(folder, set()).add(_stem(name))
     for folder, names in folders.items():
         with suppress(AccessError):
             for name in xrootd.names(folder):
@@ -96,9 +97,21 @@ def sweep(targets: Iterable[str]) -> None:
                     xrootd.remove(f"{folder}/{name}")
 
 
-def _me() -> str:
-    """This thread, in the name of a file that it writes."""
-    return f"{os.uname().nodename}-{threading.get_native_id()}"
+def _stem(name: str) -> str:
+    """How the names of parts of a file begin: of one length, for a file's name may be as long as any can be."""
+    return f".{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
+def _part(name: str) -> str:
+    """The name under which this thread writes a file."""
+    return f"{_stem(name)}{_MARK}{os.uname().nodename}-{threading.get_native_id()}"
+
+
+def _exists(target: str) -> bool:
+    try:
+        return Path(target).exists()
+    except OSError as error:  # a name that is too long, a folder that is closed to us
+        raise AccessError(f"{target}: cannot be written: {error.strerror or error}", path=target) from error
 
 
 def _is_left(name: str) -> bool:
@@ -109,7 +122,7 @@ def _is_left(name: str) -> bool:
 
 def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> str:
     path = Path(target)
-    part = path.with_name(f".{path.name}{_MARK}{_me()}")
+    part = path.with_name(_part(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -124,12 +137,13 @@ def _put(target: str, chunks: Iterable[bytes], check: Callable[[str], str]) -> s
     except OSError as error:
         raise AccessError(f"{target}: cannot be written: {error.strerror or error}", path=target) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # why it was not written is said already
+            part.unlink(missing_ok=True)
 
 
 def _sweep(path: Path) -> None:
     """Remove what threads of this machine that were killed left of copies of that name."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}{_MARK}*"):
+    for left in path.parent.glob(f"{_stem(path.name)}{_MARK}*"):
         if _is_left(left.name):
             left.unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,34 @@ def test_the_verb_shows_and_changes_a_site(home: Workspace, storage: Path, capsy
     assert run(["sites", "add", "-w", str(home.folder), "T2", "--rules", "nowhere.json"]) == 2
     assert run([*base, "--lfn", "/etc/passwd"]) == 2
     assert "absolute" in capsys.readouterr().err
+
+
+def test_two_who_change_a_site_at_once_lose_nothing(home: Workspace) -> None:
+    def say(who: str) -> None:
+        mine = Workspace(home.folder)
+        for k in range(25):
+            mine.add_site("T2", meta={f"{who}{k}": k})
+
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(say, "ab"))
+    assert home.catalog.site("T2").meta == {f"{who}{k}": k for who in "ab" for k in range(25)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[sites.A]\nprefix = "cern"', "site A: prefix 'cern' is neither"),
+        ("[sites]\nA = 3", "site A is not as expected"),
+        ('[sites."a/b"]', "site a/b: "),
+        ('[sites.A]\n[sites.B]\n[[links]]\nbetween = "AB"\nrate = 1', "a list of two sites, not 'AB'"),
+        ('[sites.A]\n[sites.B]\n[[links]]\nbetween = ["A", "B"]\nrate = "x"', "between A and B: its rate is 'x'"),
+    ],
+)
+def test_a_topology_that_is_wrong_is_named_and_changes_nothing(
+    home: Workspace, tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "grid.toml").write_text(text)
+    with pytest.raises(CatalogError, match="grid.toml: ") as error:
+        home.load_sites(tmp_path / "grid.toml")
+    assert said in error.value.message
+    assert home.catalog.sites() == []

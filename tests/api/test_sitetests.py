@@ -9,7 +9,7 @@ import pytest
 
 from tagsel.api import Workspace
 from tagsel.api.sitetests import FAILURES
-from tagsel.catalog import PutReplicas
+from tagsel.catalog import FileRecord, PutDataset, PutFiles, PutReplicas
 
 MUON = "data09_900GeV.physics_Muon.TAG"
 SITES = ("A", "B", "C", "D")
@@ -85,3 +85,32 @@ def test_another_file_under_the_name_fails(home: Workspace, tmp_path: Path) -> N
     shutil.copy(other.pfn, tmp_path / "C" / "a.root")
     (test,) = home.test_sites("C")
     assert "GUID" in test.error
+
+
+def test_failures_of_before_a_person_said_up_do_not_count(home: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "B" / "a.root").unlink()
+    for _ in range(FAILURES):
+        home.test_sites("B")
+    assert home.up("B") == 1
+    for n in range(FAILURES):
+        assert _states(home)["B"] == "up", n
+        home.test_sites("B")
+    assert _states(home)["B"].startswith("excluded: ")
+
+
+@pytest.mark.parametrize(("name", "damage"), [("result.json", "is no JSON"), ("result.parquet", "footer")])
+def test_results_are_tested_by_their_kind(home: Workspace, tmp_path: Path, name: str, damage: str) -> None:
+    """A site that holds a result only: good as it is, then of another size, then of this size but damaged."""
+    guid, path = "00D1B2C3-0000-4000-8000-000000000001", tmp_path / "only" / name
+    path.parent.mkdir()
+    sample = Path(__file__).parents[2] / "data/sample/files/data09_900GeV.physics_MinBias.TAG._0001.parquet"
+    content = sample.read_bytes() if name.endswith("parquet") else b'{"value": 7}'
+    path.write_bytes(content)
+    file = FileRecord(guid, name, "", "TAG", -1, len(content))
+    home.add_site("ONLY", str(path.parent))
+    home.catalog.record(PutDataset("r.NUM"), PutFiles("r.NUM", [file]), PutReplicas("ONLY", [(guid, name)]))
+    assert [t.error for t in home.test_sites("ONLY")] == [""]
+    path.write_bytes(content + b" ")
+    assert f"its size is {len(content) + 1}, the catalog says {len(content)}" in home.test_sites("ONLY")[0].error
+    path.write_bytes(b"x" * len(content))
+    assert damage in home.test_sites("ONLY")[0].error

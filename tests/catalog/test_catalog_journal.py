@@ -66,6 +66,7 @@ EXAMPLES: list[Change] = [
     DropFiles("a.TAG", [("RAW", GUID.lower())]),
     PutRetraction("a.TAG", 3, GUID, "x.root", 7, "bad", "2018-06-01", "me@here", "12ab", back=5),
     PutSite("CERN", "/data", {"tier": 0}),
+    PutSite("CNAF", "/data", {"tier": 1}, after=""),
     PutReplicas("CERN", [(GUID, "x.root")]),
     DropReplicas("CERN", [(GUID, "x.root")]),
     PutBookkeeping("a.TAG", GUID, {"sumw": 1.5e10, "blocks": [[1, 2], [3, 4]]}),

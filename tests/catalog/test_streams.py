@@ -82,7 +82,7 @@ def _held(catalog: Catalog, site: str) -> set[str]:
 
 
 def _there(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
 def _states(catalog: Catalog) -> list[tuple[str, str, str, str]]:
@@ -106,7 +106,8 @@ def test_every_file_is_told_copied_and_known(catalog: Catalog, tmp_path: Path) -
     assert (rule.state, rule.done, rule.files) == ("done", MANY, MANY)
     assert told == [(k, MANY) for k in range(1, MANY + 1)]
     assert _held(catalog, "CNAF") == _there(tmp_path / "CNAF") == {f"a.AOD._{k:03}.root" for k in range(1, MANY + 1)}
-    assert all((tmp_path / "CNAF" / f"a.AOD._{k:03}.root").read_bytes() == _content(k) for k in range(1, MANY + 1))
+    folder = tmp_path / "CNAF" / "a.AOD"
+    assert all((folder / f"a.AOD._{k:03}.root").read_bytes() == _content(k) for k in range(1, MANY + 1))
     assert list((catalog.folder / FOLDER).glob("*.lock")) == []
 
 
@@ -149,7 +150,7 @@ def test_two_files_of_one_name_never_write_over_each_other(catalog: Catalog, tmp
     Embedded(catalog).wish("c.AOD", "KIT")
     (rule,) = carry_out(catalog, "c.AOD")
     assert "another file is there" in rule.error
-    assert (tmp_path / "KIT" / "same.root").read_bytes() == _content(501)
+    assert (tmp_path / "KIT" / "c.AOD" / "same.root").read_bytes() == _content(501)
     assert [c.guid for c in catalog.site_replicas("KIT")] == [_guid(700)]
 
 
@@ -243,7 +244,7 @@ def test_fault_19_a_place_that_takes_no_files(catalog: Catalog) -> None:
     catalog.record(PutSite("CNAF", "/sys/kernel/tagsel"))  # not even root makes a folder there
     (rule,) = carry_out(catalog)
     assert (rule.state, rule.done, rule.tries) == ("waiting", 0, 1)
-    assert "/sys/kernel/tagsel/a.AOD._001.root: cannot be written" in rule.error
+    assert "/sys/kernel/tagsel/a.AOD/a.AOD._001.root: cannot be written" in rule.error
 
 
 def test_fault_11_a_file_that_finds_no_room_is_named_and_the_others_copied(catalog: Catalog, tmp_path: Path) -> None:
@@ -281,7 +282,8 @@ def test_many_files_go_to_a_server_and_a_kill_is_mended(
     assert ("a.AOD", "FAR", "waiting", "interrupted") in _states(catalog)
     assert [(r.site, r.state, r.done) for r in carry_out(catalog)] == [("CNAF", "done", MANY), ("FAR", "done", MANY)]
     assert _held(catalog, "FAR") == _there(folder)
-    assert all((folder / f"a.AOD._{k:03}.root").read_bytes() == _content(k) for k in range(1, MANY + 1))
+    made = [(folder / "a.AOD" / f"a.AOD._{k:03}.root").read_bytes() for k in range(1, MANY + 1)]
+    assert made == [_content(k) for k in range(1, MANY + 1)]
 
 
 def test_a_transfer_of_the_command_line_shows_an_interrupted_one(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +67,7 @@ def test_feature_63_a_transfer_to_a_third_site_is_made_verified_and_known(catalo
     (rule,) = carry_out(catalog)
     assert (rule.state, rule.done, rule.files, rule.tries, rule.error) == ("done", 3, 3, 0, "")
     for k in (1, 2, 3):
-        assert (tmp_path / "CNAF" / f"a.AOD._{k}.root").read_bytes() == _content(k)
+        assert (tmp_path / "CNAF" / "a.AOD" / f"a.AOD._{k}.root").read_bytes() == _content(k)
         assert [c.site for c in catalog.replicas([_guid(k)])[_guid(k)]] == ["CERN", "CNAF"]
     assert carry_out(catalog) == [rule]
     assert catalog.stale("CNAF") == []
@@ -84,7 +86,7 @@ def test_a_subscription_brings_new_versions(catalog: Catalog, tmp_path: Path) ->
     _dataset(catalog, "a.v2.AOD", [4])
     _dataset(catalog, "other.AOD", [5])
     assert [(r.dataset, r.state) for r in carry_out(catalog)] == [("a.AOD", "done"), ("a.v2.AOD", "done")]
-    assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "CNAF").rglob("*.root")) == [
         "a.AOD._1.root", "a.AOD._2.root", "a.AOD._3.root", "a.v2.AOD._4.root"
     ]  # fmt: skip
 
@@ -110,7 +112,7 @@ def test_a_damaged_file_is_not_copied_and_the_rule_says_why_until_it_fails(catal
     assert carry_out(catalog)[0].state == "failed"  # until somebody asks again
     catalog.record(PutRule("a.AOD", "CNAF"))
     assert carry_out(catalog)[0].state == "done"
-    assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]
+    assert sorted(p.name for p in (tmp_path / "CNAF").rglob("*.root")) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]
 
 
 def test_another_good_copy_serves_where_the_first_is_damaged_or_its_site_down(catalog: Catalog, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_fault_13_a_kill_in_a_transfer_loses_nothing(catalog: Catalog, tmp_path:
     assert sum(c.site == "CNAF" for copies in held.values() for c in copies) >= passage  # some are recorded together
     assert catalog.stale("CNAF") == []
     assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
-    assert sorted(p.name for p in (tmp_path / "CNAF").iterdir()) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]
+    assert sorted(p.name for p in (tmp_path / "CNAF").rglob("*.root")) == [f"a.AOD._{k}.root" for k in (1, 2, 3)]
 
 
 def test_a_closed_dataset_is_transferred_and_its_checksums_are_learnt(catalog: Catalog) -> None:
@@ -168,17 +170,93 @@ def test_a_closed_dataset_is_transferred_and_its_checksums_are_learnt(catalog: C
 def test_a_copy_that_is_gone_is_made_again(catalog: Catalog, tmp_path: Path) -> None:
     Embedded(catalog).wish("a.AOD", "CNAF")
     carry_out(catalog)
-    (tmp_path / "CNAF" / "a.AOD._2.root").unlink()
+    (tmp_path / "CNAF" / "a.AOD" / "a.AOD._2.root").unlink()
     assert [(r.state, r.done) for r in Embedded(catalog).rules("a.AOD")] == [("waiting", 2)]
     assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
     assert catalog.stale("CNAF") == []
 
 
 def test_what_a_killed_copy_left_is_swept_up(catalog: Catalog, tmp_path: Path) -> None:
-    left = tmp_path / "CNAF" / f".a.AOD._1.root.part-{os.uname().nodename}-999999999"
+    stem = hashlib.sha256(b"a.AOD._1.root").hexdigest()[:16]
+    left = tmp_path / "CNAF" / "a.AOD" / f".{stem}.part-{os.uname().nodename}-999999999"
+    left.parent.mkdir()
     left.write_bytes(b"half")
-    elsewhere = left.with_name(".a.AOD._1.root.part-other.example.org-999999999")  # may be alive
+    elsewhere = left.with_name(f".{stem}.part-other.example.org-999999999")  # may be alive
     elsewhere.write_bytes(b"half")
     Embedded(catalog).wish("a.AOD", "CNAF")
     carry_out(catalog)
     assert (left.exists(), elsewhere.exists()) == (False, True)
+
+
+def test_a_long_name_is_copied_and_one_that_is_too_long_stops_no_other(catalog: Catalog, tmp_path: Path) -> None:
+    """255 letters are what a file system takes; a name of 240 leaves no room for a mark behind it."""
+    files = []
+    for k, name in ((11, "l" * 240), (12, "m" * 300), (13, "short")):
+        path = tmp_path / "CERN" / f"{k}"
+        path.write_bytes(_content(k))
+        files.append(FileRecord(_guid(k), f"{name}.root", str(path), "AOD", 10))
+    catalog.record(PutDataset("long.AOD", type="AOD", files=3), PutFiles("long.AOD", files))
+    for dataset in ("long.AOD", "a.AOD"):
+        Embedded(catalog).wish(dataset, "CNAF")
+    good, bad = carry_out(catalog)
+    assert (good.dataset, good.state, good.done) == ("a.AOD", "done", 3)
+    assert (bad.state, bad.done, bad.files, "too long" in bad.error) == ("waiting", 2, 3, True)
+    names = {p.name for p in (tmp_path / "CNAF").rglob("*") if p.is_file()}
+    assert names == {"l" * 240 + ".root", "short.root", *(f"a.AOD._{k}.root" for k in (1, 2, 3))}
+
+
+def test_a_damaged_copy_is_not_counted_nor_written_over(catalog: Catalog, tmp_path: Path) -> None:
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    (copy,) = (tmp_path / "CNAF").rglob("a.AOD._2.root")
+    copy.write_bytes(b"cut")
+    (rule,) = carry_out(catalog)
+    assert (rule.state, rule.done, "another file is there" in rule.error) == ("waiting", 2, True)
+    assert copy.read_bytes() == b"cut"
+    copy.unlink()
+    assert [(r.state, r.done) for r in carry_out(catalog)] == [("done", 3)]
+
+
+def test_a_size_that_nobody_knew_is_kept(catalog: Catalog) -> None:
+    (file,) = (f for f in catalog.files("a.AOD") if f.guid == _guid(1))
+    catalog.record(PutFiles("a.AOD", [replace(file, bytes=-1)]))
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    assert {f.guid: f.bytes for f in catalog.files("a.AOD")}[_guid(1)] == len(_content(1))
+
+
+def test_results_of_one_name_have_copies_at_one_site(catalog: Catalog, tmp_path: Path) -> None:
+    """Every job calls its result `result.parquet`; names with folders or a scope, and sites with rules, stay."""
+    for k, name in ((21, "result.parquet"), (22, "result.parquet"), (23, "scope:r.root"), (24, "/store/data/r.root")):
+        path = tmp_path / f"{k}"
+        path.write_bytes(_content(k))
+        catalog.record(PutDataset(f"s{k}.SEL"), PutFiles(f"s{k}.SEL", [FileRecord(_guid(k), name, str(path), "AOD")]))
+        Embedded(catalog).wish(f"s{k}.SEL", "CNAF")
+    ruled = {"rules": '[{"protocol": "p", "rules": [{"lfn": "/*(.*)", "pfn": "' + str(tmp_path / "RULED") + '/$1"}]}]'}
+    catalog.record(PutSite("RULED", "", ruled))
+    Embedded(catalog).wish("s21.SEL", "RULED")
+    assert {r.state for r in carry_out(catalog)} == {"done"}
+    there = {str(p.relative_to(tmp_path)) for s in ("CNAF", "RULED") for p in (tmp_path / s).rglob("*") if p.is_file()}
+    assert there == {"CNAF/s21.SEL/result.parquet", "CNAF/s22.SEL/result.parquet", "CNAF/scope/r.root",
+                     "CNAF/store/data/r.root", "RULED/result.parquet"}  # fmt: skip
+
+
+def test_a_copy_of_before_is_made_again_where_it_was(catalog: Catalog, tmp_path: Path) -> None:
+    """Copies were once put beside one another, whatever their dataset; they stay where they are recorded."""
+    old = tmp_path / "CNAF" / "a.AOD._1.root"
+    old.write_bytes(_content(1))
+    catalog.record(PutReplicas("CNAF", [(_guid(1), str(old))]))
+    Embedded(catalog).wish("a.AOD", "CNAF")
+    carry_out(catalog)
+    assert [c.pfn for c in catalog.replicas([_guid(1)])[_guid(1)] if c.site == "CNAF"] == [str(old)]
+    old.unlink()
+    assert [r.state for r in carry_out(catalog)] == ["done"]
+    assert old.read_bytes() == _content(1)
+
+
+def test_one_site_is_carried_out_alone(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.record(PutSite("PAPER"))
+    for site in ("CNAF", "PAPER"):
+        Embedded(catalog).wish("a.AOD", site)
+    assert [(r.site, r.state) for r in carry_out(catalog, "a.AOD", site="CNAF")] == [("CNAF", "done")]
+    assert [(r.site, r.tries) for r in Embedded(catalog).rules("a.AOD")] == [("CNAF", 0), ("PAPER", 0)]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tagsel.api import Workspace
+from tagsel.catalog import PutSite, SetMeta
 from tagsel.cli.main import run
 
 
@@ -82,6 +84,44 @@ def test_a_subscription_is_made_carried_out_and_ended(tell: Tell, tmp_path: Path
     assert tell("subscriptions", "--csv").out.splitlines() == ["pattern,site"]
 
 
+def test_a_wish_is_for_one_site_and_can_be_taken_back(tell: Tell, tmp_path: Path) -> None:
+    """PAPER has no place for copies, so its wish fails at its third try; HERE has one."""
+    tell("sites", "add", "PAPER")
+    tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
+    assert tell("transfer", MUON, "PAPER").code == 3
+    tell("transfers", "--run"), tell("transfers", "--run")
+    here = tell("transfer", MUON, "HERE", "--json")
+    (rule,) = json.loads(here.out)["transfers"]
+    assert (here.code, rule["site"], rule["state"]) == (0, "HERE", "done")
+    assert tell("transfers").code == 3
+    gone = tell("transfer", MUON, "PAPER", "--cancel")
+    assert gone.out == f"{MUON} is no more asked for at PAPER; 0 of its 1 files are there, and stay\n"
+    again = tell("transfer", MUON, "PAPER", "--cancel")
+    assert (again.code, "no copies of" in again.err, "they were at HERE" in again.err) == (2, True, True)
+    assert tell("transfers").code == 0
+    (taken,) = [json.loads(tell("transfer", MUON, "HERE", "--cancel", "--json").out)["cancelled"]]
+    assert (taken["site"], taken["done"], taken["files"]) == ("HERE", 1, 1)
+    (place,) = tell("datasets", "files", MUON, "--site", "HERE").out.split()
+    assert Path(place).is_file()
+
+
+def test_a_wish_that_a_subscription_would_make_again_is_not_taken_back(tell: Tell, tmp_path: Path) -> None:
+    tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
+    tell("subscribe", "*Muon.TAG", "HERE")
+    tell("transfers", "--run")
+    refused = tell("transfer", MUON, "HERE", "--cancel")
+    assert (refused.code, "--end" in refused.err) == (2, True)
+    tell("subscribe", "*Muon.TAG", "HERE", "--end")
+    assert tell("transfer", MUON, "HERE", "--cancel").code == 0
+
+
+def test_a_rule_of_another_catalog_is_not_taken_back_here(tell: Tell, tmp_path: Path) -> None:
+    catalog = Workspace(tmp_path / "W").catalog
+    catalog.record(PutSite("FAR", "", {"catalog": "rucio"}), SetMeta(MUON, {"catalog": "rucio"}))
+    refused = tell("transfer", MUON, "FAR", "--cancel")
+    assert (refused.code, "those of catalog rucio" in refused.err) == (2, True)
+
+
 def test_a_closed_dataset_takes_no_rows(tell: Tell) -> None:
     assert tell("datasets", "close", MUON).out == f"{MUON} is closed\n"
     sample = Path(__file__).parents[2] / "data/sample/files/data09_900GeV.physics_MinBias.TAG._0001.parquet"
@@ -95,6 +135,7 @@ def test_a_closed_dataset_takes_no_rows(tell: Tell) -> None:
     ("words", "said"),
     [
         (["transfer", MUON, "HOMME"], "did you mean HOME"),
+        (["transfer", MUON, "HOMME", "--cancel"], "did you mean HOME"),
         (["sites", "tst"], "did you mean test"),
         (["transfer", "nothing.TAG", "HOME"], "no dataset 'nothing.TAG'"),
         (["sites", "show", "HOMME"], "did you mean HOME"),
