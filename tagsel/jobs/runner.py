@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,29 @@ def launch(folder: JobFolder, executor: Executor) -> None:
     """
     with folder.locked():
         executor.submit(_begin(folder, executor, True, Retries())[0])
+        if folder.killed.exists():  # meanwhile; who killed it may not have seen what was submitted
+            executor.kill()
+
+
+def collect(folder: JobFolder, ended: Callable[[Path], Iterable[Ended]]) -> None:
+    """Take in the tasks of a job that ended while nobody drove it, as `ended` finds them in its notes; nothing is
+    submitted. JobError where somebody drives it."""
+    with folder.locked():
+        plans = {plan["number"]: plan for plan in folder.pieces}
+        for end in ended(folder.engine):
+            if end.task.piece in plans:  # it may have been split anew since
+                _settle(folder, end, plans[end.task.piece])
+
+
+def has_output(folder: JobFolder, task: Task) -> bool:
+    """Whether an attempt left an output in the job's folder, good or a record of its failure."""
+    return any(path.exists() for path in _outputs(folder, task))
+
+
+def _outputs(folder: JobFolder, task: Task) -> list[Path]:
+    """Where the output of an attempt is, if it is there."""
+    stem = folder.stem(task.piece, task.attempt)
+    return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".json", ".parquet")]
 
 
 def _begin(
@@ -145,6 +168,8 @@ def _offer(folder: JobFolder, executor: Executor, tasks: list[Task], retries: Re
     left: tuple[Task, ...] = ()
     try:
         executor.submit(tasks)
+        if folder.killed.exists():  # meanwhile; who killed it may not have seen what was submitted
+            executor.kill()
         retries.taken()
         folder.refused.unlink(missing_ok=True)
     except NotNow as refusal:
@@ -180,7 +205,7 @@ def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause |
     """Record how an attempt ended; why it failed or what it could not read, None where all was delivered."""
     task = ended.task
     stem = folder.stem(task.piece, task.attempt)
-    outputs = [p for p in (stem.with_name(f"{stem.name}{s}") for s in (".json", ".parquet")) if p.exists()]
+    outputs = [path for path in _outputs(folder, task) if path.exists()]
     wrong = []
     for path in outputs:
         good, why = good_header(path, plan, folder.spec["script"])
