@@ -35,7 +35,7 @@ from typing import Any
 
 from tagsel.errors import JobError
 from tagsel.held import holder, take
-from tagsel.jobs.failures import Failure, failures_of, last_failure
+from tagsel.jobs.failures import Failure, failures_of, given_up, last_failure
 from tagsel.jobs.output import Header, read_header
 
 VERSION = 1
@@ -203,16 +203,18 @@ class PieceState:
     header: Header | None = None
     error: str = ""
     records: Mapping[int, Mapping[str, object]] = field(default_factory=dict, repr=False)
+    given_up: str = ""  # why it is tried no more, a key of failures.GIVEN_UP
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Its failed attempts, in order."""
-        return failures_of(self.records)
+        return given_up(failures_of(self.records), self.given_up, self.attempts)
 
     @property
     def failure(self) -> Failure | None:
         """The last of its failed attempts."""
-        return last_failure(self.records)
+        last = last_failure(self.records)
+        return given_up([last], self.given_up, self.attempts)[0] if last else None
 
     @property
     def unreadable(self) -> int:

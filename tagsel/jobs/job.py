@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,11 @@ class Job:
     @property
     def pieces(self) -> list[PieceState]:
         """The state of every piece: of those that have not ended all at once, by one look at its engine."""
-        return piece_states(self.folder, self._look()[0])
+        states = piece_states(self.folder, self._look()[0])
+        if not any(s.state == "failed" for s in states) or self._lives() or self.folder.is_locked():
+            return states
+        tried, why = still_tried(self.folder, states), "killed" if self.folder.killed.exists() else "tried"
+        return [replace(s, given_up=why) if s.state == "failed" and s.number not in tried else s for s in states]
 
     def _look(self) -> tuple[dict[int, str], str]:
         """As `_told`; where nobody drives the job, what pieces left that have ended is taken in first."""
