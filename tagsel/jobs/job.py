@@ -193,6 +193,8 @@ class Job:
         `pause_s` is the first pause before a piece is tried again, in seconds; None is the usual one.
         """
         executor = executor or self.engine.executor()
+        if self.folder.killed.exists():
+            self.folder.note("killed")
         self.folder.killed.unlink(missing_ok=True)
         self._executor = executor
         self._error = None

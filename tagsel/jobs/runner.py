@@ -15,6 +15,7 @@ from typing import Any
 
 from tagsel.aside import aside
 from tagsel.errors import JobError
+from tagsel.held import identity
 from tagsel.jobs.broker import sites_in_turn
 from tagsel.jobs.executors import Ended, Executor, NotNow, Task
 from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file, worst
@@ -105,6 +106,8 @@ def _begin(
     missing = [s.number for s in states.values() if s.incomplete and s.number not in under_way]
     if not again:
         missing = [number for number in missing if states[number].state not in ("failed", "done")]
+    if missing:
+        folder.note(identity())
     before = round_of(folder)
     open_round(folder, before | {n: last.get(n, 0) for n in missing if again or n not in before})
     plans = {plan["number"]: plan for plan in folder.pieces}
