@@ -43,6 +43,9 @@ SILENT = re.compile(
 
 ASK = "condor_q says whether it is there"
 
+WORD = re.compile(r"(?!(undefined|true|false)$)[a-z_]\w*|\d[\d.]*\s*(?![kmgtp]?b?$)[a-z]\w*|", re.IGNORECASE)
+"""What is no amount of a resource, though HTCondor takes it and waits for ever: a word, a number with a wrong unit."""
+
 DESCRIPTION = {
     "executable": "/usr/bin/env",
     "arguments": "$(words)",
@@ -70,6 +73,9 @@ class CondorExecutor:
 
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         self.options = dict(options or {})
+        for name, value in self.options.items():
+            if name.lower().startswith("request_") and WORD.fullmatch(value.strip()):
+                raise JobError(f"{name}: {value!r} was given, an amount was expected", hint=f"--set {name}=2GB, or 1")
         self._lock = threading.Lock()
         self._tasks: dict[tuple[int, int], Task] = {}  # by cluster and process, that have not ended
         self._tokens: dict[int, str] = {}  # by cluster
