@@ -57,7 +57,7 @@ class WorkspaceJob:
         Pieces that an engine has, and that nobody waits for, are taken up: of a job submitted without `wait`, or whose
         process died. A job that another process drives is waited for; Ctrl-C ends the waiting then.
         """
-        while not self._job.mine and (status := self._job.status()).state == "running":
+        while not self._job.lives() and (status := self._job.status()).state == "running":
             if progress is not None:
                 progress(status)
             time.sleep(LOOK_S)

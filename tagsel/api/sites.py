@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from tagsel.api import shared
 from tagsel.api.siterules import changed, check_prefix, describe_site, record
 from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
-from tagsel.catalog.changes import Change, PutSite, Stamp
+from tagsel.catalog.changes import Change, Stamp
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
 from tagsel.catalog.names import matching
-from tagsel.catalog.placement import PutRule
+from tagsel.catalog.placement import PutRule, PutSite
 from tagsel.catalog.registry import Registry
 from tagsel.catalog.standing import Meanwhile
 from tagsel.catalog.tables import Rows

@@ -15,7 +15,6 @@ from tagsel.catalog.changes import (
     PutReplicas,
     PutRetraction,
     PutRuns,
-    PutSite,
     SetMeta,
     Unpin,
 )
@@ -38,6 +37,7 @@ from tagsel.catalog.placement import (
     PutDowntime,
     PutLink,
     PutRule,
+    PutSite,
     PutSiteTest,
     PutSubscription,
 )

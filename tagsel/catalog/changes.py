@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from tagsel.catalog.names import check_dataset_name, parse_reference
@@ -24,7 +24,7 @@ from tagsel.catalog.records import (
     Value,
     canonical_guid,
 )
-from tagsel.catalog.standing import check_content, check_drop, check_site, need_dataset, need_open
+from tagsel.catalog.standing import check_content, check_drop, need_dataset, need_open
 from tagsel.catalog.tables import TABLES, Clear, Op, Put, Remove, Rows
 from tagsel.catalog.values import check_key, write_value
 from tagsel.errors import CatalogError, did_you_mean
@@ -66,7 +66,8 @@ def _put_meta(dataset: str, key: str, value: Value) -> Put:
     return Put("meta", {"dataset": dataset, "key": key, "kind": kind, "value": text})
 
 
-def _check_meta(meta: Mapping[str, Value | None]) -> None:
+def check_meta(meta: Mapping[str, Value | None]) -> None:
+    """CatalogError for free keys that cannot be kept."""
     folded: dict[str, str] = {}
     for key, value in meta.items():
         check_key(key, TABLES["datasets"].columns)
@@ -94,7 +95,7 @@ class PutDataset(DatasetFacts, Change):
     def check(self, state: Rows) -> None:
         """Name, keys and the parents' form, who may be unknown here (or gone); what a closed dataset allows."""
         check_dataset_name(self.name)
-        _check_meta(self.meta)
+        check_meta(self.meta)
         check_content(state, self.name, self, self.after)
         for parent in self.parents:
             parse_reference(parent)
@@ -127,7 +128,7 @@ class SetMeta(Change):
         """The dataset exists; no key differs from one that it has in letter case only."""
         need_dataset(state, self.name)
         present = {str(row["key"]): None for row in state.of("meta", self.name)}
-        _check_meta({**present, **self.meta})
+        check_meta({**present, **self.meta})
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """One row of meta a key."""
@@ -220,29 +221,6 @@ class PutRetraction(RetractionRecord, Change):
 
 
 @dataclass(frozen=True)
-class PutSite(Change):
-    """Register a site, or replace the record of one.
-
-    `after` is the `site_mark` of the record that it was made of, "" where there must be none yet, None for any.
-    """
-
-    name: str
-    prefix: str = ""
-    meta: Mapping[str, Value] = field(default_factory=dict)
-    after: str | None = None
-
-    def check(self, state: Rows) -> None:
-        """The name is one that a dataset could have, too; nobody changed the site meanwhile."""
-        check_dataset_name(self.name)
-        _check_meta(self.meta)
-        check_site(state, self.name, self.after)
-
-    def ops(self, stamp: Stamp) -> Iterator[Op]:
-        """One row of sites."""
-        yield Put("sites", {"name": self.name, "prefix": self.prefix, "meta": _json(self.meta)})
-
-
-@dataclass(frozen=True)
 class PutReplicas(Change):
     """Say that a site holds copies of files: pairs (guid, pfn)."""
 
@@ -289,11 +267,11 @@ class PutBookkeeping(Change):
     def check(self, state: Rows) -> None:
         """The dataset exists, the record can be JSON."""
         need_dataset(state, self.dataset)
-        _json(self.record)
+        as_json(self.record)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """One row of bookkeeping."""
-        yield Put("bookkeeping", {"dataset": self.dataset, "guid": self.guid, "record": _json(self.record)})
+        yield Put("bookkeeping", {"dataset": self.dataset, "guid": self.guid, "record": as_json(self.record)})
 
 
 @dataclass(frozen=True)
@@ -391,12 +369,12 @@ class LogQuery(Change):
         yield Put("queries", {**asdict(QueryRecord(**asdict(self), **stamp.columns)), "part": stamp.part})
 
 
-KINDS = (PutDataset, SetMeta, DropDataset, PutFiles, DropFiles, PutSite, PutReplicas, DropReplicas,
+KINDS = (PutDataset, SetMeta, DropDataset, PutFiles, DropFiles, PutReplicas, DropReplicas,
          PutBookkeeping, PutRuns, PutRetraction, PutJob, Pin, Unpin, LogQuery)  # fmt: skip
 """Every kind of change of this module."""
 
 
-def _json(document: Mapping[str, Any]) -> str:
+def as_json(document: Mapping[str, Any]) -> str:
     """`document` as JSON text, keys sorted; CatalogError where it holds what JSON cannot say."""
     try:
         return json.dumps(document, sort_keys=True, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Changes of where data are wanted and from whom it is known: other catalogs, rules, subscriptions, downtimes.
+"""Changes of where data are wanted and from whom it is known: sites, other catalogs, rules, downtimes.
 
 Invariant: as for all changes (`changes.py`), `ops` depends on the change alone.
 """
@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from tagsel.catalog.changes import Change, Stamp
+from tagsel.catalog.changes import Change, Stamp, as_json, check_meta
 from tagsel.catalog.names import check_dataset_name
 from tagsel.catalog.records import Downtime, Link, Rule, SharedCatalog, SiteTest, Subscription, Value
-from tagsel.catalog.standing import need_dataset, no_subscription
+from tagsel.catalog.standing import check_site, need_dataset, no_subscription
 from tagsel.catalog.tables import Op, Put, Remove, Row, Rows
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -23,6 +23,29 @@ A_TIME = "as 2026-11-25T08:00+00:00"
 def _need_site(state: Rows, site: str) -> None:
     if not state.of("sites", site):
         raise CatalogError(f"no site {site!r}", hint=did_you_mean(site, state.rows["sites"]), site=site)
+
+
+@dataclass(frozen=True)
+class PutSite(Change):
+    """Register a site, or replace the record of one.
+
+    `after` is the `site_mark` of the record that it was made of, "" where there must be none yet, None for any.
+    """
+
+    name: str
+    prefix: str = ""
+    meta: Mapping[str, Value] = field(default_factory=dict)
+    after: str | None = None
+
+    def check(self, state: Rows) -> None:
+        """The name is one that a dataset could have, too; nobody changed the site meanwhile."""
+        check_dataset_name(self.name)
+        check_meta(self.meta)
+        check_site(state, self.name, self.after)
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """One row of sites."""
+        yield Put("sites", {"name": self.name, "prefix": self.prefix, "meta": as_json(self.meta)})
 
 
 @dataclass(frozen=True)
@@ -192,6 +215,6 @@ def read_catalog(row: Row) -> SharedCatalog:
                          row["synced"])  # fmt: skip
 
 
-KINDS = (PutCatalog, DropCatalog, PutRule, DropRule, PutSubscription, DropSubscription, PutLink, PutDowntime,
+KINDS = (PutSite, PutCatalog, DropCatalog, PutRule, DropRule, PutSubscription, DropSubscription, PutLink, PutDowntime,
          DropDowntime, PutSiteTest)  # fmt: skip
 """Every kind of change of this module."""

@@ -7,6 +7,7 @@ Needs `pip install "tagsel[condor]"` and a configuration that HTCondor's own com
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -42,6 +43,9 @@ SILENT = re.compile(
 
 ASK = "condor_q says whether it is there"
 
+WORD = re.compile(r"(?!(undefined|true|false)$)[a-z_]\w*|\d[\d.]*\s*(?![kmgtp]?b?$)[a-z]\w*|", re.IGNORECASE)
+"""What is no amount of a resource, though HTCondor takes it and waits for ever: a word, a number with a wrong unit."""
+
 DESCRIPTION = {
     "executable": "/usr/bin/env",
     "arguments": "$(words)",
@@ -69,6 +73,9 @@ class CondorExecutor:
 
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         self.options = dict(options or {})
+        for name, value in self.options.items():
+            if name.lower().startswith("request_") and WORD.fullmatch(value.strip()):
+                raise JobError(f"{name}: {value!r} was given, an amount was expected", hint=f"--set {name}=2GB, or 1")
         self._lock = threading.Lock()
         self._tasks: dict[tuple[int, int], Task] = {}  # by cluster and process, that have not ended
         self._tokens: dict[int, str] = {}  # by cluster
@@ -177,9 +184,12 @@ class CondorExecutor:
     def kill(self) -> None:
         """Remove all clusters of the job that still have tasks."""
         with self._lock:
-            clusters = {cluster for cluster, _ in self._tasks}
+            clusters, unsure = {cluster for cluster, _ in self._tasks}, [*self._unsure]
         for cluster in clusters:
-            self._remove(f"ClusterId == {cluster}", "killed")
+            _remove(f"ClusterId == {cluster}", "killed")
+        for token in unsure:
+            with contextlib.suppress(JobError):  # it may never have been taken
+                _remove(_of_token(token), "killed")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -188,7 +198,7 @@ class CondorExecutor:
         """The cluster that was submitted with a token and is not in the event log yet."""
         condor = _condor()
         try:
-            found = condor.Schedd().query(f"TagselToken == {json.dumps(token)}", ["ClusterId"])
+            found = condor.Schedd().query(_of_token(token), ["ClusterId"])
         except (RuntimeError, condor.HTCondorException) as error:
             raise NotNow(f"HTCondor does not answer: {error}", full=False, hint=ASK) from error
         return int(found[0]["ClusterId"]) if found else None
@@ -206,62 +216,102 @@ class CondorExecutor:
         if key not in self._tasks:
             return
         if kind == "JOB_HELD":
-            if event.get("HoldReasonCode") != BY_HAND:
-                self._held[key] = str(event.get("HoldReason", "for no reason that was given"))
-                self._remove(f"ClusterId == {key[0]} && ProcId == {key[1]}", "held")
+            if held := _held(event):
+                self._held[key] = held
+                _remove(f"ClusterId == {key[0]} && ProcId == {key[1]}", "held")
         elif kind == "JOB_RELEASED":
             self._held.pop(key, None)
-        elif kind == "JOB_TERMINATED":
-            normal = event.get("TerminatedNormally")
-            code = int(event.get("ReturnValue", 1)) if normal else -int(event.get("TerminatedBySignal", 9))
-            self._end(key, code, signal_name(code))
-        elif kind == "JOB_ABORTED":
-            held = self._held.get(key, "")
-            error = f"held by HTCondor: {held}" if held else f"removed: {event.get('Reason', 'by somebody')}"
-            self._end(key, None, error, held)
-
-    def _end(self, key: tuple[int, int], code: int | None, error: str, hold: str = "") -> None:
-        with self._lock:
-            task = self._tasks.pop(key)
-        if task.stem is not None:
-            for path in self._incoming(self._tokens[key[0]]).glob(f"{task.stem.name}.*"):
-                shutil.move(path, task.stem.parent / path.name)
-        self._ended.append(Ended(task, code, error, hold))
+        elif kind in ENDS:
+            with self._lock:
+                task = self._tasks.pop(key)
+            self._ended.append(_end(task, self._incoming(self._tokens[key[0]]), event, self._held.get(key, "")))
 
     def _incoming(self, token: str) -> Path:
         """Where HTCondor puts the files of a submission; the worker of another user writes there."""
         return self._notes.folder / token
 
-    def _remove(self, constraint: str, why: str) -> None:
-        condor = _condor()
-        try:
-            condor.Schedd().act(condor.JobAction.Remove, constraint, why)
-        except (RuntimeError, condor.HTCondorException) as error:
-            raise JobError(f"HTCondor does not remove the job: {error}", hint="condor_rm does it by hand") from error
-
 
 def states(notes: Path) -> Iterator[tuple[Task, str]]:
-    """The tasks of a job that have not ended, as the event log has them: `running`, `held` or `waiting`."""
+    """The tasks of a job, as the event log has them: `running`, `held`, `waiting` or `ended`."""
+    for task, _, events in _logged(notes):
+        said = [SAID[event.type.name] for event in events if event.type.name in SAID]
+        yield task, said[-1] if said else "waiting"
+
+
+def collect(notes: Path) -> Iterator[Ended]:
+    """The tasks of a job that the event log ends, with their outputs moved to where they belong. HTCondor is asked
+    nothing. Only for who holds the job."""
+    for task, token, events in _logged(notes):
+        if (last := events[-1]).type.name in ENDS:
+            holds = [e for e in events if e.type.name in ("JOB_HELD", "JOB_RELEASED")][-1:]
+            held = "".join(why for event in holds if (why := _held(event)))
+            yield _end(task, notes / token, last, held)
+
+
+def cancel(notes: Path) -> None:
+    """Remove all clusters of a job, whoever submitted them; nothing else is touched. JobError where the schedd does
+    not."""
+    for submission in Notes(notes).submissions():
+        _remove(_of_token(submission.token), "killed")
+
+
+def _logged(notes: Path) -> list[tuple[Task, str, list[Any]]]:
+    """Every task that the event log has, the token of its submission, and its events; none after that of its end."""
     if not (notes / "events.log").exists():
-        return
+        return []
     known = {s.token: s.tasks for s in Notes(notes).submissions()}
-    now: dict[tuple[int, int], tuple[Task, str]] = {}
+    found: dict[tuple[int, int], tuple[Task, str, list[Any]]] = {}
     for event in _condor().JobEventLog(str(notes / "events.log")).events(stop_after=0):
-        key, kind = (event.cluster, event.proc), event.type.name
-        if kind == "SUBMIT" and (token := _token(event)) in known:
-            now[key] = known[token][event.proc], "waiting"
-        elif key in now and kind in SAID:
-            now[key] = now[key][0], SAID[kind]
-        elif kind in ("JOB_TERMINATED", "JOB_ABORTED"):
-            now.pop(key, None)
-    yield from now.values()
+        key = event.cluster, event.proc
+        if event.type.name == "SUBMIT" and (token := _token(event)) in known:
+            found.setdefault(key, (known[token][event.proc], token, [event]))
+        elif key in found and found[key][2][-1].type.name not in ENDS:
+            found[key][2].append(event)
+    return list(found.values())
+
+
+ENDS = ("JOB_TERMINATED", "JOB_ABORTED")
+"""Events that end a task."""
 
 
 SAID = {
     "EXECUTE": "running", "JOB_HELD": "held", "JOB_RELEASED": "waiting", "JOB_EVICTED": "waiting",
-    "SHADOW_EXCEPTION": "waiting", "JOB_RECONNECT_FAILED": "waiting",
+    "SHADOW_EXCEPTION": "waiting", "JOB_RECONNECT_FAILED": "waiting", **dict.fromkeys(ENDS, "ended"),
 }  # fmt: skip
-"""What a piece is after an event that does not end it."""
+"""What a piece is after an event."""
+
+
+def _end(task: Task, incoming: Path, event: Any, held: str) -> Ended:
+    """How an event ends a task, with its outputs moved from where HTCondor put them to where they belong."""
+    if task.stem is not None:
+        for path in incoming.glob(f"{task.stem.name}.*"):
+            shutil.move(path, task.stem.parent / path.name)
+    if event.type.name == "JOB_ABORTED":
+        error = f"held by HTCondor: {held}" if held else f"removed: {event.get('Reason', 'by somebody')}"
+        return Ended(task, None, error, held)
+    normal = event.get("TerminatedNormally")
+    code = int(event.get("ReturnValue", 1)) if normal else -int(event.get("TerminatedBySignal", 9))
+    return Ended(task, code, signal_name(code))
+
+
+def _held(event: Any) -> str:
+    """Why HTCondor itself holds a task after an event; "" where it does not, or a person does."""
+    if event.type.name != "JOB_HELD" or event.get("HoldReasonCode") == BY_HAND:
+        return ""
+    return str(event.get("HoldReason", "for no reason that was given"))
+
+
+def _of_token(token: str) -> str:
+    """What HTCondor is told to find the jobs of a submission by."""
+    return f"TagselToken == {json.dumps(token)}"
+
+
+def _remove(constraint: str, why: str) -> None:
+    condor = _condor()
+    try:
+        condor.Schedd().act(condor.JobAction.Remove, constraint, why)
+    except (RuntimeError, condor.HTCondorException) as error:
+        raise JobError(f"HTCondor does not remove the job: {error}", hint="condor_rm does it by hand") from error
 
 
 def _refusal(error: Exception) -> JobError:

@@ -12,15 +12,18 @@ from pathlib import Path
 
 from tagsel.errors import JobError, did_you_mean
 from tagsel.jobs import condor, dask, local, slurm
-from tagsel.jobs.executors import Executor, Task
+from tagsel.jobs.executors import Ended, Executor, Task
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How an engine's executor is made from options and a number of processes, and how its tasks are asked for."""
+    """How an engine's executor is made from options and a number of processes. Of the notes of a job `states` says
+    where its tasks are, `collect` brings in those that ended while nobody drove it, and `cancel` ends all."""
 
     make: Callable[[Mapping[str, str], int], Executor]
     states: Callable[[Path], Iterable[tuple[Task, str]]] = lambda notes: ()
+    collect: Callable[[Path], Iterable[Ended]] = lambda notes: ()
+    cancel: Callable[[Path], None] = lambda notes: None
 
 
 def _local(options: Mapping[str, str], processes: int) -> Executor:
@@ -31,8 +34,9 @@ def _local(options: Mapping[str, str], processes: int) -> Executor:
 
 ENGINES: Mapping[str, Engine] = {
     "local": Engine(_local),
-    "condor": Engine(lambda options, _: condor.CondorExecutor(options), condor.states),
-    "slurm": Engine(lambda options, _: slurm.SlurmExecutor(options), slurm.states),
+    "condor": Engine(lambda options, _: condor.CondorExecutor(options), condor.states,
+                     condor.collect, condor.cancel),
+    "slurm": Engine(lambda options, _: slurm.SlurmExecutor(options), slurm.states, cancel=slurm.cancel),
     "dask": Engine(lambda options, _: dask.DaskExecutor(options)),
 }
 """Every engine by its name. The libraries that an engine needs are imported when it is asked for something."""

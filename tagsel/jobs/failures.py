@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 TRIED_AGAIN = ("transient", "site")
@@ -85,6 +85,12 @@ class Cause:
 
 YOU, SITE, DATA = "you", "the site", "whoever keeps the data"
 WAIT = "nothing: it is tried again; tagsel jobs resubmit tries once more"
+GIVEN_UP = {
+    "killed": "it was killed by jobs kill; tagsel jobs resubmit runs it",
+    "tried": "it was tried {attempts} times, and is not tried again by itself; tagsel jobs resubmit does",
+}
+"""What takes the place of `WAIT` once a piece is tried no more, by why."""
+
 MORE_MEMORY = "ask for more memory (--set request_memory=4GB, mem=4G), or a smaller batch; or tagsel jobs resplit"
 SHORTER = "tagsel jobs resplit into shorter pieces, or ask for more time (--set time=8:00:00)"
 AT_SITE = "tell the site, with the evidence of jobs show; tagsel jobs resubmit when it is mended"
@@ -232,6 +238,15 @@ def failures_of(records: Mapping[int, Mapping[str, object]]) -> tuple[Failure, .
         cause = cause_of(evidence, [f.cause.name for f in found])
         found.append(Failure(attempt, cause, evidence, str(error.get("where") or "")))
     return tuple(found)
+
+
+def given_up(failures: Sequence[Failure], why: str, attempts: int) -> tuple[Failure, ...]:
+    """The failures of a piece that is tried no more after so many attempts: the last says so; `why` is of GIVEN_UP, or
+    "" while it is tried."""
+    if not failures or why not in GIVEN_UP or failures[-1].cause.action != WAIT:
+        return tuple(failures)
+    cause = replace(failures[-1].cause, action=GIVEN_UP[why].format(attempts=attempts))
+    return (*failures[:-1], replace(failures[-1], cause=cause))
 
 
 def unreadable_file(reason: str) -> Failure:

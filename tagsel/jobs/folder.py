@@ -9,6 +9,7 @@
     killed              there once somebody killed the job
     resplit.json        which failed pieces were split anew, into which; written whole
     round.json          how many attempts each piece had before this round of attempts, which is open; see `rounds`
+    begun               which processes submitted pieces that had not run, a line each; and when it was killed
     refused             there while its engine takes no pieces: why
     cost.json           CPU seconds and bytes that its pieces took, once merged
     unmerged            why the outputs of all pieces make no result, where they do not
@@ -35,7 +36,7 @@ from typing import Any
 
 from tagsel.errors import JobError
 from tagsel.held import holder, take
-from tagsel.jobs.failures import Failure, failures_of, last_failure
+from tagsel.jobs.failures import Failure, failures_of, given_up, last_failure
 from tagsel.jobs.output import Header, read_header
 
 VERSION = 1
@@ -118,6 +119,16 @@ class JobFolder:
     def killed(self) -> Path:
         """The mark of a killed job."""
         return self.path / "killed"
+
+    def note(self, who: str) -> None:
+        """Write down that a process submits pieces, or that the job was killed."""
+        with (self.path / "begun").open("a") as lines:
+            lines.write(f"{who}\n")
+
+    @property
+    def went_through(self) -> bool:
+        """Whether one process submitted all pieces, without a kill between, as far as is known."""
+        return len(set(_text(self.path / "begun").splitlines())) < 2
 
     @property
     def refused(self) -> Path:
@@ -203,16 +214,18 @@ class PieceState:
     header: Header | None = None
     error: str = ""
     records: Mapping[int, Mapping[str, object]] = field(default_factory=dict, repr=False)
+    given_up: str = ""  # why it is tried no more, a key of failures.GIVEN_UP
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Its failed attempts, in order."""
-        return failures_of(self.records)
+        return given_up(failures_of(self.records), self.given_up, self.attempts)
 
     @property
     def failure(self) -> Failure | None:
         """The last of its failed attempts."""
-        return last_failure(self.records)
+        last = last_failure(self.records)
+        return given_up([last], self.given_up, self.attempts)[0] if last else None
 
     @property
     def unreadable(self) -> int:

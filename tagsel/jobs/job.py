@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tagsel.jobs.notes import TASKS
 from tagsel.jobs.plan import plan_job, write_folder
 from tagsel.jobs.resplit import resplit
 from tagsel.jobs.rounds import close_round, still_tried
-from tagsel.jobs.runner import launch, run
+from tagsel.jobs.runner import collect, has_output, launch, run
 
 LOOK_S = 0.5
 """How often a waiting process looks at a job, in seconds."""
@@ -109,13 +109,28 @@ def submit(
         launch(job.folder, executor)
     except JobError as error:
         if not (drive and isinstance(error, NotNow) and error.full):
-            with contextlib.suppress(JobError):
-                executor.kill()  # what it took before it refused the rest
-            shutil.rmtree(job.folder.path)
+            _give_up(job, executor, error)
             raise
     if drive:
         job.start(executor, again=False)
     return job
+
+
+def _give_up(job: Job, executor: Executor, refusal: JobError) -> None:
+    """Leave nothing of a job that its engine refused: what it took before it refused the rest is taken back.
+
+    JobError where it does not give that back: then the folder stays, for it is still used.
+    """
+    try:
+        executor.kill()
+    except JobError as error:
+        job.folder.killed.touch()
+        close_round(job.folder)
+        raise JobError(
+            f"{refusal.message}; pieces that were taken before are still there: {error.message}",
+            hint=f"tagsel jobs kill {job.id}, which is kept",
+        ) from refusal
+    shutil.rmtree(job.folder.path)
 
 
 class Job:
@@ -143,17 +158,31 @@ class Job:
     @property
     def pieces(self) -> list[PieceState]:
         """The state of every piece: of those that have not ended all at once, by one look at its engine."""
-        return piece_states(self.folder, self._told()[0])
+        states = piece_states(self.folder, self._look()[0])
+        if not any(s.state == "failed" for s in states) or self.lives() or self.folder.is_locked():
+            return states
+        tried, why = still_tried(self.folder, states), "killed" if self.folder.killed.exists() else "tried"
+        return [replace(s, given_up=why) if s.state == "failed" and s.number not in tried else s for s in states]
 
-    def _told(self) -> tuple[dict[int, str], str]:
-        """What the job's engine says of pieces that have not ended, by number; and why it says nothing, or ""."""
+    def _look(self) -> tuple[dict[int, str], str]:
+        """As `_told`; where nobody drives the job, what pieces left that have ended is taken in first."""
+        told, silent, ended = self._told()
+        if ended and not self.lives() and not self.folder.is_locked():
+            with contextlib.suppress(JobError, OSError):  # somebody drives it now, or it is another user's
+                collect(self.folder, engine(self.engine.name).collect)
+        return told, silent
+
+    def _told(self) -> tuple[dict[int, str], str, bool]:
+        """What the job's engine says of pieces that have not ended, by number; why it says nothing, or ""; and whether
+        pieces have ended that nobody has taken in."""
         if self.folder.result.exists():
-            return {}, ""
+            return {}, "", False
         try:
-            known = engine(self.engine.name).states(self.folder.engine)
-            return {task.piece: state for task, state in known}, ""
+            known = list(engine(self.engine.name).states(self.folder.engine))
         except JobError as error:
-            return {}, error.message
+            return {}, error.message, False
+        unseen = any(state == "ended" and not has_output(self.folder, task) for task, state in known)
+        return {task.piece: state for task, state in known if state != "ended"}, "", unseen
 
     def start(
         self, executor: Executor | None = None, *, again: bool = True, pause_s: float | None = None
@@ -164,6 +193,8 @@ class Job:
         `pause_s` is the first pause before a piece is tried again, in seconds; None is the usual one.
         """
         executor = executor or self.engine.executor()
+        if self.folder.killed.exists():
+            self.folder.note("killed")
         self.folder.killed.unlink(missing_ok=True)
         self._executor = executor
         self._error = None
@@ -188,7 +219,7 @@ class Job:
         `result`.
         """
         try:
-            while self._thread is not None and self._lives():
+            while self._thread is not None and self.lives():
                 self._thread.join(LOOK_S if progress else None)
                 if progress:
                     progress(self.status())
@@ -201,7 +232,7 @@ class Job:
 
     def status(self) -> JobStatus:
         """The job now, as its files say."""
-        told, silent = self._told()
+        told, silent = self._look()
         states = piece_states(self.folder, told)
         count = {s: sum(p.state == s for p in states) for s in ("done", "failed", "running", "held", "waiting")}
         return JobStatus(
@@ -210,19 +241,14 @@ class Job:
             error=self.folder.error or silent or self.folder.refusal,
         )  # fmt: skip
 
-    @property
-    def mine(self) -> bool:
-        """Whether this very object drives the job now."""
-        return self._lives()
-
-    def _lives(self) -> bool:
+    def lives(self) -> bool:
         """Whether this very object drives the job now."""
         return self._thread is not None and self._thread.is_alive()
 
     def _state(self, count: dict[str, int], states: list[PieceState], going: bool) -> str:
         if self.folder.result.exists():
             return "done"
-        if self._lives() or self.folder.is_locked():
+        if self.lives() or self.folder.is_locked():
             return "running"
         if self.folder.killed.exists():
             return "killed"
@@ -252,7 +278,7 @@ class Job:
     @property
     def ledger(self) -> DeliveryLedger:
         """accepted = delivered + unreadable + failed; JobError while the job runs."""
-        if self._lives() or self.folder.is_locked():
+        if self.lives() or self.folder.is_locked():
             raise JobError(f"job {self.id} is still running", hint="job.wait()")
         return ledger_of(self.folder, self.pieces)
 
@@ -327,7 +353,7 @@ class Job:
         JobError while the job runs, and for a piece that has an output, is with the engine, or cannot be split so.
         """
         with self.folder.locked():
-            told, silent = self._told()
+            told, silent, _ = self._told()
             if silent:
                 raise JobError(f"job {self.id}: nobody knows which pieces still run: {silent}")
             if still := sorted(set(pieces) & told.keys()):
@@ -345,10 +371,7 @@ class Job:
         if self._executor is not None:
             self._executor.kill()
         elif self.engine.name != "local":  # whoever drives it hears of it from the engine
-            executor = self.engine.executor()
-            executor.resume(self.folder.engine)
-            executor.kill()
-            executor.close()
+            engine(self.engine.name).cancel(self.folder.engine)
         patience = time.monotonic() + KILL_S
         while self.folder.is_locked() or self.folder.workers():
             self.folder.kill_workers()

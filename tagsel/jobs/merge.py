@@ -124,7 +124,7 @@ def _cost(folder: JobFolder, states: list[PieceState]) -> Cost:
     """What the outputs that count took. Of a job that was run again in part, nobody can say how long it took."""
     done = [s.header for s in states if s.header is not None]
     seconds = {name: round(sum(getattr(h, name) for h in done), 3) for name in SECONDS}
-    if done and all(h.attempt == 1 and h.wall_s for h in done):
+    if done and folder.went_through and all(h.attempt == 1 and h.wall_s for h in done):
         seconds |= _times(folder, done)
     return Cost(len(done), sum(h.delivered for h in done), sum(h.bytes_read for h in done), **seconds)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tagsel.aside import aside
 from tagsel.errors import JobError
+from tagsel.held import identity
 from tagsel.jobs.broker import sites_in_turn
 from tagsel.jobs.executors import Ended, Executor, NotNow, Task
 from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file, worst
@@ -59,6 +60,29 @@ def launch(folder: JobFolder, executor: Executor) -> None:
     """
     with folder.locked():
         executor.submit(_begin(folder, executor, True, Retries())[0])
+        if folder.killed.exists():  # meanwhile; who killed it may not have seen what was submitted
+            executor.kill()
+
+
+def collect(folder: JobFolder, ended: Callable[[Path], Iterable[Ended]]) -> None:
+    """Take in the tasks of a job that ended while nobody drove it, as `ended` finds them in its notes; nothing is
+    submitted. JobError where somebody drives it."""
+    with folder.locked():
+        plans = {plan["number"]: plan for plan in folder.pieces}
+        for end in ended(folder.engine):
+            if end.task.piece in plans:  # it may have been split anew since
+                _settle(folder, end, plans[end.task.piece])
+
+
+def has_output(folder: JobFolder, task: Task) -> bool:
+    """Whether an attempt left an output in the job's folder, good or a record of its failure."""
+    return any(path.exists() for path in _outputs(folder, task))
+
+
+def _outputs(folder: JobFolder, task: Task) -> list[Path]:
+    """Where the output of an attempt is, if it is there."""
+    stem = folder.stem(task.piece, task.attempt)
+    return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".json", ".parquet")]
 
 
 def _begin(
@@ -82,6 +106,8 @@ def _begin(
     missing = [s.number for s in states.values() if s.incomplete and s.number not in under_way]
     if not again:
         missing = [number for number in missing if states[number].state not in ("failed", "done")]
+    if missing:
+        folder.note(identity())
     before = round_of(folder)
     open_round(folder, before | {n: last.get(n, 0) for n in missing if again or n not in before})
     plans = {plan["number"]: plan for plan in folder.pieces}
@@ -145,6 +171,8 @@ def _offer(folder: JobFolder, executor: Executor, tasks: list[Task], retries: Re
     left: tuple[Task, ...] = ()
     try:
         executor.submit(tasks)
+        if folder.killed.exists():  # meanwhile; who killed it may not have seen what was submitted
+            executor.kill()
         retries.taken()
         folder.refused.unlink(missing_ok=True)
     except NotNow as refusal:
@@ -180,7 +208,7 @@ def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause |
     """Record how an attempt ended; why it failed or what it could not read, None where all was delivered."""
     task = ended.task
     stem = folder.stem(task.piece, task.attempt)
-    outputs = [p for p in (stem.with_name(f"{stem.name}{s}") for s in (".json", ".parquet")) if p.exists()]
+    outputs = [path for path in _outputs(folder, task) if path.exists()]
     wrong = []
     for path in outputs:
         good, why = good_header(path, plan, folder.spec["script"])

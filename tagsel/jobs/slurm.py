@@ -152,7 +152,10 @@ class SlurmExecutor:
     def kill(self) -> None:
         """Cancel all array jobs that still have tasks."""
         with self._lock:
-            jobs = sorted({job for job, _ in self._tasks})
+            jobs, unsure = sorted({job for job, _ in self._tasks}), [*self._unsure]
+        for name in unsure:
+            with contextlib.suppress(JobError):  # it may never have been taken
+                _ask(["scancel", f"--name={name}"])
         if jobs:
             _ask(["scancel", *jobs])
 
@@ -214,6 +217,13 @@ def states(notes: Path) -> Iterator[tuple[Task, str]]:
         if key in tasks and told.state in GOING:
             held = "held" in told.reason.lower()
             yield tasks[key], "held" if held else "waiting" if told.state == "PENDING" else "running"
+
+
+def cancel(notes: Path) -> None:
+    """Cancel all array jobs of a job, whoever submitted them; nothing else is touched. JobError where that fails."""
+    ours = {f"tagsel-{s.token}" for s in Notes(notes).submissions()}
+    if jobs := sorted({number for name, number in (_names() if ours else ()) if name in ours}):
+        _ask(["scancel", *jobs])
 
 
 def _end(task: Task, told: _Told | None) -> Ended:

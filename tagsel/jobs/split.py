@@ -129,8 +129,8 @@ def split(
     """Pieces of at most `events_per_job` events (more only where one luminosity block, or cluster, has more), and by
     bytes of at most `bytes_per_job` (more only where one cluster of a file has more).
 
-    A remainder of fewer than `min_events` events joins its neighbour. JobError for an unknown way, a bound below 1, and
-    files of unknown size where bytes bound.
+    A remainder of fewer than `min_events` events joins its neighbour. JobError for an unknown way, a bound below 1, a
+    minimum above `events_per_job`, and files of unknown size where bytes bound.
     """
     if by not in WAYS:
         raise JobError(f"cannot split by {by!r}", hint=did_you_mean(by, WAYS) or f"by {', '.join(WAYS)}", by=by)
@@ -139,6 +139,11 @@ def split(
         if value is not None and value < 1:
             raise JobError(f"{name}: {value} was given, 1 or more was expected")
     way = WAYS[by]
+    if events_per_job is not None and min_events is not None and min_events > events_per_job:
+        raise JobError(
+            f"minimum of events: {min_events:,} was given, more than the {events_per_job:,} events of a piece",
+            hint=f"--min-events {max(events_per_job // 2, 1)}",
+        )
     if bytes_per_job is not None and way.bytes_of is None:
         raise JobError(f"bytes per job bound pieces by bytes only, not by {by}", hint="--by bytes")
     rows = _mapped_rows(event_map)

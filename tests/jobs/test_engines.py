@@ -314,6 +314,8 @@ def test_an_engine_that_is_not_there_leaves_nothing_behind(
     for chosen, said in (
         (Chosen("condr"), "no engine 'condr'"),
         (Chosen("local", {"x": "1"}), "take no option"),
+        (Chosen("condor", {"request_memory": "xx"}), "request_memory: 'xx' was given, an amount was expected"),
+        (Chosen("condor", {"request_disk": "2 monkeys"}), "request_disk: '2 monkeys' was given"),
         (Chosen("dask", {}), "address was expected"),
     ):
         with pytest.raises(JobError, match=said):

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tagsel.jobs import Job, LocalExecutor, forecast, plan_job, submit
+from tagsel.jobs import Job, LocalExecutor, forecast, load, plan_job, submit
 from tagsel.jobs.forecast import USUAL, Cost, Forecast, Pace, accuracy, pace, rates
+from tagsel.jobs.plan import write_folder
 
 SCRIPT = 'branches = ["Muon_*"]\ndef process(events):\n    return {"n": len(events)}\n'
 
@@ -90,6 +91,20 @@ if not marker.exists():
     assert set(whole.forecast["error"]) == {"bytes", "cpu_s", "time_s"}
     assert broken.cost.events == 10
     assert (broken.cost.time_s, pace([broken.cost.to_json()])) == (0.0, None)
+
+
+def test_a_job_that_lay_dead_between_two_processes_has_no_time(
+    sample: Any, script: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its pieces ran once each, in a process after the one that the job says began it."""
+    events = sample.events(range(10))
+    (tmp_path / "jobs").mkdir()
+    folder = write_folder(tmp_path / "jobs", plan_job(events, sample.map(events), script(SCRIPT)), events, "")
+    (folder / "begun").write_text("1 on elsewhere\n")
+    job = load(folder)
+    job.start(LocalExecutor(1))
+    assert job.wait().state == "done" and job.pieces[0].attempts == 1
+    assert (job.cost.time_s, job.cost.events) == (0.0, 10)
 
 
 @pytest.mark.parametrize("sampled", [1, 8])

@@ -106,6 +106,9 @@ def test_fault_13_workers_killed_while_writing_leave_nothing_half_done(
     assert job.pieces[0].error == "killed by SIGKILL"
     assert job.pieces[0].attempts == 3
     assert job.ledger == DeliveryLedger(accepted=10, failed=10)
+    actions = [f.cause.action for f in job.pieces[0].failures]
+    assert actions[-1].startswith("it was tried 3 times, and is not tried again by itself; tagsel jobs resubmit")
+    assert job.diagnose()[0].cause.action == actions[-1]
     monkeypatch.delenv("TAGSEL_KILL_AT")
     job.resubmit()
     assert job.wait().state == "done"
@@ -183,6 +186,7 @@ def test_a_job_is_killed_from_elsewhere(start: Callable[..., Job], tmp_path: Pat
     assert load(job.folder.path).folder.workers() == {}
     assert job.ledger == DeliveryLedger(accepted=20, failed=20)
     assert [p.attempts for p in job.pieces] == [1, 0, 0, 0] or job.pieces[0].attempts == 1
+    assert job.pieces[0].failures[-1].cause.action == "it was killed by jobs kill; tagsel jobs resubmit runs it"
 
 
 def test_ctrl_c_kills_the_workers(start: Callable[..., Job], tmp_path: Path) -> None:
