@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ from testbed.servers import Missing, free_port, kill_tree, open_way
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger
 from tagsel.jobs import Chosen, Job, LocalExecutor, submit
+from tagsel.jobs.retries import Retries
 from tagsel.jobs.slurm import states
 
 pytestmark = pytest.mark.grid
@@ -140,15 +142,25 @@ def test_fault_13_31_an_engine_that_is_away_when_pieces_are_tried_again_is_asked
 ) -> None:  # fmt: skip
     """Both pieces fail once; the second attempts of both are one submission, and it is made once."""
     on, stop, give_back = away
-    monkeypatch.setattr("tagsel.jobs.retries.PAUSE_S", 3.0)
+    add, take, patience, gone = Retries.add, Retries.take, Retries.patience, threading.Event()
+    waiting: list[Any] = []
+
+    def note(self: Retries, task: Any, made: int) -> bool:
+        waiting.append(task)
+        return add(self, task, made)
+
+    monkeypatch.setattr(Retries, "add", note)
+    monkeypatch.setattr(Retries, "take", lambda self: take(self) if gone.is_set() else [])  # no pause ends before
+    monkeypatch.setattr(Retries, "patience", lambda self: None if patience(self) is None else max(patience(self), 0.1))
+    monkeypatch.setattr("tagsel.jobs.retries.PAUSE_S", 1.0)
     monkeypatch.setattr("tagsel.jobs.retries.OFFER_S", 0.5)
     monkeypatch.setattr("tagsel.jobs.slurm.LOOK_S", (0.1, 0.1))
     events, written = sample.events(range(60)), script(GONE_ONCE.format(here=str(folder), times=1))
     job = submit(folder / "jobs", events, sample.map(events), written, on=on, events_per_job=30)
     try:
-        wait_for(lambda: failed(job.folder.path, 1) and not job.status().running)
-        wait_for(lambda: on.name == "condor" or not list(states(job.folder.engine)))
+        wait_for(lambda: len(waiting) == 2)  # else the driver would ask an engine that is away for the end of one
         stop()
+        gone.set()
         wait_for(lambda: bool(job.folder.refusal))
         assert "pieces wait, and are offered again" in job.folder.refusal and ran(folder) == 2
     finally:
