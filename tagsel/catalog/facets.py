@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 KEYS = ("type", "stream", "year", "version", "state", "sample", "simulation")
-"""Columns of a dataset that are facets where no key is named; all free keys follow them."""
+"""Columns of a dataset that are facets where no key is named; all free keys but `DIGESTS` follow them."""
+
+DIGESTS = frozenset({"frozen_events", "frozen_lumi", "list", "result"})
+"""Free keys that tagsel gives, with a value of its own for each dataset: no facets unless they are asked for."""
 
 MOST = 20
 
@@ -72,7 +75,8 @@ class Facets:
 
 
 def facets(view: View, where: str = "", by: Sequence[str] = (), most: int = MOST) -> Facets:
-    """The facets of the datasets for which `where` is true; of the keys `by`, else of `KEYS` and every free key.
+    """The facets of the datasets for which `where` is true; of the keys `by`, else of `KEYS` and every free key but
+    `DIGESTS`.
 
     At most `most` values of a key are listed. CatalogError for what is no condition, and for unknown keys, with the
     nearest.
@@ -123,7 +127,7 @@ def _keys(by: Sequence[str], kinds: Collection[str]) -> list[str]:
             known = [*COLUMNS, *kinds]
             hint = did_you_mean(key, known) or f"columns are {', '.join(COLUMNS)}"
             raise CatalogError(f"no dataset has a column or key {key!r}", hint=hint, name=key)
-    return list(dict.fromkeys(key.lower() for key in by)) or [*KEYS, *kinds]
+    return list(dict.fromkeys(key.lower() for key in by)) or [*KEYS, *(k for k in kinds if k not in DIGESTS)]
 
 
 def _of_column(key: str, chosen: str) -> str:

@@ -114,6 +114,15 @@ def test_a_key_in_two_letter_cases_counts_a_dataset_once(tmp_path: Path) -> None
     assert facet.without == 0
 
 
+def test_digests_are_no_facets_unless_they_are_asked_for(tmp_path: Path) -> None:
+    """The list that an output was made of is another for each: there is nothing to choose between."""
+    catalog = Catalog(tmp_path)
+    catalog.record(*(PutDataset(f"{k}.EVENTS", meta={"list": f"{k:064x}", "job": "0001"}) for k in range(3)))
+    assert "list" not in [f.key for f in catalog.facets().facets]
+    assert [c.datasets for c in catalog.facets()["job"].choices] == [3]
+    assert [c.datasets for c in catalog.facets(by=["list"])["list"].choices] == [1, 1, 1]
+
+
 def test_facets_of_an_empty_catalog(tmp_path: Path) -> None:
     found = Catalog(tmp_path).facets()
     assert (found.datasets, found.events, found.facets) == (0, 0, ())
