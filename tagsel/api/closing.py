@@ -39,11 +39,11 @@ def close(
         raise CatalogError(f"dataset {dataset} is {owner}'s: it is closed there, and the next sync says so here",
                            dataset=dataset)  # fmt: skip
     with disk.changing(folder):  # whoever adds to it has done so, or will be refused
-        known = catalog.dataset(dataset).meta
-        catalog.alter(dataset, state="frozen" if freeze else "closed", meta={**known, **given})
-        if freeze and Table.exists(folder):
+        catalog.check(SetMeta(dataset, given))
+        record = catalog.alter(dataset, state="frozen" if freeze else "closed")
+        if freeze and EVENTS not in record.meta and Table.exists(folder):  # else what it held is known already
             given |= held(workspace, dataset)
-            catalog.record(SetMeta(dataset, given))
+        catalog.record(SetMeta(dataset, given))
     return given
 
 

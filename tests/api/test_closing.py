@@ -51,6 +51,8 @@ def test_feature_17_what_is_not_as_it_was_is_found(home: Workspace) -> None:
     found = [f for f in home.check("one.TAG").findings if "frozen" in f.what]
     assert [(f.kind, f.count, f.names) for f in found] == [("corrupt", 1, ("frozen_events",))]
     assert not home.check("one.TAG").sound
+    home.close("one.TAG", freeze=True)  # again: that hides nothing
+    assert not home.check("one.TAG").sound
 
 
 def test_what_is_closed_stays_closed(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
