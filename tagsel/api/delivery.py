@@ -262,6 +262,7 @@ def register(workspace: Workspace, job: Job, name: str) -> None:
     }
     meta = {"job": job.id, "list": job.folder.spec["list"], "selected": result.ledger.accepted}
     meta |= {"delivered": result.ledger.delivered, "unreadable": result.ledger.unreadable, "result": result.digest}
+    workspace.catalog.need_open(name)  # before rows of an earlier result give way
     _forget_others(workspace, job, name)
     if result.kind == "events":
         from tagsel.ingest.load import ingest

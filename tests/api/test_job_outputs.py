@@ -312,3 +312,24 @@ def test_who_waits_for_a_job_that_another_process_drives_waits_for_its_end(
         assert seen[0] == "running"
         assert other.wait() == 0
     assert home.jobs("show", "1").ledger.delivered == 24
+
+
+@pytest.mark.parametrize(("text", "name"), [(KEEP, "a.EVENTS"), (COUNT, "a.NUMBERS")])
+def test_an_output_that_was_frozen_is_not_renewed(
+    home: Workspace, events: Events, tmp_path: Path, text: str, name: str
+) -> None:
+    """12 events of one file; the other comes back, and the job is run again: what was frozen stays."""
+    lost = tmp_path / "1.root"
+    whole = lost.read_bytes()
+    lost.unlink()
+    job = home.submit(events, script(tmp_path, text), output=name, by="file")
+    assert job.wait().state == "done"
+    home.close(name, freeze=True)
+    lost.write_bytes(whole)
+    home.jobs("resubmit", job.id)._job.wait()
+    with pytest.raises(CatalogError, match="is frozen"):
+        home.jobs("show", job.id)
+    assert home.catalog.dataset(name).meta["delivered"] == 12
+    if name == "a.EVENTS":
+        assert home.count(name, "true").accepted == 12
+        assert home.check(name).sound
