@@ -32,9 +32,6 @@ TYPES = {"events": "EVENTS", "hist": "HIST", "numbers": "NUMBERS", "none": "NUMB
 """The type of the dataset that a job's result becomes, by its kind."""
 
 
-LOOK_S = 0.5
-"""How often a job is looked at that another process drives, in seconds."""
-
 ENDED = ("failed", "killed")
 """States of a job that has no output and gets none unless it is submitted again."""
 
@@ -57,6 +54,8 @@ class WorkspaceJob:
         Pieces that an engine has, and that nobody waits for, are taken up: of a job submitted without `wait`, or whose
         process died. A job that another process drives is waited for; Ctrl-C ends the waiting then.
         """
+        from tagsel.jobs.job import LOOK_S
+
         while not self._job.lives() and (status := self._job.status()).state == "running":
             if progress is not None:
                 progress(status)

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from testbed.servers import open_way
 
 from tagsel.jobs import Ended, Job, Task, submit
 from tagsel.jobs.worker import main
@@ -100,6 +101,14 @@ def script(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder into which pieces of other users write."""
+    open_way(tmp_path)
+    tmp_path.chmod(0o777)
+    return tmp_path
 
 
 @pytest.fixture

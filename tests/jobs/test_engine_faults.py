@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 from testbed import condor, httpd, slurm, xrootd
 from testbed.servers import Missing, free_port, kill_tree, open_way
+from testbed.using import wait_for
 
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger
@@ -45,13 +45,6 @@ def process(events):
 """It says of each batch that it ran, and goes on when it is told to."""
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
-    patience = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < patience, "it did not come about"
-        time.sleep(0.05)
-
-
 def ran(folder: Path) -> int:
     """How many batches were begun so far."""
     return len(ran_of(folder))
@@ -69,14 +62,6 @@ def check_once(job: Job, sample: Any, rows: range) -> None:
     assert job.ledger == DeliveryLedger(accepted=len(rows), delivered=len(rows))
     found = pq.read_table(job.output)
     assert found["event"].to_pylist() == sample.events(rows).event.tolist()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder into which pieces of other users write."""
-    open_way(tmp_path)
-    tmp_path.chmod(0o777)
-    return tmp_path
 
 
 @pytest.fixture

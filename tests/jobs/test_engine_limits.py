@@ -6,7 +6,6 @@ The engines are real. A queue is full because its limit is low: HTCondor's MAX_J
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from testbed import condor, slurm
 from testbed.servers import Missing, open_way
+from testbed.using import set_all, wait_for
 
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger
@@ -40,26 +40,6 @@ def process(events):
     return events
 """
 """It says that it ran, and goes on when it is told to."""
-
-
-def wait_for(true: Callable[[], Any], seconds: float = 60) -> None:
-    patience = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < patience, "it did not come about"
-        time.sleep(0.05)
-
-
-def set_all(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
-    for key, value in environment.items():
-        monkeypatch.setenv(key, value)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder into which pieces of other users write."""
-    open_way(tmp_path)
-    tmp_path.chmod(0o777)
-    return tmp_path
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from testbed.servers import open_way
+from testbed.using import wait_for
 
 from tagsel.errors import JobError
 from tagsel.jobs import Chosen, Job, condor, load, submit
@@ -23,14 +22,6 @@ from tagsel.jobs import Chosen, Job, condor, load, submit
 pytestmark = pytest.mark.grid
 
 CONDOR = Chosen("condor", {"request_memory": "100MB", "request_disk": "100MB"})
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder into which pieces of other users write."""
-    open_way(tmp_path)
-    tmp_path.chmod(0o777)
-    return tmp_path
 
 
 @pytest.fixture
@@ -43,13 +34,6 @@ def start(sample: Any, folder: Path, script: Callable[[str], Path]) -> Callable[
         return submit(folder / "jobs", events, sample.map(events), written, by="file", on=CONDOR, drive=False)
 
     return do
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
-    patience = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < patience, "it did not come about"
-        time.sleep(0.05)
 
 
 def told(job: Job) -> list[str]:

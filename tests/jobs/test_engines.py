@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from testbed.servers import open_way
+from testbed.using import set_all, wait_for
 
 from tagsel.errors import JobError
 from tagsel.jobs import Chosen, Job, Task, load, submit
@@ -56,11 +56,6 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
         set_all(monkeypatch, request.getfixturevalue("slurm_cluster"))
         return Chosen("slurm", {"mem": "100M"})
     return Chosen()
-
-
-def set_all(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
-    for key, value in environment.items():
-        monkeypatch.setenv(key, value)
 
 
 @pytest.fixture
@@ -298,13 +293,6 @@ def test_what_an_engine_refuses_is_said_in_its_words(
     with pytest.raises(JobError, match="scontrol cannot be run"):
         submit(tmp_path / "jobs", events, sample.map(events), script(COUNT), on=Chosen("slurm"))
     assert not list((tmp_path / "jobs").glob("[0-9]*"))  # nothing is left behind
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
-    patience = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < patience, "it did not come about"
-        time.sleep(0.05)
 
 
 def test_an_engine_that_is_not_there_leaves_nothing_behind(
