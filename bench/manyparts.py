@@ -24,7 +24,7 @@ from tagsel.schema import Attribute, Schema
 from tagsel.store import disk, log, places, zones
 from tagsel.store.duplicates import save
 from tagsel.store.layout import ROW_GROUP
-from tagsel.store.snapshots import duplicates_path
+from tagsel.store.snapshots import newest
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = 8
@@ -74,11 +74,13 @@ def make(folder: Path, parts: int, columns: int) -> None:
         )
         lumis = [(run, np.array([ROW_GROUP], np.int64))] * GROUPS
         data = zones._encode(blocks_of(part, columns), kinds, lumis, places.encode({"ids": ids}))
-        zones.sidecar_path(folder / record.name).write_bytes(data)
+        path = folder / record.name
+        zones.sidecar_path(path).write_bytes(zones.bound(data, path))
     (folder / "_delta_log" / f"{0:020d}.json").write_text(json.dumps({"commitInfo": {}}))
     state = log.State(1, 0, disk.write_document(commits, schema.to_json()), tuple(records))
     log.write_manifest(folder, state)
-    save(duplicates_path(folder, 1), np.zeros(0, np.int64))
+    marks = newest(folder).marks
+    save(marks.path, np.zeros(0, np.int64), marks.binding())
 
 
 PROGRAM = """

@@ -1,16 +1,15 @@
 """Planning alone, over a thousand parts and a billion rows and more: what is read are zones, never data.
 
 How such a dataset is made: one real part of the generated TAGs (or of 50 of its columns) stands in it under a thousand
-names, as hard links; each has a sidecar of zones of its own, a copy of the real one's (at 100,000 parts most are
-links, too). The log entry is written by the store's own commit. Each call plans another threshold, in an open dataset;
-*first call* is a new process's first, which opens dataset, manifest and all sidecars.
+names, as hard links (of 100,000 parts there are the names alone). Each has a sidecar of zones of its own, with the
+values of the real one's. The log entry is written by the store's own commit. Each call plans another threshold, in an
+open dataset; *first call* is a new process's first, which opens dataset, manifest and all sidecars.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -30,8 +29,8 @@ CUT = "NLooseMuon >= 2 && abs(LooseMuonPt1) > {low} && abs(LooseMuonEta1) < 2 &&
 SIZES = {"plan1000": (1_000, 0), "plan1000x50": (1_000, 50), "plan100k": (100_000, 50)}
 """By row: parts, and columns (0: all)."""
 
-ALONE = 1_000
-"""Parts up to which each has a sidecar of its own."""
+MOST_LINKS = 1_000
+"""Parts up to which each has a file, too: a link to the real part's."""
 
 HOW = __doc__.partition("\n\n")[2]
 
@@ -53,8 +52,7 @@ def many(tags: Data, folder: Path, parts: int, columns: int) -> None:
     from tagsel.api import Workspace
     from tagsel.store import Table, disk, duplicates, log
     from tagsel.store.commits import Change, commit
-    from tagsel.store.snapshots import duplicates_path
-    from tagsel.store.zones import sidecar_path
+    from tagsel.store.zones import bound, sidecar_path
 
     snapshot = Workspace(tags.workspace).table(tags.dataset).snapshot()
     schema = narrowed(snapshot.schema, columns)
@@ -67,17 +65,16 @@ def many(tags: Data, folder: Path, parts: int, columns: int) -> None:
     listed = disk.write_document(documents, [a.column for a in schema])
     one = log.PartRecord(path.name, real.rows, path.stat().st_size, real.groups, listed)
     records = [replace(one, name=f"{_hex(k)}-{real.rows}.parquet") for k in range(parts)]
-    for k, record in enumerate(records):
-        zones = sidecar_path(folder / record.name)
-        if parts <= ALONE:
-            os.link(path, folder / record.name)
-        if parts <= ALONE or k % ALONE == 0:  # a file has 65,000 links at most
-            shutil.copy(sidecar_path(path), zones)
-        else:
-            os.link(sidecar_path(folder / records[k - k % ALONE].name), zones)
+    sidecar = sidecar_path(path).read_bytes()
+    for record in records:
+        name = folder / record.name
+        if parts <= MOST_LINKS:
+            os.link(path, name)
+        sidecar_path(name).write_bytes(bound(sidecar, name))
     whole = replace(state, parts=tuple(records), menus=snapshot.state.menus)
     commit(folder, lambda _: Change({"op": "restore", "of": 0, "state": asdict(whole)}, schema))
-    duplicates.save(duplicates_path(folder, 1), np.zeros(0, "<i8"))  # else all ids would be read to look for some
+    marks = Table.open(folder).snapshot().marks
+    duplicates.save(marks.path, np.zeros(0, "<i8"), marks.binding())  # else all ids would be read to look for some
 
 
 def _hex(k: int) -> str:

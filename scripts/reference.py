@@ -27,7 +27,16 @@ Every verb is a method of `tagsel.Workspace` of the same name and meaning. This 
 - Data goes to standard output, all else to standard error. In a pipe there is no header, box, colour or truncation.
 - `--json` gives one JSON document on standard output, an error too: `{"error": …}`. `--csv` gives a table as CSV.
 - Exit codes: 0 done (0 accepted events is an answer), 1 our fault, 2 a user's error, 3 finished with losses that the
-  ledger names, 130 after Ctrl-C.
+  ledger names, 130 after Ctrl-C. Standard output that is full or closed is said, with code 2; a reader that goes away
+  is no error. SIGTERM cleans up, and ends the program by that signal.
+- `-o FILE` never destroys a file. A file that exists is refused; `--force` replaces one that tagsel wrote and nobody
+  changed since: an event list by its own checksums, anything else by its SHA-256 in `outputs/` of the workspace that it
+  is in, or in your state folder (`~/.local/state/tagsel/outputs`). Refused always: an input of the command, a file that
+  the workspace, or another that you ever opened, has registered, what tagsel made in a workspace, and a
+  symbolic link (name the file itself). Devices and pipes are written as they are. A new file appears whole under its
+  name, and a replaced one keeps its mode. A command that finds none of the events that were asked for, or can read
+  none of the rows (exit code 3), writes no file and says so, `--force` or not. It writes an answer of 0 events where it
+  read rows and rejected them, though it lost others, and an empty list to standard output.
 - A flag wins over `TAGSEL_<NAME>`, that over `tagsel.toml` in the workspace, that over the default.
 """
 

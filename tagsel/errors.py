@@ -9,7 +9,8 @@
      ├── QualityError            good-run lists and luminosity blocks
      ├── CatalogError            datasets, files, sites, metadata queries
      ├── AccessError             files that are missing, unreadable, or not the ones meant
-     └── JobError                pieces, executors, merging
+     ├── JobError                pieces, executors, merging
+     └── MemoryLimitError        what does not fit into the memory that the process may have
 
 A message says what was given, where, what was expected and what to try. The pieces travel as keyword
 `fields`, so that `--json` and callers need not parse the text.
@@ -20,7 +21,9 @@ Invariant: this module imports nothing of tagsel.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class TagselError(Exception):
@@ -34,6 +37,18 @@ class TagselError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  try: {self.hint}" if self.hint else self.message
+
+
+def readable(text: str) -> str:
+    """Text from a command line that the locale could not decode, as UTF-8; what is none is U+FFFD, one column wide.
+
+    >>> readable("\udcc3\udcbc > 3"), readable("\udcc3 > 3")
+    ('ü > 3', '\ufffd > 3')
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _UNDECODED.search(text) else text
+
+
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 class CutError(TagselError):
@@ -54,14 +69,52 @@ class CutError(TagselError):
         start = self.cut.rfind("\n", 0, self.position) + 1
         end = self.cut.find("\n", self.position)
         line = self.cut[start : end if end >= 0 else len(self.cut)].replace("\t", " ")
-        column = self.position - start
+        at = self.position - start
+        before, marked, rest = map(readable, (line[:at], line[at : at + self.length], line[at + self.length :]))
+        line, column = before + marked + rest, len(before)
         offset = max(0, column - width // 2)
-        marks = "^" * max(1, min(self.length, len(line) - column, width // 2))
+        marks = "^" * max(1, min(len(marked), width // 2))
         return f"  {line[offset : offset + width]}\n  {' ' * (column - offset)}{marks}"
 
     def __str__(self) -> str:
         lines = [self.message, self.caret(), f"  try: {self.hint}" if self.hint else ""]
         return "\n".join(line for line in lines if line)
+
+
+@contextmanager
+def after(done: str, then: str = "") -> Iterator[None]:
+    """Have an error of the block say what was `done` before it, and stays; `then` is added to its hint.
+
+    The one place for what fails behind a commit. The error keeps its class and what it carries.
+
+    >>> with after("d.TAG@3 is committed"):
+    ...     raise CatalogError("no space left")
+    Traceback (most recent call last):
+    tagsel.errors.CatalogError: d.TAG@3 is committed, but then: no space left
+    >>> with after("d.TAG is frozen"), after("d.TAG@3 is committed"):
+    ...     raise CatalogError("no space left")
+    Traceback (most recent call last):
+    tagsel.errors.CatalogError: d.TAG is frozen; d.TAG@3 is committed, but then: no space left
+    """
+    try:
+        yield
+    except TagselError as error:
+        joint = "; " if _BUT_THEN in error.message else _BUT_THEN
+        hint = "; ".join(text for text in (error.hint, then) if text)
+        raise _reworded(error, f"{done}{joint}{error.message}", hint) from error
+
+
+_BUT_THEN = ", but then: "
+
+
+def _reworded(error: TagselError, message: str, hint: str) -> TagselError:
+    """A copy of an error with another message and hint; a class may take further arguments, so it is not called."""
+    kind = type(error)
+    copy = kind.__new__(kind, message)
+    vars(copy).update(vars(error))
+    copy.message = message
+    copy.hint = hint
+    return copy
 
 
 class SchemaError(TagselError):
@@ -96,8 +149,12 @@ class JobError(TagselError):
     """A job, a piece or a merge that cannot go on."""
 
 
-def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Up to `most` of `known` that look like `name`, best first, letter case ignored.
+class MemoryLimitError(TagselError):
+    """An answer or a file that does not fit into the memory that this process may have."""
+
+
+def nearest(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Up to `most` of `known` that look like `name`, best first, letter case ignored; `cutoff` as in difflib.
 
     >>> nearest("Muon.pT", ["Muon.pt", "Muon.eta", "run"])
     ['Muon.pt', 'Muon.eta']
@@ -105,7 +162,7 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     by_folded: dict[str, str] = {}
     for candidate in known:
         by_folded.setdefault(candidate.lower(), candidate)
-    return [by_folded[m] for m in difflib.get_close_matches(name.lower(), by_folded, n=most, cutoff=0.6)]
+    return [by_folded[m] for m in difflib.get_close_matches(name.lower(), by_folded, n=most, cutoff=cutoff)]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -31,6 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(config.getoption("--profile"))
 
+
+@pytest.fixture(autouse=True, scope="session")
+def _private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither a test nor what all tests share writes into the user's state folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +77,15 @@ def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home.folder
 
 
+@pytest.fixture
+def sample_copy(tmp_path: Path, sample_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `sample_home` to change, which the environment names; the current folder is a new one."""
+    shutil.copytree(sample_home, tmp_path / "W")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAGSEL_WORKSPACE", str(tmp_path / "W"))
+    return tmp_path / "W"
+
+
 @pytest.fixture(autouse=True)
 def _ctrl_c_works() -> Iterator[None]:
     """SIGINT interrupts, here and in what a test starts: background jobs and test workers may begin with it ignored."""
@@ -78,13 +95,20 @@ def _ctrl_c_works() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _private_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's workspace, settings or caches."""
+def _private_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:  # fmt: skip
+    """No test sees the user's workspace, settings or caches, and none leaves questions in the user's log."""
+    from tagsel.base import question_log
+
     for name in [n for n in os.environ if n.startswith("TAGSEL_") and n != "TAGSEL_REAL_DATA"]:
         monkeypatch.delenv(name)
     cache = tmp_path_factory.getbasetemp() / "cache"
     cache.mkdir(mode=0o700, exist_ok=True)
     monkeypatch.setenv("TAGSEL_CACHE", str(cache))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+    yield
+    question_log.flush()
 
 
 def _engine(launcher: str, tmp_path_factory: pytest.TempPathFactory, *given: Any) -> Iterator[Any]:

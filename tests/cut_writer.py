@@ -17,15 +17,16 @@ COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 INTEGERS = {
     "": ("i", "j", "bits", "nMuon", "nJet", "NTau", "run", "event", "Muon.charge[0]", "Muon.big[1]", "Muon.id[0]",
-         "Tau.n[1]", "TauN1"),
+         "Tau.n[1]", "TauN1", "Muon.id[i]"),
     "Muon": ("Muon.charge", "Muon.big", "Muon.id"), "Jet": ("i",), "Tau": ("Tau.n",),
 }  # fmt: skip
 FLOATS = {
-    "": ("x", "y", "Muon.eta[0]", "Muon.d[1]", "Jet.eta[0]", "Tau.eta[2]", "TauEta1"),
+    "": ("x", "y", "Muon.eta[0]", "Muon.d[1]", "Jet.eta[0]", "Tau.eta[2]", "TauEta1", "Muon.eta[Muon.charge[0] + 1]"),
     "Muon": ("Muon.eta", "Muon.d"), "Jet": ("Jet.eta",), "Tau": ("Tau.eta",),
 }  # fmt: skip
 ENERGIES = {
-    "": ("MET_pt", "Muon.pt[0]", "Muon.mass[1]", "Jet.pt[0]", "Jet.mass[1]", "Tau.pt[0]", "TauPt3"),
+    "": ("MET_pt", "Muon.pt[0]", "Muon.mass[1]", "Jet.pt[0]", "Jet.mass[1]", "Tau.pt[0]", "TauPt3",
+         "Jet.pt[Muon.charge[0]]", "Jet.pt[nMuon - 1]"),
     "Muon": ("Muon.pt", "Muon.mass"), "Jet": ("Jet.pt", "Jet.mass"), "Tau": ("Tau.pt",),
 }  # fmt: skip
 OBJECTS = ("Muon[0]", "Muon[1]", "Jet[0]")
@@ -52,7 +53,9 @@ class Writer:
 
     def condition(self, depth: int, over: str = "") -> str:
         """Anything that is true or false."""
-        form = self.of("atom", "atom", "and", "or", "not", "and") if depth > 0 else "atom"
+        form = self.of("atom", "atom", "and", "or", "not", "and", "choice") if depth > 0 else "atom"
+        if form == "choice":
+            return f"({self.fact(0, over)} ? {self.condition(depth - 1, over)} : {self.atom(1, over)})"
         if form == "atom":
             return self.atom(2, over)
         if form == "not":
@@ -95,13 +98,14 @@ class Writer:
         return f"{self.leaf(FLOATS, over)} {word} ({self.of(*DECIMAL)}, {self.of(*DECIMAL)})"
 
     def bits(self, depth: int, over: str) -> str:
-        form = self.of("bit({0}, {1})", "({0} & {2}) {3} {2}", "({0} ^ {2} | {0} >> {1}) {3} 5", "(~{0} & {2}) {3} 0")
+        form = self.of("bit({0}, {1})", "({0} & {2}) {3} {2}", "({0} ^ {4} | {0} >> {1}) {3} 5", "(~{0} & {2}) {3} 0")
         if form.startswith("bit("):
             subject = self.of("bits", "word", "trigger_0")
         else:
             subject = self.of("bits", "word", "(word << 3)", "(word >> 60)", self.leaf(INTEGERS, over))
         mark = self.of("==", "!=")
-        return str(form).format(subject, self.of("0", "1", "5", "31"), self.of("1", "8", "0xff", "0x80000000"), mark)
+        return str(form).format(subject, self.of("0", "1", "5", "31"), self.of("1", "8", "0xff", "0x80000000"), mark,
+                                self.of("0x1", "0xff"))  # fmt: skip
 
     def fact(self, depth: int, over: str) -> str:
         form = self.of("truth", "present", "test", "test", "lumi", "text", "constant", "bool", "trigger")
@@ -142,12 +146,15 @@ class Writer:
         if depth <= 0:
             return self.leaf(FLOATS, over)
         form = self.of("leaf", "arithmetic", "arithmetic", "function", "function", "function", "pick", "same",
-                       "reduced", "geometry", "geometry")
+                       "reduced", "geometry", "geometry", "choice")
         if form == "arithmetic":
             other = self.of(self.number, self.integer)(depth - 1, over)
             return f"({self.number(depth - 1, over)} {self.of(*'+-*/')} {other})"
         if form == "function":
             return self.function(depth, over)
+        if form == "choice":
+            sides = [self.of(self.number, self.integer)(depth - 1, over), self.number(depth - 1, over)]
+            return f"({self.fact(0, over)} ? {sides[0]} : {sides[1]})"
         if form == "pick":
             other = self.of(self.number(depth - 1, over), self.of(*DECIMAL))
             return f"{self.of('min2', 'max2')}({self.number(depth - 1, over)}, {other})"
@@ -190,7 +197,10 @@ class Writer:
             return str(self.of(*ENERGIES[over]))
         if depth <= 0:
             return self.leaf(ENERGIES, over)
-        form = self.of("leaf", "sum", "pick", "same", "reduced", "reduced", "mass", "mass", "mass")
+        form = self.of("leaf", "sum", "pick", "same", "reduced", "reduced", "mass", "mass", "mass", "choice")
+        if form == "choice":
+            sides = [self.energy(depth - 1, over), self.of(*ENERGY, self.energy(depth - 1, over))]
+            return f"({self.fact(0, over)} ? {sides[0]} : {sides[1]})"
         if form == "sum":
             return f"({self.energy(depth - 1, over)} {self.of('+', '-')} {self.energy(depth - 1, over)})"
         if form == "pick":
@@ -213,7 +223,10 @@ class Writer:
         """An integer expression."""
         if depth <= 0:
             return self.leaf(INTEGERS, over)
-        form = self.of("leaf", "arithmetic", "arithmetic", "modulo", "same", "counted", "shift", "bits")
+        form = self.of("leaf", "arithmetic", "arithmetic", "modulo", "same", "counted", "shift", "bits", "choice")
+        if form == "choice":
+            sides = [self.integer(depth - 1, over), self.of(self.integer(depth - 1, over), *WHOLE)]
+            return f"({self.compared(0, over)} ? {sides[0]} : {sides[1]})"
         if form == "arithmetic":
             other = self.of(self.integer(depth - 1, over), self.of(*WHOLE))
             return f"({self.integer(depth - 1, over)} {self.of(*'+-*')} {other})"
@@ -227,7 +240,7 @@ class Writer:
         if form == "shift":
             return f"({self.leaf(INTEGERS, over)} {self.of('<<', '>>')} {self.of('1', '4', '40')})"
         if form == "bits":
-            return f"({self.leaf(INTEGERS, over)} {self.of('&', '|', '^')} {self.of('1', '255', 'bits', '(-1)')})"
+            return f"({self.leaf(INTEGERS, over)} {self.of('& 1', '| 255', '^ 0xff', '& bits', '^ (-1)')})"
         return self.leaf(INTEGERS, over)
 
 

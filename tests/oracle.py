@@ -70,6 +70,8 @@ def evaluate(node: Node, row: Row, objects: Objects) -> Any:
         return let(node, row, objects)
     if op == "given":
         return evaluate(node.args[0], row, objects) if evaluate(node.args[1], row, objects) else MISSING
+    if op in ("either", "if_else"):
+        return evaluate(node.args[1 if evaluate(node.args[0], row, objects) else 2], row, objects)
     if op == "and":
         return all(evaluate(arg, row, objects) for arg in node.args)
     if op == "or":
@@ -77,6 +79,8 @@ def evaluate(node: Node, row: Row, objects: Objects) -> Any:
     if op == "not":
         return not evaluate(node.args[0], row, objects)
     args = [evaluate(arg, row, objects) for arg in node.args]
+    if op == "at":
+        return at(node, row, args[0])
     if op == "present":
         return args[0] is not MISSING
     if any(a is MISSING for a in args):
@@ -106,6 +110,14 @@ def element(node: Node, row: Row, objects: Objects) -> Any:
     if values is None or n is None or k >= n:
         return MISSING
     return word(node, values[k])
+
+
+def at(node: Node, row: Row, index: Any) -> Any:
+    name, counter = node.value
+    values, n = row.get(name), row.get(counter)
+    if values is None or n is None or index is MISSING or not 0 <= index < n:
+        return MISSING
+    return word(node, values[index])
 
 
 def slot(node: Node, row: Row, objects: Objects) -> Any:

@@ -1,7 +1,7 @@
 """Hypothesis strategies: tables with everything that hurts, and cuts as text in the language.
 
-All are on the one schema of `tag_schema`. Tables and cuts come from seeds that hypothesis draws. (Drawn choice by
-choice, half of the cuts of a run were the same: hypothesis varies what it has. A case is one seed for this reason.)
+All are on the one schema of `tag_schema`, and each comes from one seed. (Drawn choice by choice, half of the cuts of a
+run were the same: hypothesis varies what it has.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tag_schema import LUMI, MENUS, SCHEMA, lumi
 from tagsel.expr.nodes import Block
 from tagsel.schema import Attribute
 
-__all__ = ["DTYPES", "LUMI", "MENUS", "NUMBERS", "SCHEMA", "Case", "Table", "cases", "cuts", "lumi", "make_case"]
+__all__ = ["DTYPES", "LUMI", "MENUS", "NUMBERS", "SCHEMA", "Case", "Table", "cuts", "lumi", "make_case"]
 __all__ += ["make_table", "tables", "write_cut"]
 
 NUMBERS: Mapping[str, tuple[Any, ...]] = {
@@ -150,11 +150,6 @@ def make_case(seed: int) -> Case:
     rows, seeds = rng.integers(0, 14, 10, endpoint=True), rng.integers(0, 2**32, 10)
     cut = write_cut(int(rng.integers(2**63)), int(rng.integers(0, 3, endpoint=True)))
     return Case(cut, tuple(make_table(int(r), int(s)) for r, s in zip(rows, seeds, strict=True)))
-
-
-def cases() -> st.SearchStrategy[Case]:
-    """Cuts with their tables."""
-    return st.builds(make_case, st.integers(0, 2**63))
 
 
 def cuts(depth: int = 3) -> st.SearchStrategy[str]:

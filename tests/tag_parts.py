@@ -20,6 +20,8 @@ from tagsel.store import Source, arrow_schema, write_part
 from tagsel.store import Table as Dataset
 
 GUIDS = [f"00000000-0000-4000-8000-{i:012X}" for i in range(20)]
+"""AOD files that the events of all parts lie in: few, so that parts share them."""
+
 PLACES = (Attribute("aod_guid", "string", role="reference"), Attribute("aod_entry", "int64", role="reference"))
 
 Event = tuple[int, int, int, str, int]
@@ -42,13 +44,18 @@ def places(table: Table) -> tuple[list[str], list[int]]:
 
 
 def dataset(folder: Path, tables: Sequence[Table]) -> Dataset:
-    """The tables as parts, each without the columns that it lacks."""
-    made = Dataset.create(folder, Schema((*SCHEMA, *PLACES)))
+    """The tables as parts, each without the columns that it lacks, all in one commit."""
+    whole = Schema((*SCHEMA, *PLACES))
+    made, parts, empty = Dataset.create(folder, whole), [], []
     for number, table in enumerate(tables):
         schema = Schema((*(a for a in SCHEMA if a.column not in table.absent), *PLACES))
-        source = Source(GUIDS[number], f"{number}.root", table.rows, 0, {})
+        source = Source(f"00000000-0000-4000-9000-{number:012X}", f"{number}.root", table.rows, 0, {})
         part = write_part(folder, schema, [_batch(table, schema)], [source])
-        made.append([part] if part else [], schema, MENUS, [] if part else [source], evolve=True)
+        if part is None:
+            empty.append(source)
+        else:
+            parts.append(part)
+    made.append(parts, whole, MENUS, empty, evolve=True)
     return made
 
 

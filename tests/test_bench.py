@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import baseline, data, last, main, report, suite
+from bench import baseline, data, last, main, manyparts, report, suite, world
 from bench.apart import Apart, Here
 from bench.context import Context, wanted_columns
 from bench.plain import Unsupported, columns, evaluate, text
@@ -75,6 +75,35 @@ def test_planning_counts_all_rows_and_skims_hold_the_events_that_were_asked_for(
     assert found["plan1000x50"] == 1_000 * 20_000
     assert found["ingest_arrow"] == found["ingest_nano"] == 20_000
     assert 100 < found["skim1"] < 300 and found["skim001"] == 2  # of 20,000, those whose number ends in 07, in 0007
+
+
+def test_a_small_catalog_answers_as_the_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 120 datasets in a row one is of type TAG, year 2009, version 1.2.3 and trigger 2: the 80th, then the 200th."""
+    for name, size in (("DATASETS", 300), ("PIECES", 30), ("BATCH", 100)):
+        monkeypatch.setattr(world, name, size)
+    (section,) = suite.run(context(tmp_path, only=frozenset({"world"})))
+    assert {row.name: row.found for row in section.rows}["content"] == len([80, 200])
+    assert [row.name for row in section.rows] == list(world.NAMES)
+
+
+def test_planning_over_many_parts_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """bench/manyparts.py, a script of its own."""
+    manyparts.main(["--parts", "4", "--columns", "3", "--repeat", "1", "--folder", str(tmp_path)])
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head == "4 parts of 8 row groups and 6 columns; a cut of 3 columns"
+    assert [row.split()[-1] for row in rows] == ["ms"] * 5
+    assert all(float(row.split()[-2]) > 0 for row in rows)
+
+
+def test_every_script_of_bench_is_run_by_a_test() -> None:
+    """What can be started has a test here, and so has each section, by its name or one of its rows."""
+    folder = Path(main.__file__).parent
+    scripts = {path.name for path in folder.glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    assert scripts == {"__main__.py", "manyparts.py"}
+    text = Path(__file__).read_text()
+    for part in suite.PARTS:
+        asked = [name for name in (part.name, *part.names) if f'"{name}"' in text]
+        assert asked, part.name
 
 
 class Liar:

@@ -2,7 +2,20 @@
 entries."""
 
 from tagsel.aod.mapping import EventMap, KnownFile, KnownReplica, Layout, MappedFile, map_events
-from tagsel.aod.read import Batch, Reading, arrays, example_of, forecast, iterate, reading, template
+from tagsel.aod.openfile import OpenFile
+from tagsel.aod.read import (
+    Batch,
+    Reading,
+    Visits,
+    arrays,
+    cost_of,
+    example_of,
+    forecast,
+    iterate,
+    reading,
+    template,
+    visits_of,
+)
 from tagsel.aod.report import FileProblem, ReadReport, provenance_of
 from tagsel.aod.skim import SkimReport, skim
 from tagsel.aod.verify import read_note
@@ -16,11 +29,14 @@ __all__ = [
     "KnownReplica",
     "Layout",
     "MappedFile",
+    "OpenFile",
     "ReadReport",
     "Reading",
     "SkimReport",
+    "Visits",
     "Wanted",
     "arrays",
+    "cost_of",
     "example_of",
     "forecast",
     "iterate",
@@ -30,5 +46,6 @@ __all__ = [
     "reading",
     "skim",
     "template",
+    "visits_of",
     "wanted_of",
 ]

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.aod.ids import id_columns
 from tagsel.errors import AccessError
 from tagsel.events import EventList
-from tagsel.rootio import RootFile
+from tagsel.rootio import RootFile, id_columns
 
 Ints = npt.NDArray[np.int64]
 

@@ -6,6 +6,7 @@ is opened here: costs are estimated from sizes alone (`forecast` in `aod.read` m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,14 @@ class EventMap:
         return [f.guid for f in self.files if not f.lfn and not f.pfn]
 
     @property
+    def fullest_site(self) -> tuple[str, int]:
+        """The site that holds most of the files, and how many; ("", 0) where no site is known."""
+        files_by_site: Counter[str] = Counter()
+        for file in self.files:
+            files_by_site.update(file.sites)
+        return min(files_by_site.items(), key=lambda item: (-item[1], item[0]), default=("", 0))
+
+    @property
     def bytes_touched_estimate(self) -> int:
         """Estimated compressed bytes that reading the selected entries, whole, touches."""
         return round(sum(f.touched * f.bytes for f in self.files if f.bytes > 0))
@@ -146,12 +155,15 @@ class EventMap:
 
     @property
     def worth_it(self) -> bool:
-        """Whether reading just these events beats a full scan."""
+        """Whether reading just these events beats a full scan: they touch at most `WORTH` of everything."""
         return self.share <= WORTH
 
     @property
     def verdict(self) -> str:
-        """Whether it is worth it, with the reason, for people."""
+        """Whether it is worth it, with the reason, for people: what `map`, `skim` and `submit` say of a list.
+
+        It rests on the list and the sizes of files alone, so that it does not depend on the branches that are read.
+        """
         if not self.files:
             return "nothing to read: no event has an address"
         touched = f"touches {len(self.files):,} of {max(self.files_total, len(self.files)):,} files"

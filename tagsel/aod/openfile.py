@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.aod.branches import resolve
-from tagsel.aod.ids import id_columns, mismatch
+from tagsel.aod.ids import mismatch
 from tagsel.aod.mapping import USUAL, Layout
 from tagsel.aod.wanted import Wanted
 from tagsel.errors import AccessError
-from tagsel.rootio import EventTree, RootFile
+from tagsel.rootio import EventTree, RootFile, id_columns
 
 
 class OpenFile:
@@ -95,9 +95,17 @@ class OpenFile:
         name."""
         return read_entries(self.tree, columns, wanted)
 
-    def bytes_of(self, columns: Mapping[str, str], entries: npt.NDArray[np.int64] | None) -> int:
-        """Compressed bytes that reading these entries (None = all) of the columns and the ids touches."""
-        return self.tree.bytes_of(sorted({*columns.values(), *self.ids.values()}), entries)
+    def bytes_of_all(self, columns: Mapping[str, str]) -> int:
+        """Compressed bytes of the columns and the ids for all entries."""
+        return self.tree.bytes_of(sorted({*columns.values(), *self.ids.values()}), None)
+
+    def bytes_of_ids(self, entries: npt.NDArray[np.int64]) -> int:
+        """Compressed bytes that comparing the ids of these entries touches, as it is done whenever a file is opened."""
+        return self.tree.bytes_of(list(self.ids.values()), entries)
+
+    def bytes_of(self, columns: Mapping[str, str], entries: npt.NDArray[np.int64]) -> int:
+        """Compressed bytes that `read` touches for these entries."""
+        return self.tree.bytes_of(_taken(columns), entries)
 
 
 def id_fields(wanted: Wanted) -> dict[str, Any]:
@@ -107,11 +115,16 @@ def id_fields(wanted: Wanted) -> dict[str, Any]:
     return {name: ak.from_numpy(getattr(wanted, name)) for name in ("run", "lumi", "event")}
 
 
+def _taken(columns: Mapping[str, str]) -> list[str]:
+    """The columns that are read: run, lumi and event are those of the list."""
+    return [column for name, column in columns.items() if name not in ("run", "lumi", "event")]
+
+
 def read_entries(tree: EventTree, columns: Mapping[str, str], wanted: Wanted) -> Any:
     """Wanted entries of a tree as a record array: the ids of the list, then `columns` by plain name."""
     import awkward as ak
 
     ids = id_fields(wanted)
-    raw = tree.arrays_of([column for name, column in columns.items() if name not in ids], wanted.entries)
+    raw = tree.arrays_of(_taken(columns), wanted.entries)
     taken = {name: raw[column] for name, column in columns.items() if name not in ids}
     return ak.zip({**ids, **taken}, depth_limit=1)

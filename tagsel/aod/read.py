@@ -7,7 +7,7 @@ the report; a file that cannot be read, or is not the one that is meant, costs i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,17 @@ from tagsel.aod.mapping import USUAL, EventMap, Layout
 from tagsel.aod.openfile import OpenFile, id_fields, read_entries
 from tagsel.aod.report import FileProblem, ReadReport
 from tagsel.aod.wanted import Wanted, wanted_of
+from tagsel.base.memory_limit import memory_for
 from tagsel.errors import AccessError
 from tagsel.events import DeliveryLedger, EventList
-from tagsel.rootio import RootFile, is_remote
+from tagsel.rootio import Meter, RootFile, is_remote, metered, plain_name
+from tagsel.schema.type_union import concatenate, leaf_type, union_type, with_types
 
 BATCH = 10_000
 """Events read at once by default."""
+
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +38,72 @@ class Batch:
     """Events read together: record array `events`; its row i is position `rows[i]` of what was asked,
     rising."""
 
-    rows: npt.NDArray[np.int64]
+    rows: Ints
     events: Any
+
+
+def batches_of(wanted: Sequence[Wanted], batch: int) -> Iterator[tuple[int, dict[int, tuple[Ints, Ints]]]]:
+    """The batches in which wanted entries are read: where each begins, and by file, in the order of reading, positions
+    in the batch and places among the file's wanted entries."""
+    # Positions that no file has (events without an address) stay -1.
+    count = max((int(w.rows.max()) + 1 for w in wanted if len(w)), default=0)
+    file_of, place = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
+    for i, w in enumerate(wanted):
+        file_of[w.rows], place[w.rows] = i, np.arange(len(w))
+    for start in range(0, count, batch):
+        files = file_of[start : start + batch]
+        places = place[start : start + batch]
+        asked = {}
+        for i in dict.fromkeys(files[files >= 0].tolist()):
+            mine = np.flatnonzero(files == i)
+            asked[i] = mine, places[mine]
+        yield start, asked
+
+
+@dataclass
+class Visits:
+    """How a reading comes to one file: how often it opens it, and the entries that it reads at a time."""
+
+    opens: int = 0
+    entries: list[Ints] = field(default_factory=list)
+
+
+def visits_of(wanted: Sequence[Wanted], batch: int) -> list[Visits]:
+    """How a reading in batches comes to each file: one that it turns back to is opened anew."""
+    visits = [Visits() for _ in wanted]
+    last = -1
+    for _, asked in batches_of(wanted, batch):
+        for i, (_, places) in asked.items():
+            visits[i].opens += i != last
+            visits[i].entries.append(wanted[i].entries[places])
+            last = i
+    return visits
+
+
+@dataclass(frozen=True)
+class FileCost:
+    """Bytes that a reading asks of one file: of its baskets or pages, and to open it and find these."""
+
+    read: int
+    opened: int
+
+
+def cost_of(opened: OpenFile, columns: Mapping[str, str], entries: Ints, visits: Visits) -> FileCost:
+    """What a reading that wants these entries of a file, and comes to it so, asks of it; the file has just been opened,
+    and nothing but ids was read of it."""
+    opening = opened.file.bytes_asked - opened.tree.bytes_read
+    read = visits.opens * opened.bytes_of_ids(entries)
+    for part in visits.entries:
+        read += opened.bytes_of(columns, part)
+    return FileCost(read, visits.opens * opening)
 
 
 class Reading:
     """One reading of wanted entries, batch by batch; iterate it once, then look at `report`.
 
     `branches`: patterns; `unmapped`: events that have no address and count as unreadable. AccessError for a
-    pattern without a match, or where files differ in the branches that the patterns take.
+    pattern without a match, or where files differ in the branches that the patterns take. Types that differ widen to
+    one that holds all values exactly (at least to `types`, by branch); AccessError where there is none.
     """
 
     def __init__(
@@ -52,6 +114,7 @@ class Reading:
         *,
         unmapped: int = 0,
         layout: Layout = USUAL,
+        types: Mapping[str, str] | None = None,
     ) -> None:
         self.wanted = tuple(wanted)
         self.branches = branches
@@ -59,6 +122,9 @@ class Reading:
         self.columns: dict[str, str] = {}  # of the first good file: plain name -> column
         self.id_names: dict[str, tuple[str, str]] = {}  # of the first good file: id -> (name, type)
         self.tree_name = ""
+        self.branch_names: list[str] = []  # plain names of all branches of the first good file
+        self.types: dict[str, str] = dict(types or {})  # of each branch, wide enough for all files so far
+        self._first_types: dict[str, tuple[str, str]] = {}  # type and file of each branch where it was met first
         self._unmapped = unmapped
         self._layout = layout
         self._delivered = 0
@@ -67,7 +133,9 @@ class Reading:
         self._problems: dict[int, str] = {}
         self._lost: dict[int, int] = {}
         self._unchecked: list[str] = []
+        self._meter = Meter()
         self._open: tuple[int, OpenFile, dict[str, str]] | None = None
+        self._typed: OpenFile | None = None  # the file whose types are in `types` already
         self._other_places: dict[int, tuple[str, ...]] = {}  # of a file whose first copies broke while they were read
         self._broken: dict[int, list[str]] = {}  # what these said
 
@@ -84,31 +152,26 @@ class Reading:
         return ReadReport(
             **self._bytes, files=len(self._read_files), ledger=ledger,
             problems=tuple(problems), unchecked=tuple(self._unchecked),
+            bytes_opened=max(0, self._meter.bytes - self._bytes["bytes_read"]),
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Batch]:
-        # Positions that no file has (events without an address) stay -1.
-        count = max((int(w.rows.max()) + 1 for w in self.wanted if len(w)), default=0)
-        file_of, place = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
-        for i, w in enumerate(self.wanted):
-            file_of[w.rows], place[w.rows] = i, np.arange(len(w))
         try:
-            for start in range(0, count, self.batch):
-                made = self._batch(start, file_of[start : start + self.batch], place[start : start + self.batch])
+            for start, asked in batches_of(self.wanted, self.batch):
+                made = self._batch(start, asked)
                 if made is not None:
                     self._delivered += len(made.rows)
                     yield made
         finally:
             self._close()
 
-    def _batch(self, start: int, file_of: npt.NDArray[np.int64], place: npt.NDArray[np.int64]) -> Batch | None:
-        """The readable events among positions start, start + 1, … ; None where there is none."""
+    def _batch(self, start: int, asked: Mapping[int, tuple[Ints, Ints]]) -> Batch | None:
+        """The readable events of a batch, of which `asked` says places in it and in each file; None where none is."""
         import awkward as ak
 
         rows, parts = [], []
-        for i in dict.fromkeys(file_of[file_of >= 0].tolist()):
-            mine = np.flatnonzero(file_of == i)
-            part = self._part(i, self.wanted[i].take(place[mine]))
+        for i, (mine, places) in asked.items():
+            part = self._part(i, self.wanted[i].take(places))
             if part is None:
                 self._lost[i] = self._lost.get(i, 0) + len(mine)
             else:
@@ -116,6 +179,7 @@ class Reading:
                 parts.append(part)
         if not parts:
             return None
+        parts = [with_types(part, self.types) for part in parts]
         joined = ak.concatenate(parts) if len(parts) > 1 else parts[0]
         positions = np.concatenate(rows)
         order = np.argsort(positions, kind="stable")
@@ -137,7 +201,24 @@ class Reading:
             self._count(i, opened, columns)
         except AccessError as error:
             return self._part(i, wanted) if self._next_copy(i, opened, error) else None
+        self._widen(opened, part)
         return part
+
+    def _widen(self, opened: OpenFile, part: Any) -> None:
+        """Make `types` wide enough for a file; AccessError, naming both files, where no type holds both."""
+        for name in part.fields if opened is not self._typed else ():
+            kind = leaf_type(part[name])
+            first, place = self._first_types.setdefault(name, (kind, opened.wanted.pfn))
+            known = self.types.setdefault(name, kind)
+            union = known if known == kind else union_type(known, kind)
+            if union is None:
+                raise AccessError(
+                    f"branch {name} is {first} in {place} and {kind} in {opened.wanted.pfn}: no type holds both",
+                    hint=f"leave it out (--branches '…,-{name}'), or take the files one by one",
+                    path=opened.wanted.pfn, branches=[name],
+                )  # fmt: skip
+            self.types[name] = union
+        self._typed = opened
 
     def _next_copy(self, i: int, opened: OpenFile, error: AccessError) -> bool:
         """Go on with the next copy of a file that broke while it was read; else say why, and that it is bad."""
@@ -151,25 +232,33 @@ class Reading:
             self._problems[i] = "; ".join(self._broken[i])
         return bool(rest)
 
-    def probe(self, i: int, count: int) -> None:
-        """Open and check file `i` and count its bytes, as if its `count` events had been read."""
+    def probe(self, i: int, visits: Visits) -> None:
+        """Open and check file `i` and count its bytes, as if its events had been read as `visits` says."""
+        wanted = self.wanted[i]
+        asked, read = self._meter.bytes, self._bytes["bytes_read"]
         try:
             opened = self._opened(i)
-            self._count(i, opened, self._columns(i, opened))
-            self._delivered += count
+            columns = self._columns(i, opened)
+            self._count(i, opened, columns)
+            cost = cost_of(opened, columns, wanted.entries, visits)
+            self._delivered += len(wanted)
         except AccessError as error:
             if "pattern" in error.fields or "branches" in error.fields:
                 raise
-            self._problems[i], self._lost[i] = error.message, count
-        finally:
+            self._problems[i], self._lost[i] = error.message, len(wanted)
             self._close()
+        else:
+            self._close()
+            self._meter.bytes = asked + cost.read + cost.opened
+            self._bytes["bytes_read"] = read + cost.read
 
     def _opened(self, i: int) -> OpenFile:
         if self._open is None or self._open[0] != i:
             self._close()
             first, *others = self._other_places.get(i) or (self.wanted[i].pfn, *self.wanted[i].others)
             wanted = replace(self.wanted[i], pfn=first, others=tuple(others))
-            self._open = (i, OpenFile(wanted, self._layout), {})
+            with metered(self._meter):
+                self._open = (i, OpenFile(wanted, self._layout), {})
         return self._open[1]
 
     def _columns(self, i: int, opened: OpenFile) -> dict[str, str]:
@@ -180,6 +269,7 @@ class Reading:
             if not self.tree_name:
                 self.columns, self.tree_name = columns, opened.tree.name
                 self.id_names = id_names(opened.tree, opened.ids)
+                self.branch_names = [plain_name(column) for column in opened.tree.columns()]
             if columns.keys() != self.columns.keys():
                 odd = sorted(columns.keys() ^ self.columns.keys())
                 has = "has" if odd[0] in columns else "lacks"
@@ -192,23 +282,30 @@ class Reading:
         return self._open[2]
 
     def _count(self, i: int, opened: OpenFile, columns: Mapping[str, str]) -> None:
-        """Add a file's bytes, once a file."""
+        """Count a file, once."""
         if i in self._read_files:
             return
         self._read_files.add(i)
         if not opened.ids:
             self._unchecked.append(self.wanted[i].name)
-        self._bytes["bytes_read"] += opened.bytes_of(columns, self.wanted[i].entries)
-        self._bytes["bytes_branches"] += opened.bytes_of(columns, None)
+        self._bytes["bytes_branches"] += opened.bytes_of_all(columns)
         self._bytes["bytes_total"] += opened.file.bytes
 
     def _close(self) -> None:
         if self._open is not None:
-            self._open[1].close()
+            _, opened, _ = self._open
+            self._bytes["bytes_read"] += opened.tree.bytes_read
+            opened.close()
             self._open = None
 
 
-def reading(event_map: EventMap, events: EventList, branches: str | Sequence[str], batch: int = BATCH) -> Reading:
+def reading(
+    event_map: EventMap,
+    events: EventList,
+    branches: str | Sequence[str],
+    batch: int = BATCH,
+    types: Mapping[str, str] | None = None,
+) -> Reading:
     """A reading of the events of a list, by its map."""
     return Reading(
         wanted_of(event_map, events),
@@ -216,6 +313,7 @@ def reading(event_map: EventMap, events: EventList, branches: str | Sequence[str
         batch,
         unmapped=len(event_map.unmapped),
         layout=event_map.layout,
+        types=types,
     )
 
 
@@ -225,10 +323,11 @@ def iterate(event_map: EventMap, events: EventList, branches: str | Sequence[str
     Each has the fields run, lumi, event and then the branches. AccessError, after the batches that could be
     read, where some events could not; use `reading` to go on without an error and look at its report.
     """
-    source = reading(event_map, events, branches, batch)
-    for made in source:
-        yield made.events
-    _refuse_losses(source.report)
+    with memory_for(f"the branches of {len(events):,} events"):
+        source = reading(event_map, events, branches, batch)
+        for made in source:
+            yield made.events
+        _refuse_losses(source.report)
 
 
 def arrays(event_map: EventMap, events: EventList, branches: str | Sequence[str]) -> Any:
@@ -237,12 +336,11 @@ def arrays(event_map: EventMap, events: EventList, branches: str | Sequence[str]
     AccessError for a pattern that matches no branch, where files differ in their branches, and where some
     events cannot be read (each bad file is named).
     """
-    import awkward as ak
-
-    found = list(iterate(event_map, events, branches))
-    if not found:
-        return template(example_of(event_map, branches), branches, event_map.layout)
-    return ak.concatenate(found) if len(found) > 1 else found[0]
+    with memory_for(f"the branches of {len(events):,} events"):
+        found = list(iterate(event_map, events, branches))
+        if not found:
+            return template(example_of(event_map, branches), branches, event_map.layout)
+        return concatenate(found)
 
 
 def _refuse_losses(report: ReadReport) -> None:
@@ -290,12 +388,12 @@ def template(example: str, branches: str | Sequence[str], layout: Layout = USUAL
         return read_entries(tree, resolve(tree, branches), nothing)
 
 
-def forecast(event_map: EventMap, events: EventList, branches: str | Sequence[str]) -> ReadReport:
+def forecast(event_map: EventMap, events: EventList, branches: str | Sequence[str], batch: int = BATCH) -> ReadReport:
     """What reading would do: files are opened and checked, bytes counted, of the events only ids read.
 
     The ledger is the one to expect; files that cannot be had are its problems.
     """
-    source = reading(event_map, events, branches)
-    for i, wanted in enumerate(source.wanted):
-        source.probe(i, len(wanted))
+    source = reading(event_map, events, branches, batch)
+    for i, visits in enumerate(visits_of(source.wanted, source.batch)):
+        source.probe(i, visits)
     return source.report

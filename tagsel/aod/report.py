@@ -38,9 +38,10 @@ class FileProblem:
 class ReadReport:
     """Figures of one reading.
 
-    `bytes_read`: compressed bytes of the baskets or pages touched; `bytes_branches`: what the same branches
-    take for all entries of the files read; `bytes_total`: sizes of these files; `unchecked`: files without
-    readable ids, whose GUID and entry count alone were checked.
+    `bytes_read`: compressed bytes of the baskets or pages that were read, as often as they were; `bytes_opened`: what
+    else was asked of the files, to open them and to find these; `bytes_branches`: what the same branches take for all
+    entries of the files read; `bytes_total`: sizes of these files; `unchecked`: files without readable ids, whose GUID
+    and entry count alone were checked.
     """
 
     bytes_read: int
@@ -50,7 +51,20 @@ class ReadReport:
     ledger: DeliveryLedger
     problems: tuple[FileProblem, ...] = ()
     unchecked: tuple[str, ...] = ()
+    bytes_opened: int = 0
+
+    @property
+    def bytes_asked(self) -> int:
+        """All that was asked of the files: what a server of them counts, but for the headers of its protocol."""
+        return self.bytes_read + self.bytes_opened
+
+    @property
+    def amount(self) -> str:
+        """How much was read, in words: a part of the files, or more than they hold."""
+        if self.bytes_asked <= self.bytes_total:
+            return f"{self.bytes_asked:,} of {self.bytes_total:,} B read in {self.files} files"
+        return f"{self.bytes_asked:,} B read in {self.files} files of {self.bytes_total:,} B, parts more than once"
 
     def to_json(self) -> dict[str, object]:
         """All figures by name, JSON-ready."""
-        return {**asdict(self), "ledger": self.ledger.to_json()}
+        return {**asdict(self), "ledger": self.ledger.to_json(), "bytes_asked": self.bytes_asked}

@@ -7,23 +7,24 @@ delivered, in the list's order, every value as read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tagsel.aod.ids import id_columns, id_names
+from tagsel.aod.ids import id_names
 from tagsel.aod.mapping import EventMap
 from tagsel.aod.read import Batch, Reading, example_of, forecast, reading, template
 from tagsel.aod.report import ReadReport, provenance_of
 from tagsel.aod.verify import Fingerprint, read_back
 from tagsel.aod.write import ParquetWriter, RootWriter, Writer, collections_of
-from tagsel.aside import aside
+from tagsel.base.output_file import check_output, output_file
 from tagsel.errors import AccessError
 from tagsel.events import DeliveryLedger, EventList
-from tagsel.rootio import RootFile, is_remote, plain_name
+from tagsel.rootio import RootFile, id_columns, is_remote, plain_name
 
 BATCH = 20_000
 """Events written at once: a basket of the output."""
@@ -37,7 +38,8 @@ TREES = {"EventData": "CollectionTree"}
 
 @dataclass(frozen=True, slots=True)
 class SkimReport:
-    """What a skim did, or would do (`dry_run`): `digest` is that of the list of delivered events."""
+    """What a skim did, or would do (`dry_run`): `digest` is that of the list of delivered events, `verdict` the map's
+    on whether the list is worth it."""
 
     path: str
     events: int
@@ -46,6 +48,7 @@ class SkimReport:
     digest: str
     read: ReadReport
     dry_run: bool = False
+    verdict: str = ""
 
     @property
     def ledger(self) -> DeliveryLedger:
@@ -57,7 +60,7 @@ class SkimReport:
         return {
             "path": self.path, "events": self.events, "branches": list(self.branches),
             "bytes_written": self.bytes_written, "digest": self.digest, "dry_run": self.dry_run,
-            **self.read.to_json(),
+            "verdict": self.verdict, **self.read.to_json(),
         }  # fmt: skip
 
 
@@ -78,22 +81,44 @@ def skim(
     branches: str | Sequence[str],
     *,
     dry_run: bool = False,
+    force: bool = False,
 ) -> SkimReport:
     """Write the AOD branches of just these events to `out`, `.root` or `.parquet`, in the list's order.
 
     The ids come along under the input's own names, so that the output can be ingested; counters come along
-    with lists in ROOT. Events that cannot be read are counted and named in the report. AccessError where no
-    event can be read at all, for an unknown pattern or suffix, and where what was written is not what was
-    read.
+    with lists in ROOT. Events that cannot be read are counted and named in the report. AccessError where `out`
+    exists (`force` replaces a file that tagsel wrote), where no event can be read at all, for an unknown pattern
+    or suffix, and where what was written is not what was read.
     """
     out = Path(out)
     suffix = out.suffix.lower()
     if suffix not in (".root", ".parquet"):
         raise AccessError(f"{out}: a skim is .root or .parquet", hint=f"{out.stem}.root", path=str(out))
     _refuse_inputs(event_map, out)
+    check_output(out, force=force)
     if dry_run:
         return _plan(event_map, events, out, branches)
-    source = reading(event_map, events, branches, BATCH)
+    types: dict[str, str] = {}
+    written = None
+    read = opened = 0
+    while written is None:  # a file with a wider type than those before begins it anew
+        source = reading(event_map, events, branches, BATCH, types)
+        written = _write(source, event_map, events, out, branches, force)
+        types = dict(source.types)
+        read += source.report.bytes_read
+        opened += source.report.bytes_opened
+    shape, made, rows, size = written
+    report = replace(source.report, bytes_read=read, bytes_opened=opened)
+    report.ledger.check()
+    return SkimReport(
+        str(out), made.rows, tuple(shape.like.fields), size, events[rows].digest, report, verdict=event_map.verdict
+    )
+
+
+def _write(
+    source: Reading, event_map: EventMap, events: EventList, out: Path, branches: str | Sequence[str], force: bool
+) -> tuple[_Shape, Fingerprint, npt.NDArray[np.int64], int] | None:
+    """Write what the reading gives; None, and no output, where a later file turns out to need a wider type."""
     batches = iter(source)
     first = next(batches, None)
     if first is None and len(events):
@@ -101,23 +126,30 @@ def skim(
         raise AccessError(
             f"none of {len(events):,} events can be read: {reasons}", ledger=source.report.ledger.to_json()
         )
+    types = dict(source.types)
     shape = _shape(source, event_map, branches, first)
     made = Fingerprint()
     delivered: list[Any] = []
-    with aside(out) as temporary:
-        writer = _writer(temporary, suffix, shape, provenance_of(events))
-        with writer:
-            for batch in chain([first] if first else [], batches):
-                named = _named(batch.events, shape.ids)
-                writer.write(named)
-                made.add(named)
-                delivered.append(batch.rows)
-        rows = np.concatenate(delivered) if delivered else np.empty(0, np.int64)
-        _check(temporary, out, shape, made, events, rows)
-        size = temporary.stat().st_size
-    report = source.report
-    report.ledger.check()
-    return SkimReport(str(out), made.rows, tuple(shape.like.fields), size, events[rows].digest, report)
+    try:
+        with output_file(out, force=force) as temporary:
+            with _writer(temporary, out.suffix.lower(), shape, provenance_of(events)) as writer:
+                for batch in chain([first] if first else [], batches):
+                    if source.types != types:
+                        raise _WiderTypeError
+                    named = _named(batch.events, shape.ids)
+                    writer.write(named)
+                    made.add(named)
+                    delivered.append(batch.rows)
+            rows = np.concatenate(delivered) if delivered else np.empty(0, np.int64)
+            _check(temporary, out, shape, made, events, rows)
+            size = temporary.stat().st_size
+    except _WiderTypeError:
+        return None
+    return shape, made, rows, size
+
+
+class _WiderTypeError(Exception):
+    """A file has a type that the output cannot hold."""
 
 
 def _refuse_inputs(event_map: EventMap, out: Path) -> None:
@@ -133,21 +165,22 @@ def _plan(event_map: EventMap, events: EventList, out: Path, branches: str | Seq
     """What a skim would read and deliver, found by opening the files and reading nothing but ids."""
     report = forecast(event_map, events, branches)
     names = tuple(template(example_of(event_map, branches), branches, event_map.layout).fields)
-    return SkimReport(str(out), report.ledger.delivered, names, 0, events.digest, report, dry_run=True)
+    return SkimReport(
+        str(out), report.ledger.delivered, names, 0, events.digest, report, dry_run=True, verdict=event_map.verdict
+    )
 
 
 def _shape(source: Reading, event_map: EventMap, branches: str | Sequence[str], first: Batch | None) -> _Shape:
     """The output's shape, from the first batch, or from the example file where there is no event."""
-    columns: list[str] = []
+    columns = source.branch_names
     tree, ids = source.tree_name or "Events", source.id_names
-    place = example_of(event_map, branches)
+    place = "" if first else example_of(event_map, branches)
     if place:
         with RootFile(place) as file:
             example = file.events(event_map.layout.tree or None)
             columns = [plain_name(c) for c in example.columns()]
-            if first is None:
-                tree = example.name
-                ids = id_names(example, id_columns(example, event_map.layout.ids))
+            tree = example.name
+            ids = id_names(example, id_columns(example, event_map.layout.ids))
     ids = {**USUAL_IDS, **ids}
     like = _named(first.events[:0] if first else template(place, branches, event_map.layout), ids)
     return _Shape(TREES.get(tree, tree), ids, collections_of(like.fields, columns), like)

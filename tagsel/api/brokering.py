@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.sites import EXCLUDED, standing
-from tagsel.catalog import Downtime, Site
+from tagsel.catalog import Downtime, Site, others
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def topology(workspace: Workspace, here: bool) -> Topology:
     from tagsel.jobs.broker import Topology
 
     down = workspace.catalog.down(datetime.now(UTC))
-    sites = {site.name: _standing(site, down.get(site.name)) for site in workspace.catalog.sites()}
+    known = {s.name: s for _, c in reversed(others.homes(workspace.folder, workspace.catalog)) for s in c.sites()}
+    sites = {name: _standing(site, down.get(name)) for name, site in known.items()}
     if here:
         sites = {name: replace(site, closed=site.silent) for name, site in sites.items()}
     return Topology(sites, {(link.source, link.target): link.rate for link in workspace.catalog.links()})
@@ -49,9 +50,12 @@ def brokered(workspace: Workspace, event_map: EventMap, *, here: bool) -> tuple[
     """The broker's choice for each file of a map, and the map with places in the order in which they are tried."""
     from tagsel.jobs.broker import broker
 
-    catalog = workspace.catalog
-    held = catalog.located(catalog.files(guids=[f.guid for f in event_map.files]))
-    copies = {guid: [(c.site, c.pfn) for c in replicas] for guid, replicas in held.items()}
+    guids = [f.guid for f in event_map.files]
+    copies: dict[str, list[tuple[str, str]]] = {}
+    for _, catalog in others.homes(workspace.folder, workspace.catalog):
+        for guid, replicas in catalog.located(catalog.files(guids=guids)).items():
+            places = copies.setdefault(guid, [])
+            places += [(c.site, c.pfn) for c in replicas if (c.site, c.pfn) not in places]
     return broker(event_map, copies, topology(workspace, here))
 
 

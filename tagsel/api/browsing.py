@@ -5,24 +5,27 @@ Invariant: as in `Workspace`, a method does what the verb of its name does; only
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tagsel.api import named
-from tagsel.api.catalogs import one_dataset
+from tagsel.api import named, origins
+from tagsel.api.catalogs import one_dataset, pin_snapshot
 from tagsel.api.inputs import DATA
 from tagsel.api.many import CutLike, Progress
-from tagsel.catalog import Catalog, Lineage, Pin, Unpin
+from tagsel.catalog import Catalog, DatasetRecord, Lineage, PinRecord, Unpin, others, reader_pins
 from tagsel.catalog.facets import MOST, Facets
 from tagsel.catalog.names import DatasetSpec, matching
 from tagsel.catalog.versions import families
-from tagsel.errors import CatalogError, did_you_mean
+from tagsel.errors import CatalogError, StoreError, after, did_you_mean
 from tagsel.selection import Input, Query
 from tagsel.selection.table import Table
 from tagsel.store import Table as StoreTable
+from tagsel.store import pins
 
 if TYPE_CHECKING:
     from tagsel.api.checking import Checked
@@ -30,10 +33,29 @@ if TYPE_CHECKING:
     from tagsel.selection.chains import Chains
     from tagsel.selection.overlap import Overlaps
 
+log = logging.getLogger("tagsel")
+
 BY_FILE, BY_RUN = "file", "run"
 _FILE_COLUMNS = ("file", "guid", "runs", "lumi_blocks", "events")
 _GLOB = re.compile(r"([\w*?\[][\w.*?\[\]!-]*)?")
 """What is a name or a glob; anything else is a condition."""
+
+
+def _with_recorded(kept: pins.Pins, recorded: Iterable[PinRecord]) -> dict[int, tuple[str, ...]]:
+    """The pins of a dataset's own file and those that the catalog has, each once."""
+    both = dict(kept)
+    for pin in recorded:
+        reasons = both.get(pin.snapshot, ())
+        if pin.reason not in reasons:
+            both[pin.snapshot] = (*reasons, pin.reason)
+    return both
+
+
+def _warn_lacking(path: Path, kept: pins.Pins, recorded: Iterable[PinRecord]) -> None:
+    """Say in the log where the file of a dataset's pins lacks some that the catalog has."""
+    lacking = pins.lacking(kept, [(pin.snapshot, pin.reason) for pin in recorded])
+    if lacking:
+        log.warning("%s lacks %s that the catalog has: %s", path, pins.in_words(len(lacking)), pins.REMEDY)
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,22 +141,27 @@ class Browsing:
         """Of the datasets that a metadata query leaves: each key's values, with how many datasets and events have them.
 
         `by` names the keys, columns or free ones; at most `most` values of each are listed, and the rest counted.
+        Datasets of named workspaces are among them.
         """
-        return self.catalog.facets(named.sql_text(where, self.folder, "condition"), by, most)
+        condition = named.sql_text(where, self.folder, "condition")
+        return others.facets_of(self.folder, self.catalog, condition, by, most)
 
     def latest(self, what: str = "") -> Latest:
-        """The newest version of each family of datasets that a glob or a metadata query selects, older ones counted."""
+        """The newest version of each family of datasets that a glob or a metadata query selects, older ones counted.
+
+        Datasets of named workspaces are among them.
+        """
         found = families(self._chosen(what))
         rows = tuple((f.newest.name, f.version, f.newest.events, f.newest.snapshot, len(f.older)) for f in found)
         older = {f.newest.name: tuple(r.name for r in f.older) for f in found}
         return Latest(Table(("name", "version", "events", "snapshot", "older"), rows), older)
 
-    def _chosen(self, what: str) -> list[Any]:
-        """Records of the datasets that a glob, several with commas, or a condition selects."""
+    def _chosen(self, what: str) -> list[DatasetRecord]:
+        """Records of the datasets that a glob, several with commas, or a condition selects, in any workspace."""
         text = what.strip()
         if not all(_GLOB.fullmatch(part.strip()) for part in text.split(",")):
-            return self.catalog.datasets(named.sql_text(text, self.folder, "condition"))
-        known = self.catalog.datasets()
+            return self._records(named.sql_text(text, self.folder, "condition"))
+        known = self._records("")
         names = [r.name for r in known]
         chosen: set[str] = set()
         for glob in (part.strip() for part in text.split(",")) if text else ["*"]:
@@ -145,50 +172,85 @@ class Browsing:
             chosen.update(found)
         return [r for r in known if r.name in chosen]
 
+    def _records(self, where: str) -> list[DatasetRecord]:
+        if not others.named(self.folder):
+            return self.catalog.datasets(where)
+        return [record for record, _ in others.records(self.folder, self.catalog, where)]
+
     def pin(self, dataset: str, reason: str) -> str:
         """Keep a snapshot, `name@3`, readable for ever, for a reason; `name` is the latest. What was pinned."""
-        spec, table = self._table(dataset)
+        spec, table, catalog = self._table(dataset)
         number = table.snapshot(spec.snapshot).number
         if not reason.strip():
             raise CatalogError("a pin needs a reason", hint="--reason 'paper draft 2'", dataset=dataset)
-        table.pin(number, reason)
-        said = {(p.snapshot, p.reason) for p in self.catalog.pins(spec.pattern)}
-        if (number, reason) not in said:
-            self.catalog.record(Pin(spec.pattern, number, reason))
+        if reader_pins.folder_of(catalog.folder) is None:
+            catalog.need_writable()
+        pin_snapshot(catalog, table, spec.pattern, number, reason)
         return f"{spec.pattern}@{number}"
 
     def unpin(self, dataset: str, reason: str = "") -> list[str]:
-        """Take back a pin of a snapshot, `name@3`, or without a reason all pins of it; the reasons taken back."""
-        spec, table = self._table(dataset)
+        """Take back a pin of a snapshot, `name@3`, or without a reason all pins of it; the reasons taken back.
+
+        Somebody who may only read the workspace takes back the pins that they left as a reader, and no others.
+        """
+        spec, table, catalog = self._table(dataset)
         if spec.snapshot is None:
             raise CatalogError(f"{dataset!r} names no snapshot", hint=f"as in {spec.pattern}@3", dataset=dataset)
-        held = table.pins().get(spec.snapshot, ())
-        table.unpin(spec.snapshot, reason or None)
-        gone = [reason] if reason else list(held)
-        self.catalog.record(*(Unpin(spec.pattern, spec.snapshot, why) for why in gone))
-        return gone
+        left = reader_pins.read(catalog.folder, catalog.dataset(spec.pattern))
+        theirs = [pin for pin in left if pin.snapshot == spec.snapshot and reason in ("", pin.reason)]
+        kept = table.pins()
+        recorded = _with_recorded(kept, catalog.pins(spec.pattern))
+        own = [why for why in recorded.get(spec.snapshot, ()) if reason in ("", why)]
+        my_pins = [pin for pin in theirs if reader_pins.is_mine(pin)]
+        if my_pins and not catalog.may_write():
+            own, theirs = [], my_pins
+        elif own or not theirs:
+            catalog.need_writable()
+            if not own:
+                raise StoreError(
+                    f"snapshot {spec.snapshot} is not pinned for {reason or 'anything'}",
+                    hint=f"pinned: {recorded or 'none'}",
+                )
+            if set(own) & set(kept.get(spec.snapshot, ())):
+                table.unpin(spec.snapshot, reason or None)
+            with after(f"{spec.pattern}@{spec.snapshot} is not pinned any more"):
+                catalog.record(*(Unpin(spec.pattern, spec.snapshot, why) for why in own))
+        for pin in theirs:
+            reader_pins.remove(pin)
+        return [*own, *(pin.reason for pin in theirs)]
 
     def pins(self, dataset: str = "") -> Table:
-        """Pinned snapshots, of one dataset or of all: why, when, and by whom."""
+        """Pinned snapshots, of one dataset or of all: why, when, and by whom; those that readers pinned, too.
+
+        A pin counts where the dataset's own file or the catalog has it; a warning names a file that lacks some.
+        """
         if dataset:
-            names = [self._table(dataset)[0].pattern]
+            names = [one_dataset(dataset).pattern]
+            self.catalog.dataset(names[0])
         else:
-            names = sorted(p.parts[-3] for p in (self.folder / DATA).glob("*/_tagsel/pins.json"))
+            files = (self.folder / DATA).glob("*/_tagsel/pins.json")
+            names = sorted({path.parts[-3] for path in files} | {pin.dataset for pin in self.catalog.pins()})
         said = {(p.dataset, p.snapshot, p.reason): p for p in self.catalog.pins(dataset or None)}
         rows = []
         for name in names:
-            for number, reasons in sorted(StoreTable.open(self.folder / DATA / name).pins().items()):
+            recorded = [pin for pin in said.values() if pin.dataset == name]
+            kept = pins.read(self.folder / DATA / name)
+            _warn_lacking(pins.path_of(self.folder / DATA / name), kept, recorded)
+            for number, reasons in sorted(_with_recorded(kept, recorded).items()):
                 for reason in reasons:
                     known = said.get((name, number, reason))
                     rows.append((name, number, reason, *((known.updated, known.who) if known else ("", ""))))
+        left = reader_pins.read(self.folder)
+        rows += [(p.dataset, p.snapshot, p.reason, p.updated, p.who) for p in left if dataset in ("", p.dataset)]
         return Table(("dataset", "snapshot", "reason", "when", "who"), tuple(rows))
 
     def tree(self, dataset: str, *, up: bool = True, down: bool = True) -> Tree:
         """The provenance of a dataset: what it was made from, and what was made from it."""
         name = one_dataset(dataset).pattern
         self.catalog.dataset(name)
-        above = self.catalog.parents(name) if up else None
-        return Tree(name, above, self.catalog.children(name) if down else None)
+        is_parent = partial(origins.is_parent, cast("Workspace", self))
+        above = self.catalog.parents(name, is_parent) if up else None
+        return Tree(name, above, self.catalog.children(name, is_parent) if down else None)
 
     def runs(self, dataset: str, *, by: str = BY_RUN) -> Summary:
         """Events, luminosity blocks and files of a dataset run by run, or with `by="file"` file by file; and totals."""
@@ -247,11 +309,12 @@ class Browsing:
             return overlap.region_overlap(query, regions, progress=progress)
         return overlap.dataset_overlap(query, progress=progress)
 
-    def _table(self, dataset: str) -> tuple[DatasetSpec, StoreTable]:
-        """One dataset on disk, and which snapshot of it was asked for."""
+    def _table(self, dataset: str) -> tuple[DatasetSpec, StoreTable, Catalog]:
+        """Which snapshot of one dataset was asked for, the dataset on disk, and the catalog that has it."""
         spec = one_dataset(dataset)
-        self.catalog.dataset(spec.pattern)
-        return spec, StoreTable.open(self.folder / DATA / spec.pattern)
+        home, catalog = others.home_of(self.folder, self.catalog, spec.pattern)
+        catalog.dataset(spec.pattern)
+        return spec, StoreTable.open(home / DATA / spec.pattern), catalog
 
 
 def _said(node: Lineage) -> str:

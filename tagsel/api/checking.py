@@ -6,6 +6,8 @@ parts that cannot be read. Only what is missing or corrupt makes a dataset unsou
 
 from __future__ import annotations
 
+import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +17,16 @@ import numpy as np
 
 from tagsel.api.catalogs import known_files
 from tagsel.api.closing import changed
-from tagsel.catalog import Catalog, FileRecord, Replica
+from tagsel.api.inputs import DATA, resolve
+from tagsel.catalog import Catalog, FileRecord, Replica, is_whole
 from tagsel.errors import StoreError, TagselError
 from tagsel.selection import Input
 from tagsel.selection.addresses import Addresses, Spans, addresses
 from tagsel.selection.duplicates import across_inputs
 from tagsel.selection.table import Table
+from tagsel.store import Snapshot, log, pins
+from tagsel.store import Table as StoreTable
+from tagsel.store.commits import statistics
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
@@ -87,14 +93,15 @@ class Checked:
 
 def check(workspace: Workspace, datasets: str, *, deep: bool = False) -> Checked:
     """Check the datasets that `datasets` names, each by itself, and events that several of them hold."""
-    inputs = workspace.inputs(datasets)
+    inputs, findings = _opened(workspace, datasets)
     read = {i.pinned: addresses(i.snapshot, deep=deep) for i in inputs}
     known = _known(workspace.catalog, {guid for found in read.values() for guid in found.spans})
-    findings: list[Finding] = []
     for source in inputs:
         found = read[source.pinned]
+        findings += _bookkept(workspace.catalog, source, deep=deep)
         findings += _unreadable(source, found)
         findings += _pointing(source, found, known, whole=not _is_selection(workspace.catalog, source))
+        findings += _twins(workspace.catalog, source)
         findings += _copies(workspace.catalog, source)
         findings += _blocks(source, found)
         findings += _frozen(workspace, source) if not found.lost else ()
@@ -105,6 +112,100 @@ def check(workspace: Workspace, datasets: str, *, deep: bool = False) -> Checked
         {name: _ledger(found, known) for name, found in read.items()},
         tuple(sorted((f for f in findings if f.count), key=lambda f: order.index(f.kind))),
     )
+
+
+def _opened(workspace: Workspace, datasets: str) -> tuple[list[Input], list[Finding]]:
+    """The datasets that can be opened, and of each other one why it cannot."""
+    inputs: list[Input] = []
+    findings: list[Finding] = []
+    for record, number in resolve(workspace.folder, workspace.catalog, datasets):
+        name = record.name if number is None else f"{record.name}@{number}"
+        try:
+            log.check_whole(workspace.folder / DATA / record.name)
+            inputs += workspace.inputs(name)
+        except StoreError as error:
+            findings.append(Finding(CORRUPT, name, 1, error.message))
+    return inputs, findings
+
+
+def _bookkept(catalog: Catalog, source: Input, *, deep: bool) -> Iterator[Finding]:
+    """The dataset's log against the catalog, the caches of the log, and the pins."""
+    folder, name = source.snapshot.folder, source.pinned
+    record = catalog.dataset(source.dataset)
+    newest = StoreTable.open(folder).snapshot()
+    if record.snapshot == newest.number:
+        lost = abs(record.events - newest.rows)
+        yield Finding(CORRUPT, name, lost, "events by which the catalog and the dataset's log differ")
+    yield from _log_and_caches(name, newest, deep=deep)
+    recorded = [(pin.snapshot, pin.reason) for pin in catalog.pins(source.dataset)]
+    try:
+        lacking = pins.lacking(pins.read(folder), recorded)
+        named = [f"@{number}: {reason}" for number, reason in lacking]
+        yield Finding(
+            MISSING, name, len(lacking), f"pins of the catalog that {pins.path_of(folder)} lacks", _first(named)
+        )
+    except StoreError as error:
+        yield Finding(CORRUPT, name, 1, error.message)
+
+
+def _log_and_caches(name: str, newest: Snapshot, *, deep: bool) -> Iterator[Finding]:
+    """The newest snapshot, which a manifest may have given, against the log; duplicate marks against the rows."""
+    folder = newest.folder
+    useless = [str(log.manifest_path(folder, n)) for n in log.manifests(folder) if log.read_manifest(folder, n) is None]
+    yield Finding(
+        REMARK, name, len(useless), "manifests that are damaged: the log is read in their place", _first(useless)
+    )
+    problem = newest.marks.problem()
+    what = f"a file of duplicate marks, made again from the rows: it {problem}"
+    yield Finding(REMARK, name, int(bool(problem)), what, (str(newest.marks.path),))
+    if log.begins_at_0(folder):
+        try:
+            folded = deque(log.states(folder), maxlen=1)
+            live = log.live_parts(folder)
+        except StoreError as error:
+            yield Finding(CORRUPT, name, 1, error.message)
+            return
+        parts = {part.name for part in newest.state.parts}
+        odd = sorted(live.keys() ^ parts)
+        yield Finding(
+            CORRUPT, name, len(odd), "parts that only the Delta log or only tagsel's records have", _first(odd)
+        )
+        wrong_parts = _misstated(newest, live)
+        what = "parts of which the Delta log states another size or statistics than theirs: other engines go by these"
+        yield Finding(CORRUPT, name, len(wrong_parts), what, _first(wrong_parts))
+        if not folded or folded[0] != newest.state:
+            yield Finding(CORRUPT, name, 1, f"manifest of snapshot {newest.number} that is not what the log says")
+    if deep:
+        try:
+            wrong = len(np.setxor1d(newest.marks.rows(), newest.marks.anew()))
+            yield Finding(CORRUPT, name, wrong, "duplicate marks that are not those of the rows")
+        except StoreError:  # a damaged part, whose rows are a finding of their own
+            return
+
+
+def _misstated(newest: Snapshot, live: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The parts of which the Delta log says something else than the parts themselves."""
+    wrong = []
+    for part in newest.state.parts:
+        if part.name not in live:  # a finding of its own
+            continue
+        try:
+            right = statistics(newest.folder, part, newest.schema)
+        except StoreError:  # rows of a damaged part are a finding of their own
+            continue
+        entry = live[part.name]
+        if entry.get("size") != part.bytes or not _agrees(entry.get("stats"), right):
+            wrong.append(part.name)
+    return wrong
+
+
+def _agrees(stated: str | None, right: Mapping[str, Any]) -> bool:
+    """Whether all statistics that an entry of the Delta log states, if any, are right."""
+    try:
+        values = json.loads(stated or "{}")
+    except ValueError:
+        return False
+    return isinstance(values, dict) and all(right.get(key) == value for key, value in values.items())
 
 
 def _known(catalog: Catalog, guids: set[str]) -> dict[str, FileRecord]:
@@ -165,17 +266,45 @@ def _copies(catalog: Catalog, source: Input) -> Iterator[Finding]:
     """Files that the dataset points to, against their copies: none at all, one that is gone, one far away."""
     files = [f for f in catalog.files(source.dataset) if f.kind != "TAG" and (f.lfn or f.pfn or f.entries >= 0)]
     replicas = catalog.replicas([f.guid for f in files]) if files else {}
-    bare, stale, remote = [], [], []
+    bare, stale, cut, remote = [], [], [], []
     for file in files:
         places = {r.pfn: _place(catalog, r) for r in replicas[file.guid]}
         if file.pfn:
             places.setdefault(file.pfn, None if "://" in file.pfn else Path(file.pfn))
         bare += [] if places else [_called(file)]
-        stale += [pfn for pfn, path in places.items() if path is not None and not path.is_file()]
+        local = {pfn: path for pfn, path in places.items() if path is not None}
+        stale += [pfn for pfn, path in local.items() if not path.is_file()]
+        cut += [
+            _resized(pfn, path, file)
+            for pfn, path in local.items()
+            if path.is_file() and not is_whole(path, file.bytes)
+        ]
         remote += [pfn for pfn, path in places.items() if path is None]
     yield Finding(MISSING, source.pinned, len(bare), "files without any copy", _first(bare))
     yield Finding(MISSING, source.pinned, len(stale), "copies that are not where the catalog says", _first(stale))
+    yield Finding(CORRUPT, source.pinned, len(cut), "copies of another size than their file", _first(cut))
     yield Finding(REMARK, source.pinned, len(remote), "copies on other machines, not looked at", _first(remote))
+
+
+def _twins(catalog: Catalog, source: Input) -> Iterator[Finding]:
+    """Input files whose GUIDs other datasets have for other files: no list can tell the two apart."""
+    from tagsel.ingest.file_identity import KnownFiles, kept_content
+
+    sources = source.snapshot.sources
+    files = KnownFiles(source.dataset, catalog, source.snapshot, [s.guid for s in sources])
+    twins = []
+    for own in sources:
+        content = kept_content(own.bookkeeping, own.guid)
+        for other in files.elsewhere(own.guid):
+            if other.content.differences(content):
+                name = own.bookkeeping.get("path") or own.lfn
+                twins.append(f"{name} and {other.path or other.name} of {other.dataset}")
+    yield Finding(CORRUPT, source.pinned, len(twins), "files of one GUID with other content", _first(twins))
+
+
+def _resized(pfn: str, path: Path, file: FileRecord) -> str:
+    """A copy with its size, and the one that it should have."""
+    return f"{pfn}: {path.stat().st_size:,} of {file.bytes:,} bytes"
 
 
 def _place(catalog: Catalog, replica: Replica) -> Path | None:
@@ -215,6 +344,11 @@ def _duplicates(inputs: Sequence[Input], read: Mapping[str, Addresses]) -> Itera
         try:
             rows = source.snapshot.duplicate_rows()
             yield Finding(DUPLICATE, source.pinned, rows, "rows that repeat an event of the dataset")
+            split = source.snapshot.split_events()
+            if split is not None:
+                first = f"{split.run}:{split.event} in blocks {split.blocks[0]} and {split.blocks[1]}"
+                what = "rows that repeat an event of another luminosity block"
+                yield Finding(CORRUPT, source.pinned, split.rows, what, (first,))
         except StoreError as error:  # a damaged part, whose rows are a finding of their own
             yield Finding(REMARK, source.pinned, 1, f"repeated events are not counted: {error.message}")
     names = ", ".join(i.pinned for i in data)

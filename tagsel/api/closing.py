@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tagsel.api.catalogs import refuse_keys
 from tagsel.api.inputs import DATA
 from tagsel.catalog import SetMeta
-from tagsel.errors import CatalogError
+from tagsel.errors import CatalogError, after
 from tagsel.quality import LumiSet, format_lumi
 from tagsel.selection.contents import contents
 from tagsel.store import Table, disk
@@ -38,12 +38,15 @@ def close(
     if owner := catalog.dataset(dataset).meta.get("catalog"):
         raise CatalogError(f"dataset {dataset} is {owner}'s: it is closed there, and the next sync says so here",
                            dataset=dataset)  # fmt: skip
-    with disk.changing(folder):  # whoever adds to it has done so, or will be refused
+    catalog.need_writable()
+    with disk.changing(folder):  # a process that adds to it has finished, or will be refused
         catalog.check(SetMeta(dataset, given))
-        record = catalog.alter(dataset, state="frozen" if freeze else "closed")
-        if freeze and EVENTS not in record.meta and Table.exists(folder):  # else what it held is known already
-            given |= held(workspace, dataset)
-        catalog.record(SetMeta(dataset, given))
+        state = "frozen" if freeze else "closed"
+        record = catalog.alter(dataset, state=state)
+        with after(f"{dataset} is {state}", "the same command again says the rest"):
+            if freeze and EVENTS not in record.meta and Table.exists(folder):  # else what it held is known already
+                given |= held(workspace, dataset)
+            catalog.record(SetMeta(dataset, given))
     return given
 
 

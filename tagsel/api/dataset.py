@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.errors import SchemaError, did_you_mean
-from tagsel.expr import Scope, bind
+from tagsel.expr import bind
 from tagsel.schema import Attribute, describe_type
 from tagsel.selection import Count, Cutflow, Input, Plan, Why, prepare
 from tagsel.selection.binning import Bins, SpecLike
-from tagsel.selection.query import lumi_table
+from tagsel.selection.query import lumi_table, scope_of
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
@@ -69,9 +69,17 @@ def named_cut(name: str, cut: CutLike) -> tuple[str, str]:
     return name, str(cut)
 
 
-def attribute_table(attributes: Sequence[Attribute]) -> Table:
-    """Name, type, unit, role and description of attributes."""
-    rows = tuple((a.name, describe_type(replace(a, unit="")), a.unit, a.role, a.description) for a in attributes)
+def attribute_table(attributes: Iterable[Attribute], pattern: str, name: str) -> Table:
+    """Name, type, unit, role and description of the attributes whose name matches the glob.
+
+    SchemaError, with the nearest names, where `name` has attributes and none matches.
+    """
+    by_name = {a.name: a for a in attributes}
+    chosen = [a for n, a in by_name.items() if fnmatch.fnmatchcase(n, pattern)]
+    if not chosen and by_name:
+        nearest = did_you_mean(pattern.strip("*?"), by_name)
+        raise SchemaError(f"no attribute of {name} matches {pattern!r}", hint=nearest)
+    rows = tuple((a.name, describe_type(replace(a, unit="")), a.unit, a.role, a.description) for a in chosen)
     return Table(("name", "type", "unit", "role", "description"), rows)
 
 
@@ -98,13 +106,7 @@ class Dataset:
 
         SchemaError, with the nearest names, for a pattern that matches none.
         """
-        known = {a.name: a for i in self.inputs for a in i.snapshot.schema}
-        chosen = [a for n, a in known.items() if fnmatch.fnmatchcase(n, pattern)]
-        if not chosen and known:
-            raise SchemaError(
-                f"no attribute of {self.name} matches {pattern!r}", hint=did_you_mean(pattern.strip("*?"), known)
-            )
-        return attribute_table(chosen)
+        return attribute_table((a for i in self.inputs for a in i.snapshot.schema.shown()), pattern, self.name)
 
     def triggers(self, pattern: str = "*") -> list[str]:
         """Names of chains and flags in any menu of the dataset that match the glob, sorted."""
@@ -123,11 +125,11 @@ class Dataset:
         return self.workspace.pick(self.pinned, ids)
 
     def __repr__(self) -> str:
-        names = len({a.name for i in self.inputs for a in i.snapshot.schema})
+        names = len({a.name for i in self.inputs for a in i.snapshot.schema.shown()})
         return f"<Dataset {self.pinned}: {self.events:,} events, {names} attributes>"
 
     def _ipython_key_completions_(self) -> list[str]:
-        return [a.name for i in self.inputs for a in i.snapshot.schema]
+        return [a.name for i in self.inputs for a in i.snapshot.schema.shown()]
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Selection:
         more = (*(named_cut("", c) for c in cuts), *(named_cut(n, c) for n, c in named.items()))
         ws = self.dataset.workspace
         for source in self.dataset.inputs:
-            scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=lumi_table, named=ws.named_cut)
+            scope = scope_of(source.snapshot, lumi_table, ws.named_cut)
             for _, text in more:
                 bind(text, scope)
         return replace(self, cuts=self.cuts + more)

@@ -1,9 +1,9 @@
 """Jobs of a workspace: submit, wait, and register the merged output as a dataset with its parents and its cut.
 
-Invariant: the result of a job that is done is registered once, whoever waits for it; what a crash left unregistered, or
-registered without its parents, is registered by the next `jobs show` or `jobs resubmit`; what was registered and then
-dropped stays dropped. A name belongs to one job: the
-output of another is never added to its dataset, and a renewed result takes the place of the one before.
+Invariant: the result of a finished job is registered once, however many processes wait for it. The next `jobs show` or
+`jobs resubmit` registers a result that a crash left unregistered, or registered without its parents. A dataset that was
+registered and then dropped stays dropped. A name belongs to one job: no other job's output is added to its dataset, and
+a renewed result replaces the old one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tagsel.api import requests
 from tagsel.api.inputs import DATA
+from tagsel.api.origins import contents, origins
+from tagsel.base.fail_points import fail_point
 from tagsel.catalog import Catalog, DropDataset, DropFiles, FileRecord, PutDataset, PutFiles, PutJob
-from tagsel.errors import CatalogError, JobError, did_you_mean
+from tagsel.catalog.requests import JobRequest
+from tagsel.errors import CatalogError, JobError, after, did_you_mean
 from tagsel.events import DeliveryLedger
-from tagsel.faults import step
 from tagsel.store import Table, disk
 
 if TYPE_CHECKING:
@@ -56,19 +59,40 @@ class WorkspaceJob:
         """
         from tagsel.jobs.job import LOOK_S
 
+        mine = requests.is_mine(self._job)
+        if not self._job.lives():
+            self.carry_out_requests()
         while not self._job.lives() and (status := self._job.status()).state == "running":
             if progress is not None:
                 progress(status)
             time.sleep(LOOK_S)
-        if self._job.status().state == "submitted":
+        if mine and self._job.status().state == "submitted":
             self._job.start(executor_of(self._workspace, self._job.engine), again=False)
         try:
-            status = self._job.wait(progress) if progress is not None else self._job.wait()
+            with requests.heeding_kills(self._workspace.folder, self._job):
+                status = self._job.wait(progress) if progress is not None else self._job.wait()
         except JobError:  # results that do not merge: the catalog, too, says that the job failed
             self._settle(self._job.status())
             raise
         self._settle(status)
+        if self.carry_out_requests():
+            return self.wait(progress)
         return status
+
+    @property
+    def requests(self) -> list[JobRequest]:
+        """What members of the group asked of the job, in order, each open, done or refused."""
+        return self._workspace.catalog.requests(self.id)
+
+    def carry_out_requests(self, *verbs: str) -> bool:
+        """Carry out what others asked of this user's job, all verbs or those named; whether there was any."""
+        actions: dict[str, Callable[[JobRequest], None]] = {
+            "kill": lambda request: self.kill(),
+            "resubmit": lambda request: self.resubmit(),
+            "resplit": lambda request: self.resplit(**request.options),
+        }
+        chosen = {verb: actions[verb] for verb in verbs or actions}
+        return requests.carry_out(self._workspace.catalog, self._job, chosen)
 
     def status(self) -> JobStatus:
         """The job now."""
@@ -96,8 +120,8 @@ class WorkspaceJob:
     @property
     def output(self) -> str:
         """Name of the dataset that the output became; JobError where there is none yet."""
-        result = self._job.result()
-        return self._job.folder.spec["name"] or _usual_name(self._job, result.kind)
+        self._job.result()
+        return _name(self._job)
 
     @property
     def choices(self) -> list[dict[str, Any]]:
@@ -114,6 +138,15 @@ class WorkspaceJob:
         """The name of the engine that its pieces run on."""
         return self._job.engine.name
 
+    @property
+    def owner(self) -> str:
+        """The user whose job it is, as the kernel knows who owns its folder."""
+        path = self._job.folder.path
+        try:
+            return path.owner()
+        except KeyError:
+            return f"uid {path.stat().st_uid}"
+
     def printed(self, piece: int, kind: str = "out") -> str:
         """What a piece has printed so far, in its last attempt: `kind` is out or err. JobError where there is no such
         piece."""
@@ -124,7 +157,13 @@ class WorkspaceJob:
         return logs[-1].read_text("utf-8", "replace") if logs else ""
 
     def resubmit(self) -> None:
-        """Run again what has no good output or unreadable events, and nothing else; the output is renewed."""
+        """Run again what has no good output or unreadable events, and nothing else; the output is renewed.
+
+        Another user's job is theirs: then they are asked, by the journal, and `requests` says what became of it.
+        """
+        if not requests.is_mine(self._job):
+            requests.ask(self._workspace.catalog, self._job, "resubmit")
+            return
         self._job.resubmit(executor_of(self._workspace, self._job.engine))
 
     def diagnose(self) -> tuple[Any, ...]:
@@ -138,13 +177,23 @@ class WorkspaceJob:
     def resplit(
         self, pieces: Sequence[int] | int, *, into: int | None = None, events_per_job: int | None = None
     ) -> None:  # fmt: skip
-        """Split pieces that failed anew, inside the job, and run the new ones and nothing else."""
+        """Split pieces that failed anew, inside the job, and run the new ones and nothing else.
+
+        The user whose job it is does it, or is asked, as for `resubmit`.
+        """
         numbers = (pieces,) if isinstance(pieces, int) else tuple(pieces)
+        if not requests.is_mine(self._job):
+            options = {"pieces": list(numbers), "into": into, "events_per_job": events_per_job}
+            requests.ask(self._workspace.catalog, self._job, "resplit", **options)
+            return
         self._job.resplit(*numbers, into=into, events_per_job=events_per_job)
         self._job.start(executor_of(self._workspace, self._job.engine), again=False)
 
     def kill(self) -> None:
-        """End the job; outputs of finished pieces stay."""
+        """End the job; outputs of finished pieces stay. The user whose job it is does it, or is asked."""
+        if not requests.is_mine(self._job):
+            requests.ask(self._workspace.catalog, self._job, "kill")
+            return
         self._job.kill()
         self._settle(self._job.status())
 
@@ -161,6 +210,7 @@ class WorkspaceJob:
             "ledger": None if status.under_way else self.ledger.to_json(),
             "output": self.output if done else None,
             "kind": self.result().kind if done else None,
+            "units": dict(self.result().units) if done else {},
             "problems": self.problems,
             "errors": [
                 {"piece": p.number, "events": p.events, "error": p.error, "failures": [f.to_json() for f in p.failures]}
@@ -169,8 +219,13 @@ class WorkspaceJob:
             ],
             "lumi": lumi.to_json() if lumi is not None else None,
             "forecast": self._job.forecast,
+            "requests": [vars(request) for request in self.requests],
             "replaced": {old: [p["number"] for p in new] for old, new in self._job.folder.replaced.items()},
         }
+
+    def settle(self) -> None:
+        """Tell the catalog what the job came to, and register its output; errors as `wait`."""
+        self._settle(self._job.status())
 
     def _settle(self, status: JobStatus) -> None:
         """Register what the job came to, once; CatalogError where its output's name is another's."""
@@ -179,11 +234,14 @@ class WorkspaceJob:
         known = {j.job: j for j in catalog.jobs()}
         output, result = (self.output, self._job.result().digest) if done else ("", "")
         if done and not _is_registered(catalog, output, self._job):
-            step("jobs.register")
-            with disk.locked(self._workspace.folder / JOBS):  # two who wait for it, or for two of one name
+            fail_point("jobs.register")
+            home = self._workspace.folder / JOBS
+            with disk.locked(home, disk.LONG_PATIENCE, "registering a job's output"):  # two who wait for it
                 if not _is_registered(catalog, output, self._job):
-                    _refuse_taken(self._workspace, self._job, output)
-                    register(self._workspace, self._job, output)
+                    refuse_taken(catalog, self._job, output)
+                    whole = f"job {self.id} is done, its result is {self._job.result().path}"
+                    with after(whole, f"tagsel jobs show {self.id} registers it again"):
+                        register(self._workspace, self._job, output)
         change = PutJob(
             self.id, ",".join(_datasets(self._job)), status.state, status.pieces, status.done, status.failed,
             status.events, output, str(self._job.folder.path), result,
@@ -196,6 +254,34 @@ class WorkspaceJob:
         return repr(self._job)
 
 
+def unregistered(catalog: Catalog, job: Job) -> str:
+    """The name of the output of a job that is done and whose output the catalog does not know; "": it does, or there
+    is none. JobError: the result is damaged."""
+    if not job.folder.result.exists():
+        return ""
+    name = _name(job)
+    return "" if _is_registered(catalog, name, job) else name
+
+
+def is_unregistered_result(workspace: Workspace, path: Path) -> bool:
+    """Whether a file is the result of a job of the workspace whose output is no dataset, as where another has its
+    name."""
+    from tagsel.jobs import load
+
+    if path.parent.parent != (workspace.folder / JOBS).resolve():
+        return False
+    try:
+        job = load(path.parent)
+        return bool(unregistered(workspace.catalog, job)) and job.result().path.name == path.name
+    except JobError:  # no job, or a damaged one
+        return False
+
+
+def _name(job: Job) -> str:
+    """The dataset that a job's result becomes. JobError: it has none yet."""
+    return job.folder.spec["name"] or _usual_name(job, job.result().kind)
+
+
 def _is_registered(catalog: Catalog, name: str, job: Job) -> bool:
     """Whether the dataset of that name is, or was until it was dropped, the job's result as it is now, not one from
     before a `resubmit`."""
@@ -206,12 +292,14 @@ def _is_registered(catalog: Catalog, name: str, job: Job) -> bool:
     return (meta.get("job"), meta.get("result")) == (job.id, result)
 
 
-def _refuse_taken(workspace: Workspace, job: Job, name: str) -> None:
-    """CatalogError where a dataset has the name of a job's output and is not what a crash left of it."""
-    if name not in workspace.catalog.names():
+def refuse_taken(catalog: Catalog, job: Job, name: str) -> None:
+    """CatalogError where a dataset, in the catalog or on disk, has the name of a job's output and is not what a crash
+    left of it."""
+    registered = name in catalog.names()
+    folder = catalog.folder / DATA / name
+    if not registered and not Table.exists(folder):
         return
-    owner = workspace.catalog.dataset(name).meta.get("job")
-    folder = workspace.folder / DATA / name
+    owner = catalog.dataset(name).meta.get("job") if registered else None
     result = job.result()
     if owner == job.id:
         return
@@ -240,9 +328,7 @@ def _provenance(job: Job) -> Mapping[str, Any]:
 
 def _datasets(job: Job) -> list[str]:
     """`name@snapshot` of the datasets that the job's list came from."""
-    from tagsel.api.catalogs import snapshots_of
-
-    return snapshots_of(_provenance(job))
+    return list(dict.fromkeys(str(origin) for origin in origins(_provenance(job))))
 
 
 def register(workspace: Workspace, job: Job, name: str) -> None:
@@ -261,11 +347,13 @@ def register(workspace: Workspace, job: Job, name: str) -> None:
     }
     meta = {"job": job.id, "list": job.folder.spec["list"], "selected": result.ledger.accepted}
     meta |= {"delivered": result.ledger.delivered, "unreadable": result.ledger.unreadable, "result": result.digest}
+    meta |= contents(origins(history))
     workspace.catalog.need_open(name)  # before rows of an earlier result give way
     _forget_others(workspace, job, name)
     if result.kind == "events":
         from tagsel.ingest.load import ingest
 
+        result.verify()
         folder = workspace.folder / DATA / name
         _make_way(folder, result.path)
         ingest([result.path], name, folder, workspace.catalog, {**facts, "meta": meta}, schema="")
@@ -320,15 +408,34 @@ def _file_of(job: Job, dataset: str) -> FileRecord:
                       checksum=checksum(str(result.path)))  # fmt: skip
 
 
+def damaged_jobs(workspace: Workspace) -> dict[str, JobError]:
+    """Why each job whose job.json or result.json is damaged, or whose result is gone, cannot be read, by its number."""
+    from tagsel.jobs import look_up_jobs
+
+    readable, damaged = look_up_jobs(workspace.folder / JOBS)
+    for job in readable:
+        if job.folder.result.exists():
+            try:
+                job.result().need_file()
+            except JobError as error:
+                damaged[job.id] = error
+    return damaged
+
+
 def jobs(workspace: Workspace, operation: str, job: str, **options: Any) -> Any:
     """`list` all jobs, `show` or `wait` for one, `diagnose` its failures, `resubmit` what is missing of one, `resplit`
     its failed pieces, `kill` one."""
-    from tagsel.jobs import list_jobs
+    from tagsel.jobs import look_up_jobs
 
-    found = {j.id: WorkspaceJob(workspace, j) for j in list_jobs(workspace.folder / JOBS)}
+    readable, damaged = look_up_jobs(workspace.folder / JOBS)
+    found = {j.id: WorkspaceJob(workspace, j) for j in readable}
+    for one in found.values():
+        one.carry_out_requests("kill")
     if operation == "list":
         return list(found.values())
     number = job.zfill(4) if job.isdigit() else job
+    if number in damaged:
+        raise damaged[number]
     if number not in found:
         hint = did_you_mean(number, found) or "tagsel jobs list"
         raise JobError(f"no job {job!r}", hint=hint, job=job)

@@ -5,65 +5,140 @@ Invariant: whatever may be refused is refused before anything runs, or is writte
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.brokering import brokered
+from tagsel.api.catalogs import check_pins, snapshots_of
 from tagsel.api.delivery import ENDED, JOBS, WorkspaceJob, executor_of
 from tagsel.api.inputs import DATA
+from tagsel.base.cpus import cores
 from tagsel.catalog import check_dataset_name
-from tagsel.cores import cores
-from tagsel.errors import CatalogError, JobError
+from tagsel.errors import AccessError, CatalogError, JobError
 from tagsel.events import EventList
+from tagsel.jobs.engines import Chosen
 from tagsel.store import Table, disk
 
+log = logging.getLogger("tagsel")
+
 if TYPE_CHECKING:
+    from tagsel.aod import EventMap
     from tagsel.api.workspace import Workspace
+    from tagsel.jobs import Executor, Plan
     from tagsel.jobs.broker import Brokered
     from tagsel.jobs.forecast import Pace, Rates
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A job that nothing speaks against: its map with places in the order to try them, its plan, engine, executor."""
+
+    event_map: EventMap
+    plan: Plan
+    engine: Chosen
+    executor: Executor
 
 
 def submit(
     workspace: Workspace, events: EventList, run: Path, *, dry_run: bool, output: str, by: str = "events",
     events_per_job: int | None = None, min_events: int | None = None, bytes_per_job: int | None = None,
     on: str = "local", settings: Mapping[str, str] | None = None, wait: bool = True, refresh: bool = False,
+    memory: str = "",
 ) -> Any:  # fmt: skip
     """Split, run, merge, register; with `dry_run` the plan as a record, and nothing is done.
 
-    `on` is an engine (`local`, `condor`, `slurm`, `dask`) with its `settings`; without `wait` the pieces are handed to
+    `on` is an engine (`local`, `condor`, `slurm`, `dask`) with its `settings`; `memory` is what a piece may take, such
+    as "4GB", in the terms of the engine; without `wait` the pieces are handed to
     it, and nothing more is done before `wait()`. With `refresh` other catalogs are asked first where copies are.
-    JobError for the script, the split, the engine, and files whose copies are all at sites that cannot be used, before
-    anything runs; CatalogError for an output that exists.
+    What is refused is refused alike with `dry_run` and without, before anything runs or is written: JobError for the
+    script, the split, the engine, and files whose copies are all at sites that cannot be used; CatalogError for an
+    output that exists; AccessError for a workspace that this user may not change.
     """
-    from tagsel.jobs import Chosen, plan_job
+    from tagsel.jobs import dispatch, memory_setting
     from tagsel.jobs import dry_run as planned
-    from tagsel.jobs import submit as start
+
+    bounds = memory_setting(on, memory) if memory else {}
+
+    prepared = _prepare(
+        workspace, events, run, output=output, by=by, events_per_job=events_per_job, min_events=min_events,
+        bytes_per_job=bytes_per_job, engine=Chosen(on, {**bounds, **(settings or {})}), wait=wait, refresh=refresh,
+    )  # fmt: skip
+    if dry_run:
+        prepared.executor.close()
+        return planned(events, prepared.event_map, prepared.plan)
+    home = workspace.folder / JOBS
+    try:
+        workspace.pin_list(events)
+        home.mkdir(exist_ok=True)
+        with disk.locked(home, disk.LONG_PATIENCE, "submitting a job"):  # two who ask for one name
+            if output:
+                _refuse_promised(workspace, output)
+            job = dispatch(home, prepared.plan, events, prepared.executor, name=output, on=prepared.engine, drive=wait)
+    except BaseException:
+        prepared.executor.close()
+        raise
+    return WorkspaceJob(workspace, job)
+
+
+def _prepare(
+    workspace: Workspace, events: EventList, run: Path, *, output: str, by: str, events_per_job: int | None,
+    min_events: int | None, bytes_per_job: int | None, engine: Chosen, wait: bool, refresh: bool,
+) -> _Prepared:  # fmt: skip
+    """Plan a job and look for all that speaks against it: the one place that refuses. Nothing is written.
+
+    What cannot be known before is an engine that refuses later, as where its queue is full.
+    """
+    from tagsel.jobs import plan_job, refuse_leaving
 
     if output:
         check_dataset_name(output)
         _refuse_promised(workspace, output)
     if by == "events" and events_per_job is None and len(events):
         by = "file"
-    choices, event_map = brokered(workspace, workspace.map(events, refresh=refresh), here=on == "local")
-    known, pace = _known(workspace, run, on)
-    plan: dict[str, Any] = {
-        "by": by, "events_per_job": events_per_job, "min_events": min_events, "bytes_per_job": bytes_per_job,
-        "known": known, "pace": pace, "brokered": choices,
-    }  # fmt: skip
-    if dry_run:
-        return planned(events, event_map, plan_job(events, event_map, run, **plan))
+    choices, event_map = brokered(workspace, workspace.map(events, refresh=refresh), here=engine.name == "local")
+    known, pace = _known(workspace, run, engine.name)
+    plan = plan_job(
+        events, event_map, run, by=by, events_per_job=events_per_job, min_events=min_events,
+        bytes_per_job=bytes_per_job, known=known, pace=pace, brokered=choices,
+        units=_units_of(workspace, events),
+    )  # fmt: skip
     _refuse_unreachable(choices)
-    workspace.pin_list(events)
-    home = workspace.folder / JOBS
-    home.mkdir(exist_ok=True)
-    with disk.locked(home):  # two who ask for one name
-        if output:
-            _refuse_promised(workspace, output)
-        engine = Chosen(on, dict(settings or {}))
-        job = start(home, events, event_map, run, executor=executor_of(workspace, engine), name=output, on=engine,
-                    drive=wait, **plan)  # fmt: skip
-    return WorkspaceJob(workspace, job)
+    workspace.catalog.need_writable()
+    _refuse_closed(workspace.folder / JOBS)
+    check_pins(workspace, events)
+    executor = executor_of(workspace, engine)
+    try:
+        refuse_leaving(executor, drive=wait)
+        engine.check()
+    except JobError:
+        executor.close()
+        raise
+    return _Prepared(event_map, plan, engine, executor)
+
+
+def _refuse_closed(jobs: Path) -> None:
+    """AccessError where this user may not make the folder of a job."""
+    place = jobs if jobs.exists() else jobs.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+        raise AccessError(
+            f"no job can be written below {place}: you may not write there",
+            hint="the owner of the workspace can open the folder to its group: chmod g+w", path=str(place),
+        )  # fmt: skip
+
+
+def _units_of(workspace: Workspace, events: EventList) -> dict[str, str]:
+    """The units of the attributes of a list's datasets, by all names of each, where the datasets agree."""
+    units: dict[str, set[str]] = {}
+    for dataset in {snapshot.partition("@")[0] for snapshot in snapshots_of(events.provenance)}:
+        for source in workspace.inputs(dataset) if dataset in workspace else ():
+            for attribute in source.snapshot.schema:
+                for name in (attribute.name, attribute.column, *attribute.aliases):
+                    units.setdefault(name, set()).add(attribute.unit)
+    return {name: unit for name, (unit, *others) in units.items() if unit and not others}
 
 
 def _refuse_promised(workspace: Workspace, output: str) -> None:
@@ -87,8 +162,14 @@ def _known(workspace: Workspace, run: Path, on: str) -> tuple[Rates, Pace | None
     from tagsel.jobs.piece import Recipe
     from tagsel.jobs.script import check_script
 
-    costs = [(job, job.cost.to_json()) for job in list_jobs(workspace.folder / JOBS) if job.folder.cost.exists()]
-    known = rates([(job.folder.spec["script"], cost) for job, cost in costs], Recipe(check_script(run)[0]).sha256)
+    costs = []
+    for job in list_jobs(workspace.folder / JOBS):
+        try:
+            if job.folder.cost.exists():
+                costs.append((job, job.cost.to_json()))
+        except JobError as error:
+            log.warning("%s; the forecast does without it", error.message)
+    known = rates([(job.folder.spec["script"], cost) for job, cost in costs], Recipe(check_script(run).text).sha256)
     if on == "local":
         return known, Pace(workspace.setting("processes") or cores())
     return known, pace(cost for job, cost in costs if job.engine.name == on)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def export(
     workspace: Workspace, events: EventList | Path | str, system: str, out: Path, *, stage: str = "aod", site: str = "",
     run: Path | str | None = None, events_per_job: int | None = None, settings: Mapping[str, str] | None = None,
+    force: bool = False,
 ) -> Exported:  # fmt: skip
     """Write a list for a system; see `Workspace.export`. With `site` only its copies are named."""
     from tagsel.aod import map_events
@@ -41,4 +42,4 @@ def export(
         for guid, file in known.items()
     }
     program = Path(run) if run else None
-    return write(system, Order(chosen, found, copies, dict(settings or {}), program, events_per_job), out)
+    return write(system, Order(chosen, found, copies, dict(settings or {}), program, events_per_job), out, force=force)

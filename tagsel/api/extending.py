@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tagsel.api.inputs import DATA
 from tagsel.catalog import LogQuery
-from tagsel.errors import AccessError, SchemaError
+from tagsel.errors import AccessError, SchemaError, StoreError, after
+from tagsel.ingest.registration import register
 from tagsel.schema import USER, Attribute
 from tagsel.selection.extend import Computed, Joined
 from tagsel.selection.query import Query, bind_query
-from tagsel.store import Snapshot
+from tagsel.store import Snapshot, disk
 from tagsel.store.extend import concerned, user_attributes
 
 if TYPE_CHECKING:
@@ -57,34 +60,52 @@ class Extended:
 def extend(
     workspace: Workspace, dataset: str, what: str, units: Mapping[str, str], descriptions: Mapping[str, str]
 ) -> Extended:
-    """Extend a dataset by what `NAME = EXPRESSION` computes, or by the columns of a Parquet file."""
-    source = bind_query(Query(workspace.inputs(dataset), (), named=workspace.named_cut))
-    table = workspace.table(dataset)
-    snapshot = table.snapshot()
-    assignment = None if what.endswith(".parquet") else _ASSIGNMENT.fullmatch(what)
-    if assignment:
-        name = _checked(assignment["name"])
-        _known({name}, units, descriptions)
-        computed = Computed.of(name, assignment["text"], source[0], units.get(name, ""), descriptions.get(name, ""))
-        rows = sum(p.rows for p in concerned(snapshot, computed.attributes))
-        said = {"expression": f"{USER}{name} = {computed.bound.text}"}
-        done = table.extend(snapshot, computed.attributes, computed, said)
-        missing = sum(computed.missing)
-        report = Extended(dataset, done.number, (f"{USER}{name}",), rows, rows - missing, missing)
-    else:
-        joined = _read(Path(what), snapshot, units, descriptions)
-        attributes = tuple(a for pair in joined.attributes for a in pair)
-        parts = concerned(snapshot, attributes)
-        rows, (matched, used) = sum(p.rows for p in parts), joined.counted(parts, source[0].input.simulation)
-        done = table.extend(snapshot, attributes, joined, {"file": str(Path(what).resolve())})
-        names = tuple(slot.name for _, slot in joined.attributes)
-        given = len(joined.run)
-        report = Extended(dataset, done.number, names, rows, matched, rows - matched, given, used, given - used)
-    from tagsel.ingest.registration import register
+    """Extend a dataset by what `NAME = EXPRESSION` computes, or by the columns of a Parquet file.
 
-    register(workspace.catalog, dataset, done, {})
-    audit = LogQuery("extend", dataset, done.number, what, read=report.rows, accepted=report.matched)
-    workspace.catalog.record(audit)
+    All is computed first, while others may change the dataset; then its lock is taken, and what was computed is
+    committed if it is of the newest snapshot still.
+    """
+    workspace.catalog.need_open(dataset)
+    with ExitStack() as rights:
+
+        def take_rights() -> None:
+            """Keep others from changing the dataset until the catalog knows of the extension."""
+            rights.enter_context(disk.changing(workspace.folder / DATA / dataset))
+            workspace.catalog.need_open(dataset)  # it may have been closed meanwhile
+            newest = workspace.table(dataset).snapshot().number
+            if newest != snapshot.number:
+                raise StoreError(
+                    f"{dataset} was changed while it was extended: it is at snapshot {newest}, and the new attributes "
+                    f"are of {snapshot.number}",
+                    hint="extend it again", dataset=dataset,
+                )  # fmt: skip
+
+        source = bind_query(Query(workspace.inputs(dataset), (), named=workspace.named_cut))
+        table = workspace.table(dataset)
+        snapshot = table.snapshot()
+        assignment = None if what.endswith(".parquet") else _ASSIGNMENT.fullmatch(what)
+        if assignment:
+            name = _checked(assignment["name"])
+            _known({name}, units, descriptions)
+            computed = Computed.of(name, assignment["text"], source[0], units.get(name, ""), descriptions.get(name, ""))
+            rows = sum(p.rows for p in concerned(snapshot, computed.attributes))
+            said = {"expression": f"{USER}{name} = {computed.bound.text}"}
+            done = table.extend(snapshot, computed.attributes, computed, said, take_rights)
+            missing = sum(computed.missing)
+            report = Extended(dataset, done.number, (f"{USER}{name}",), rows, rows - missing, missing)
+        else:
+            joined = _read(Path(what), snapshot, units, descriptions)
+            attributes = tuple(a for pair in joined.attributes for a in pair)
+            parts = concerned(snapshot, attributes)
+            rows, (matched, used) = sum(p.rows for p in parts), joined.counted(parts, source[0].input.simulation)
+            done = table.extend(snapshot, attributes, joined, {"file": str(Path(what).resolve())}, take_rights)
+            names = tuple(slot.name for _, slot in joined.attributes)
+            given = len(joined.run)
+            report = Extended(dataset, done.number, names, rows, matched, rows - matched, given, used, given - used)
+        register(workspace.catalog, dataset, done, {})
+        audit = LogQuery("extend", dataset, done.number, what, read=report.rows, accepted=report.matched)
+        with after(f"{dataset}@{done.number} is committed"):
+            workspace.catalog.record(audit)
     return report
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tagsel.catalog import Downtime, PutConditions, Rule, SharedCatalog, Site, SiteTest, read_conditions
+from tagsel.events import EventList
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from tagsel.bridges import Exported
     from tagsel.catalog.mirror import Synced
     from tagsel.catalog.transfers import Progress
-    from tagsel.events import EventList
-
 
 
 class Grid:
@@ -138,16 +137,26 @@ class Grid:
 
     # -- copies that are wished for
 
-    def transfer(self, dataset: str, site: str, *, cancel: bool = False, progress: Progress = None) -> list[Rule]:
-        """Ask for complete copies of a dataset at a site, and make them; the rule as it is then.
+    def transfer(
+        self, what: EventList | Path | str, site: str, *, cancel: bool = False, progress: Progress = None
+    ) -> list[Rule]:
+        """Ask for complete copies at a site, and make them; the rule as it is then.
 
-        With `cancel` the wish is taken back, and the rule is as it was; copies that are there stay.
+        `what` is a dataset, or an event list (or its file): then just the AOD files of its events are copied. With
+        `cancel` the wish is taken back, and the rule is as it was; copies that are there stay.
         """
+        from tagsel.api import list_transfers
         from tagsel.api import sites as siting
 
+        events = _list_of(self._home, what)
+        if events is None:
+            dataset = str(what)
+            if cancel:
+                return [siting.cancel(self._home, dataset, site)]
+            return siting.transfer(self._home, dataset, site, progress)
         if cancel:
-            return [siting.cancel(self._home, dataset, site)]
-        return siting.transfer(self._home, dataset, site, progress)
+            return [list_transfers.cancel_list(self._home, events, site)]
+        return list_transfers.transfer_list(self._home, events, site, progress)
 
     def transfers(self, *, run: bool = False, catalog: str = "", progress: Progress = None) -> tuple[Rule, ...]:
         """All wishes for copies, and how far each is; with `run` those that wait are carried out.
@@ -214,3 +223,12 @@ class Grid:
         from tagsel.api.exporting import export
 
         return export(self._home, events, system, Path(out), **options)
+
+
+def _list_of(home: Workspace, what: EventList | Path | str) -> EventList | None:
+    """The event list that was given, or whose file was named; None where a dataset was."""
+    if isinstance(what, EventList):
+        return what
+    if isinstance(what, Path) or (what not in home and (Path(what).is_file() or what.endswith(".events"))):
+        return home.read_events(what)
+    return None

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from tagsel.api.plots import INSTALL, check, draw
-from tagsel.aside import aside
+from tagsel.base.output_file import output_file
 from tagsel.errors import AccessError, CutError, TagselError, did_you_mean
 from tagsel.events import Ledger
 from tagsel.selection import Count, Query
@@ -62,15 +62,21 @@ class Histograms(Mapping[str, Any]):
         tables = [f.table(most) for f in self.filled]
         return Table(tables[0].columns, tuple(row for t in tables for row in t.rows))
 
-    def save(self, path: Path | str) -> None:
-        """Write all: `.root` (TH1D, TH2D, TH3D), or `.json` in the form that hist and boost-histogram read (UHI)."""
+    def save(self, path: Path | str, *, force: bool = False) -> None:
+        """Write all: `.root` (TH1D, TH2D, TH3D), or `.json` in the form that hist and boost-histogram read (UHI).
+
+        A file that exists is refused (AccessError); `force` replaces one that tagsel wrote.
+        """
         write = _writer(Path(path))
-        with aside(path) as temporary:
+        with output_file(path, force=force) as temporary:
             write(self, temporary)
 
-    def plot(self, path: Path | str) -> None:
-        """Draw all in one figure, `.png`, `.svg` or `.pdf`; TagselError for a histogram of three axes."""
-        draw(self, Path(path))
+    def plot(self, path: Path | str, *, force: bool = False) -> None:
+        """Draw all in one figure, `.png`, `.svg` or `.pdf`; TagselError for a histogram of three axes.
+
+        A file that exists is refused (AccessError); `force` replaces one that tagsel wrote.
+        """
+        draw(self, Path(path), force=force)
 
     def __repr__(self) -> str:
         labels = {f.name: " x ".join(a.label for a in f.axes) for f in self.filled}

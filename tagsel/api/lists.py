@@ -5,12 +5,13 @@ Invariant: an `Events` is an `EventList` in every way; algebra on it gives `Even
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel.errors import CatalogError
+from tagsel.errors import CatalogError, after
 from tagsel.events import EventList, read_events
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tagsel.api.retracting import Touched
     from tagsel.api.workspace import Workspace
     from tagsel.bridges import Exported
+
+
+log = logging.getLogger("tagsel")
 
 
 class Events(EventList):
@@ -47,11 +51,31 @@ class Events(EventList):
             )
         return self.workspace
 
-    def save(self, path: Path | str) -> None:
-        """Write the list as a `.events` file, and pin the snapshots that it came from."""
-        super().save(path)
-        if self.workspace is not None:
+    def save(self, path: Path | str, *, force: bool = False) -> None:
+        """Write the list as a `.events` file, and pin the snapshots that it came from.
+
+        A file that exists is refused (AccessError); `force` replaces an event list that tagsel wrote. Where this user
+        may not pin the snapshots, the list carries their commit records, and the log says that they are not pinned.
+        """
+        if self.workspace is None:
+            super().save(path, force=force)
+            return
+        records = self.workspace.not_pinned(self)
+        if not records:
+            super().save(path, force=force)
+            with after(f"{path} is written"):
+                self.workspace.pin_list(self)
+            return
+        provenance = {**self.provenance, "not_pinned": records}
+        EventList.save(replace(self, provenance=provenance), path, force=force)
+        with after(f"{path} is written"):
             self.workspace.pin_list(self)
+        for name in records:
+            log.warning(
+                "%s is not pinned: you may not write where it is. %s carries its commit record; once its owner expires "
+                "that snapshot, the same cut cannot be asked of it again",
+                name, path,
+            )  # fmt: skip
 
     def retracted(self) -> tuple[Touched, ...]:
         """The retracted files that the list still points to: how many events, why, since when."""
@@ -77,9 +101,14 @@ class Events(EventList):
 
         return iterate(self.map(), self, branches, batch)
 
-    def skim(self, out: Path | str, branches: str | Sequence[str] = "*", *, dry_run: bool = False) -> SkimReport:
-        """Write the selected entries of the AOD as ROOT or Parquet (by suffix), and check what was written."""
-        return self._home().skim(self, out, branches=branches, dry_run=dry_run)
+    def skim(
+        self, out: Path | str, branches: str | Sequence[str] = "*", *, dry_run: bool = False, force: bool = False
+    ) -> SkimReport:
+        """Write the selected entries of the AOD as ROOT or Parquet (by suffix), and check what was written.
+
+        A file that exists is refused (AccessError); `force` replaces one that tagsel wrote and no workspace registered.
+        """
+        return self._home().skim(self, out, branches=branches, dry_run=dry_run, force=force)
 
     def export(self, system: str, out: Path | str, **options: Any) -> Exported:
         """Write what another system (panda, ganga, crab, edmpick, pool) takes as its input; see `Workspace.export`."""

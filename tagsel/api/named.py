@@ -8,11 +8,11 @@ Invariant: a name has one meaning in one place.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagsel.base.documents import read_toml
 from tagsel.errors import CutError, TagselError, did_you_mean
 
 PACKAGED = Path(__file__).resolve().parent.parent / "queries"
@@ -50,7 +50,7 @@ def named(workspace: Path | None = None) -> dict[str, Named]:
 def _cuts(folder: Path) -> Iterator[Named]:
     for path in sorted(folder.glob("*.toml")):
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = read_toml(path)
             for name, entry in document.items():
                 description, fill = (str(entry.get(key, "")).strip() for key in ("description", "fill"))
                 yield Named(name, "cut", str(entry["cut"]), description, str(path), fill)

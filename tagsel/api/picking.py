@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,18 +38,33 @@ def wanted(ids: Sequence[str]) -> EventList:
         if match is None:
             raise EventListError(
                 f"event {position} is {text!r:.60}",
-                hint="run:event or run:lumi:event, for example 315267:197818706",
+                hint=_file_hint(str(text)) or "run:event or run:lumi:event, for example 315267:197818706",
             )
         numbers = {name: int(match[name] or -1) for name in LIMITS}
         for name, limit in LIMITS.items():
             if numbers[name] > limit:
                 raise EventListError(f"event {position} is {text[:60]!r}: {name} is above {limit}", position=position)
         rows.append((numbers["run"], numbers["lumi"], numbers["event"], (match["guid"] or "").upper()))
-    rows = list(dict.fromkeys(rows))
-    guids = Names.of_strings([guid for *_, guid in rows])
+    distinct = list(dict.fromkeys(rows))
+    guids = Names.of_strings([guid for *_, guid in distinct])
+    imported = {"lines": len(rows), "repeated": len(rows) - len(distinct)}
     return EventList.from_arrays(
-        [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], guids.codes, guids.values or ("",)
-    )
+        [r[0] for r in distinct], [r[1] for r in distinct], [r[2] for r in distinct],
+        guids.codes, guids.values or ("",), provenance={"imported": imported},
+    )  # fmt: skip
+
+
+def _file_hint(text: str) -> str:
+    """What to try where the name of a file stands in the place of an event."""
+    try:
+        is_file = Path(text).is_file()
+    except ValueError:  # a NUL
+        return ""
+    if is_file:
+        return f"-f {shlex.quote(text)} reads the ids in a file"
+    if Path(text).suffix in (".txt", ".events", ".csv", ".json"):
+        return f"there is no file {text} here; -f FILE reads the ids in a file"
+    return ""
 
 
 def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
@@ -59,11 +76,34 @@ def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
     picked = selection.pick(query, among_tags)
     if query.simulation:
         picked = _where_asked(picked, among_tags)
-    if not len(in_files):
-        return Picked(Events.of(picked.events, workspace), picked.missed, picked.asked)
-    found, missed = _in_files(workspace, in_files, simulation=query.simulation)
-    both = picked.events | found if len(picked.events) and len(found) else found if len(found) else picked.events
-    return Picked(Events.of(both, workspace), np.concatenate([picked.missed, missed]), len(asked))
+    events, missed, named_twice = picked.events, picked.missed, picked.named_twice
+    if len(in_files):
+        there_too, not_there = _in_files(workspace, in_files, simulation=query.simulation)
+        missed = np.concatenate([missed, not_there])
+        if not query.simulation:
+            named_twice += len(there_too) - len(there_too.distinct()) + _shared(events, there_too)
+        if len(events) and len(there_too):
+            events = events | there_too
+        elif len(there_too):
+            events = there_too
+    repeated = _repeated_lines(asked)
+    answer = Picked(Events.of(events, workspace), missed, len(asked) + repeated, named_twice + repeated)
+    answer.check()
+    return answer
+
+
+def _shared(left: EventList, right: EventList) -> int:
+    """How many events of data both lists have."""
+    if not len(left) or not len(right):
+        return 0
+    return left.overlap(right).both
+
+
+def _repeated_lines(asked: EventList) -> int:
+    """How many lines of the text that a list was read from said what a line before them said."""
+    imported = asked.provenance.get("imported")
+    repeated = imported.get("repeated") if isinstance(imported, Mapping) else 0
+    return repeated if isinstance(repeated, int) else 0
 
 
 def _paths(workspace: Workspace, asked: EventList) -> dict[str, str]:
@@ -82,7 +122,7 @@ def _where_asked(picked: Picked, asked: EventList) -> Picked:
     known = {(int(run), int(event)) for run, _, event, _ in picked.missed}
     more = [row for row in lost if (row[0], row[2]) not in known]
     missed = np.concatenate([picked.missed, np.array(more, np.int64).reshape(-1, 4)])
-    return Picked(events, missed, picked.asked)
+    return Picked(events, missed, picked.asked, picked.named_twice)
 
 
 def _in_files(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tagsel.aside import aside
+from tagsel.base.output_file import output_file
 from tagsel.errors import AccessError, TagselError
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def check(path: Path, axes: Mapping[str, int]) -> None:
         raise TagselError("figures need the packages matplotlib and mplhep", hint=INSTALL)
 
 
-def draw(found: Histograms, path: Path) -> None:
+def draw(found: Histograms, path: Path, *, force: bool = False) -> None:
     """Draw all histograms, of one or two axes, in one figure; the form is that of the file's name."""
     check(path, {f.name: len(f.axes) for f in found.filled})
     import matplotlib as mpl
 
     form = path.suffix.lower()
-    with mpl.rc_context(SETTINGS), aside(path) as temporary:
+    with mpl.rc_context(SETTINGS), output_file(path, force=force) as temporary:
         figure = _figure(found)
         dated = {"Date": None} if form == ".svg" else {"CreationDate": None} if form == ".pdf" else None
         figure.savefig(temporary, format=form[1:], dpi=160, metadata=dated)

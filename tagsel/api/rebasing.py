@@ -15,10 +15,12 @@ import numpy as np
 from tagsel.api.catalogs import home_of
 from tagsel.api.inputs import DATA
 from tagsel.api.lists import Events
-from tagsel.catalog import LogQuery, parse_dataset_spec
+from tagsel.api.origins import Origin, home_of_origin, origins
+from tagsel.catalog import LogQuery
 from tagsel.errors import EventListError, TagselError
 from tagsel.events import EventList, RebaseLedger
 from tagsel.selection import Query
+from tagsel.selection.query import named_inputs
 from tagsel.selection.rebase import AMBIGUOUS, VANISHED, Found, files_of, find, gathered
 from tagsel.store import Snapshot, Table
 from tagsel.store import log as commits
@@ -88,12 +90,13 @@ def rebase(workspace: Workspace, events: EventList, onto: str) -> Rebased:
     came_from, former = tuple(home_of(events)), frozenset[str]()
     samples = _samples(workspace, query, events)
     if query.simulation:
-        former = former.union(*(_former(workspace, text) for text in came_from))
+        own = [origin for origin in origins(events.provenance) if str(origin) in came_from]
+        former = former.union(*(_former(workspace, origin) for origin in own))
     found = find(query, events, former, samples)
     targets = tuple(i.pinned for i in query.inputs)
     history = {
         **EventList._derived("rebase", events),
-        "datasets": list(targets),
+        **named_inputs(query.inputs),
         "rebase": {"from": list(came_from), "onto": list(targets), "events": len(events), **found.ledger.to_json()},
     }
     made = Events.of(gathered(query, found, events, history), workspace)
@@ -134,19 +137,18 @@ def _samples(workspace: Workspace, query: Query, events: EventList) -> Mapping[s
     return now
 
 
-def _former(workspace: Workspace, text: str) -> frozenset[str]:
+def _former(workspace: Workspace, origin: Origin) -> frozenset[str]:
     """The AOD files of a snapshot; of one whose parts are gone, as its log names them."""
-    spec = parse_dataset_spec(text)[0]
-    folder = workspace.folder / DATA / spec.pattern
-    if spec.snapshot is None or not Table.exists(folder):
+    folder = home_of_origin(workspace, origin)[0] / DATA / origin.name
+    if origin.snapshot is None or not Table.exists(folder):
         return frozenset()
     try:
-        return files_of(Table.open(folder).snapshot(spec.snapshot).frame)
+        return files_of(Table.open(folder).snapshot(origin.snapshot).frame)
     except TagselError:
         pass
     try:
-        sources = Snapshot(folder, commits.at(folder, spec.snapshot)).sources
-    except (TagselError, StopIteration):
+        sources = Snapshot(folder, commits.at(folder, origin.snapshot)).sources
+    except TagselError:
         return frozenset()
     said = [cast("list[dict[str, str]]", s.bookkeeping.get("aod", [])) for s in sources]
     return frozenset(a["guid"] for files in said for a in files) | {s.guid for s in sources}

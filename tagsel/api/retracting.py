@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +18,10 @@ import numpy as np
 
 from tagsel.api.catalogs import home_of
 from tagsel.api.inputs import DATA, caught_up
+from tagsel.base.fail_points import fail_point
 from tagsel.catalog import FORMER, FileRecord, LogQuery, RetractionRecord, canonical_guid, parse_dataset_spec, who
-from tagsel.errors import CatalogError, TagselError, did_you_mean
+from tagsel.errors import CatalogError, TagselError, after, did_you_mean
 from tagsel.events import EventList
-from tagsel.faults import step
 from tagsel.ingest.registration import register
 from tagsel.store import Source, Table, disk
 from tagsel.store import log as commits
@@ -38,7 +39,7 @@ _GUID = re.compile(r"\{?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?"
 class Loss:
     """What one dataset loses: `rows` of `of` rows; ingested files that go whole, and by name those that lose some.
 
-    `snapshot` is the new one; None where nothing was done.
+    `snapshot` is the new one; None where nothing was done. `state` is that of the dataset: open, closed or frozen.
     """
 
     dataset: str
@@ -47,16 +48,21 @@ class Loss:
     files: tuple[str, ...]
     partly: Mapping[str, int]
     snapshot: int | None = None
+    state: str = "open"
 
 
 @dataclass(frozen=True)
 class Retracted:
-    """What a retraction did, or would do: the file, the reason, and the loss of each dataset."""
+    """What a retraction did, or would do: the file, the reason, and the loss of each dataset.
+
+    `kept` are datasets that are closed or frozen: their rows of the file stay.
+    """
 
     guid: str
     lfn: str
     reason: str
     losses: tuple[Loss, ...]
+    kept: tuple[Loss, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,18 +89,39 @@ def retract(workspace: Workspace, file: str, dataset: str, reason: str, *, dry_r
     found = _losses(workspace, guid, dataset)
     if not found:
         raise _nowhere(workspace, file, guid, dataset)
-    for name in found:
-        workspace.catalog.need_open(name)
+    closed = {name: state for name in found if (state := workspace.catalog.dataset(name).state) in ("closed", "frozen")}
+    kept = tuple(replace(_said(name, found[name]), state=state) for name, state in closed.items())
+    if len(kept) == len(found):
+        raise _all_closed(lfn or guid, kept)
     said = {"guid": guid, "lfn": lfn, "reason": reason.strip(), "who": who(), "when": _now()}
-    done = []
+    done: list[Loss] = []
     for name, lost in found.items():
+        if name in closed:
+            continue
         loss = _said(name, lost)
         if not dry_run:
-            with disk.changing(workspace.folder / DATA / name):
+            with _naming(done), disk.changing(workspace.folder / DATA / name):
                 workspace.catalog.need_open(name)
                 loss = replace(loss, snapshot=_commit(workspace, name, lost, said))
         done.append(loss)
-    return Retracted(guid, lfn, reason.strip(), tuple(done))
+    return Retracted(guid, lfn, reason.strip(), tuple(done), kept)
+
+
+def _naming(done: Sequence[Loss]) -> AbstractContextManager[None]:
+    """Have an error name the datasets that the file was taken out of before."""
+    if not done:
+        return nullcontext()
+    return after(f"it is taken out of {', '.join(f'{one.dataset}@{one.snapshot}' for one in done)}")
+
+
+def _all_closed(file: str, kept: Sequence[Loss]) -> CatalogError:
+    """The error that every dataset with rows of the file is closed or frozen, with what each has."""
+    rows = "; ".join(f"{k.rows:,} of {k.of:,} rows of {k.dataset}, which is {k.state}" for k in kept)
+    return CatalogError(
+        f"{file} is behind {rows}: the content cannot change",
+        hint="ingest the other files into a new dataset, with another name",
+        datasets=[k.dataset for k in kept],
+    )
 
 
 def _commit(workspace: Workspace, name: str, lost: Losses, said: Mapping[str, str]) -> int:
@@ -104,11 +131,12 @@ def _commit(workspace: Workspace, name: str, lost: Losses, said: Mapping[str, st
         return _diminished(source, rows, said["guid"], said["lfn"] or said["guid"])
 
     snapshot = workspace.table(name).retract(lost, said, diminish)
-    step("retract.register")
+    fail_point("retract.register")
     register(workspace.catalog, name, snapshot, {})
     audit = LogQuery("retract", name, snapshot.number, f"{said['lfn'] or said['guid']}: {said['reason']}",
                      read=lost.snapshot.rows, accepted=snapshot.rows)  # fmt: skip
-    workspace.catalog.record(audit)
+    with after(f"{name}@{snapshot.number} is committed"):
+        workspace.catalog.record(audit)
     return snapshot.number
 
 
@@ -231,7 +259,7 @@ def _after(workspace: Workspace, r: RetractionRecord, number: int | None) -> boo
     try:
         state = commits.at(folder, number or 0)
         return r.record in state.retractions and read(folder, r.record).in_force(state.guids)
-    except (TagselError, StopIteration):
+    except TagselError:
         return False
 
 

@@ -26,7 +26,7 @@ from tagsel.catalog import (
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import PUBLISHED, Synced, sync, theirs
 from tagsel.catalog.rucio import keys_of
-from tagsel.errors import CatalogError, did_you_mean
+from tagsel.errors import CatalogError, after, did_you_mean
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
@@ -165,10 +165,14 @@ def publish(workspace: Workspace, dataset: str, *, to: str = "", site: str, scop
     if placed:
         registry.attach(name, placed, site)
     registry.close(name)
-    known = {s.name for s in workspace.catalog.sites()}
-    here = [PutSite(site, "", {"catalog": shared.name})] if site not in known else []
-    copies = [(c.guid, c.pfn) for held in registry.copies([name]).values() for c in held if c.site == site]
-    workspace.catalog.record(*here, PutReplicas(site, copies), SetMeta(dataset, {PUBLISHED: f"{shared.name}:{name}"}))
+    public = f"{shared.name}:{name}"
+    with after(f"{public} is published at {site}, and closed", "the same command again records it here, too"):
+        sites = {s.name for s in workspace.catalog.sites()}
+        here = [PutSite(site, "", {"catalog": shared.name})] if site not in sites else []
+        copies = []
+        for replicas in registry.copies([name]).values():
+            copies += [(copy.guid, copy.pfn) for copy in replicas if copy.site == site]
+        workspace.catalog.record(*here, PutReplicas(site, copies), SetMeta(dataset, {PUBLISHED: public}))
     return Published(name, site, len(files), sum(f.bytes for f in files), unsaid)
 
 
@@ -228,7 +232,7 @@ def _there(registry: Rucio, name: str, facts: DatasetFacts, mine: set[str]) -> s
     if held - mine or found.type != facts.type or any(said.get(key, value) != value for key, value in keys.items()):
         raise CatalogError(f"there is another dataset {name} already", hint="choose another --scope", dataset=name)
     if lacking := {key: value for key, value in keys.items() if key not in said}:
-        registry.describe(name, lacking)  # whoever made it died before it was described
+        registry.describe(name, lacking)  # the process that made it died before it described it
     return held
 
 

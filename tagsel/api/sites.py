@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.api import shared
 from tagsel.api.siterules import changed, check_prefix, describe_site, record
+from tagsel.base.documents import read_toml
+from tagsel.base.lock_file import holder
 from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
 from tagsel.catalog.changes import Change, Stamp
 from tagsel.catalog.embedded import Embedded
@@ -27,8 +28,7 @@ from tagsel.catalog.standing import Meanwhile
 from tagsel.catalog.tables import Rows
 from tagsel.catalog.transfers import Progress, carry_out, place_of
 from tagsel.catalog.underway import lock_of
-from tagsel.errors import CatalogError
-from tagsel.held import holder
+from tagsel.errors import CatalogError, after
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def load(workspace: Workspace, path: Path) -> list[str]:
     A link goes both ways, at `rate` MB/s. The names of the file's sites; CatalogError names the file for anything else.
     """
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        told = read_toml(path)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise CatalogError(f"{path} cannot be read: {why}", path=str(path)) from error
@@ -201,10 +201,12 @@ def transfer(workspace: Workspace, dataset: str, site: str, progress: Progress =
     if owner := _asker(workspace, asked, site):
         registry = _registry(workspace, owner)
         registry.wish(theirs(asked), site)
-        return [rule for rule in registry.rules(theirs(asked)) if rule.site == site]
+        with after(f"copies of {dataset} at {site} are asked of {owner}", f"tagsel transfers --catalog {owner}"):
+            return [rule for rule in registry.rules(theirs(asked)) if rule.site == site]
     Embedded(workspace.catalog).wish(dataset, site)
-    _again(workspace.catalog, dataset, site)
-    return carry_out(workspace.catalog, dataset, progress, site)
+    with after(f"copies of {dataset} at {site} are asked for", "tagsel transfers --run goes on"):
+        _again(workspace.catalog, dataset, site)
+        return carry_out(workspace.catalog, dataset, progress, site)
 
 
 def cancel(workspace: Workspace, dataset: str, site: str) -> Rule:
@@ -229,7 +231,7 @@ def cancel(workspace: Workspace, dataset: str, site: str) -> Rule:
                                hint=f'tagsel subscribe "{wish.pattern}" {site} --end', dataset=dataset)  # fmt: skip
     catalog.record(DropRule(dataset, site))
     if who := holder(lock_of(catalog.folder, rule)):
-        log.warning("%s to %s: process %s makes these copies, and goes on until it ends", dataset, site, who)
+        log.warning("%s to %s: the copying goes on in %s", dataset, site, who)
     return rule
 
 

@@ -1,33 +1,53 @@
 """Functional tests of sites: a file of each is opened as a job would open it; who fails again and again is left alone.
 
-Invariant: a site is excluded by tests only after `FAILURES` of them in a row, never when most sites fail together, and
-is used again after one that is good; what people excluded, only people lift, and failures of before do not count then.
+Invariant: a site is excluded by tests only after `FAILURES` of them in a row within `WINDOW`, never when most of the
+sites that were tested within it fail, whether they were tested together or one by one, and never so that more than a
+share of all, or the last one, is excluded, however many processes test sites at once: they judge one after another.
+It is used again after a test that is good. What people excluded, only people lift, and failures of before do not count
+then.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagsel.api.siterules import changed, record
 from tagsel.api.sites import EXCLUDED, UP
-from tagsel.catalog import FileRecord, PutSiteTest, Site, SiteTest
+from tagsel.base.lock_file import acquire, held
+from tagsel.catalog import Catalog, FileRecord, PutSiteTest, Site, SiteTest
 from tagsel.catalog.changes import Change
-from tagsel.errors import AccessError, TagselError
+from tagsel.errors import AccessError, CatalogError, TagselError, after
 from tagsel.rootio import RootFile, is_remote
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
 
+log = logging.getLogger("tagsel")
+
 FAILURES = 3
 """How many tests in a row must fail before a site is excluded."""
 
+WINDOW = timedelta(hours=24)
+"""Tests of before are history: they exclude nobody."""
+
 MANY = 3
 """From so many sites on, where more than half fail the fault is taken to be here, and none is excluded."""
+
+SHARE = 3
+"""At most one site in so many that hold files is excluded by tests at once, but one in any case where two are left."""
+
+LOCK = "catalog.sites"
+"""Name of the lock, in the workspace, of the process that judges sites by their tests."""
+
+PATIENCE_S = 60.0
+"""Seconds to wait for another process that judges sites; one takes a fraction of a second."""
 
 _Told = Mapping[str, tuple[str | int, str | int]]
 """What a file says of itself, and what the catalog says: by the name of what it is."""
@@ -41,12 +61,25 @@ def test_sites(workspace: Workspace, names: Sequence[str] = ()) -> list[SiteTest
     catalog = workspace.catalog
     chosen = [catalog.site(n) for n in names] or [s for s in catalog.sites() if s.name in catalog.site_counts()]
     done = [_tested(workspace, site) for site in chosen]
-    catalog.record(*(PutSiteTest(**vars(test)) for test in done))
-    failed = sum(not test.good for test in done)
-    ours = len(done) >= MANY and failed * 2 > len(done)
-    for site, test in zip(chosen, done, strict=True):
-        _judge(workspace, site, test, ours)
+    with _alone(catalog):
+        catalog.record(*(PutSiteTest(**vars(test)) for test in done))
+        with after(f"the tests of {', '.join(test.site for test in done)} are recorded"):
+            for site, test in zip(chosen, done, strict=True):
+                _judge(workspace, site, test)
     return done
+
+
+@contextmanager
+def _alone(catalog: Catalog) -> Iterator[None]:
+    """Judge sites as the only process: how many are excluded is counted and changed under one lock."""
+    path = catalog.folder / LOCK
+    lock = acquire(path, patience=PATIENCE_S, action="judging sites by their tests")
+    if lock is None:
+        raise held(path, PATIENCE_S, CatalogError)
+    try:
+        yield
+    finally:
+        lock.remove()
 
 
 def _tested(workspace: Workspace, site: Site) -> SiteTest:
@@ -126,18 +159,49 @@ def _size(place: str) -> int:
         raise AccessError(f"{place}: cannot be read: {error.strerror or error}", path=place) from error
 
 
-def _judge(workspace: Workspace, site: Site, test: SiteTest, ours: bool) -> None:
+def _judge(workspace: Workspace, site: Site, test: SiteTest) -> None:
     """Exclude a site that failed often enough, use one again that tests excluded and that is good."""
     catalog = workspace.catalog
+    because = [""]
 
     def made() -> list[Change]:
         keys = catalog.site(site.name).meta
-        why, since = str(keys.get(EXCLUDED, "")), str(keys.get(UP, ""))
-        last = [t for t in catalog.site_tests(site.name, FAILURES) if t.tested > since]
+        why = str(keys.get(EXCLUDED, ""))
+        because[0] = ""
         if test.good and why.startswith(BY_TESTS):
             return [changed(catalog, site.name, meta={EXCLUDED: ""})]
-        if not why and not ours and len(last) == FAILURES and not any(t.good for t in last):
-            return [changed(catalog, site.name, meta={EXCLUDED: BY_TESTS + test.error})]
-        return []
+        if why or not _fails(catalog, site.name, str(keys.get(UP, ""))):
+            return []
+        because[0] = _spared(catalog, site.name)
+        if because[0]:
+            return []
+        return [changed(catalog, site.name, meta={EXCLUDED: BY_TESTS + test.error})]
 
     record(catalog, made)
+    if because[0]:
+        log.warning("site %s failed %d times in a row and is not excluded: %s", site.name, FAILURES, because[0])
+
+
+def _fails(catalog: Catalog, site: str, since: str) -> bool:
+    """Whether the last tests of a site, in the window and since a person said that it is up, all failed."""
+    begins = max(since, (datetime.now(UTC) - WINDOW).isoformat())
+    last = [test for test in catalog.site_tests(site, FAILURES) if test.tested > begins]
+    return len(last) == FAILURES and not any(test.good for test in last)
+
+
+def _spared(catalog: Catalog, site: str) -> str:
+    """Why a site that fails is not excluded; "" where it is to be."""
+    sites = {s.name: str(s.meta.get(EXCLUDED, "")) for s in catalog.sites() if s.name in catalog.site_counts()}
+    begins = (datetime.now(UTC) - WINDOW).isoformat()
+    last = [test for name in sites for test in catalog.site_tests(name, 1) if test.tested > begins]
+    failed = sum(not test.good for test in last)
+    if len(last) >= MANY and failed * 2 > len(last):
+        hours = WINDOW.total_seconds() / 3600
+        return f"so do {failed} of the {len(last)} sites tested in the last {hours:g} h: the fault is taken to be here"
+    excluded = sum(why.startswith(BY_TESTS) for name, why in sites.items() if name != site)
+    most = max(1, len(sites) // SHARE)
+    if excluded >= most:
+        return f"tests have excluded {excluded} of {len(sites)} sites already, and exclude {most} at most"
+    if not any(name != site and not why for name, why in sites.items()):
+        return "no other site would be left"
+    return ""

@@ -1,32 +1,39 @@
 """Datasets that are not wanted any more: kept until a day, dropped into the workspace's trash, put back, or removed.
 
-Invariant: a dataset whose drop or return was broken off is whole, and whoever opens the workspace next finds it where
-it belongs: in the catalog with its files in `data`, or in the trash. Only `empty` removes files, and only from there.
+Invariant: an interrupted drop or recovery leaves the dataset whole: the next process that opens the workspace finds it
+in the catalog with its files in `data`, or in the trash. Only `empty` removes files, and only from there.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.inputs import DATA
-from tagsel.aside import aside, sync
-from tagsel.catalog import DropDataset, SetMeta, who
+from tagsel.api.origins import is_parent
+from tagsel.base.atomic_write import atomic_write, sync
+from tagsel.base.fail_points import fail_point
+from tagsel.base.local_path import disk_usage
+from tagsel.catalog import DropDataset, SetMeta, reader_pins, who
+from tagsel.catalog.changes import unpinning
 from tagsel.catalog.standing import STATES
 from tagsel.catalog.trash import RecoverDataset, owned
-from tagsel.errors import CatalogError, did_you_mean
-from tagsel.faults import step
-from tagsel.store import disk
+from tagsel.errors import CatalogError, StoreError, TagselError, after, did_you_mean
+from tagsel.store import disk, pins
 
 if TYPE_CHECKING:
     from tagsel.api.workspace import Workspace
     from tagsel.catalog import Catalog
+
+log = logging.getLogger("tagsel")
 
 TRASH, RECORD, BETWEEN, MOVED = "trash", "record.json", "between.json", "data"
 """The folder of a workspace with what was dropped, one folder each: what was known of it, and its files where it had
@@ -80,9 +87,25 @@ def expired(workspace: Workspace) -> dict[str, str]:
 def _kept_by(catalog: Catalog, name: str) -> str:
     try:
         catalog.check(DropDataset(name))
-    except CatalogError as error:
+        _refuse_pinned(catalog, name)
+    except (CatalogError, StoreError) as error:
         return error.message
     return ""
+
+
+def _refuse_pinned(catalog: Catalog, name: str) -> None:
+    """CatalogError where readers pinned snapshots of a dataset, or where its own file has pins, which the catalog may
+    not know. StoreError: that file is damaged."""
+    kept = pins.listed(pins.read(catalog.folder / DATA / name))
+    if kept:
+        reasons = "; ".join(f"@{number}: {reason}" for number, reason in kept[:5])
+        raise CatalogError(f"dataset {name} is pinned ({reasons})", hint=unpinning(name, kept), dataset=name)
+    left = reader_pins.read(catalog.folder, catalog.dataset(name))
+    if left:
+        by_whom = "; ".join(f"by {pin.who} (@{pin.snapshot}: {pin.reason})" for pin in left[:5])
+        more = f"; and {len(left) - 5:,} more" if len(left) > 5 else ""
+        commands = unpinning(name, [(pin.snapshot, pin.reason) for pin in left])
+        raise CatalogError(f"dataset {name} is pinned {by_whom}{more}", hint=f"ask them, or {commands}", dataset=name)
 
 
 def drop(workspace: Workspace, datasets: Sequence[str], *, dry_run: bool = False) -> list[Dropped]:
@@ -97,14 +120,18 @@ def drop(workspace: Workspace, datasets: Sequence[str], *, dry_run: bool = False
             raise CatalogError(f"dataset {name} is {owner}'s: the next sync would bring it back",
                                hint=f"tagsel catalog forget {owner}", dataset=name)  # fmt: skip
     catalog.check(*map(DropDataset, datasets))
+    for name in datasets:
+        _refuse_pinned(catalog, name)
     if dry_run:
         return [_described(workspace, name) for name in datasets]
+    catalog.need_writable()
     (workspace.folder / TRASH).mkdir(exist_ok=True)
     try:
         with _alone(workspace.folder, catalog):
             return _drop(workspace, datasets)
     except BaseException:
-        settle(workspace.folder, catalog)  # as where one was pinned meanwhile
+        with suppress(TagselError, OSError):  # the first error counts, and the next verb of the trash settles
+            settle(workspace.folder, catalog)  # as where one was pinned meanwhile
         raise
 
 
@@ -115,33 +142,37 @@ def _drop(workspace: Workspace, names: Sequence[str]) -> list[Dropped]:
             rights.enter_context(disk.changing(workspace.folder / DATA / name))
         going = [_begin(workspace, _described(workspace, name, stamp)) for name in names]
         workspace.catalog.record(*map(DropDataset, names))
-    step("trash.drop")
-    for one in going:
-        place = workspace.folder / TRASH / one.id
-        (place / BETWEEN).rename(place / RECORD)
-        step("trash.drop")
+    fail_point("trash.drop")
+    with after(f"{', '.join(names)}: dropped", "the next `tagsel datasets trash` puts it right"):
+        for one in going:
+            place = workspace.folder / TRASH / one.id
+            with disk.saying("note in the trash", place):
+                (place / BETWEEN).rename(place / RECORD)
+            fail_point("trash.drop")
     return going
 
 
 def _described(workspace: Workspace, name: str, stamp: str = "") -> Dropped:
     """A dataset that is there, as it is to go."""
-    made = tuple(child.name for child in workspace.catalog.children(name).links)
+    made = tuple(child.name for child in workspace.catalog.children(name, partial(is_parent, workspace)).links)
     events, folder = workspace.catalog.dataset(name).events, workspace.folder / DATA / name
-    return Dropped(name, f"{name}@{stamp}" if stamp else "", stamp, who(), events or 0, _size(folder), made)
+    return Dropped(name, f"{name}@{stamp}" if stamp else "", stamp, who(), events or 0, disk_usage(folder)[1], made)
 
 
 def _begin(workspace: Workspace, gone: Dropped) -> Dropped:
     """Write down what is known of a dataset that is to go, and move its files away."""
     place = workspace.folder / TRASH / gone.id
-    place.mkdir()
+    with disk.saying("note in the trash", place):
+        place.mkdir()
     told = {**gone.to_json(), "rows": owned(workspace.catalog, gone.name)}
-    with aside(place / BETWEEN) as temporary:
+    with atomic_write(place / BETWEEN) as temporary:
         temporary.write_text(json.dumps(told) + "\n", "utf-8")
-    sync(place.parent)
-    step("trash.drop")
+    with disk.saying("note in the trash", place):
+        sync(place.parent)
+    fail_point("trash.drop")
     if (folder := workspace.folder / DATA / gone.name).is_dir():
         _move(folder, place / MOVED)
-        step("trash.drop")
+        fail_point("trash.drop")
     return gone
 
 
@@ -161,6 +192,22 @@ def trash(workspace: Workspace) -> list[Dropped]:
     return sorted(found, key=lambda d: (d.dropped, d.name), reverse=True)
 
 
+def look_up(folder: Path) -> tuple[dict[Path, dict[str, Any]], list[CatalogError]]:
+    """The records of what lies in a workspace's trash, by their folders, and why others cannot be read; nothing is
+    written."""
+    records: dict[Path, dict[str, Any]] = {}
+    damaged: list[CatalogError] = []
+    for path in (*_all(folder, RECORD), *_all(folder, BETWEEN)):
+        try:
+            record = _read(path)
+        except CatalogError as error:
+            damaged.append(error)
+            continue
+        if path.name == RECORD:
+            records[path.parent] = record
+    return records, damaged
+
+
 def recover(workspace: Workspace, what: str) -> Dropped:
     """Put a dataset back as it was: by its name what was dropped last, or by `name@time`.
 
@@ -178,13 +225,15 @@ def recover(workspace: Workspace, what: str) -> Dropped:
         if folder.exists() and (place / MOVED).exists():
             raise CatalogError(f"{folder} exists, and is no dataset's", hint="move it away", path=str(folder))
         (place / RECORD).rename(place / BETWEEN)
-        step("trash.recover")
+        fail_point("trash.recover")
         workspace.catalog.record(back)
-        step("trash.recover")
-        if (place / MOVED).exists():
-            _move(place / MOVED, folder)
-        step("trash.recover")
-        _remove(place)
+        fail_point("trash.recover")
+        with after(f"{found.name} is in the catalog again", "the next `tagsel datasets trash` puts it right"):
+            if (place / MOVED).exists():
+                _move(place / MOVED, folder)
+            fail_point("trash.recover")
+            with disk.saying("remove", place):
+                _remove(place)
     return found
 
 
@@ -194,14 +243,18 @@ def empty(workspace: Workspace, older_than: int = 0, *, dry_run: bool = False) -
     old = [d for d in trash(workspace) if datetime.fromisoformat(d.dropped) <= limit]
     if old and not dry_run:
         with _alone(workspace.folder, workspace.catalog):
-            for one in old:
-                _remove(workspace.folder / TRASH / one.id)
+            for number, one in enumerate(old):
+                place = workspace.folder / TRASH / one.id
+                with after(f"{number} of {len(old)} datasets are removed"), disk.saying("remove", place):
+                    _remove(place)
     return old
 
 
 def settle(folder: Path, catalog: Catalog) -> None:
     """Put every dataset of a workspace that was broken off between its two places where the catalog says: into `data`
-    if it is there, into the trash if not."""
+    if it is there, into the trash if not. A reader, who may not do so, changes nothing."""
+    if not catalog.may_write():
+        return
     if _all(folder, BETWEEN) or any((folder / TRASH).glob(f"{GONE}*")):
         with _alone(folder, catalog):
             return
@@ -210,10 +263,15 @@ def settle(folder: Path, catalog: Catalog) -> None:
 @contextmanager
 def _alone(folder: Path, catalog: Catalog) -> Iterator[None]:
     """Hold the lock of a workspace's trash, with all settled that was broken off."""
-    with disk.locked(folder / TRASH):
+    with disk.locked(folder / TRASH, action="moving datasets to or from the trash"):
         names = set(catalog.names())
         for record in _all(folder, BETWEEN):
-            name, moved = _read(record)["name"], record.with_name(MOVED)
+            try:
+                name = _read(record)["name"]
+            except CatalogError as error:  # it holds up nothing else
+                log.warning("%s", error.message)
+                continue
+            moved = record.with_name(MOVED)
             here = folder / DATA / name
             if name not in names or (moved.exists() and here.exists()):  # or another has its name meanwhile
                 record.rename(record.with_name(RECORD))
@@ -230,7 +288,7 @@ def _remove(place: Path) -> None:
     """Remove a folder of the trash, which is none of it any more from the first moment on."""
     gone = place.with_name(GONE + place.name)
     place.rename(gone)
-    step("trash.remove")
+    fail_point("trash.remove")
     shutil.rmtree(gone)
 
 
@@ -241,12 +299,14 @@ def _all(folder: Path, record: str) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The record of a dataset that was dropped. CatalogError: it is damaged."""
     try:
-        told: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
-    return {**told, "from_it": tuple(told["from_it"])}
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+        record = json.loads(path.read_text("utf-8"))
+        facts = {field.name: record[field.name] for field in fields(Dropped)}
+        return {**facts, "from_it": tuple(record["from_it"]), "rows": dict(record["rows"])}
+    except KeyError as error:
+        reason = f"it lacks {error}"
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error)
+    hint = f"put it back from a backup; files of the dataset are in {path.with_name(MOVED)}"
+    raise CatalogError(f"{path} cannot be read: {reason}", hint=hint, path=str(path))

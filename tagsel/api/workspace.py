@@ -10,28 +10,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel import selection, settings
+from tagsel import selection
 from tagsel.api import catalogs, named
 from tagsel.api.browsing import Browsing
 from tagsel.api.dataset import Dataset, attribute_table, named_cut
 from tagsel.api.grid import Grid
+from tagsel.api.guard import RegisteredFiles
 from tagsel.api.inputs import DATA, inputs, is_file_name
 from tagsel.api.lasting import Lasting
 from tagsel.api.lists import Events, load, reduced
 from tagsel.api.many import CutLike, LumiLike, Many, Progress
-from tagsel.catalog import Catalog, DatasetRecord
-from tagsel.errors import CatalogError, CutError
+from tagsel.base import known_workspaces, settings
+from tagsel.base.local_path import local_path
+from tagsel.base.memory_limit import memory_for
+from tagsel.base.output_file import add_guard
+from tagsel.catalog import Catalog, others
+from tagsel.errors import CatalogError, CutError, JobError
 from tagsel.events import EventList
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
 from tagsel.selection.cluster import runner
 from tagsel.selection.table import Table
-from tagsel.store import CompactPlan, Snapshot
+from tagsel.store import CompactPlan, Snapshot, at_least
 from tagsel.store import Table as StoreTable
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
     from tagsel.api.extending import Extended
+    from tagsel.api.recovering import Recovered
     from tagsel.ingest.load import Ingested
 
 
@@ -47,7 +53,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
     def __init__(self, folder: Path | str) -> None:
         """Open the workspace in `folder`; CatalogError where there is none."""
-        self.folder = Path(folder).resolve()
+        self.folder = local_path(folder, catalogs.LOCAL).resolve()
         if not (self.folder / settings.WORKSPACE_FILE).is_file():
             raise CatalogError(
                 f"{folder} is no workspace (it has no {settings.WORKSPACE_FILE})",
@@ -55,6 +61,9 @@ class Workspace(Browsing, Many, Grid, Lasting):
                 path=str(folder),
             )
         catalogs.check_format(self.folder)
+        self._guard = RegisteredFiles(self.folder)
+        add_guard(self._guard)
+        known_workspaces.record(self.folder)
 
     @classmethod
     def init(cls, folder: Path | str) -> Workspace:
@@ -77,13 +86,13 @@ class Workspace(Browsing, Many, Grid, Lasting):
         return Dataset(self, name, self.inputs(name))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.catalog.names()
+        return name in others.names(self.folder, self.catalog)
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__()})
 
     def _ipython_key_completions_(self) -> list[str]:
-        return self.catalog.names()
+        return others.names(self.folder, self.catalog)
 
     def inputs(self, datasets: str) -> tuple[Input, ...]:
         """The datasets of a query, pinned to snapshots."""
@@ -94,10 +103,12 @@ class Workspace(Browsing, Many, Grid, Lasting):
         *files: Path | str,
         dataset: str,
         schema: str = "",
+        profile: str = "",
         site: str = "",
         aod: Sequence[Path | str] = (),
         meta: Mapping[str, Any] | None = None,
         evolve: bool = False,
+        identity: str = "",
         processes: int = 0,
         progress: Callable[[str], None] | None = None,
         **facts: Any,
@@ -105,6 +116,9 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """Turn ROOT or Parquet files into TAGs of a dataset; those that are in it already are left alone.
 
         `aod` names files that the rows point to; `facts` are `type`, `version`, `stream`, `sample`, `parents`.
+        `identity` is what makes two rows of data one event: "run event", or "run lumi event" where event numbers start
+        anew in each luminosity block. `profile` says how much is taken: "slim", "standard" or "full"; where it is not
+        given, the dataset's own, or "standard" for a new one.
         IngestError when no file could be ingested.
         """
         return catalogs.ingest(
@@ -112,10 +126,12 @@ class Workspace(Browsing, Many, Grid, Lasting):
             [Path(f) for f in files],
             dataset,
             schema=schema,
+            profile=profile,
             site=site,
             aod=[str(a) if "://" in str(a) else Path(a) for a in aod],
             meta=dict(meta or {}),
             evolve=evolve,
+            identity=identity,
             processes=processes or self.setting("processes"),
             progress=progress,
             facts=facts,
@@ -135,16 +151,19 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
     def datasets(self, where: str = "") -> Table:
         """The datasets that a metadata query selects: `"type = 'TAG' and year = 2018"`, any free key too."""
-        records = self.catalog.datasets(named.sql_text(where, self.folder, "condition"))
-        columns = ("name", "type", "version", "stream", "year", "events", "snapshot", "runs")
-        return Table(columns, tuple(_row(r) for r in records))
+        if self.catalog.may_write():
+            catalogs.settle(self.folder, self.catalog)
+        return catalogs.listed(self, named.sql_text(where, self.folder, "condition"))
 
     def show(self, dataset: str) -> dict[str, Any]:
         """All that the catalog knows of one dataset: facts, runs, files, bookkeeping, parents, snapshots, pins."""
         return catalogs.describe(self, dataset)
 
     def sql(self, query: str) -> Any:
-        """One read-only SELECT over the catalogs and the TAG datasets (by name, in double quotes); an Arrow table."""
+        """One read-only SELECT over the catalogs and the TAG datasets (by name, in double quotes); an Arrow table.
+
+        The table `queries` has the questions that you asked in this workspace, and changes of datasets.
+        """
         return catalogs.sql(self, named.sql_text(query, self.folder))
 
     def schema(self, dataset: str, pattern: str = "*") -> Table:
@@ -152,7 +171,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
         if is_file_name(dataset):
             from tagsel.ingest import open_source
 
-            return attribute_table(list(open_source(Path(dataset)).schema))
+            return attribute_table(open_source(Path(dataset)).schema, pattern, dataset)
         return self[dataset].attributes(pattern)
 
     def derive_schema(self, path: Path | str) -> str:
@@ -186,6 +205,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
             threads or self.setting("threads"),
             remember=remember,
             named=self.named_cut,
+            home=self.folder,
         )
 
     def named_cut(self, name: str) -> str:
@@ -274,6 +294,10 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """Keep the snapshots that a list names readable for ever."""
         catalogs.pin(self, events)
 
+    def not_pinned(self, events: EventList) -> dict[str, dict[str, object]]:
+        """The snapshots of a list that this user may not pin, each with its commit record and parts."""
+        return catalogs.not_pinned(self, events)
+
     # -- the AOD and jobs
 
     def map(self, events: EventList | Path | str, *, stage: str = "aod", refresh: bool = False) -> EventMap:
@@ -281,7 +305,9 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
         With `refresh` other catalogs are asked first where the copies are now, where theirs are mirrored here.
         """
-        return catalogs.map_list(self, self._list(events), stage, refresh)
+        chosen = self._list(events)
+        with memory_for(f"the map of {len(chosen):,} events"):
+            return catalogs.map_list(self, chosen, stage, refresh)
 
     def skim(
         self,
@@ -290,12 +316,17 @@ class Workspace(Browsing, Many, Grid, Lasting):
         *,
         branches: str | Sequence[str] = "*",
         dry_run: bool = False,
+        force: bool = False,
     ) -> SkimReport:
-        """Write the selected entries of the AOD to a ROOT or Parquet file, slimmed to the branches that match."""
+        """Write the selected entries of the AOD to a ROOT or Parquet file, slimmed to the branches that match.
+
+        A file that exists is refused (AccessError); `force` replaces one that tagsel wrote and no workspace registered.
+        """
         from tagsel.aod import skim
 
         chosen = self._list(events)
-        return skim(self.map(chosen), chosen, Path(out), branches, dry_run=dry_run)
+        with memory_for(f"the skim of {len(chosen):,} events to {out}"):
+            return skim(self.map(chosen), chosen, Path(out), branches, dry_run=dry_run, force=force)
 
     def submit(
         self,
@@ -309,18 +340,27 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """Run `process(events)` of a script over the events of a list: split, run, merge, register the output.
 
         A `WorkspaceJob`; with `dry_run` the plan as a record, and nothing is done. Options: `by`, `events_per_job`,
-        `min_events`, `bytes_per_job`; `on`, an engine (`local`, `condor`, `slurm`, `dask`), its `settings`, and
-        `wait=False`, which hands the pieces to it and returns; `refresh` as for `map`.
+        `min_events`, `bytes_per_job`; `on`, an engine (`local`, `condor`, `slurm`, `dask`), its `settings`, `memory` of
+        a piece, and `wait=False`, which hands the pieces to it and returns; `refresh` as for `map`.
         """
         from tagsel.api import dispatch
 
         return dispatch.submit(self, self._list(events), Path(run), dry_run=dry_run, output=output, **options)
 
     def jobs(self, operation: str = "list", job: str = "", **options: Any) -> Any:
-        """`list` the jobs; `show`, `diagnose`, `resubmit`, `resplit` or `kill` one, or get one to `wait` for."""
+        """`list` the jobs; `show`, `diagnose`, `resubmit`, `resplit` or `kill` one, or get one to `wait` for.
+
+        `damaged_jobs` names those that the list leaves out.
+        """
         from tagsel.api import delivery
 
         return delivery.jobs(self, operation, job, **options)
+
+    def damaged_jobs(self) -> dict[str, JobError]:
+        """Why each job whose job.json or result.json is damaged, or whose result is gone, cannot be read, by number."""
+        from tagsel.api import delivery
+
+        return delivery.damaged_jobs(self)
 
     def _list(self, events: EventList | Path | str) -> EventList:
         return events if isinstance(events, EventList) else self.read_events(events)
@@ -331,11 +371,14 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """Pack small parts of a dataset into larger ones; no digest changes."""
         return catalogs.compact(self, dataset, dry_run=dry_run)
 
-    def gc(self, dataset: str, *, dry_run: bool = False, grace_s: float = 3600.0) -> list[Path]:
-        """Remove files that no snapshot in use needs, and what killed submitters of jobs left; pinned ones stay."""
+    def gc(self, dataset: str = "", *, dry_run: bool = False, grace_s: float = 3600.0) -> list[Path]:
+        """Remove files that no snapshot in use needs, and what killed submitters of jobs left; pinned ones stay.
+
+        Without a dataset those of all, and what an ingest that was killed before its first commit left.
+        """
         from tagsel.jobs import clean
 
-        found = self.table(dataset).gc(dry_run=dry_run, grace_s=grace_s)
+        found = catalogs.gc(self, dataset, dry_run=dry_run, grace_s=grace_s)
         return [*found, *clean(self.folder / "jobs", dry_run=dry_run)]
 
     def restore(self, dataset: str) -> Snapshot:
@@ -345,6 +388,12 @@ class Workspace(Browsing, Many, Grid, Lasting):
     def rebuild(self) -> int:
         """Make the catalog anew from its journal; the number of changes replayed."""
         return self.catalog.rebuild()
+
+    def recover_catalog(self, *, dry_run: bool = False) -> Recovered:
+        """Recover what damage or loss left of the journal, pins and logs of datasets, or say what would be."""
+        from tagsel.api import recovering
+
+        return recovering.recover(self, dry_run=dry_run)
 
     def queries(self) -> Table:
         """Named cuts and named metadata queries, those of the workspace first."""
@@ -367,9 +416,11 @@ class Workspace(Browsing, Many, Grid, Lasting):
         return settings.resolve(name, None, self.folder).value
 
     def table(self, dataset: str) -> StoreTable:
-        """The dataset on disk."""
-        self.catalog.dataset(dataset)
-        return StoreTable.open(self.folder / DATA / dataset)
+        """The dataset on disk. StoreError: its log lacks what the catalog knows."""
+        record = self.catalog.dataset(dataset)
+        table = StoreTable.open(self.folder / DATA / dataset)
+        at_least(table.snapshot(), record.snapshot, record.events)
+        return table
 
     def __repr__(self) -> str:
         return f"<Workspace {self.folder}>"
@@ -378,8 +429,3 @@ class Workspace(Browsing, Many, Grid, Lasting):
 def _parsed(one: EventList) -> tuple[int, int, int]:
     """(run, event, lumi or -1) of a list of one event."""
     return int(one.run[0]), int(one.event[0]), int(one.lumi[0])
-
-
-def _row(r: DatasetRecord) -> tuple[Any, ...]:
-    runs = "" if r.run_min is None else str(r.run_min) if r.run_min == r.run_max else f"{r.run_min}-{r.run_max}"
-    return (r.name, r.type, r.version, r.stream, r.year, r.events, r.snapshot, runs)

@@ -6,14 +6,12 @@ not at all, and none that holds something is touched.
 
 from __future__ import annotations
 
-import secrets
 import shlex
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tagsel.aside import aside
+from tagsel.base.output_file import output_file, output_folder
 from tagsel.bridges import cms, ganga, panda, pool
 from tagsel.bridges.order import Order, Written
 from tagsel.errors import AccessError, JobError, did_you_mean
@@ -95,25 +93,32 @@ def system(name: str) -> System:
     return SYSTEMS[name]
 
 
-def export(name: str, order: Order, out: Path) -> Exported:
+def export(name: str, order: Order, out: Path, *, force: bool = False) -> Exported:
     """Write what a system takes, below a missing or empty folder `out`, or as the file `out`.
 
-    JobError for what the system does not take or lacks; AccessError where nothing can be written.
+    JobError for what the system does not take or lacks; AccessError where nothing can be written. `force` replaces a
+    file that tagsel wrote, never a folder.
     """
     row = system(name)
     _check(name, row, order)
+    nameless = tuple(f.guid for f in order.map.files if not order.copies.get(f.guid)) if row.places else ()
+    placeless = len(order.map.unmapped) + sum(len(f.entries) for f in order.map.files if f.guid in nameless)
+    lost = placeless if row.places else 0
+    if lost and lost == len(order.events):
+        message = f"none of the {lost:,} events has a file whose place is known"
+        raise JobError(message, hint="tagsel map names the files")
     written = row.write(order)
     if row.single:
         (text,) = written.files.values()
-        with aside(out) as temporary:
+        with output_file(out, force=force) as temporary:
             temporary.write_text(text, "utf-8")
     else:
-        _write_folder(out, written.files)
-    nameless = tuple(f.guid for f in order.map.files if not order.copies.get(f.guid)) if row.places else ()
-    lost = len(order.map.unmapped) + sum(len(f.entries) for f in order.map.files if f.guid in nameless)
+        with output_folder(out) as building:
+            for file_name, content in written.files.items():
+                (building / file_name).write_text(content, "utf-8")
     command = shlex.join(word.replace("{out}", str(out), 1) for word in written.command)
     files = () if row.single else tuple(written.files)
-    return Exported(name, out, files, len(order.events), lost if row.places else 0, nameless, written.notes, command)
+    return Exported(name, out, files, len(order.events), lost, nameless, written.notes, command)
 
 
 def _check(name: str, row: System, order: Order) -> None:
@@ -139,21 +144,3 @@ def _check(name: str, row: System, order: Order) -> None:
         raise AccessError(f"there is no file {order.run}", path=str(order.run))
     if order.events_per_job is not None and not row.splits:
         raise JobError(f"{name} splits by itself: events per job mean nothing to it")
-
-
-def _write_folder(out: Path, files: Mapping[str, str]) -> None:
-    """The files below a folder, which appears when they are all there."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise AccessError(f"{out} is there already and not an empty folder", hint="name another", path=str(out))
-    if not out.absolute().parent.is_dir():
-        raise AccessError(f"cannot write {out}: there is no folder {out.absolute().parent}", path=str(out))
-    building = out.absolute().parent / f".tmp-{out.name}-{secrets.token_hex(4)}"
-    try:
-        building.mkdir()
-        for name, text in files.items():
-            (building / name).write_text(text, "utf-8")
-        building.replace(out)
-    except OSError as error:
-        raise AccessError(f"cannot write {out}: {error.strerror or error}", path=str(out)) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Datasets, their files, sites and replicas, jobs and the audit: a journal, and a DuckDB view of it."""
 
-from tagsel.catalog.catalog import Catalog, who
+from tagsel.catalog.catalog import Catalog, is_whole, who
 from tagsel.catalog.changes import (
     Change,
     DropDataset,
@@ -121,6 +121,7 @@ __all__ = [
     "canonical_guid",
     "check_dataset_name",
     "derive_facts",
+    "is_whole",
     "logical_name",
     "parse_dataset_spec",
     "parse_meta",

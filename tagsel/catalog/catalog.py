@@ -6,7 +6,6 @@ from it.
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import socket
@@ -16,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tagsel.catalog import facets, journal, metaquery, sandbox, standing, turnstile
+from tagsel.base.atomic_write import remedy
+from tagsel.base.lock_file import opening, owner_of, user_name
+from tagsel.catalog import facets, journal, metaquery, requests, sandbox, standing, turnstile
 from tagsel.catalog.changes import Change, PutDataset, Stamp
 from tagsel.catalog.facets import Facets
-from tagsel.catalog.lineage import ancestors, descendants
+from tagsel.catalog.lineage import IsParent, ancestors, by_name, descendants
 from tagsel.catalog.names import matching, parse_dataset_spec
 from tagsel.catalog.placement import read_catalog
 from tagsel.catalog.prefixes import located, places_of
@@ -43,14 +44,17 @@ from tagsel.catalog.records import (
     canonical_guid,
     from_row,
 )
+from tagsel.catalog.requests import JobRequest
 from tagsel.catalog.state import State, dataset_record
 from tagsel.catalog.tables import TABLES, Put, Rows
 from tagsel.catalog.view import View
 from tagsel.catalog.viewsql import fetch_rows
-from tagsel.errors import CatalogError, did_you_mean
+from tagsel.errors import AccessError, CatalogError, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tagsel.catalog.sandbox import DatasetParts
 
 
 _R = TypeVar("_R")
@@ -69,7 +73,7 @@ class Catalog:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._state = State(self.folder)
-        self._view = View(self.folder)
+        self._view = View(self.folder, self._state.positions)
 
     # --- changes -------------------------------------------------------------------------------------------
 
@@ -81,8 +85,11 @@ class Catalog:
         """
         if not changes:
             return
+        self.need_writable()
         with turnstile.exclusive(self.folder):
             state = self._state.refresh()
+            if not self._state.tip.exists():  # of an older tagsel: then the view is the only witness
+                self._view.need_journal()
             stamp = Stamp(self._state.end.seq + 1, datetime.now(UTC).isoformat(timespec="milliseconds"), who())
             try:
                 self._rehearse(changes, state, stamp)
@@ -91,6 +98,7 @@ class Catalog:
                 self._state.forget()
                 raise
             self._state.end = entry.end
+            self._state.acknowledge()
             if not all(change.quiet for change in changes):
                 self._view.bring_up()
             self._state.save()
@@ -103,6 +111,33 @@ class Catalog:
         finally:
             self._state.forget()
 
+    def is_held(self) -> bool:
+        """Whether another process holds the catalog alone, and does not let go within a second."""
+        return turnstile.is_held(self.folder)
+
+    def may_write(self) -> bool:
+        """Whether this user may change the catalog, by the permissions of its files."""
+        return self._closed() is None
+
+    def need_writable(self) -> None:
+        """AccessError, naming the file, where this user may not change the catalog. Ask before anything is written."""
+        path = self._closed()
+        if path is not None:
+            raise AccessError(
+                f"you ({user_name()}) may not change the workspace: {path} belongs to {owner_of(path)}, who gave you "
+                "no right to write it",
+                hint=opening(path),
+                path=str(path),
+            )
+
+    def _closed(self) -> Path | None:
+        """The first of the catalog's files, or its folder, that this user may not write."""
+        files = [self._state.journal, *turnstile.files(self.folder)]
+        for path in [path if path.exists() else self.folder for path in files]:
+            if not os.access(path, os.W_OK, effective_ids=True):
+                return path
+        return None
+
     def _rehearse(self, changes: Sequence[Change], state: Rows, stamp: Stamp) -> None:
         """Fold `changes` into the state, each checked on what those before it made."""
         for part, change in enumerate(changes):
@@ -114,16 +149,37 @@ class Catalog:
             state.fold(ops)
 
     def rebuild(self) -> int:
-        """Throw the DuckDB view and the checkpoint away and replay the journal; the number of its lines."""
+        """Throw the DuckDB view and the checkpoint away and replay the journal; the number of its lines.
+
+        CatalogError, before anything is thrown away, where one of them knows lines that the journal does not have.
+        """
         if not self._state.journal.exists():
             raise CatalogError(f"there is no journal at {self._state.journal}", path=str(self._state.journal))
+        self.need_writable()
         with turnstile.exclusive(self.folder):
+            self._state.forget()
+            self._state.refresh()
+            self._view.need_journal()
             self._state.checkpoint.unlink(missing_ok=True)
             self._state.forget()
-            lines = self._view.rebuild()
+            lines = self._rebuilt_view()
             self._state.refresh()
             self._state.save()
         return lines
+
+    def _rebuilt_view(self) -> int:
+        """Make the view anew; CatalogError where it cannot be written: the journal is as it was."""
+        import duckdb
+
+        try:
+            return self._view.rebuild()
+        except (duckdb.Error, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise CatalogError(
+                f"{self._view.path} cannot be written, the journal has it all: {reason}",
+                hint=f"{remedy(error)}, and give the command again",
+                path=str(self._view.path),
+            ) from error
 
     # --- datasets ------------------------------------------------------------------------------------------
 
@@ -134,8 +190,8 @@ class Catalog:
         where a dataset lacks it. Raises CatalogError for what is no such expression, and for unknown names,
         with the nearest.
         """
+        rows = self._state.refresh()
         if not where.strip():
-            rows = self._state.refresh()
             return [dataset_record(rows, name) for name in sorted(rows.rows["datasets"])]
         return metaquery.find(self._view, where)
 
@@ -173,10 +229,25 @@ class Catalog:
         return [(dataset_record(rows, name), snapshot) for name, snapshot in wanted.items()]
 
     def need_open(self, name: str) -> None:
-        """CatalogError where nothing may be added to the dataset `name`; one that does not exist yet is open."""
+        """CatalogError where nothing may be added to the dataset `name`, AccessError where this user may add nothing.
+
+        A dataset that does not exist yet is open.
+        """
+        self.need_writable()
         rows = self._state.refresh()
         if rows.of("datasets", name):
             standing.need_open(rows, name)
+
+    def is_open(self, name: str) -> bool:
+        """Whether something may be added to the dataset `name`; one that does not exist yet is open."""
+        rows = self._state.refresh()
+        if not rows.of("datasets", name):
+            return True
+        try:
+            standing.need_open(rows, name)
+        except CatalogError:
+            return False
+        return True
 
     def alter(self, name: str, **facts: Any) -> DatasetRecord:
         """The record of a dataset with other facts: `alter(name, state="closed")`; CatalogError as for PutDataset."""
@@ -192,15 +263,15 @@ class Catalog:
         hint = did_you_mean(name, known) or ("`tagsel datasets` lists them" if known else "`tagsel ingest` makes one")
         return CatalogError(f"{what} {name!r} in {self.folder}", hint=hint, dataset=name)
 
-    def parents(self, name: str) -> Lineage:
+    def parents(self, name: str, is_parent: IsParent = by_name) -> Lineage:
         """The tree of what `name` was made from, up to where the catalog knows."""
         self.dataset(name)
-        return ancestors(self._state.rows, name)
+        return ancestors(self._state.rows, name, is_parent)
 
-    def children(self, name: str) -> Lineage:
+    def children(self, name: str, is_parent: IsParent = by_name) -> Lineage:
         """The tree of what was made from `name`."""
         self.dataset(name)
-        return descendants(self._state.rows, name)
+        return descendants(self._state.rows, name, is_parent)
 
     # --- files, sites, replicas ----------------------------------------------------------------------------
 
@@ -298,12 +369,19 @@ class Catalog:
         return [from_row(kind, row) for row in sorted(found, key=key)]
 
     def stale(self, site: str) -> list[Replica]:
-        """Copies at `site` with a local path at which there is no file."""
+        """Copies at `site` with a local path at which there is no file, or one of another size than the file has."""
         copies = self.site_replicas(site)
-        nameless = [replica.guid for replica in copies if not replica.pfn]
-        lfns = {file.guid: file.lfn for file in self.files(guids=nameless)} if nameless else {}
-        held = ((replica, self.local_path(replica, lfns.get(replica.guid, ""))) for replica in copies)
-        return [replica for replica, path in held if path is not None and not path.is_file()]
+        lfns: dict[str, str] = {}
+        sizes: dict[str, int] = {}
+        for file in self.files(guids=[replica.guid for replica in copies]) if copies else []:
+            lfns[file.guid] = lfns.get(file.guid) or file.lfn
+            sizes[file.guid] = max(file.bytes, sizes.get(file.guid, -1))
+        stale = []
+        for replica in copies:
+            path = self.local_path(replica, lfns.get(replica.guid, ""))
+            if path is not None and not is_whole(path, sizes.get(replica.guid, -1)):
+                stale.append(replica)
+        return stale
 
     # --- what a dataset holds ------------------------------------------------------------------------------
 
@@ -332,6 +410,10 @@ class Catalog:
         rows = self._state.refresh().all("jobs")
         return sorted((from_row(JobRecord, row) for row in rows), key=lambda job: job.seq)
 
+    def requests(self, job: str) -> list[JobRequest]:
+        """What members of the group asked of a job, in order."""
+        return requests.requests(self._state.refresh(), job)
+
     def pins(self, dataset: str | None = None) -> list[PinRecord]:
         """Pinned snapshots, of one dataset or all, sorted."""
         return self._records(PinRecord, "pins", dataset)
@@ -348,14 +430,14 @@ class Catalog:
     def sql(
         self,
         query: str,
-        tables: Mapping[str, pa.Table | Sequence[Path | str]] | None = None,
+        tables: Mapping[str, pa.Table | DatasetParts] | None = None,
         *,
         memory: str = "1GB",
         seconds: float = 60,
     ) -> pa.Table:
         """The answer of one read-only SELECT over the catalog's tables and `tables`, as an Arrow table.
 
-        `tables` gives TAG datasets by name, as Arrow tables or lists of Parquet files. `datasets` has every
+        `tables` gives TAG datasets by name, as Arrow tables or as the parts that they have. `datasets` has every
         free key as a column. Raises CatalogError for anything but one SELECT, for unknown tables, and past
         the limits.
         """
@@ -364,8 +446,12 @@ class Catalog:
         taken = {name.lower() for name in given}
         wanted = [t for t in sandbox.CATALOG_TABLES if t in {n.lower() for n in parsed.tables} and t not in taken]
         if wanted:
-            given |= self._view.read(lambda connection: metaquery.copies(connection, wanted))
+            given |= self.copies(wanted)
         return sandbox.run(parsed, given, memory=memory, seconds=seconds)
+
+    def copies(self, tables: Sequence[str], *, wide: bool = True) -> dict[str, pa.Table]:
+        """Arrow copies of the catalog's tables, as `sql` shows them, or without `wide` as they are kept."""
+        return self._view.read(lambda connection: metaquery.copies(connection, tables, wide=wide))
 
     def rows(self, table: str, asked: Mapping[str, Sequence[str] | None], order: str) -> list[dict[str, Any]]:
         """Rows of a table whose columns have one of the values asked for, in the order of columns."""
@@ -373,6 +459,15 @@ class Catalog:
         condition = " AND ".join(f'"{c}" IN (SELECT unnest(CAST(? AS VARCHAR[])))' for c in terms) or "true"
         query = f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}"
         return self._view.read(lambda connection: fetch_rows(connection, query, list(terms.values())))
+
+
+def is_whole(path: Path, size: int) -> bool:
+    """Whether there is a file at a path, of `size` bytes; a negative size is unknown.
+
+    >>> is_whole(Path("/"), 0)
+    False
+    """
+    return path.is_file() and (size < 0 or path.stat().st_size == size)
 
 
 def _leaves(rows: Rows, names: Sequence[str]) -> Iterator[str]:
@@ -386,9 +481,5 @@ def _guids(guids: Sequence[str] | None) -> list[str] | None:
 
 
 def who() -> str:
-    """Who this process acts for: user@host."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container whose user has no name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    """The user of this process, as the kernel knows them, and its machine: user@host."""
+    return f"{user_name()}@{socket.gethostname()}"

@@ -136,6 +136,21 @@ class SetMeta(Change):
             yield Remove("meta", (self.name, key)) if value is None else _put_meta(self.name, key, value)
 
 
+def unpinning(dataset: str, pins: Sequence[tuple[int, str]]) -> str:
+    """The commands that take back all pins of a dataset, which are given as (snapshot, reason).
+
+    >>> unpinning("a.TAG", [(1, "paper")])
+    'tagsel datasets unpin a.TAG@1 --reason "paper"'
+    >>> unpinning("a.TAG", [(1, "paper"), (3, "talk"), (1, "thesis")])
+    'tagsel datasets unpin a.TAG@1 && tagsel datasets unpin a.TAG@3'
+    """
+    if len(pins) == 1:
+        number, reason = pins[0]
+        return f'tagsel datasets unpin {dataset}@{number} --reason "{reason}"'
+    snapshots = sorted({number for number, _ in pins})
+    return " && ".join(f"tagsel datasets unpin {dataset}@{number}" for number in snapshots)
+
+
 @dataclass(frozen=True)
 class DropDataset(Change):
     """Forget a dataset and what belongs to it; refused while a snapshot of it is pinned, or where it is frozen."""
@@ -149,8 +164,9 @@ class DropDataset(Change):
         pins = state.of("pins", self.name)
         if pins:
             reasons = "; ".join(f"@{p['snapshot']}: {p['reason']}" for p in pins[:5])
-            hint = f'tagsel datasets unpin {self.name}@{pins[0]["snapshot"]} --reason "{pins[0]["reason"]}"'
-            raise CatalogError(f"dataset {self.name} is pinned ({reasons})", hint=hint, dataset=self.name)
+            more = f"; and {len(pins) - 5:,} more" if len(pins) > 5 else ""
+            hint = unpinning(self.name, [(p["snapshot"], p["reason"]) for p in pins])
+            raise CatalogError(f"dataset {self.name} is pinned ({reasons}{more})", hint=hint, dataset=self.name)
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """Clear all that the dataset owns."""
@@ -369,8 +385,33 @@ class LogQuery(Change):
         yield Put("queries", {**asdict(QueryRecord(**asdict(self), **stamp.columns)), "part": stamp.part})
 
 
+@dataclass(frozen=True)
+class RecoverRows(Change):
+    """Make rows what another file than the journal knew, whose lines up to `lines` were lost; see `recovery`.
+
+    `rows` are put and the keys `removed` go, both by table.
+    """
+
+    source: str
+    lines: int
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    removed: Mapping[str, Sequence[Sequence[Any]]]
+
+    @property
+    def count(self) -> int:
+        """How many rows change."""
+        return sum(map(len, self.rows.values())) + sum(map(len, self.removed.values()))
+
+    def ops(self, stamp: Stamp) -> Iterator[Op]:
+        """Every row as it was."""
+        for table, keys in self.removed.items():
+            yield from (Remove(table, tuple(key)) for key in keys)
+        for table, rows in self.rows.items():
+            yield from (Put(table, row) for row in rows)
+
+
 KINDS = (PutDataset, SetMeta, DropDataset, PutFiles, DropFiles, PutReplicas, DropReplicas,
-         PutBookkeeping, PutRuns, PutRetraction, PutJob, Pin, Unpin, LogQuery)  # fmt: skip
+         PutBookkeeping, PutRuns, PutRetraction, PutJob, Pin, Unpin, LogQuery, RecoverRows)  # fmt: skip
 """Every kind of change of this module."""
 
 

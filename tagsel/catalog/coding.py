@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from tagsel.catalog import changes, conditions, placement, trash
+from tagsel.catalog import changes, conditions, placement, requests, trash
 from tagsel.catalog.changes import Change
 from tagsel.errors import CatalogError
 
 KINDS: Mapping[str, type[Change]] = {
-    kind.__name__: kind for module in (changes, placement, conditions, trash) for kind in module.KINDS
+    kind.__name__: kind for module in (changes, placement, conditions, trash, requests) for kind in module.KINDS
 }
 """Every kind of change by the name that the journal gives it."""
 

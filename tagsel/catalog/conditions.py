@@ -1,6 +1,7 @@
 """Conditions of runs (magnet, beam, pile-up, …): read from CSV, kept by run and key, asked for as one wide table.
 
-Invariant: a value keeps the type that its text shows.
+Invariant: a value keeps the type that its text shows, and a run has one value of a key: a file that gives it several,
+as by luminosity block, is refused.
 """
 
 from __future__ import annotations
@@ -45,10 +46,19 @@ KINDS = (PutConditions,)
 """Every kind of change of this module."""
 
 
+BLOCK_COLUMNS = frozenset(
+    {"lumi", "lumiblock", "lumi_block", "lumisection", "lumi_section", "luminosityblock", "ls", "lb"}
+)
+"""Names, in lower case, under which a CSV file may keep the luminosity block."""
+
+ONE_LINE = "conditions are kept by run: give one line for each run, such as its mean"
+
+
 def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
     """The runs of a CSV file whose first line names the columns, one of them `run`; empty fields are left out.
 
-    CatalogError names the file and line where a field is missing or too many, or a run is no whole number.
+    CatalogError names the file and line where a field is missing or too many, a run is no whole number, or a run has
+    another value than an earlier line gave it.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -60,6 +70,12 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
     if names.count("run") != 1 or len(set(map(str.lower, names))) != len(names):
         raise CatalogError(f"{path}: line 1 names the columns {', '.join(names) or '(none)'}",
                            hint="each once, and one is run: run,magnet,mu", path=str(path))  # fmt: skip
+    blocks = [name for name in names if name.lower() in BLOCK_COLUMNS]
+    if blocks:
+        raise CatalogError(
+            f"{path}: line 1: the column {blocks[0]} is a luminosity block", hint=ONE_LINE, path=str(path)
+        )
+    lines: dict[tuple[int, str], tuple[int, Value]] = {}
     found = []
     for number, row in enumerate(rows[1:], start=2):
         if not row:
@@ -70,5 +86,12 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
         run = told.pop("run", None)
         if isinstance(run, bool) or not isinstance(run, int):
             raise CatalogError(f"{path}: line {number}: run is {run!r}, a whole number was expected", line=number)
+        for key, value in told.items():
+            line, earlier = lines.setdefault((run, key), (number, value))
+            if (type(earlier), earlier) != (type(value), value):
+                raise CatalogError(
+                    f"{path}: line {number}: run {run} has {key} = {value}, and line {line} gave it {earlier}",
+                    hint=ONE_LINE, path=str(path), line=number, run=run,
+                )  # fmt: skip
         found.append((run, told))
     return found

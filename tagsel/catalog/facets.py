@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tagsel.base.sealed_sql import first_line
 from tagsel.catalog import metaquery
 from tagsel.catalog.metaquery import COLUMNS, names_in, wide_select
-from tagsel.catalog.sandbox import first_line, time_limit
+from tagsel.catalog.sandbox import time_limit
 from tagsel.catalog.tables import TABLES
 from tagsel.catalog.values import SQL_TYPES
-from tagsel.catalog.view import View
+from tagsel.catalog.view import Readable
 from tagsel.catalog.viewsql import fetch_one, fetch_rows
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 KEYS = ("type", "stream", "year", "version", "state", "sample", "simulation")
 """Columns of a dataset that are facets where no key is named; all free keys but `DIGESTS` follow them."""
 
-DIGESTS = frozenset({"frozen_events", "frozen_lumi", "list", "result"})
+DIGESTS = frozenset({"frozen_events", "frozen_lumi", "list", "parent_contents", "result"})
 """Free keys that tagsel gives, with a value of its own for each dataset: no facets unless they are asked for."""
 
 MOST = 20
@@ -74,7 +75,7 @@ class Facets:
         return asdict(self)
 
 
-def facets(view: View, where: str = "", by: Sequence[str] = (), most: int = MOST) -> Facets:
+def facets(view: Readable, where: str = "", by: Sequence[str] = (), most: int = MOST) -> Facets:
     """The facets of the datasets for which `where` is true; of the keys `by`, else of `KEYS` and every free key but
     `DIGESTS`.
 
@@ -85,7 +86,7 @@ def facets(view: View, where: str = "", by: Sequence[str] = (), most: int = MOST
 
     names = names_in(where) if where.strip() else []
     try:
-        return view.read(lambda connection: _facets(connection, where, names, by, most))
+        return view.read(lambda connection: _facets(connection, where, names, by, most), sealed=bool(where.strip()))
     except duckdb.Error as error:
         raise CatalogError(
             f"the condition {where!r:.200} failed: {first_line(error)}", hint=metaquery.HINT, where=where

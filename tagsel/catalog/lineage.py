@@ -11,27 +11,39 @@ from collections.abc import Callable
 from tagsel.catalog.records import Lineage
 from tagsel.catalog.tables import Rows
 
-_Links = Callable[[str], list[tuple[str, int | None]]]
+_Link = tuple[str, int | None, bool]
+"""The dataset at the other end of a link, the snapshot, and whether it is the dataset of this catalog with its name."""
+
+_Links = Callable[[str], list[_Link]]
+
+IsParent = Callable[[str, str, int | None], bool]
+"""Whether the catalog's dataset that is named as the parent of another, at a snapshot, is its parent."""
 
 
-def ancestors(state: Rows, name: str) -> Lineage:
+def by_name(child: str, parent: str, snapshot: int | None) -> bool:
+    """A dataset is the parent that its name says it is."""
+    return True
+
+
+def ancestors(state: Rows, name: str, is_parent: IsParent = by_name) -> Lineage:
     """The tree of parents of `name`; a node's snapshot is the one that was used."""
 
-    def links(child: str) -> list[tuple[str, int | None]]:
+    def links(child: str) -> list[_Link]:
         rows = sorted(state.of("parents", child), key=lambda r: int(r["position"]))
-        return [(r["parent"], r["snapshot"]) for r in rows]
+        return [(r["parent"], r["snapshot"], is_parent(child, r["parent"], r["snapshot"])) for r in rows]
 
     return _grow(state, links, name, None, frozenset(), set())
 
 
-def descendants(state: Rows, name: str) -> Lineage:
+def descendants(state: Rows, name: str, is_parent: IsParent = by_name) -> Lineage:
     """The tree of children of `name`, sorted; a node's snapshot is the one of its parent that it was made from."""
     children: dict[str, list[tuple[str, int | None]]] = {}
     for row in state.all("parents"):
         children.setdefault(row["parent"], []).append((row["dataset"], row["snapshot"]))
 
-    def links(parent: str) -> list[tuple[str, int | None]]:
-        return sorted(children.get(parent, []), key=lambda link: (link[0], link[1] or 0))
+    def links(parent: str) -> list[_Link]:
+        ordered = sorted(children.get(parent, []), key=lambda link: (link[0], link[1] or 0))
+        return [(child, snapshot, True) for child, snapshot in ordered if is_parent(child, parent, snapshot)]
 
     return _grow(state, links, name, None, frozenset(), set())
 
@@ -39,9 +51,11 @@ def descendants(state: Rows, name: str) -> Lineage:
 def _grow(state: Rows, links: _Links, name: str, snapshot: int | None, path: frozenset[str], told: set[str]) -> Lineage:
     """The tree from `name` on; what stands in `told` was followed before, and is not again."""
     below = path | {name}
-    further = [(n, s) for n, s in links(name) if n not in below]
+    further = [link for link in links(name) if link[0] not in below]
     if name in told and further:
         return Lineage(name, snapshot, name in state.rows["datasets"], (), again=True)
     told.add(name)
-    grown = tuple(_grow(state, links, n, s, below, told) for n, s in further)
-    return Lineage(name, snapshot, name in state.rows["datasets"], grown)
+    grown = []
+    for other, at, here in further:
+        grown.append(_grow(state, links, other, at, below, told) if here else Lineage(other, at, False))
+    return Lineage(name, snapshot, name in state.rows["datasets"], tuple(grown))

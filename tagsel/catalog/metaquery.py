@@ -14,12 +14,13 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
+from tagsel.base.sealed_sql import first_line
 from tagsel.catalog.records import DatasetRecord
-from tagsel.catalog.sandbox import first_line, parse, time_limit, walk
+from tagsel.catalog.sandbox import parse, time_limit, walk
 from tagsel.catalog.state import dataset_record
 from tagsel.catalog.tables import LIGHT, TABLES, Put, Rows
 from tagsel.catalog.values import SQL_TYPES
-from tagsel.catalog.view import View
+from tagsel.catalog.view import Readable
 from tagsel.catalog.viewsql import fetch_rows
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -34,19 +35,44 @@ HINT = "a key whose values are text, or of several kinds, compares with text: ke
 SECONDS = 10.0
 """Longest time for one condition; it runs while readers share the view."""
 
+LONGEST = 20_000
+"""Characters of a condition."""
+
+FUNCTIONS = frozenset(
+    {
+        "+", "-", "*", "/", "//", "%", "**", "~~", "!~~", "~~*", "!~~*", "~~~", "^@", "@", "abs", "ceil", "ceiling",
+        "contains", "ends_with", "floor", "glob", "greatest", "ilike_escape", "instr", "least", "left", "length",
+        "like_escape", "lower", "ltrim", "not_ilike_escape", "not_like_escape", "position", "prefix",
+        "regexp_full_match", "regexp_matches", "right", "round", "rtrim", "sign", "split_part", "starts_with", "strlen",
+        "strpos", "substr", "substring", "suffix", "trim", "upper",
+    }
+)  # fmt: skip
+"""Functions and operators of conditions. None makes a text that is longer than one of its arguments, and none reads
+what is no argument. So a condition, which runs here and in no process of its own, takes little memory; `SECONDS` bounds
+its time."""
+
+_CLASSES = frozenset({"CONSTANT", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CAST", "TYPE",
+                      "BETWEEN", "CASE"})  # fmt: skip
+"""Kinds of expressions of conditions, as DuckDB's parser calls them."""
+
 
 def names_in(where: str) -> list[str]:
     """The columns and keys that the expression `where` names; CatalogError where it is no plain expression."""
+    if len(where) > LONGEST:
+        message = f"a condition has at most {LONGEST:,} characters, this one has {len(where):,}"
+        raise CatalogError(message, hint="tagsel datasets --sql")
     parsed = parse(f"SELECT 1 WHERE\n{where}\n")  # no parentheses: none of the text's own may close them
     if {k: v for k, v in parsed.tree.items() if k != "where_clause"} != _bare():
         raise CatalogError(f"{where!r:.200} is no condition", hint=_EXAMPLE, where=where)
     names: dict[str, None] = {}
     for node in walk(parsed.tree["where_clause"]):
-        if node.get("class") in ("SUBQUERY", "WINDOW", "PARAMETER", "LAMBDA"):
+        kind, function = str(node.get("class", "")), str(node.get("function_name", "")).lower()
+        refused = "" if kind in _CLASSES or not kind else kind
+        if kind == "FUNCTION" and function not in FUNCTIONS:
+            refused = f"the function {function}"
+        if refused:
             raise CatalogError(
-                f"{node['class']} is not allowed in a condition on datasets",
-                hint="tagsel datasets --sql",
-                where=where,
+                f"{refused} is not allowed in a condition on datasets", hint="tagsel datasets --sql", where=where
             )
         if node.get("class") == "COLUMN_REF":
             names[".".join(node["column_names"])] = None
@@ -109,13 +135,13 @@ def wide_conditions(connection: DuckDBPyConnection) -> str:
     return f"SELECT run{', ' if picked else ''}{picked} FROM conditions GROUP BY run ORDER BY run"
 
 
-def find(view: View, where: str) -> list[DatasetRecord]:
+def find(view: Readable, where: str) -> list[DatasetRecord]:
     """The datasets for which the expression `where` is true, sorted by name; CatalogError where it cannot be told."""
     import duckdb
 
     names = names_in(where)
     try:
-        return view.read(lambda connection: _find(connection, where, names))
+        return view.read(lambda connection: _find(connection, where, names), sealed=True)
     except duckdb.Error as error:
         raise CatalogError(
             f"the condition {where!r:.200} failed: {first_line(error)}",
@@ -139,8 +165,13 @@ def _find(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> l
     return [dataset_record(state, row["name"]) for row in found]
 
 
-def copies(connection: DuckDBPyConnection, tables: Iterable[str]) -> dict[str, pa.Table]:
-    """Arrow copies of the catalog's `tables`; `datasets` and `conditions` have every key as a column, lower case."""
-    wide = {"datasets": wide_select, "conditions": wide_conditions}
-    texts = {t: wide[t](connection) if t in wide else f"SELECT * FROM {t}" for t in tables}
-    return {t: connection.sql(text).to_arrow_table() for t, text in texts.items()}
+WIDE = {"datasets": wide_select, "conditions": wide_conditions}
+"""Tables that `--sql` shows with every key as a column, lower case."""
+
+
+def copies(connection: DuckDBPyConnection, tables: Iterable[str], *, wide: bool = True) -> dict[str, pa.Table]:
+    """Arrow copies of the catalog's `tables`; with `wide` those of `WIDE` have every key as a column."""
+    texts = {name: f"SELECT * FROM {name}" for name in tables}
+    if wide:
+        texts |= {name: WIDE[name](connection) for name in texts if name in WIDE}
+    return {name: connection.sql(text).to_arrow_table() for name, text in texts.items()}

@@ -1,9 +1,9 @@
--- version: 3
+-- version: 6
 -- The DuckDB view of the catalog's journal. tables.py says the same to Python; a test compares the two.
 -- No primary keys: rows are replaced by key in bulk, inside one transaction, by view.py.
 
-CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT, crc BIGINT);
-INSERT INTO view_state VALUES (3, 0, 0, 0);
+CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT, chain VARCHAR, origin VARCHAR);
+INSERT INTO view_state VALUES (6, 0, 0, '', '');
 
 CREATE TABLE datasets (name VARCHAR, type VARCHAR, version VARCHAR, stream VARCHAR, year BIGINT, run_min BIGINT,
     run_max BIGINT, events BIGINT, files BIGINT, bytes BIGINT, snapshot BIGINT, simulation BOOLEAN, sample VARCHAR,
@@ -22,6 +22,8 @@ CREATE TABLE downtimes (site VARCHAR, begins VARCHAR, ends VARCHAR, reason VARCH
 CREATE TABLE sites (name VARCHAR, prefix VARCHAR, meta VARCHAR);
 CREATE TABLE jobs (job VARCHAR, dataset VARCHAR, state VARCHAR, pieces BIGINT, done BIGINT, failed BIGINT,
     events BIGINT, output VARCHAR, folder VARCHAR, note VARCHAR, seq BIGINT, updated VARCHAR, who VARCHAR);
+CREATE TABLE requests (job VARCHAR, seq BIGINT, verb VARCHAR, options VARCHAR, who VARCHAR, updated VARCHAR);
+CREATE TABLE answers (job VARCHAR, seq BIGINT, state VARCHAR, note VARCHAR, who VARCHAR, updated VARCHAR);
 CREATE TABLE pins (dataset VARCHAR, snapshot BIGINT, reason VARCHAR, updated VARCHAR, who VARCHAR);
 CREATE TABLE files (dataset VARCHAR, kind VARCHAR, guid VARCHAR, lfn VARCHAR, pfn VARCHAR, entries BIGINT,
     bytes BIGINT, uuid VARCHAR, simulation BOOLEAN, checksum VARCHAR);

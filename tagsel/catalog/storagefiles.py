@@ -5,11 +5,11 @@ Invariant: a rule that cannot be kept is an error that names the file; none is l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tagsel.base.documents import LIST_BYTES, DocumentError, parse_json, parse_xml, read_bounded
 from tagsel.catalog.prefixes import Protocol, parse_protocols
 from tagsel.errors import AccessError, CatalogError
 
@@ -24,9 +24,11 @@ def read_rules(path: Path | str, site: str, volume: str = "") -> tuple[Protocol,
     the file, where that is not one, and for rules that are none.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bounded(path, LIST_BYTES)
     except OSError as error:
         raise AccessError(f"{path}: cannot be opened: {error.strerror}", path=str(path)) from error
+    except DocumentError as error:
+        raise CatalogError(f"{path}: {error}", path=str(path)) from error
     try:
         told = _xml(content) if content.lstrip().startswith(b"<") else _json(content, site, volume)
         return parse_protocols(told)
@@ -36,8 +38,8 @@ def read_rules(path: Path | str, site: str, volume: str = "") -> tuple[Protocol,
 
 def _json(content: bytes, site: str, volume: str) -> Any:
     try:
-        told = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        told = parse_json(content, LIST_BYTES)
+    except DocumentError as error:
         raise CatalogError(f"not well-formed JSON: {error}") from error
     if not (isinstance(told, list) and told and all(isinstance(t, Mapping) and "protocols" in t for t in told)):
         return told
@@ -51,12 +53,9 @@ def _json(content: bytes, site: str, volume: str) -> Any:
 
 def _xml(content: bytes) -> list[dict[str, Any]]:
     """Rules of <lfn-to-pfn>, as storage.json would say them; protocols in the order of their first rules."""
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import ParseError, fromstring
-
     try:
-        root = fromstring(content)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+        root = parse_xml(content, LIST_BYTES)
+    except ValueError as error:
         raise CatalogError(f"not well-formed XML: {error}") from error
     if root.tag != "storage-mapping":
         raise CatalogError(f"no storage.xml: its root element is <{root.tag}>, not <storage-mapping>")

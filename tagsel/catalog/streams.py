@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+from tagsel.base.fail_points import fail_point
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.changes import Change, PutFiles, PutReplicas
 from tagsel.catalog.records import FileRecord
 from tagsel.errors import AccessError, CatalogError
-from tagsel.faults import step
 from tagsel.rootio import is_remote
 from tagsel.rootio.copying import copy
 
@@ -97,7 +97,7 @@ class Streams:
             if error is not None and not isinstance(error, AccessError | CatalogError):
                 raise error
             ended("" if error is None else error.message)
-            step("catalog.transfer")
+            fail_point("catalog.transfer")
 
     def _refused(self, good: dict[Future[str], list[Change]]) -> dict[Future[str], Exception]:
         """Record copies, in one change if that can be; those that the catalog refused, and why."""
@@ -115,7 +115,7 @@ class Streams:
     def _record(self, copies: Iterable[Sequence[Change]]) -> None:
         changes = [change for one in copies for change in one]
         if changes:
-            step("catalog.transfer.copied")
+            fail_point("catalog.transfer.copied")
             self.catalog.record(*changes)
 
     def _make(self, wanted: Copy) -> str:

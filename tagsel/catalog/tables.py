@@ -113,6 +113,16 @@ TABLES: Mapping[str, Table] = {
         ("job",),
         light=True,
     ),
+    "requests": Table(
+        _columns("job VARCHAR, seq BIGINT, verb VARCHAR, options VARCHAR, who VARCHAR, updated VARCHAR"),
+        ("job", "seq"),
+        light=True,
+    ),
+    "answers": Table(
+        _columns("job VARCHAR, seq BIGINT, state VARCHAR, note VARCHAR, who VARCHAR, updated VARCHAR"),
+        ("job", "seq"),
+        light=True,
+    ),
     "pins": Table(
         _columns("dataset VARCHAR, snapshot BIGINT, reason VARCHAR, updated VARCHAR, who VARCHAR"),
         ("dataset", "snapshot", "reason"),
@@ -211,8 +221,10 @@ class Rows:
                 self.cleared[op.table].add(op.owner)
         elif self.delta:
             owned.setdefault(op.key[0], {})[op.key] = None
-        else:
-            owned.get(op.key[0], {}).pop(op.key, None)
+        elif op.key[0] in owned:
+            owned[op.key[0]].pop(op.key, None)
+            if not owned[op.key[0]]:  # who asks for owners finds none without rows
+                del owned[op.key[0]]
 
     def of(self, table: str, owner: Any) -> list[Row]:
         """Rows of one owner, in the order put."""

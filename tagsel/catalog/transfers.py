@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TextIO
 
+from tagsel.base.lock_file import LockFile, acquire, holder
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.embedded import Embedded, is_at
 from tagsel.catalog.names import matching
@@ -24,13 +24,15 @@ from tagsel.catalog.records import FileRecord, Replica, Rule, Site
 from tagsel.catalog.streams import Copy, Streams
 from tagsel.catalog.underway import FOLDER, lock_of, recorded
 from tagsel.errors import AccessError, CatalogError
-from tagsel.held import drop, holder, take
 from tagsel.rootio import is_remote
 from tagsel.rootio.copying import sweep
 from tagsel.store import disk
 
 TRIES = 3
 """How often a rule is tried before it counts as failed; asking for it again gives it as many anew."""
+
+PATIENCE_S = 3600.0
+"""Seconds to wait for another process that copies the files of the same rule."""
 
 log = logging.getLogger("tagsel")
 
@@ -49,7 +51,7 @@ def carry_out(
     registry = Embedded(catalog)
     with disk.saying("lock", catalog.folder / FOLDER):
         (catalog.folder / FOLDER).mkdir(exist_ok=True)
-    with disk.locked(catalog.folder / FOLDER):  # two at once would make the same rules
+    with disk.locked(catalog.folder / FOLDER, action="making rules"):  # two at once would make the same rules
         _subscribed(catalog)
     wished = [rule for rule in _asked(registry, dataset, site) if rule.state not in ("done", "failed")]
     tally = _Tally(progress, {_key(rule): rule.files - rule.done for rule in wished})
@@ -99,18 +101,23 @@ def _key(rule: Rule) -> tuple[str, str]:
 def _tried(catalog: Catalog, wished: Rule, streams: Streams, locks: ExitStack, tally: _Tally, wait: bool) -> bool:
     """Begin a try of a rule; False where another process is at it, and is not to be waited for."""
     path = lock_of(catalog.folder, wished)
-    with disk.saying("lock", path):
-        lock = take(path, None if wait else 0)
+    lock = acquire(path, patience=PATIENCE_S if wait else 0, action="copying")
     if lock is None:
         who = holder(path)
+        if wait:
+            raise CatalogError(
+                f"{wished.dataset} to {wished.site} is being copied by {who}; waited {PATIENCE_S:g} s",
+                hint="let it finish, or end that process; files that it copied are kept",
+                holder=str(who), path=str(path),
+            )  # fmt: skip
         if who:
-            log.warning("%s to %s: process %s makes these copies: waiting for it", wished.dataset, wished.site, who)
+            log.warning("%s to %s: waiting for %s", wished.dataset, wished.site, who)
         return False
-    locks.callback(lock.close)
+    locks.callback(lock.release)
     now = recorded(catalog, wished)
     if now is None or now.tries != wished.tries or now.state == "failed":  # another was faster
         tally.expect(wished, 0)
-        drop(path, lock)
+        lock.remove()
     else:
         _Try(catalog, now, lock, tally).begin(streams)
     return True
@@ -119,7 +126,7 @@ def _tried(catalog: Catalog, wished: Rule, streams: Streams, locks: ExitStack, t
 class _Try:
     """One try of a rule that this process holds: every file that the site lacks."""
 
-    def __init__(self, catalog: Catalog, rule: Rule, lock: TextIO, tally: _Tally) -> None:
+    def __init__(self, catalog: Catalog, rule: Rule, lock: LockFile, tally: _Tally) -> None:
         self.catalog, self.rule, self.lock, self.tally = catalog, rule, lock, tally
         self.errors: dict[int, str] = {}  # by the number of the file
         self.left = self.files = 0
@@ -178,7 +185,7 @@ class _Try:
                        done=self.files - len(said), files=self.files)  # fmt: skip
         if recorded(self.catalog, self.rule) is not None:  # its dataset may have been dropped
             self.catalog.record(PutRule(**vars(over)))
-        drop(lock_of(self.catalog.folder, self.rule), self.lock)
+        self.lock.remove()
 
 
 def place_at(site: Site, file: FileRecord) -> str:

@@ -1,4 +1,4 @@
-"""Whether a wish for copies is being carried out now: whoever does so holds a lock of its own in `transfers/`.
+"""Whether a process carries out a wish for copies now: that process holds the wish's lock in `transfers/`.
 
 Invariant: the lock is the truth. A rule that the catalog calls `moving` and that nobody holds was interrupted.
 """
@@ -9,9 +9,9 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from tagsel.base.lock_file import holder
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.records import Rule
-from tagsel.held import holder
 
 FOLDER = "transfers"
 """The folder of these locks, beside the catalog; there is one only while it is held, or where its holder was killed."""

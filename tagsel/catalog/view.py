@@ -4,7 +4,8 @@ Every connection is short and held under the turnstile. The view keeps the posit
 which it was applied, in the same transaction as the rows, so it is never half a change ahead or behind; a
 reader who finds it behind brings it up first. A file that DuckDB cannot read is said in the log, thrown
 away, and replayed from the journal. Where the view cannot be written (a read-only folder, a full disk) the
-journal is replayed in memory.
+journal is replayed in memory. So it is, too, where a writer holds the view and does not let go (one that was stopped):
+a reader never waits for a stuck writer.
 
 Invariant: nothing is in the view that is not in the journal.
 """
@@ -12,25 +13,34 @@ Invariant: nothing is in the view that is not in the journal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from tagsel.base.memory_limit import exhausted, is_refusal
 from tagsel.catalog import journal, turnstile, viewsql
+from tagsel.catalog.attached import attached
 from tagsel.catalog.journal import Position
-from tagsel.catalog.tables import Rows
-from tagsel.errors import AccessError, CatalogError
+from tagsel.catalog.tables import TABLES, Put, Rows
+from tagsel.errors import AccessError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 log = logging.getLogger("tagsel")
 
-STORAGE = "v1.2.0"
-"""DuckDB's storage version of the file: every DuckDB that we allow reads it."""
+READER_PATIENCE = 3.0
+"""Seconds that a reader waits for a writer, before the journal is replayed in memory instead."""
 
 T = TypeVar("T")
+
+
+class Readable(Protocol):
+    """Tables of a catalog that can be asked: a `View`, or those of several catalogs together."""
+
+    def read(self, ask: Callable[[DuckDBPyConnection], T], sealed: bool = False) -> T:
+        """`ask(connection)`, read-only; a `sealed` connection, for what a user wrote, reaches no file."""
 
 
 class _Unfit(Exception):
@@ -42,7 +52,7 @@ class _Unfit(Exception):
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[None]:
+def ctrl_c() -> Iterator[None]:
     """DuckDB answers Ctrl-C with a RuntimeError while it is at work: say what it was."""
     try:
         yield
@@ -52,38 +62,61 @@ def _ctrl_c() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
-class View:
-    """The DuckDB view of the journal in `folder`; `read` is the only way to ask it."""
+_replayed: set[Path] = set()
+"""The views whose journals this process replays in memory, and has said so."""
 
-    def __init__(self, folder: Path) -> None:
+
+class View:
+    """The DuckDB view of the journal in `folder`; `read` is the only way to ask it.
+
+    `positions` gives those of the journal that other files know: none of them may be missing where the whole journal is
+    replayed.
+    """
+
+    def __init__(self, folder: Path, positions: Callable[[], Mapping[str, Position]] = dict) -> None:
         self.folder = folder
+        self._positions = positions
         self.path = folder / "catalog.duckdb"
         self.journal = folder / "catalog.journal"
 
-    @_ctrl_c()
-    def read(self, ask: Callable[[DuckDBPyConnection], T]) -> T:
-        """`ask(connection)` on the current view, read-only; errors of DuckDB that `ask` causes pass through."""
+    @ctrl_c()
+    def read(self, ask: Callable[[DuckDBPyConnection], T], sealed: bool = False) -> T:
+        """`ask(connection)` on the current view, read-only; errors of DuckDB that `ask` causes pass through.
+
+        A `sealed` connection, for what a user wrote, reaches no other file and keeps its settings.
+        """
         if not self.journal.exists():
-            return self._in_memory(ask)
+            return self._in_memory(ask, sealed)
         try:
-            with turnstile.shared(self.folder):
-                return self._ask(ask)
+            with turnstile.shared(self.folder, READER_PATIENCE):
+                return self._ask(ask, sealed)
+        except turnstile.Busy as busy:
+            return self._around(busy, ask, sealed)
         except _Unfit as unfit:
             damaged = unfit.damaged
         try:
-            with turnstile.exclusive(self.folder):
+            with turnstile.exclusive(self.folder, READER_PATIENCE):
                 self.bring_up(damaged)
-                return self._ask(ask)
+                return self._ask(ask, sealed)
+        except turnstile.Busy as busy:
+            return self._around(busy, ask, sealed)
         except (_Unfit, AccessError):
-            log.warning("%s cannot be brought up to date: replaying the journal in memory", self.path)
-            return self._in_memory(ask)
+            if self.path not in _replayed:
+                _replayed.add(self.path)
+                log.warning("%s cannot be brought up to date: replaying the journal in memory", self.path)
+            return self._in_memory(ask, sealed)
 
-    @_ctrl_c()
+    def _around(self, busy: turnstile.Busy, ask: Callable[[DuckDBPyConnection], T], sealed: bool) -> T:
+        """The answer of the journal, where a writer that holds the view does not let go."""
+        log.warning("%s: answering from the journal", busy.message)
+        return self._in_memory(ask, sealed)
+
+    @ctrl_c()
     def bring_up(self, damaged: bool = False) -> None:
         """Apply what the journal has more; the caller holds the turnstile alone.
 
         A view that cannot be brought up is made anew; one that cannot be written (a full disk) is left, and
-        said. Raises CatalogError only where the journal itself is damaged.
+        said. Raises CatalogError only where the journal itself is damaged, or has lost lines that the view knew.
         """
         import duckdb
 
@@ -92,11 +125,32 @@ class View:
                 try:
                     self._apply_rest()
                     return
-                except (duckdb.Error, CatalogError) as error:
+                except (duckdb.Error, viewsql.Newer, journal.Foreign) as error:
                     self._say_damaged(error)
             self.rebuild()
         except (duckdb.Error, OSError) as error:
             log.warning("%s cannot be written, the journal has it all: %s", self.path, error)
+
+    def known(self) -> Position | None:
+        """The position of the journal up to which the view was applied; None where there is none, or it is damaged."""
+        import duckdb
+
+        if not self.path.exists():
+            return None
+        try:
+            with attached(self.path, read_only=True) as connection:
+                return viewsql.position(connection)
+        except duckdb.Error:
+            return None
+
+    def rows(self) -> Rows:
+        """All rows of the view as it is, whether the journal has them or not. Errors: duckdb.Error."""
+        rows = Rows()
+        with attached(self.path, read_only=True) as connection:
+            for name, table in TABLES.items():
+                columns = ", ".join(f'"{column}"' for column in table.columns)
+                rows.fold(Put(name, row) for row in viewsql.fetch_rows(connection, f"SELECT {columns} FROM {name}"))
+        return rows
 
     def rebuild(self) -> int:
         """Make the view anew from the whole journal, aside and renamed; the number of lines replayed.
@@ -107,7 +161,7 @@ class View:
         try:
             for path in (fresh, _wal(fresh)):
                 path.unlink(missing_ok=True)
-            with closing(self._connect(fresh)) as connection:
+            with attached(fresh) as connection:
                 end = self._replay(connection)
                 connection.execute("CHECKPOINT")  # here a full disk is an error; while closing it is not
             for path in (self.path, _wal(self.path)):
@@ -118,25 +172,30 @@ class View:
                 path.unlink(missing_ok=True)
         return end.seq
 
-    def _ask(self, ask: Callable[[DuckDBPyConnection], T]) -> T:
+    def _ask(self, ask: Callable[[DuckDBPyConnection], T], sealed: bool) -> T:
         """The answer of the file as it is; raises _Unfit where it cannot give one."""
         import duckdb
 
         if not self.path.exists():
             raise _Unfit(damaged=False)
-        try:
-            connection = self._connect(self.path, read_only=True)
-        except duckdb.Error as error:
-            self._say_damaged(error)
-            raise _Unfit(damaged=True) from error
-        with closing(connection):
+        with ExitStack() as stack:
             try:
-                known = viewsql.version(connection) == viewsql.VERSION
-                current = known and self._is_end(viewsql.position(connection))
+                connection = stack.enter_context(_opened(self.path, sealed))
             except duckdb.Error as error:
                 self._say_damaged(error)
                 raise _Unfit(damaged=True) from error
-            if not current:
+            try:
+                known = viewsql.version(connection) == viewsql.VERSION
+                position = viewsql.position(connection)
+            except duckdb.Error as error:
+                self._say_damaged(error)
+                raise _Unfit(damaged=True) from error
+            try:
+                self._need(position)
+            except journal.Foreign as error:
+                self._say_damaged(error)
+                raise _Unfit(damaged=True) from error
+            if not known or position.offset != self.journal.stat().st_size:
                 raise _Unfit(damaged=False)
             try:
                 return ask(connection)
@@ -146,20 +205,16 @@ class View:
                 self._say_damaged(error)
                 raise _Unfit(damaged=True) from error
 
-    def _in_memory(self, ask: Callable[[DuckDBPyConnection], T]) -> T:
-        with closing(self._connect(None)) as connection:
-            self._replay(connection)
+    def _in_memory(self, ask: Callable[[DuckDBPyConnection], T], sealed: bool) -> T:
+        with in_memory(self._replay, sealed) as connection:
             return ask(connection)
 
-    def _is_end(self, position: Position) -> bool:
-        return position.offset == self.journal.stat().st_size and journal.holds(self.journal, position)
-
     def _apply_rest(self) -> None:
-        with closing(self._connect(self.path)) as connection:
+        with attached(self.path) as connection:
             viewsql.migrate(connection)
             start = viewsql.position(connection)
-            if not journal.holds(self.journal, start):
-                raise CatalogError("it goes another way than the journal")
+            self._need(start)
+            start = journal.with_origin(self.journal, start)
             rest, end = _fold(self.journal, start)
             if end != start:
                 viewsql.apply(connection, rest, end)
@@ -167,23 +222,57 @@ class View:
 
     def _replay(self, connection: DuckDBPyConnection) -> Position:
         rows, end = _fold(self.journal, Position())
+        journal.need_all(self.journal, self._positions())
         viewsql.create(connection)
         viewsql.apply(connection, rows, end)
         return end
 
-    def _connect(self, path: Path | None, read_only: bool = False) -> DuckDBPyConnection:
-        import duckdb
+    def _need(self, position: Position) -> None:
+        """Foreign where the view, which was applied up to `position`, is that of another journal; CatalogError where
+        this one has lost lines that the view knew."""
+        if journal.holds(self.journal, position):
+            return
+        if self.path.name in journal.foreign(self.journal, {**self._positions(), self.path.name: position}):
+            raise journal.Foreign("it is that of another workspace")
+        journal.need(self.journal, position, self.path.name)
 
-        config: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
-        if read_only:  # one set for all: connections of one process to one file share their settings
-            config |= {"enable_external_access": False, "lock_configuration": True}
-        elif path is not None:
-            config["storage_compatibility_version"] = STORAGE
-        return duckdb.connect(":memory:" if path is None else str(path), read_only=read_only, config=config)
+    def need_journal(self) -> None:
+        """CatalogError where the view knows lines that the journal does not have; one of another journal knows none."""
+        position = self.known()
+        if position is not None:
+            with suppress(journal.Foreign):
+                self._need(position)
 
     def _say_damaged(self, error: Exception) -> None:
+        """Say that the view does not serve. MemoryLimitError: memory was refused, and the view may be whole."""
+        if is_refusal(error):
+            raise exhausted(error, "the catalog's database") from error
         first = str(error).splitlines()[0][:200]
         log.warning("%s does not serve, it is made again from the journal: %s", self.path, first)
+
+
+@contextmanager
+def in_memory(fill: Callable[[DuckDBPyConnection], object], sealed: bool) -> Iterator[DuckDBPyConnection]:
+    """A database in memory that `fill` has filled; `sealed`: it reaches no file and keeps its settings from then on."""
+    with _opened(None, sealed) as connection:
+        fill(connection)
+        if sealed:
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+        yield connection
+
+
+def _opened(path: Path | None, sealed: bool) -> AbstractContextManager[DuckDBPyConnection]:
+    """The file, read-only, or an empty database in memory; `sealed` in an instance of its own."""
+    import duckdb
+
+    if not sealed:
+        return attached(path, read_only=path is not None)
+    config: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
+    if path is None:  # it is filled first
+        return closing(duckdb.connect(":memory:", config=config))
+    config |= {"enable_external_access": False, "lock_configuration": True}
+    return closing(duckdb.connect(str(path), read_only=True, config=config))
 
 
 def _fold(path: Path, start: Position) -> tuple[Rows, Position]:

@@ -13,16 +13,19 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from tagsel.base.fail_points import fail_point
 from tagsel.catalog.journal import Position
 from tagsel.catalog.tables import TABLES, Rows
 from tagsel.errors import CatalogError
-from tagsel.faults import step
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-VERSION = 3
+VERSION = 6
 """Version of `schema.sql`; `migrations/NNN.sql` leads from version NNN − 1 to NNN."""
+
+_CHAINED = 4  # the first version that keeps a position's checksum as text
+_BOUND = 6  # the first version that keeps the origin of its journal
 
 _BATCH = 20_000
 
@@ -40,7 +43,13 @@ def script(name: str) -> str:
 
 def position(connection: DuckDBPyConnection) -> Position:
     """How far in the journal the view is."""
-    return Position(*fetch_one(connection, "SELECT seq, bytes, crc FROM view_state"))
+    number = version(connection)
+    if number >= _BOUND:
+        return Position(*fetch_one(connection, "SELECT seq, bytes, chain, origin FROM view_state"))
+    if number >= _CHAINED:
+        return Position(*fetch_one(connection, "SELECT seq, bytes, chain FROM view_state"))
+    seq, offset, crc = fetch_one(connection, "SELECT seq, bytes, crc FROM view_state")
+    return Position(seq, offset, f"{crc:08x}" if offset else "")
 
 
 def version(connection: DuckDBPyConnection) -> int:
@@ -48,16 +57,20 @@ def version(connection: DuckDBPyConnection) -> int:
     return int(fetch_one(connection, "SELECT version FROM view_state")[0])
 
 
+class Newer(CatalogError):
+    """Tables of a newer tagsel."""
+
+
 def migrate(connection: DuckDBPyConnection) -> None:
-    """Lead the tables to the current version, one transaction a step; CatalogError from a newer tagsel's tables."""
+    """Lead the tables to the current version, one transaction a step; Newer for a newer tagsel's tables."""
     found = version(connection)
     if found > VERSION:
-        raise CatalogError(f"its tables have version {found}, of a newer tagsel")
+        raise Newer(f"its tables have version {found}, of a newer tagsel")
     for number in range(found + 1, VERSION + 1):
         connection.execute("BEGIN")
         connection.execute(script(f"migrations/{number:03d}.sql"))
         connection.execute("UPDATE view_state SET version = ?", [number])
-        step("catalog.migrate")
+        fail_point("catalog.migrate")
         connection.execute("COMMIT")
 
 
@@ -66,8 +79,9 @@ def apply(connection: DuckDBPyConnection, delta: Rows, end: Position) -> None:
     connection.execute("BEGIN")
     for table in TABLES:
         _replace(connection, table, delta)
-    step("catalog.apply")
-    connection.execute("UPDATE view_state SET seq = ?, bytes = ?, crc = ?", [end.seq, end.offset, end.crc])
+    fail_point("catalog.apply")
+    where = [end.seq, end.offset, end.check, end.origin]
+    connection.execute("UPDATE view_state SET seq = ?, bytes = ?, chain = ?, origin = ?", where)
     connection.execute("COMMIT")
 
 

@@ -23,7 +23,7 @@ def queries(context: click.Context, /, as_csv: bool, workspace: str | None, as_j
     from pathlib import Path
 
     from tagsel.api.named import named
-    from tagsel.settings import resolve
+    from tagsel.base.settings import resolve
 
     flag = workspace or group_flag(context)
     found = named(Path(str(resolve("workspace", flag, None).value))).values()
@@ -57,7 +57,7 @@ def config_show(context: click.Context, /, as_csv: bool, workspace: str | None, 
     """
     from pathlib import Path
 
-    from tagsel.settings import all_settings, resolve
+    from tagsel.base.settings import all_settings, resolve
 
     flag = workspace or group_flag(context)
     folder = Path(str(resolve("workspace", flag, None).value))
@@ -78,7 +78,7 @@ def completion(shell: str, as_json: bool) -> None:
     Example:
       tagsel completion bash > ~/.local/share/bash-completion/completions/tagsel
     """
-    from tagsel.settings import completion as script
+    from tagsel.base.settings import completion as script
 
     text = script(shell)
     if as_json:

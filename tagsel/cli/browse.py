@@ -37,9 +37,9 @@ def datasets_facets(context: click.Context, /, where: str, by: tuple[str, ...], 
     render.table(("key", "value", "datasets", "events", "condition"), rows, as_csv=as_csv)
     for facet in found.facets:
         if facet.more:
-            render.note(f"{facet.key}: {facet.more:,} more values, of {facet.more_datasets:,} datasets (--most)")
+            render.note(f"{facet.key}: {facet.more:,} more values, in {facet.more_datasets:,} of the datasets (--most)")
         if facet.without:
-            render.note(f"{facet.key}: {facet.without:,} datasets have none")
+            render.note(f"{facet.key}: no value in {facet.without:,} of the datasets")
     render.note(f"{found.datasets:,} datasets with {found.events:,} events")
 
 

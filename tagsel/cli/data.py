@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tagsel.base.local_path import disk_usage
 from tagsel.cli import render
 from tagsel.cli.options import (
     LOSSES,
@@ -18,14 +21,14 @@ from tagsel.cli.options import (
     csv_option,
     dataset_argument,
     dry_run_option,
-    home_of,
     interactive,
-    out_option,
+    optional_dataset_argument,
     pairs,
     values,
     workspace_of,
     yes_option,
 )
+from tagsel.cli.outputs import text_output
 from tagsel.errors import TagselError
 
 
@@ -51,10 +54,16 @@ def init(folder: Path, as_json: bool) -> None:
         render.suggest(f"tagsel -w {folder} ingest FILE... --dataset NAME")
 
 
+PROFILES = click.Choice(("slim", "standard", "full"))
+
+PROFILE_HELP = "How much to take of each file: slim is about 1 kB an event, full every column."
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dataset", required=True, help="The dataset's name: letters, digits, '.', '_', '-'.")
 @click.option("--schema", default="", metavar="TOML", help="A source schema: nanoaod, physlite, … or a file.")
+@click.option("--profile", type=PROFILES, show_default="the dataset's own, or standard", help=PROFILE_HELP)
 @click.option("--site", default="", help="The site that holds the files.")
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", callback=pairs,
               help="A free key of the dataset; repeat for more.")  # fmt: skip
@@ -70,26 +79,35 @@ def init(folder: Path, as_json: bool) -> None:
     help="AOD files that the rows point to, paths or URLs, or a PoolFileCatalog.xml of such; repeat for more.",
 )
 @click.option("--evolve", is_flag=True, help="Take attributes that some files lack as missing there.")
+@click.option("--identity", default="", metavar="IDS",
+              help="What makes two rows of data one event: 'run event' or 'run lumi event'.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=0), default=0, help="Processes; 0 = one for each core.")
 @common
 @click.pass_context
 def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, workspace: str | None, as_json: bool,
-           meta: dict[str, str], kind: str, **options: Any) -> int:  # fmt: skip
-    """Turn FILES (NanoAOD, PHYSLITE, POOL collections, Parquet; TTree or RNTuple) into TAGs of a dataset.
+           meta: dict[str, str], kind: str, profile: str | None, **options: Any) -> int:  # fmt: skip
+    """Turn FILES (NanoAOD, PHYSLITE, POOL collections, Parquet, Arrow; TTree or RNTuple) into TAGs of a dataset.
+
+    A folder stands for the files in it; folders named year=2018 are columns of the files below them.
 
     \b
     Example:
       tagsel ingest nano_dimuon.root --dataset data18.DoubleMuon.TAG
       tagsel ingest mine.root --dataset mine.TAG --schema mine.toml --meta trigger=2 --version 1.0.0
     """
+    from tagsel.ingest.columnar import data_files
+
     home = workspace_of(context, workspace)
-    with render.progress("ingesting", len(files), "files") as advance:
+    with render.progress("ingesting", len(data_files(files).files), "files") as advance:
         step = None if advance is None else lambda _: advance(1)
-        done = home.ingest(*files, dataset=dataset, meta=values(meta), type=kind, progress=step, **options)
+        done = home.ingest(*files, dataset=dataset, meta=values(meta), type=kind, profile=profile or "",
+                           progress=step, **options)  # fmt: skip
     if as_json:
         render.document(done.to_json())
         return LOSSES if done.failed else 0
     render.warn(done.warnings)
+    for file in done.moved:
+        render.note(f"{file.path}: moved here from {file.former}; the new place is recorded")
     for path in done.already:
         render.note(f"{path}: already in {dataset}, nothing to do")
     for failure in done.failed:
@@ -98,7 +116,12 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
     print(f"{dataset}@{done.snapshot}: {done.events:,} events of {what} from {len(done.landed)} new files "
           f"({', '.join(done.formats) or 'nothing new'})")  # fmt: skip
     per_event = f", {done.bytes / done.events:,.0f} B an event" if done.events else ""
-    render.note(f"{done.bytes:,} B on disk{per_event}; {done.duplicates:,} duplicate rows")
+    repeated = f"{done.duplicates:,} duplicate rows"
+    if done.simulation and done.duplicates:
+        repeated = f"{done.duplicates:,} rows repeat a run and event, and count: simulation reuses its numbers"
+    render.note(f"{done.bytes:,} B on disk{per_event}; {repeated}")
+    for line in done.report.summary():
+        render.note(line)
     if done.bookkeeping.get("genEventCount") is not None:
         render.note(f"generated: {done.bookkeeping['genEventCount']:,} events, "
                     f"sum of weights {done.bookkeeping['sumw']:.6g}")  # fmt: skip
@@ -204,31 +227,50 @@ def schema() -> None:
 @schema.command("show")
 @dataset_argument
 @click.argument("pattern", default="*")
+@click.option("--profile", type=PROFILES, default="standard", show_default=True, help=PROFILE_HELP)
 @csv_option
 @common
 @click.pass_context
-def schema_show(context: click.Context, /, dataset: str, pattern: str, as_csv: bool, workspace: str | None,
-                as_json: bool) -> None:  # fmt: skip
-    """List the attributes of DATASET (or of a file) that match PATTERN.
+def schema_show(context: click.Context, /, dataset: str, pattern: str, profile: str, as_csv: bool,
+                workspace: str | None, as_json: bool) -> None:  # fmt: skip
+    """List the attributes of DATASET that match PATTERN; of a FILE also what an ingest would leave out, and why.
 
     \b
     Example:
       tagsel schema show data18.DoubleMuon.TAG "Muon*"
+      tagsel schema show nano_dimuon.root
     """
-    home, name = home_of(context, workspace, dataset)
-    found = home.schema(name, pattern)
+    from tagsel.api.dataset import attribute_table
+    from tagsel.api.inputs import is_file_name
+    from tagsel.ingest import IngestReport, open_source
+
+    if is_file_name(dataset):
+        source = open_source(Path(dataset), profile=profile)
+        report = IngestReport(profile)
+        report.add(source.lines)
+        found = attribute_table(source.schema, pattern, dataset)
+        triggers = sorted({name for menu in source.menus.values() for name in menu.bits})
+    else:
+        home = workspace_of(context, workspace)
+        report = None
+        found = home.schema(dataset, pattern)
+        triggers = home[dataset].triggers()
     if as_json:
-        render.document({"attributes": found.to_json(), "triggers": home[name].triggers(pattern)})
+        said = {} if report is None else {"report": report.to_json()}
+        chosen = [name for name in triggers if fnmatch.fnmatchcase(name, pattern)]
+        render.document({"attributes": found.to_json(), "triggers": chosen, **said})
         return
     render.table(found.columns, found.rows, as_csv=as_csv)
-    render.note(f"{len(found):,} attributes, {len(home[name].triggers()):,} trigger chains and flags")
+    render.note(f"{len(found):,} attributes, {len(triggers):,} trigger chains and flags")
+    for line in report.summary() if report is not None else ():
+        render.note(line)
 
 
 @schema.command("derive")
 @click.argument("path", type=click.Path(path_type=Path))
-@out_option
+@text_output
 @common
-def schema_derive(path: Path, out: str, workspace: str | None, as_json: bool) -> None:
+def schema_derive(path: Path, out: str, force: bool, workspace: str | None, as_json: bool) -> None:
     """Draft a source schema (TOML) for a ROOT or Parquet file, to edit and hand to ingest --schema.
 
     \b
@@ -244,9 +286,9 @@ def schema_derive(path: Path, out: str, workspace: str | None, as_json: bool) ->
     elif out == "-":
         print(text, end="")
     else:
-        from tagsel.aside import aside
+        from tagsel.base.output_file import output_file
 
-        with aside(out) as temporary:
+        with output_file(out, force=force) as temporary:
             temporary.write_text(text, encoding="utf-8")
         render.suggest(f"tagsel ingest {path} --dataset NAME --schema {out}")
 
@@ -276,7 +318,7 @@ def compact(context: click.Context, /, dataset: str, dry_run: bool, workspace: s
 
 
 @click.command()
-@dataset_argument
+@optional_dataset_argument
 @dry_run_option
 @yes_option
 @click.option("--grace", default=3600.0, show_default=True, metavar="SECONDS",
@@ -285,28 +327,41 @@ def compact(context: click.Context, /, dataset: str, dry_run: bool, workspace: s
 @click.pass_context
 def gc(context: click.Context, /, dataset: str, dry_run: bool, yes: bool, grace: float, workspace: str | None,
        as_json: bool) -> None:  # fmt: skip
-    """Remove files of DATASET that no latest or pinned snapshot needs; lists them first and asks.
+    """Remove files of DATASET, or of all, that no latest or pinned snapshot needs; lists them first and asks.
 
     \b
     Example:
       tagsel gc data18.DoubleMuon.TAG --dry-run
+      tagsel gc --dry-run
     """
     home = workspace_of(context, workspace)
-    found = home.gc(dataset, dry_run=True, grace_s=grace)
+    usage = {path: disk_usage(path) for path in home.gc(dataset, dry_run=True, grace_s=grace)}
     if not as_json:
-        for path in found:
+        for path in usage:
             print(path)
-    if not dry_run and found:
+    if not dry_run and usage:
         if not yes and not interactive():
-            raise TagselError(f"{len(found)} files would be removed", hint="--yes removes them")
+            raise TagselError(f"{_amount(usage.values())} would be removed", hint="--yes removes them")
         if not yes:
-            click.confirm(f"remove {len(found)} files?", abort=True, err=True)
-        found = home.gc(dataset, dry_run=False, grace_s=grace)
-    removed = 0 if dry_run else len(found)
+            click.confirm(f"remove {_amount(usage.values())}?", abort=True, err=True)
+        removed = set(home.gc(dataset, dry_run=False, grace_s=grace))
+        for path in sorted(removed - usage.keys()):
+            render.note(f"removed, too, and not counted: {path}")
+        usage = {path: amount for path, amount in usage.items() if path in removed}
     if as_json:
-        render.document({"files": [str(p) for p in found], "removed": removed})
+        files = sum(files for files, _ in usage.values())
+        size = sum(size for _, size in usage.values())
+        paths = [str(path) for path in usage]
+        removed_some = bool(usage) and not dry_run
+        render.document({"paths": paths, "files": files, "bytes": size, "removed": removed_some})
     else:
-        render.note(f"{removed} files removed" if not dry_run else f"{len(found)} files would be removed")
+        render.note(f"{_amount(usage.values())} {'would be removed' if dry_run else 'removed'}")
+
+
+def _amount(usage: Iterable[tuple[int, int]]) -> str:
+    """Files and bytes in words."""
+    each = list(usage)
+    return f"{sum(files for files, _ in each):,} files, {sum(size for _, size in each):,} B"
 
 
 @datasets.command("files")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from tagsel.base.ranges import as_ranges
 from tagsel.cli import render
 from tagsel.cli.options import (
     LOSSES,
@@ -20,7 +22,9 @@ from tagsel.cli.options import (
     size,
     workspace_of,
 )
+from tagsel.cli.outputs import force_option, output_option
 from tagsel.cli.streams import read_list, retracted
+from tagsel.errors import JobError, after
 
 SHOWN, SHOWN_PIECES = 5, 10
 """How many lines of a piece's complaint, and how many failed pieces, are shown to people; `--json` has all."""
@@ -49,11 +53,18 @@ def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv
         render.document({**found.to_json(), "catalogs": asked, "retracted": gone})
     else:
         columns = ("guid", "lfn", "events", "entries", "sites")
-        rows = [(f.guid, f.lfn, len(f.entries), _spans(f.entries.tolist()), ",".join(f.sites)) for f in found.files]
+        rows = []
+        for file in found.files:
+            entries = as_ranges(file.entries.tolist(), ",")
+            rows.append((file.guid, file.lfn, len(file.entries), entries, ",".join(file.sites)))
         render.table(columns, rows, as_csv=as_csv)
         render.note(found.verdict)
         if len(found.unmapped):
             render.note(f"{len(found.unmapped):,} events have no {stage.upper()} address")
+        site, held = found.fullest_site
+        if 0 < held < len(found.files):
+            render.note(f"no site has all {len(found.files):,} files; {site} has {held:,}: "
+                        f"tagsel transfer {path} {site} brings the others")  # fmt: skip
         _note_ages({} if refresh else asked)
         render.suggest(f'tagsel skim {path} -o out.root --branches "*"')
     return LOSSES if len(found.unmapped) else 0
@@ -74,31 +85,17 @@ def _note_ages(asked: Mapping[str, str]) -> None:
         render.note(f"copies are as {name} said {shared.age(when)} ago (--refresh asks again)")
 
 
-def _spans(entries: list[int]) -> str:
-    """Entries as text, all of them, neighbours as ranges.
-
-    >>> _spans([1, 2, 3, 7])
-    '1-3,7'
-    """
-    spans: list[list[int]] = []
-    for entry in entries:
-        if spans and entry == spans[-1][1] + 1:
-            spans[-1][1] = entry
-        else:
-            spans.append([entry, entry])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
-
-
 @click.command()
 @click.argument("path", metavar="EVENTS")
-@click.option("-o", "--out", required=True, metavar="FILE", help="The file to write, .root or .parquet.")
+@output_option("-o", "--out", required=True, summary="The file to write, which must be new: .root or .parquet.")
+@force_option
 @click.option("--branches", default="*", show_default=True, metavar="PATTERNS",
               help='Branches to keep, with commas: "Muon_*,MET_*".')  # fmt: skip
 @dry_run_option
 @common
 @click.pass_context
-def skim(context: click.Context, /, path: str, out: str, branches: str, dry_run: bool, workspace: str | None,
-         as_json: bool) -> int:  # fmt: skip
+def skim(context: click.Context, /, path: str, out: str, force: bool, branches: str, dry_run: bool,
+         workspace: str | None, as_json: bool) -> int:  # fmt: skip
     """Write the selected entries of the AOD, slimmed to the branches asked for, as ROOT or Parquet.
 
     \b
@@ -107,14 +104,15 @@ def skim(context: click.Context, /, path: str, out: str, branches: str, dry_run:
     """
     home, events = workspace_of(context, workspace), read_list(path)
     gone = retracted(home, events, path, as_json)
-    report = home.skim(events, out, branches=_patterns(branches), dry_run=dry_run)
+    report = home.skim(events, out, branches=_patterns(branches), dry_run=dry_run, force=force)
     if as_json:
         render.document({**report.to_json(), "retracted": gone})
     else:
         verb = "would be written" if dry_run else "written"
         print(f"{report.events} events, {len(report.branches)} branches {verb} to {out}")
+        render.note(report.verdict)
         read = report.read
-        render.note(f"{read.bytes_read:,} of {read.bytes_total:,} B read in {read.files} files")
+        render.note(read.amount)
         render.note(f"{render.ledger(report.ledger.to_json())}")
         for problem in read.problems:
             _unreadable(problem.guid, problem.pfn, problem.reason, problem.events)
@@ -150,6 +148,7 @@ def _patterns(text: str) -> list[str]:
               help="Where pieces run: local, condor, slurm, dask.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs,
               help="A setting of the engine, such as request_memory=2GB; may be repeated.")  # fmt: skip
+@click.option("--memory", default="", metavar="AMOUNT", help="Memory that a piece may take, such as 4GB.")
 @click.option("--refresh", is_flag=True, help="Ask other catalogs first where copies are now.")
 @click.option("--wait/--no-wait", default=True, show_default=True,
               help="Wait for the end; else hand the pieces to a batch engine: tagsel jobs wait goes on.")  # fmt: skip
@@ -180,13 +179,15 @@ def submit(context: click.Context, /, path: str, script: str, dry_run: bool, wor
     if not as_json and not options["refresh"]:
         _note_ages(asked)
     if dry_run:  # as `submit` would end
-        return USER if any(c["problem"] and c["refused"] for c in job["brokering"]) else OK
+        expected = job["read"]["ledger"]
+        return LOSSES if expected["unreadable"] or expected["failed"] else OK
     if not as_json:
         where = "" if job.engine == "local" else f" on {job.engine}"
         render.note(f"job {job.id}: {job.status().events:,} events in {job.status().pieces:,} pieces{where}")
         _show_forecast(job.forecast)
     if options["wait"]:
-        return finish(job, as_json, gone)
+        with after(f"job {job.id} is submitted", f"tagsel jobs show {job.id}"):
+            return finish(job, as_json, gone)
     if as_json:
         render.document({**job.to_json(), **gone})
     render.suggest(f"tagsel jobs wait {job.id}")
@@ -197,13 +198,15 @@ def _show_plan(plan: dict[str, Any]) -> None:
     rows = [(p["number"], p["events"], len(p["files"]), p["site"]) for p in plan["pieces"]]
     render.table(("piece", "events", "files", "site"), rows)
     read = plan["read"]
-    render.note(f"{plan['events']:,} events in {len(rows):,} pieces by {plan['by']}; "
-                f"{read['bytes_read']:,} of {read['bytes_total']:,} B would be read; nothing was done")  # fmt: skip
+    render.note(f"{plan['events']:,} events in {len(rows):,} pieces by {plan['by']}; nothing was done")
     _show_forecast(plan["forecast"])
-    for choice in plan["brokering"]:
-        if choice["problem"] and choice["refused"]:
-            sites = "; ".join(f"{site} is {why}" for site, why in choice["refused"].items())
-            render.note(f"{choice['lfn'] or choice['guid']}: {choice['problem']} ({sites}); {choice['remedy']}")
+    moved = [c for c in plan["brokering"] if c["moved"]]
+    if moved:
+        size = sum(c["moved"] for c in moved)
+        render.note(f"{size:,} B of {len(moved):,} files come from another site; {moved[0]['remedy']}")
+    render.note(render.ledger(read["ledger"]))
+    for problem in read["problems"]:
+        _unreadable(**{name: problem[name] for name in ("guid", "pfn", "reason", "events")})
 
 
 def _show_forecast(told: dict[str, Any] | None) -> None:
@@ -211,9 +214,11 @@ def _show_forecast(told: dict[str, Any] | None) -> None:
     if told is None:
         return
     if "cost" not in told:
+        render.note(told["verdict"])
         time = f", done in {told['time_s']:,.3g} s" if told.get("time_s") else ""
-        render.note(f"forecast: {told['verdict']}; about {told['bytes']:,} B, {told['cpu_s']:,.3g} s of CPU{time}"
-                    f" ({told['basis']})")  # fmt: skip
+        scan = f"{told['scan_bytes']:,} B and {told['scan_cpu_s']:,.3g} s" if told["scan_cpu_s"] else "not known"
+        render.note(f"forecast: about {told['bytes']:,} B and {told['cpu_s']:,.3g} s of CPU{time};"
+                    f" a full scan: {scan} ({told['basis']})")  # fmt: skip
         return
     off = ", ".join(f"{name.removesuffix('_s')} {value:+.0%}" for name, value in told["error"].items())
     cost = told["cost"]
@@ -223,10 +228,30 @@ def _show_forecast(told: dict[str, Any] | None) -> None:
                 f" the forecast was off by {off or 'nothing known'}")  # fmt: skip
 
 
+@contextmanager
+def naming_job(job: Any) -> Iterator[None]:
+    """Have an interrupted command say that the job is there, and how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(_how_to_go_on(job))
+        raise
+
+
+def _how_to_go_on(job: Any) -> str:
+    state = job.status().state
+    if state in ("running", "submitted"):
+        # It may be ending: a second Ctrl-C comes while the first one kills it.
+        return f"job {job.id} is there: tagsel jobs wait {job.id} waits for it, and says how it ends"
+    if state == "done":
+        return f"job {job.id} is done: tagsel jobs show {job.id}"
+    return f"job {job.id} is there, {state}: tagsel jobs resubmit {job.id} goes on with it"
+
+
 def finish(job: Any, as_json: bool, more: Mapping[str, Any] | None = None) -> int:
     """Wait for a job and say what it came to; the exit code is as `_code` says."""
     status = job.status()
-    with render.progress(f"job {job.id}", status.pieces, "pieces") as advance:
+    with naming_job(job), render.progress(f"job {job.id}", status.pieces, "pieces") as advance:
         seen, said = 0, ""
 
         def note(now: Any) -> None:
@@ -252,14 +277,27 @@ def finish(job: Any, as_json: bool, more: Mapping[str, Any] | None = None) -> in
 
 
 def _code(job: Any) -> int:
-    """0 when all is delivered or the job runs, 3 when events are lost, 2 when results do not merge."""
+    """0 when all is delivered or the job runs, 3 when events or the result are lost, 2 when results do not merge."""
     status = job.status()
     if status.under_way:
         return OK
     ledger = job.ledger
-    if ledger.unreadable or ledger.failed:
+    if ledger.unreadable or ledger.failed or status.state == "interrupted":
         return LOSSES
     return USER if status.error else OK
+
+
+def requested(job: Any, as_json: bool) -> bool:
+    """Say that a job's submitter was asked; False where the job is this user's, so that it was done."""
+    waiting = [request for request in job.requests if request.state == "open"]
+    if not waiting:
+        return False
+    if as_json:
+        render.document(job.to_json())
+    else:
+        print(f"job {job.id} is {job.owner}'s: {waiting[-1].verb} is asked for, in the journal")
+        render.note(f"it is done by {job.owner}'s next tagsel jobs wait {job.id}, a kill by any tagsel jobs command")
+    return True
 
 
 def _show(job: Any) -> None:
@@ -272,6 +310,8 @@ def _show(job: Any) -> None:
         render.note(f"pieces: {going}")
     if known["ledger"]:
         render.note(render.ledger(known["ledger"]))
+        if left := not_run(known):
+            render.note(left)
     if known["error"]:
         render.note(f"no result: {known['error']}")
     if known["state"] == "done":
@@ -283,10 +323,45 @@ def _show(job: Any) -> None:
         render.note(f"luminosity blocks: {processed:,} processed, {missing:,} missing")
     for problem in known["problems"]:
         _unreadable(**{name: problem[name] for name in ("guid", "pfn", "reason", "events")})
+    for asked in known["requests"]:
+        note = f" ({asked['note']})" if asked["note"] else ""
+        render.note(f"{asked['who']} asked to {asked['verb']} it at {asked['updated']}: {asked['state']}{note}")
     _show_failures(known["errors"])
     if known["kind"] in ("numbers", "hist"):
-        value = job.result().value
-        print(value if known["kind"] == "hist" else "\n".join(f"{k} = {v}" for k, v in value.items()))
+        _show_value(job.result().value, known["kind"], known["units"])
+    elif known["units"]:
+        render.note("units: " + ", ".join(f"{name} {unit}" for name, unit in known["units"].items()))
+
+
+def _show_value(value: Any, kind: str, units: Mapping[str, str]) -> None:
+    """A histogram with the units of its axes, or a line for each number."""
+    if kind == "hist":
+        print(value)
+        for axis, unit in units.items():
+            render.note(f"{axis} in {unit}")
+        return
+    for name, number in value.items():
+        unit = f" {units[name]}" if name in units else ""
+        inside = {key.partition(".")[2]: of for key, of in units.items() if key.startswith(f"{name}.")}
+        print(f"{name} = {number}{unit}")
+        for key, of in inside.items():
+            render.note(f"{name}.{key} in {of}")
+
+
+def not_run(known: Mapping[str, Any]) -> str:
+    """What a job that nobody drives any more lacks, beside the pieces that failed; "" where that is nothing."""
+    if known["state"] not in ("interrupted", "killed"):
+        return ""
+    if known["done"] == known["pieces"]:
+        return f"all pieces are done, but their outputs are not merged: tagsel jobs resubmit {known['id']} merges them"
+    said = []
+    if known["running"]:
+        pieces = "1 piece still runs" if known["running"] == 1 else f"{known['running']:,} pieces still run"
+        said.append(f"{pieces}, though nobody waits; their events count as failed")
+    if known["waiting"]:
+        pieces = "1 piece was" if known["waiting"] == 1 else f"{known['waiting']:,} pieces were"
+        said.append(f"{pieces} not run to the end, and their events count as failed")
+    return f"{'; '.join(said)}: tagsel jobs resubmit {known['id']} runs what is missing" if said else ""
 
 
 def _blocks(spans: list[list[int]]) -> int:
@@ -327,19 +402,40 @@ def jobs() -> None:
 @csv_option
 @common
 @click.pass_context
-def jobs_list(context: click.Context, /, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+def jobs_list(context: click.Context, /, as_csv: bool, workspace: str | None, as_json: bool) -> int:
     """List the jobs of the workspace.
 
     \b
     Example:
       tagsel jobs list
+
+    Pieces that are `left` run, wait, are held, or were not run to the end: jobs show says which. A job whose job.json
+    or result.json is damaged, or whose result is gone, is named, and the exit code is 3.
     """
-    found = [j.status() for j in workspace_of(context, workspace).jobs()]
+    home = workspace_of(context, workspace)
+    found = []
+    damaged = {job: error.message for job, error in home.damaged_jobs().items()}
+    for job in home.jobs():
+        if job.id in damaged:
+            continue
+        try:
+            found.append(job.status())
+        except JobError as error:
+            damaged[job.id] = error.message
     if as_json:
-        render.document({"jobs": [s.to_json() for s in found]})
-        return
-    rows = [(s.id, s.state, s.pieces, s.done, s.failed, s.events, s.name) for s in found]
-    render.table(("job", "state", "pieces", "done", "failed", "events", "name"), rows, as_csv=as_csv)
+        render.document({"jobs": [s.to_json() for s in found], "damaged": damaged})
+    else:
+        rows: list[tuple[Any, ...]] = []
+        for status in found:
+            left = status.running + status.held + status.waiting
+            counts = (status.pieces, status.done, status.failed, left, status.events)
+            rows.append((status.id, status.state, *counts, status.name))
+        rows += [(job, "damaged", "", "", "", "", "", "") for job in damaged]
+        columns = ("job", "state", "pieces", "done", "failed", "left", "events", "name")
+        render.table(columns, sorted(rows, key=lambda row: int(row[0])), as_csv=as_csv)
+        for message in damaged.values():
+            render.note(message)
+    return LOSSES if damaged else OK
 
 
 def _one(name: str, said: str) -> click.Command:
@@ -348,6 +444,8 @@ def _one(name: str, said: str) -> click.Command:
     @click.pass_context
     def command(context: click.Context, /, job: str, workspace: str | None, as_json: bool) -> int:
         chosen = workspace_of(context, workspace).jobs(name, job)
+        if name in ("resubmit", "kill") and requested(chosen, as_json):
+            return OK
         if name in ("resubmit", "wait"):
             return finish(chosen, as_json)
         render.document(chosen.to_json()) if as_json else _show(chosen)

@@ -8,13 +8,15 @@ import click
 
 from tagsel.cli import render
 from tagsel.cli.options import LOSSES, OK, common, pairs, workspace_of
+from tagsel.cli.outputs import force_option, output_option
 from tagsel.cli.streams import read_list
 
 
 @click.command()
 @click.argument("path", metavar="EVENTS")
 @click.option("--for", "system", required=True, metavar="SYSTEM", help="panda, ganga, crab, edmpick or pool.")
-@click.option("-o", "--out", required=True, metavar="OUT", help="The folder to make; for pool the file to write.")
+@output_option("-o", "--out", required=True, metavar="OUT", summary="The folder to make; for pool the file to write.")
+@force_option
 @click.option("--stage", type=click.Choice(["aod", "esd", "raw"]), default="aod", show_default=True,
               help="Which files of the events: the AOD, ESD or RAW.")  # fmt: skip
 @click.option("--site", default="", metavar="SITE", help="Name the copies of this site only.")

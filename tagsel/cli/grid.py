@@ -13,12 +13,13 @@ from tagsel.cli.options import (
     OK,
     DefaultGroup,
     common,
+    complete_datasets,
     csv_option,
-    dataset_argument,
     pairs,
     values,
     workspace_of,
 )
+from tagsel.cli.streams import STREAM, read_list
 
 catalog_option = click.option("--catalog", default="", metavar="NAME", help="Ask that catalog, not the workspace.")
 
@@ -142,7 +143,7 @@ def sites_down(context: click.Context, /, site: str, begins: str, ends: str, rea
 @click.pass_context
 def sites_test(context: click.Context, /, names: tuple[str, ...], as_csv: bool, workspace: str | None,
                as_json: bool) -> int:  # fmt: skip
-    """Open a file at each SITE (default: at all) as a job would. Sites that fail three times running are excluded.
+    """Open a file at each SITE (default: at all) as a job would. Those that fail three times running are excluded.
 
     \b
     Example:
@@ -203,30 +204,35 @@ def _rules(rules: Any, as_csv: bool, as_json: bool) -> int:
 
 
 @click.command()
-@dataset_argument
+@click.argument("what", metavar="DATASET|EVENTS", shell_complete=complete_datasets)
 @click.argument("site")
 @click.option("--cancel", is_flag=True, help="Take the wish back; copies that are there stay.")
 @csv_option
 @common
 @click.pass_context
-def transfer(context: click.Context, /, dataset: str, site: str, cancel: bool, as_csv: bool, workspace: str | None,
+def transfer(context: click.Context, /, what: str, site: str, cancel: bool, as_csv: bool, workspace: str | None,
              as_json: bool) -> int:  # fmt: skip
     """Ask for complete copies of DATASET at SITE: copied and verified here, or by the catalog whose dataset it is.
+
+    Of an event list, a file or `-`, just the AOD files of its EVENTS are copied.
 
     \b
     Example:
       tagsel transfer data18.DoubleMuon.AOD CNAF
+      tagsel transfer dimuon.events CNAF
     """
+    home = workspace_of(context, workspace)
+    wanted = read_list(what) if what == STREAM else what
     if cancel:
-        (rule,) = workspace_of(context, workspace).transfer(dataset, site, cancel=True)
+        (rule,) = home.transfer(wanted, site, cancel=True)
         if as_json:
             render.document({"cancelled": vars(rule)})
         else:
             held = f"{rule.done} of its {rule.files} files are there, and stay"
-            print(f"{dataset} is no more asked for at {site}; {held}")
+            print(f"{what} is no more asked for at {site}; {held}")
         return OK
     with render.counting(f"copying to {site}", "files") as progress:
-        rules = workspace_of(context, workspace).transfer(dataset, site, progress=progress)
+        rules = home.transfer(wanted, site, progress=progress)
     return _rules(rules, as_csv, as_json)
 
 

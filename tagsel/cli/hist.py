@@ -18,6 +18,7 @@ from tagsel.cli.options import (
     home_of,
     selection_options,
 )
+from tagsel.cli.outputs import force_option, output_option, writes
 
 
 @click.command()
@@ -25,14 +26,15 @@ from tagsel.cli.options import (
 @click.argument("what", nargs=-1, required=True, metavar="HISTOGRAM...")
 @cut_option
 @selection_options
-@click.option("-o", "--out", metavar="FILE", help="Save the histograms to FILE: .root, or .json (UHI).")
-@click.option("--plot", metavar="FILE", help="Draw them to FILE: .png, .svg or .pdf.")
+@output_option("-o", "--out", summary="Save the histograms to FILE, which must be new: .root, or .json (UHI).")
+@output_option("--plot", summary="Draw them to FILE, which must be new: .png, .svg or .pdf.")
+@force_option
 @csv_option
 @common
 @click.pass_context
 def hist(context: click.Context, /, dataset: str, what: tuple[str, ...], common_cuts: tuple[str, ...],
          workspace: str | None, as_json: bool, as_csv: bool, out: str | None, plot: str | None,
-         **options: Any) -> int:  # fmt: skip
+         force: bool, **options: Any) -> int:  # fmt: skip
     """Fill HISTOGRAMs of the events of DATASET that pass every --cut, all in one scan.
 
     \b
@@ -53,12 +55,14 @@ def hist(context: click.Context, /, dataset: str, what: tuple[str, ...], common_
     query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("filling", sum(i.snapshot.rows for i in query.inputs)) as advance:
         found = fill(query, specs, advance)
-    if out:
-        found.save(out)
-    if plot:
-        found.plot(plot)
-    _show(found, as_json, as_csv, saved=bool(out or plot))
-    return LOSSES if found.ledger.unreadable else 0
+    lost = found.ledger.unreadable
+    written = writes(out, plot, read=found.ledger.read - lost, lost=lost)
+    if out and written:
+        found.save(out, force=force)
+    if plot and written:
+        found.plot(plot, force=force)
+    _show(found, as_json, as_csv, saved=written)
+    return LOSSES if lost else 0
 
 
 def _show(found: Any, as_json: bool, as_csv: bool, *, saved: bool) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from tagsel.cli import render
-from tagsel.cli.options import LOSSES, SuggestingGroup, common, csv_option, out_option, workspace_here, workspace_of
+from tagsel.cli.options import LOSSES, SuggestingGroup, common, csv_option, workspace_here, workspace_of
+from tagsel.cli.outputs import F, force_option, output_option, text_output, writes
 from tagsel.cli.streams import check_streams, read_list, retracted, save_list
 
-EVENT_FORMS = ("run:lumi:event", "run event", "run event guid", "json", "parquet")
+EVENT_FORMS = ("run:lumi:event", "run:event", "run lumi event", "run event", "run event guid", "json", "parquet")
 
 
 @click.group(cls=SuggestingGroup)
@@ -26,6 +27,12 @@ def events() -> None:
       tagsel events intersect dimuon.events met.events -o both.events
       tagsel events export dimuon.events --format run:lumi:event
     """
+
+
+def result_output(command: F) -> F:
+    """`-o FILE` and `--force` of a verb that says the sizes anyway."""
+    summary = "Save the result (.events) to FILE, which must be new; without it only the sizes are said."
+    return output_option("-o", "--out", summary=summary)(force_option(command))
 
 
 @events.command("show")
@@ -67,9 +74,9 @@ def events_show(context: click.Context, /, path: str, number: int | None, as_csv
 
 def _combine(name: str, said: str) -> click.Command:
     @click.argument("files", nargs=-1, required=True, metavar="FILE FILE...")
-    @click.option("-o", "--out", metavar="FILE", help="Save the result (.events); without it only the sizes are said.")
+    @result_output
     @common
-    def command(files: tuple[str, ...], out: str | None, workspace: str | None, as_json: bool) -> None:
+    def command(files: tuple[str, ...], out: str | None, force: bool, workspace: str | None, as_json: bool) -> None:
         from tagsel.api.lists import OPERATIONS
 
         del workspace
@@ -81,7 +88,7 @@ def _combine(name: str, said: str) -> click.Command:
         for other in read[1:]:
             combined = OPERATIONS[name](combined, other)
         if out:
-            save_list(combined, out)
+            save_list(combined, out, force=force)
         sizes = [len(r) for r in read]
         if as_json:
             render.document({"sizes": sizes, "events": len(combined), "digest": combined.digest, "out": out})
@@ -105,11 +112,11 @@ for _name, _said in {
 @events.command("rebase")
 @click.argument("path", metavar="LIST")
 @click.option("--onto", required=True, metavar="DATASET", help="Where to look: a name, name@snapshot, or several.")
-@click.option("-o", "--out", metavar="FILE", help="Save the result (.events); without it only the sizes are said.")
+@result_output
 @common
 @click.pass_context
-def events_rebase(context: click.Context, /, path: str, onto: str, out: str | None, workspace: str | None,
-                  as_json: bool) -> int:  # fmt: skip
+def events_rebase(context: click.Context, /, path: str, onto: str, out: str | None, force: bool,
+                  workspace: str | None, as_json: bool) -> int:  # fmt: skip
     """Look the events of a list up again after files were reprocessed, merged, moved or retracted.
 
     \b
@@ -121,16 +128,17 @@ def events_rebase(context: click.Context, /, path: str, onto: str, out: str | No
     """
     check_streams(out, as_json)
     found = workspace_of(context, workspace).rebase(read_list(path), onto)
-    if out:
-        save_list(found.events, out)
+    written = out if writes(out, read=len(found.events), lost=found.ledger.lost) else None
+    if written:
+        save_list(found.events, written, force=force)
     if as_json:
-        render.document({**found.to_json(), "out": out})
+        render.document({**found.to_json(), "out": written})
     else:
         render.say(f"{len(found.events)} events, digest {found.events.digest}", out)
         _said_lost(found.lost())
         render.note(f"{render.ledger(_shown(found.ledger.to_json()))} = {len(found.old):,} events of {path}")
-        if out:
-            render.suggest(f"tagsel map {out}")
+        if written:
+            render.suggest(f"tagsel map {written}")
     return LOSSES if found.ledger.lost else 0
 
 
@@ -159,9 +167,9 @@ def _said_lost(lost: Sequence[Mapping[str, Any]]) -> None:
 @click.argument("path", metavar="FILE")
 @click.option("--format", "form", type=click.Choice(EVENT_FORMS), default=EVENT_FORMS[0], show_default=True,
               help="What to write: a line an event, or json, or parquet.")  # fmt: skip
-@out_option
+@text_output
 @common
-def events_export(path: str, form: str, out: str, workspace: str | None, as_json: bool) -> None:
+def events_export(path: str, form: str, out: str, force: bool, workspace: str | None, as_json: bool) -> None:
     """Write an event list in another form: no header, file order, to standard output or -o FILE.
 
     \b
@@ -173,17 +181,20 @@ def events_export(path: str, form: str, out: str, workspace: str | None, as_json
     del workspace
     found = read_list(path)
     form = "json" if as_json and out == "-" else form
-    write_events(found, sys.stdout if out == "-" else Path(out), form)
+    write_events(found, sys.stdout if out == "-" else Path(out), form, force=force)
     if as_json and out != "-":
         render.document({"events": len(found), "format": form, "out": out})
 
 
 @events.command("import")
 @click.argument("path", metavar="FILE")
-@click.option("-o", "--out", metavar="FILE", required=True, help="Save the list (.events) to FILE.")
+@output_option("-o", "--out", required=True, summary="Save the list (.events) to FILE, which must be new.")
+@force_option
 @common
-def events_import(path: str, out: str, workspace: str | None, as_json: bool) -> None:
-    """Read a list in any form (text, JSON, Parquet) and save it as .events; a bad line is an error with its number.
+def events_import(path: str, out: str, force: bool, workspace: str | None, as_json: bool) -> None:
+    """Read a list in any form (text, JSON, Parquet, ROOT TEntryList) and save it as .events.
+
+    A bad line is an error with its number.
 
     \b
     Example:
@@ -192,7 +203,7 @@ def events_import(path: str, out: str, workspace: str | None, as_json: bool) -> 
     del workspace
     check_streams(out, as_json)
     found = read_list(path)
-    save_list(found, out)
+    save_list(found, out, force=force)
     if as_json:
         render.document({"events": len(found), "digest": found.digest, "out": out})
     else:
@@ -214,15 +225,16 @@ def lumi() -> None:
 def _lumi(name: str, said: str) -> click.Command:
     @click.argument("files", nargs=-1, required=True, metavar="FILE...")
     @click.option("--format", "form", type=click.Choice(["xml", "json"]), help="Write the list in this form.")
-    @out_option
+    @text_output
     @common
-    def command(files: tuple[str, ...], form: str | None, out: str, workspace: str | None, as_json: bool) -> None:
+    def command(files: tuple[str, ...], form: str | None, out: str, force: bool, workspace: str | None,
+                as_json: bool) -> None:  # fmt: skip
         from tagsel.quality import read_lumi
 
         del workspace
         _check_number(name, files)
         read = [read_lumi(f) for f in files]
-        _show_lumi(name, _operate(name, read), form, out, as_json)
+        _show_lumi(name, _operate(name, read), form, out, as_json, force=force)
 
     command.__doc__ = f"{said}\n\n\b\nExample:\n  tagsel lumi {name} grlA.xml{'' if name == 'show' else ' grlB.xml'}"
     return click.command(name)(command)
@@ -245,11 +257,12 @@ def _operate(name: str, read: list[Any]) -> Any:
     return combined
 
 
-def _show_lumi(name: str, found: Any, form: str | None, out: str, as_json: bool) -> None:
+def _show_lumi(name: str, found: Any, form: str | None, out: str, as_json: bool, *, force: bool) -> None:
     from tagsel.quality import write_lumi
 
     if out != "-":
-        write_lumi(found, Path(out), form or ("json" if out.endswith((".json", ".txt")) else "xml"))
+        form_by_name = "json" if out.endswith((".json", ".txt")) else "xml"
+        write_lumi(found, Path(out), form or form_by_name, force=force)
     if as_json:
         render.document({"luminosity_blocks": len(found), "runs": len(set(map(int, found.runs))),
                          "ranges": [list(map(int, r)) for r in found.ranges], "digest": found.digest})  # fmt: skip

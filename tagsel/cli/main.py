@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from tagsel import __version__
+from tagsel.base.memory_limit import exhausted, is_refusal
 from tagsel.cli import (
     about,
     browse,
@@ -27,6 +28,7 @@ from tagsel.cli import (
     lists,
     many,
     mend,
+    process,
     retract,
     select,
     shared,
@@ -78,8 +80,11 @@ def run(arguments: Sequence[str]) -> int:
         return code if isinstance(code, int) else OK
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted: nothing was left behind", INTERRUPTED, as_json)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        how = "terminated" if process.terminated else "interrupted"
+        cause = stop.__cause__ or stop  # click wraps Ctrl-C
+        notes = getattr(cause, "__notes__", [])
+        return _say(": ".join([how, *notes]), INTERRUPTED, as_json)
     except SystemExit:  # click leaves so after completing a word, and where the reader of a pipe went away
         if COMPLETING in os.environ:
             raise
@@ -95,7 +100,19 @@ def run(arguments: Sequence[str]) -> int:
         return _say(str(error), USER, as_json, {**fields, "kind": type(error).__name__, "hint": error.hint})
     except RecursionError:
         return _say("the input is nested too deeply", USER, as_json)
+    except PermissionError as error:
+        if debug or error.filename is None:
+            raise
+        hint = "ask its owner, or look at the permissions of its folders"
+        message = f"{error.filename}: {error.strerror}"
+        return _say(f"{message}\n  try: {hint}", USER, as_json, {"kind": "AccessError", "hint": hint})
     except Exception as error:
+        if is_refusal(error) and not debug:
+            refused = exhausted(error)
+            return _say(str(refused), USER, as_json, {"kind": type(refused).__name__, "hint": refused.hint})
+        reason = process.output_error() if isinstance(error, OSError) else ""
+        if reason:
+            return _say(reason, USER, as_json=False)
         if debug:
             raise
         said = f"{type(error).__name__}: {error}"
@@ -118,10 +135,17 @@ def _say(message: str, code: int, as_json: bool, fields: Mapping[str, object] | 
             print(f"tagsel: {message}", file=sys.stderr, flush=True)
     except BrokenPipeError:
         return _quiet_pipe()
+    except OSError:
+        reason = process.output_error()
+        if as_json and reason:
+            _say(f"{message}\n{reason}", code, as_json=False)
+        else:  # standard error takes nothing: only the exit code is left to say it
+            process.silence(2)
+        return USER if code == FAULT else code
     return code
 
 
 def _quiet_pipe() -> int:
     """The reader went away: no complaint, and none from the interpreter at its end either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    process.silence(sys.stdout.fileno())
     return OK

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tagsel.cli import render
 from tagsel.cli.options import (
+    CUT_NAME,
     LOSSES,
     chosen,
     common,
@@ -23,6 +25,10 @@ from tagsel.cli.options import (
     home_of,
     selection_options,
 )
+from tagsel.cli.outputs import force_option, output_option, writes
+
+if TYPE_CHECKING:
+    from tagsel.selection.regions import Regions
 
 
 @click.command()
@@ -30,13 +36,14 @@ from tagsel.cli.options import (
 @cut_option
 @selection_options
 @click.option("--overlap", is_flag=True, help="Show the events that each two regions share instead.")
-@click.option("-o", "--out", metavar="FOLDER", help="Save the events of each region as FOLDER/NAME.events.")
+@output_option("-o", "--out", metavar="FOLDER", summary="Save the events of each region as FOLDER/NAME.events.")
+@force_option
 @csv_option
 @common
 @click.pass_context
 def regions(context: click.Context, /, dataset: str, cuts: tuple[str, ...], common_cuts: tuple[str, ...],
             workspace: str | None, as_json: bool, as_csv: bool, overlap: bool, out: str | None,
-            **options: Any) -> int:  # fmt: skip
+            force: bool, **options: Any) -> int:  # fmt: skip
     """Count the events of DATASET in many regions, each a CUT with its name, in one pass.
 
     \b
@@ -49,12 +56,14 @@ def regions(context: click.Context, /, dataset: str, cuts: tuple[str, ...], comm
     if twice:
         raise click.UsageError(f"two regions have the name {twice[0]}", context)
     asked = dict(named)
+    if out:
+        _check_lists(asked, Path(out), force)
     query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("regions", sum(i.snapshot.rows for i in query.inputs)) as advance:
         found = home.regions(name, asked, *query.cuts, overlap=overlap, lists=bool(out), progress=advance,
                              inputs=query.inputs, **chosen(**options))  # fmt: skip
     if out:
-        _save(found.lists, Path(out))
+        _save(found, Path(out), force)
     lost = any(count.ledger.unreadable for count in found.values())
     if as_json:
         render.document(found.to_json())
@@ -67,14 +76,27 @@ def regions(context: click.Context, /, dataset: str, cuts: tuple[str, ...], comm
     return LOSSES if lost else 0
 
 
-def _save(lists: Any, folder: Path) -> None:
-    """A list a region, by its name: names must be those of files."""
-    for name in lists:
-        if not name.replace("-", "_").isidentifier():
+def _check_lists(names: Iterable[str], folder: Path, force: bool) -> None:
+    """Names of regions must be those of files, and the files may be written: all of them, before any is."""
+    from tagsel.base.output_file import check_output, check_output_folder
+    from tagsel.events.parquet import is_intact
+
+    check_output_folder(folder)
+    for name in names:
+        if not CUT_NAME.fullmatch(name):
             raise click.UsageError(f'a region needs a name for its file: "NAME: {name}"')
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, events in lists.items():
-        events.save(folder / f"{name}.events")
+        if folder.is_dir():
+            check_output(folder / f"{name}.events", force=force, intact=is_intact)
+
+
+def _save(found: Regions, folder: Path, force: bool) -> None:
+    """Save a list for each region, by its name."""
+    for name, events in found.lists.items():
+        path = folder / f"{name}.events"
+        lost = found[name].ledger.unreadable
+        if writes(str(path), read=found[name].read - lost, lost=lost):
+            folder.mkdir(parents=True, exist_ok=True)
+            events.save(path, force=force)
 
 
 @click.command()
@@ -119,7 +141,7 @@ def expanded(values: tuple[str, ...]) -> list[str]:
     ['7', '0', '0.5', '1.0']
     """
     found: list[str] = []
-    for value in values:
+    for value in map(str.strip, values):
         if ":" not in value:
             found.append(value)
             continue

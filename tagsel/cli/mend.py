@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tagsel.cli import render
-from tagsel.cli.deliver import finish, jobs
+from tagsel.cli.deliver import finish, jobs, not_run, requested
 from tagsel.cli.options import OK, common, csv_option, workspace_of
 
 
@@ -21,15 +21,19 @@ def jobs_diagnose(context: click.Context, /, job: str, as_csv: bool, workspace: 
     Example:
       tagsel jobs diagnose 1
     """
-    groups = workspace_of(context, workspace).jobs("diagnose", job)
+    home = workspace_of(context, workspace)
+    groups = home.jobs("diagnose", job)
+    left = not_run(home.jobs("show", job).status().to_json())
     if as_json:
-        render.document({"job": job, "causes": [g.to_json() for g in groups]})
+        render.document({"job": job, "causes": [g.to_json() for g in groups], "not_run": left})
         return OK
     columns = ("class", "cause", "pieces", "events", "example", "owner", "action", "signature")
     render.table(columns, [tuple(g.to_json()[name] for name in columns) for g in groups], as_csv=as_csv)
-    if not groups:
+    if left:
+        render.note(f"job {job}: {left}")
+    elif not groups:
         render.note(f"job {job}: nothing failed")
-    elif not as_csv:
+    if groups and not as_csv:
         render.suggest(f"tagsel jobs peek {job} {groups[0].example} --err")
     return OK
 
@@ -54,7 +58,7 @@ def jobs_resplit(context: click.Context, /, job: str, pieces: tuple[int, ...], i
         raise click.UsageError("one of --into and --events-per-job was expected", context)
     home = workspace_of(context, workspace)
     chosen = home.jobs("resplit", job, pieces=pieces, into=into, events_per_job=events_per_job)
-    return finish(chosen, as_json)
+    return OK if requested(chosen, as_json) else finish(chosen, as_json)
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,14 @@ OK, FAULT, USER, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: done, our own fault, a user's error, finished with losses that the ledger names, after Ctrl-C."""
 
 
+OTHER_WORDS = {
+    ("datasets", "freeze"): "tagsel datasets close NAME --freeze",
+    ("datasets", "delete"): "tagsel datasets drop NAME",
+    ("datasets", "remove"): "tagsel datasets drop NAME",
+}
+"""What people call a verb, by its group and their word, and the command that does it."""
+
+
 class SuggestingGroup(click.Group):
     """A group that answers an unknown verb with the nearest that exist; verbs keep the order they were added in."""
 
@@ -33,9 +42,29 @@ class SuggestingGroup(click.Group):
         """Find the verb, or say which ones are near."""
         name = args[0] if args else ""
         if not name.startswith("-") and name not in self.commands:
+            command_line = OTHER_WORDS.get((self.name or "", name))
+            if command_line:
+                raise click.UsageError(f"no verb {name!r}: {command_line} does that", ctx)
             hint = did_you_mean(name, self.commands) or f"verbs: {', '.join(self.commands)}"
             raise click.UsageError(f"no verb {name!r}: {hint}", ctx)
-        return super().resolve_command(ctx, args)
+        found, command, rest = super().resolve_command(ctx, args)
+        return found, command, rest if command is None else positive(command, rest)
+
+
+_EXPRESSION = re.compile(r"-(?:[\d.(].*|[A-Za-z_].*[<>=!&|*/+(\s-].*)", re.DOTALL)
+
+
+def positive(command: click.Command, args: list[str]) -> list[str]:
+    """The arguments, where one such as `-MET_pt < -30` begins with a blank: click would take it for options."""
+    takes_cuts = any(p.name in EXPRESSIONS for p in command.params if isinstance(p, click.Argument))
+    if not takes_cuts:
+        return args
+    end = args.index("--") if "--" in args else len(args)
+    return [f" {a}" if _EXPRESSION.fullmatch(a) else a for a in args[:end]] + args[end:]
+
+
+EXPRESSIONS = frozenset({"cut", "cuts", "values", "what"})
+"""Arguments of verbs that may begin with a minus."""
 
 
 class DefaultGroup(SuggestingGroup):
@@ -43,6 +72,8 @@ class DefaultGroup(SuggestingGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default verb in front where none stands."""
+        if args and (self.name, args[0]) in OTHER_WORDS:
+            return super().parse_args(ctx, args)
         asks_help = args and args[0] in ("-h", "--help")
         default = next(iter(self.commands))
         takes_words = any(isinstance(p, click.Argument) for p in self.commands[default].params)
@@ -56,7 +87,7 @@ class DefaultGroup(SuggestingGroup):
 def workspace_of(context: click.Context, /, flag: str | None = None) -> Workspace:
     """The workspace that a flag, the environment or the current folder names."""
     from tagsel.api import Workspace
-    from tagsel.settings import resolve
+    from tagsel.base.settings import resolve
 
     return Workspace(str(resolve("workspace", flag or group_flag(context), None).value))
 
@@ -92,25 +123,28 @@ def group_flag(context: click.Context) -> str | None:
 
 
 def _folder(context: click.Context) -> Path:
-    from tagsel.settings import resolve
+    from tagsel.base.settings import resolve
 
     return Path(str(resolve("workspace", context.params.get("workspace") or group_flag(context), None).value))
 
 
-def _complete_datasets(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Names of datasets, from the catalog's journal alone."""
-    from tagsel.catalog import Catalog
+def complete_datasets(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Names of datasets, of named workspaces, too, from the catalogs' journals alone."""
+    from tagsel.catalog import Catalog, others
     from tagsel.errors import TagselError
 
     head, comma, last = incomplete.rpartition(",")
+    folder = _folder(context).resolve()
     try:
-        return [f"{head}{comma}{n}" for n in Catalog(_folder(context)).names() if n.startswith(last)]
+        names = others.names(folder, Catalog(folder))
+        return [f"{head}{comma}{name}" for name in names if name.startswith(last)]
     except (TagselError, OSError):
         return []
 
 
 def _complete_cut(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Attributes and chains that go on from the last word of a cut, from the dataset's manifest alone."""
+    from tagsel.catalog import Catalog, others
     from tagsel.errors import TagselError
     from tagsel.store import Table
 
@@ -118,8 +152,11 @@ def _complete_cut(context: click.Context, _: click.Parameter, incomplete: str) -
     word = incomplete[len(stem) :]
     name = str(context.params.get("dataset") or "").partition("@")[0]
     try:
-        snapshot = Table.open(_folder(context) / "data" / name).snapshot()
-        names = [*(a.name for a in snapshot.schema), *(chain for m in snapshot.menus.values() for chain in m.bits)]
+        folder = _folder(context).resolve()
+        home = others.home_of(folder, Catalog(folder), name)[0]
+        snapshot = Table.open(home / "data" / name).snapshot()
+        chains = (chain for menu in snapshot.menus.values() for chain in menu.bits)
+        names = [*(a.name for a in snapshot.schema.shown()), *chains]
         return [f"{stem}{n}" for n in dict.fromkeys(names) if n.startswith(word)] if word and name else []
     except (TagselError, OSError):
         return []
@@ -166,15 +203,8 @@ dask_option = click.option("--dask", metavar="ADDRESS", default=None,
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="The table as CSV.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-dataset_argument = click.argument("dataset", shell_complete=_complete_datasets)
-optional_dataset_argument = click.argument("dataset", default="", shell_complete=_complete_datasets)
-out_option = click.option(
-    "-o",
-    "--out",
-    metavar="FILE",
-    default="-",
-    help="Write to FILE, aside and renamed (default: standard output).",
-)
+dataset_argument = click.argument("dataset", shell_complete=complete_datasets)
+optional_dataset_argument = click.argument("dataset", default="", shell_complete=complete_datasets)
 
 
 def common(command: F) -> F:
@@ -225,11 +255,15 @@ def cuts_of(cuts: tuple[str, ...]) -> list[tuple[str, str]]:
     return [_named(text) for text in cuts] or [("", "true")]
 
 
+CUT_NAME = re.compile(r"\w[\w.+-]*")
+"""The name of a cut: it may begin with a digit (`2mu`), and is the name of a region's file, too."""
+
+_NAMED_CUT = re.compile(rf"\s*({CUT_NAME.pattern})\s*:(?!:)")
+
+
 def _named(text: str) -> tuple[str, str]:
-    name, colon, rest = text.partition(":")
-    if colon and name.strip().isidentifier() and "(" not in name:
-        return name.strip(), rest.strip()
-    return "", text
+    named = _NAMED_CUT.match(text)
+    return (named.group(1), text[named.end() :].strip()) if named else ("", text)
 
 
 def interactive() -> bool:

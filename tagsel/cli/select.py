@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,11 @@ from tagsel.cli.options import (
     home_of,
     selection_options,
 )
+from tagsel.cli.outputs import list_output, writes
 from tagsel.cli.streams import check_streams, read_list, save_list
+
+if TYPE_CHECKING:
+    from tagsel.selection import Query
 
 
 @click.command()
@@ -47,7 +51,7 @@ def count(context: click.Context, /, dataset: str, cuts: tuple[str, ...], worksp
     with render.progress("counting", sum(i.snapshot.rows for i in query.inputs)) as advance:
         counted = selection.count(query, progress=advance, runner=runner(dask))
     if as_json:
-        render.document(counted.to_json())
+        render.document({"datasets": _pinned(query), **counted.to_json()})
     else:
         render.warn([*counted.warnings, *counted.losses])
         _absent(counted.triggers_absent)
@@ -56,6 +60,7 @@ def count(context: click.Context, /, dataset: str, cuts: tuple[str, ...], worksp
         else:
             print(counted.accepted)
         _account(counted)
+        render.note(_of(query))
     return LOSSES if counted.ledger.unreadable else 0
 
 
@@ -65,6 +70,22 @@ def _account(counted: Any) -> None:
     if counted.weighted is not None:
         render.note(f"sum of weights {counted.weighted.sumw!r}, of squared weights {counted.weighted.sumw2!r}")
     render.note(render.work(counted.work.to_json()))
+
+
+NAMED = 3
+"""Datasets that are named beside an answer; --json names all."""
+
+
+def _pinned(query: Query) -> list[str]:
+    """Every dataset that is asked, with its snapshot: `data18.DoubleMuon.TAG@3`."""
+    return [i.pinned for i in query.inputs]
+
+
+def _of(query: Query) -> str:
+    """The datasets and snapshots of an answer, in a line."""
+    pinned = _pinned(query)
+    more = f" and {len(pinned) - NAMED:,} more" if len(pinned) > NAMED else ""
+    return f"of {', '.join(pinned[:NAMED])}{more}"
 
 
 def _absent(chains: Any) -> None:
@@ -77,14 +98,14 @@ def _absent(chains: Any) -> None:
 @cut_arguments
 @selection_options
 @dask_option
-@click.option("-o", "--out", metavar="FILE", help="Save the event list (.events) to FILE.")
+@list_output
 @click.option("--top", nargs=2, type=(click.IntRange(min=0), str), metavar="N ATTR",
               help="Only the N events with the highest ATTR.")  # fmt: skip
 @click.option("--explain", is_flag=True, help="Print the plan and run nothing.")
 @common
 @click.pass_context
 def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-           out: str | None, top: tuple[int, str] | None, explain: bool, dask: str | None,
+           out: str | None, force: bool, top: tuple[int, str] | None, explain: bool, dask: str | None,
            **options: Any) -> int:  # fmt: skip
     """Select the events of DATASET that pass every CUT, as an event list.
 
@@ -106,18 +127,20 @@ def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], works
     with render.progress("selecting", sum(i.snapshot.rows for i in query.inputs)) as advance:
         found, counted = selection.select(query, top=top, progress=advance, runner=runner(dask))
     events = Events.of(found, home)
-    if out:
-        save_list(events, out)
+    lost = counted.ledger.unreadable
+    written = out if writes(out, read=counted.read - lost, lost=lost) else None
+    if written:
+        save_list(events, written, force=force)
     if as_json:
-        render.document({**counted.to_json(), "digest": events.digest, "events": len(events), "out": out})
+        render.document({**counted.to_json(), "digest": events.digest, "events": len(events), "out": written})
     else:
         render.warn([*counted.warnings, *counted.losses])
         _absent(counted.triggers_absent)
         render.say(f"{len(events)} events accepted, digest {events.digest}", out)
         _account(counted)
-        if out:
-            render.suggest(f"tagsel map {out}")
-    return LOSSES if counted.ledger.unreadable else 0
+        if written:
+            render.suggest(f"tagsel map {written}")
+    return LOSSES if lost else 0
 
 
 @click.command()
@@ -143,13 +166,14 @@ def cutflow(context: click.Context, /, dataset: str, cuts: tuple[str, ...], work
     with render.progress("cutflow", sum(i.snapshot.rows for i in query.inputs)) as advance:
         flow = selection.cutflow(query, progress=advance, runner=runner(dask))
     if as_json:
-        render.document(flow.to_json())
+        render.document({"datasets": _pinned(query), **flow.to_json()})
         return LOSSES if flow.ledger.unreadable else 0
     render.warn([*flow.warnings, *flow.losses])
     shown = flow.table()
     render.table(shown.columns, shown.rows, as_csv=as_csv)
     if flow.generated is None and query.simulation:
         render.note("note: not every file keeps its generated count and sum of weights")
+    render.note(_of(query))
     return LOSSES if flow.ledger.unreadable else 0
 
 
@@ -194,19 +218,21 @@ def why(context: click.Context, /, dataset: str, event: str, cuts: tuple[str, ..
     metavar="FILE",
     help="Read the ids from FILE (any form of an event list; - = stdin).",
 )
-@click.option("-o", "--out", metavar="FILE", help="Save the event list (.events) to FILE.")
+@list_output
 @click.option("--duplicates", type=click.Choice(["error", "first", "all"]), default=None,
               help="Events that stand in several rows (default: first for data, all for simulation).")  # fmt: skip
 @common
 @click.pass_context
 def pick(context: click.Context, /, dataset: str, ids: tuple[str, ...], path: str | None, out: str | None,
-         workspace: str | None, as_json: bool, duplicates: str | None) -> int:  # fmt: skip
+         force: bool, workspace: str | None, as_json: bool, duplicates: str | None) -> int:  # fmt: skip
     """Find events of DATASET by run:event or run:lumi:event; every miss is listed.
 
     \b
     Example:
       tagsel pick data18.DoubleMuon.TAG 315267:197818706 315267:197762836 -o picked.events
       tagsel pick data18.DoubleMuon.TAG -f wanted.txt -o picked.events
+
+    Exit code 3 where an event is missing.
 
     A file's GUID after an id (run:event:GUID, or a 'run event guid' file) skips the look-up among the TAGs.
     """
@@ -218,11 +244,12 @@ def pick(context: click.Context, /, dataset: str, ids: tuple[str, ...], path: st
         raise click.UsageError("give ids, or a file of them with -f", context)
     asked = wanted(ids) if ids else read_list(str(path))
     picked = home.pick(name, asked, **chosen(duplicates=duplicates))
-    if out:
-        save_list(picked.events, out)
+    written = out if writes(out, read=len(picked.events), lost=len(picked.missed)) else None
+    if written:
+        save_list(picked.events, written, force=force)
     if as_json:
-        render.document({**picked.to_json(), "out": out})
-        return 0
+        render.document({**picked.to_json(), "out": written})
+        return LOSSES if len(picked.missed) else 0
     for event in picked.events:
         lumi = event.lumi if event.lumi >= 0 else ""
         render.say(f"{event.run}:{lumi}:{event.event}\t{event.guid}\t{event.entry}", out)
@@ -231,10 +258,11 @@ def pick(context: click.Context, /, dataset: str, ids: tuple[str, ...], path: st
         there = elsewhere.get((run, lumi, number))
         but = "" if there is None else f" (it is in luminosity block {there})"
         render.note(f"not found: {run}:{f'{lumi}:' if lumi >= 0 else ''}{number}{but}")
-    render.note(f"{picked.asked - len(missed):,} of {picked.asked:,} found, {len(missed):,} missing")
-    if out:
-        render.suggest(f"tagsel map {out}")
-    return 0
+    twice = f" + {picked.named_twice:,} named twice" if picked.named_twice else ""
+    render.note(f"{picked.found:,} found + {len(missed):,} missing{twice} = {picked.asked:,} asked")
+    if written:
+        render.suggest(f"tagsel map {written}")
+    return LOSSES if missed else 0
 
 
 COMMANDS = (count, select, cutflow, why, pick)

@@ -16,8 +16,12 @@ from tagsel.cli.options import (
     common,
     csv_option,
     dataset_argument,
+    dry_run_option,
+    interactive,
     workspace_of,
+    yes_option,
 )
+from tagsel.errors import TagselError
 
 
 @click.group(cls=SuggestingGroup)
@@ -47,6 +51,45 @@ def catalog_rebuild(context: click.Context, /, workspace: str | None, as_json: b
         render.document({"replayed": replayed})
     else:
         print(f"the catalog is rebuilt from {replayed:,} changes of its journal")
+
+
+@catalog.command("recover")
+@dry_run_option
+@yes_option
+@common
+@click.pass_context
+def catalog_recover(
+    context: click.Context, /, dry_run: bool, yes: bool, workspace: str | None, as_json: bool
+) -> int:
+    """Recover a damaged catalog: says what can be had from where, asks, and does it; losses are exit code 3.
+
+    \b
+    Example:
+      tagsel catalog recover --dry-run
+    """
+    home = workspace_of(context, workspace)
+    plan = home.recover_catalog(dry_run=True)
+    shown: list[str] = []
+    if not as_json and (dry_run or not yes or not plan.needed):
+        shown = plan.lines()
+        for line in shown:
+            print(line)
+    done = plan
+    if plan.needed and not dry_run:
+        if not yes and not interactive():
+            raise TagselError("the catalog would be recovered", hint="--yes does it")
+        if not yes:
+            click.confirm("recover this?", abort=True, err=True)
+        done = home.recover_catalog()
+        if not as_json:
+            for line in done.lines():
+                if line not in shown:
+                    print(line)
+    if as_json:
+        render.document({"needed": plan.needed, "dry_run": dry_run, **done.to_json()})
+    elif not plan.needed:
+        print("nothing to recover: the journal is whole, and the catalog knows what is on disk")
+    return LOSSES if done.lost or done.journal.losses else OK
 
 
 @catalog.command("add")

@@ -32,10 +32,10 @@ def read_list(path: str) -> EventList:
         return read_events(copy)
 
 
-def save_list(events: EventList, out: str) -> None:
+def save_list(events: EventList, out: str, *, force: bool = False) -> None:
     """Save a list as `.events`, to a file or to standard output."""
     if out != STREAM:
-        events.save(out)
+        events.save(out, force=force)
         return
     from tempfile import TemporaryDirectory
 

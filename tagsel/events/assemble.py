@@ -62,6 +62,7 @@ def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -
         references={stage: _reference(named, stage) for stage in STAGES if f"{stage}_guid" in named},
         ledger=_ledger(told.get("ledger")),
         provenance=provenance,
+        by_lumi=told.get("identity") == "run lumi event",
     )
     if told.get("digest", made.digest) != made.digest:
         raise EventListError(

@@ -15,9 +15,11 @@ from typing import NamedTuple, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.output_file import output_file
 from tagsel.errors import EventListError, did_you_mean
 from tagsel.events.identity import (
     Groups,
+    by_lumi_digest,
     check_lumis,
     data_digest,
     identity_groups,
@@ -25,7 +27,7 @@ from tagsel.events.identity import (
 )
 from tagsel.events.ledger import Ledger
 from tagsel.events.names import UNKNOWN, Array, Codes, Longs, Names, Reference, frozen
-from tagsel.events.parquet import to_table, write_parquet
+from tagsel.events.parquet import is_intact, to_table, write_parquet
 
 Mask = npt.NDArray[np.bool_]
 Rule = Callable[[Mask, Mask], Mask]
@@ -72,6 +74,7 @@ class EventList:
     sample: Names | None = None
     ledger: Ledger | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
+    by_lumi: bool = False  # of data: an event is (run, lumi, event), not (run, event)
 
     @classmethod
     def from_arrays(
@@ -88,6 +91,7 @@ class EventList:
         references: Mapping[str, Reference] | None = None,
         ledger: Ledger | None = None,
         provenance: Mapping[str, object] | None = None,
+        by_lumi: bool = False,
     ) -> EventList:
         """A list from columns in any order; places that are not given are unknown.
 
@@ -106,6 +110,7 @@ class EventList:
             names if simulation else None,
             ledger,
             dict(provenance or {}),
+            by_lumi and not simulation,
         )
         made._check_lengths()
         return made._ordered()
@@ -114,14 +119,14 @@ class EventList:
     def of_stored(
         cls, run: npt.NDArray[np.int32], lumi: npt.NDArray[np.int32], event: Longs,
         references: Mapping[str, Reference], sample: Names | None, ledger: Ledger | None,
-        provenance: Mapping[str, object], *, in_order: bool = False,
+        provenance: Mapping[str, object], *, in_order: bool = False, by_lumi: bool = False,
     ) -> EventList:  # fmt: skip
         """A list from columns of a dataset, whose numbers were checked when they were stored; arrays are not copied.
 
         `in_order`: they come strictly in the list's order, which is not looked at again.
         """
         known = references if "aod" in references else {"aod": Reference.unknown(event.size), **references}
-        made = cls(frozen(run), frozen(lumi), frozen(event), known, sample, ledger, provenance)
+        made = cls(frozen(run), frozen(lumi), frozen(event), known, sample, ledger, provenance, by_lumi)
         made._check_lengths()
         return made if in_order else made._ordered()
 
@@ -161,6 +166,7 @@ class EventList:
             None if self.sample is None else self.sample.take(rows),
             ledger,
             provenance,
+            self.by_lumi,
         )
 
     # -- what it is
@@ -207,6 +213,8 @@ class EventList:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the identities in identity order; places of data do not enter. Layout: docs."""
+        if self.by_lumi:
+            return by_lumi_digest(self.run, self.lumi, self.event)
         if self.sample is None:
             return data_digest(self.run, self.event)
         return simulation_digest(self.sample, self.run, self.lumi, self.event, self.references["aod"])
@@ -272,6 +280,11 @@ class EventList:
                 "one list is data, the other simulation: their identities cannot be compared",
                 hint="lists read from text count as data: pick them from the simulated dataset first",
             )
+        if self.by_lumi != other.by_lumi:
+            raise EventListError(
+                "events of one list are told apart by run, lumi and event, those of the other by run and event",
+                hint="pick the events of the second one from the dataset of the first",
+            )
         pairs = {
             stage: (
                 self.references.get(stage, Reference.unknown(len(self))),
@@ -285,14 +298,17 @@ class EventList:
             np.concatenate([self.event, other.event]),
             {stage: left.join(right) for stage, (left, right) in pairs.items()},
             self.sample.join(other.sample) if self.sample is not None and other.sample is not None else None,
+            by_lumi=self.by_lumi,
         )
         groups = identity_groups(both._identity(), both._preference())
-        if both.sample is None:
+        if both.sample is None and not both.by_lumi:
             check_lumis(groups, both.run, both.lumi, both.event)
         return both, groups
 
     def _identity(self) -> list[npt.NDArray[np.integer]]:
         """The columns that make two events the same, major first."""
+        if self.by_lumi:
+            return [self.run, self.lumi, self.event]
         if self.sample is None:
             return [self.run, self.event]
         return [self.sample.codes, self.run, self.lumi, self.event, self.guid_codes, self.entry]
@@ -339,7 +355,9 @@ class EventList:
 
     def header(self) -> dict[str, object]:
         """What a `.events` file says beside its columns; JSON-ready."""
+        identity = {"identity": "run lumi event"} if self.by_lumi else {}
         return {
+            **identity,
             "kind": "simulation" if self.simulation else "data",
             "events": len(self),
             "digest": self.digest,
@@ -347,9 +365,13 @@ class EventList:
             "provenance": dict(self.provenance),
         }
 
-    def save(self, path: Path | str) -> None:
-        """Write the list as a `.events` file: Parquet with provenance, the same bytes for equal lists."""
-        write_parquet(path, self.columns(), self.header())
+    def save(self, path: Path | str, *, force: bool = False) -> None:
+        """Write the list as a `.events` file: Parquet with provenance, the same bytes for equal lists.
+
+        A file that exists is refused (AccessError); `force` replaces an event list that tagsel wrote.
+        """
+        with output_file(path, force=force, intact=is_intact) as temporary:
+            write_parquet(temporary, self.columns(), self.header())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The list as an Arrow stream, not copied: `pl.DataFrame(ev)`, `pa.table(ev)`, DuckDB's `from ev`."""

@@ -20,6 +20,7 @@ from tagsel.events.names import UNKNOWN, Longs, Names, Reference
 Ints = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
 DATA = np.dtype([("run", "<i4"), ("event", "<i8")])
+BY_LUMI = np.dtype([("run", "<i4"), ("lumi", "<i4"), ("event", "<i8")])
 SIMULATION = np.dtype([("run", "<i4"), ("lumi", "<i4"), ("event", "<i8"), ("guid", "S16"), ("entry", "<i8")])
 
 
@@ -56,6 +57,15 @@ def data_digest(run: Ints, event: Ints) -> str:
     rows = np.empty(run.size, DATA)
     rows["run"], rows["event"] = (run, event) if order is None else (run[order], event[order])
     return hashlib.sha256(b"tagsel.events.1 data\n" + rows.tobytes()).hexdigest()
+
+
+def by_lumi_digest(run: Ints, lumi: Ints, event: Ints) -> str:
+    """SHA-256 (hex) of data whose events are (run, lumi, event): a title, then each in order, 16 bytes."""
+    order = order_of([run, lumi, event])
+    pick = slice(None) if order is None else order
+    rows = np.empty(run.size, BY_LUMI)
+    rows["run"], rows["lumi"], rows["event"] = run[pick], lumi[pick], event[pick]
+    return hashlib.sha256(b"tagsel.events.1 data run lumi event\n" + rows.tobytes()).hexdigest()
 
 
 def simulation_digest(sample: Names, run: Ints, lumi: Ints, event: Ints, aod: Reference) -> str:

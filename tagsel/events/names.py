@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -127,6 +127,8 @@ class Reference:
 
 
 def frozen(array: A) -> A:
-    """The same array, no longer writeable."""
+    """The same values, (n,), which neither NumPy nor an Arrow array that shares them can make writeable again."""
+    if array.size and array.ndim == 1 and array.flags.c_contiguous:
+        return cast(A, np.frombuffer(memoryview(cast(Any, array)).toreadonly(), array.dtype))
     array.flags.writeable = False
     return array

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.aside import aside
 from tagsel.errors import EventListError
 from tagsel.events.names import Names
 
@@ -58,8 +57,8 @@ def checksum(columns: Columns) -> str:
     return state.hexdigest()
 
 
-def write_parquet(path: Path | str, columns: Columns, header: Mapping[str, object]) -> None:
-    """Write columns and a header to `path`, aside and renamed; EventListError unless JSON can hold it."""
+def write_parquet(path: Path, columns: Columns, header: Mapping[str, object]) -> None:
+    """Write columns and a header to `path`, which nobody else reads yet; EventListError unless JSON can hold it."""
     import pyarrow.parquet as pq
 
     try:
@@ -69,11 +68,26 @@ def write_parquet(path: Path | str, columns: Columns, header: Mapping[str, objec
     check = hashlib.sha256(text.encode()).hexdigest()
     table = to_table(columns)
     table = table.replace_schema_metadata({MARK: str(VERSION), HEADER: text, CHECK: check})
-    with aside(path) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", row_group_size=1 << 20, write_page_checksum=True,
-            use_dictionary=[n for n, c in columns.items() if isinstance(c, Names)],
-        )  # fmt: skip
+    dictionaries = [name for name, column in columns.items() if isinstance(column, Names)]
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        row_group_size=1 << 20,
+        write_page_checksum=True,
+        use_dictionary=dictionaries,
+    )
+
+
+def is_intact(path: Path) -> bool:
+    """Whether a file is an event list that tagsel wrote, unchanged since: its checksums agree."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PAR1":
+                return False
+        return read_parquet(path, ())[1] is not None
+    except (OSError, EventListError):
+        return False
 
 
 def read_parquet(path: Path | str, known: Collection[str]) -> tuple[Columns, dict[str, object] | None]:

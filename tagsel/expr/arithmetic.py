@@ -5,12 +5,13 @@ Invariant: an integer node is marked `raises` unless its range proves that it ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
 from tagsel.expr.compare import pattern
 from tagsel.expr.nodes import Node
+from tagsel.expr.text import canonical, compared_with_0
 from tagsel.expr.typed import (
     FULL,
     Over,
@@ -116,7 +117,7 @@ def pick(at: Node, which: str, a: Typed, b: Typed) -> Typed:
     if kind == "f64":
         a, b = as_f64(a), as_f64(b)
     node = make(at, "pick", (a.node, b.node), which, kind)
-    span = (max if which == "max2" else min)
+    span = max if which == "max2" else min
     both = (span(a.range[0], b.range[0]), span(a.range[1], b.range[1])) if kind == "int" else FULL
     return typed(at, node, unit=unit, over=over, span=both)
 
@@ -129,21 +130,33 @@ SYMBOLS = {
 }  # fmt: skip
 
 
-def _bitwise(part: Typed, op: str) -> Typed:
-    """An operand of a bit operator: an int, a word, or a literal."""
-    if part.kind in ("condition", "bool"):
-        fix = {"bit_and": "&&", "bit_or": "||", "bit_xor": "!=", "bit_not": "!"}.get(op, "the condition itself")
-        raise fail(part.at, f"{SYMBOLS[op]} works on the bits of a word, and this is true or false", fix)
+_TRUTHS = ("condition", "bool")
+
+
+def _bitwise(at: Node, part: Typed, op: str, parts: Sequence[Typed] = ()) -> Typed:
+    """An operand of a bit operator: an int, a word, or a literal; `parts` are all operands."""
+    if part.kind in _TRUTHS:
+        message = f"{SYMBOLS[op]} works on the bits of a word, and this is true or false"
+        raise fail(at, message, canonical(_of_conditions(op, parts or [part])))
     part = part if part.kind == "literal" else settled(part)
     if part.kind not in ("int", "word") and not (part.kind == "literal" and part.integer and part.unit is None):
         raise fail(part.at, f"{SYMBOLS[op]} works on the bits of words and whole numbers")
     return part
 
 
+def _of_conditions(op: str, parts: Sequence[Typed]) -> Node:
+    """What a bit operator is meant to be where it stands beside what is true or false."""
+    args = tuple(part.at if part.kind in _TRUTHS else compared_with_0(part.at, "!=") for part in parts)
+    joined = {"bit_and": "and", "bit_or": "or", "bit_not": "not"}
+    if op == "bit_xor":
+        return Node("and", (Node("or", args), Node("not", (Node("and", args),))))
+    return Node(joined[op], args) if op in joined else args[0]
+
+
 def bits(at: Node, op: str, a: Typed, b: Typed) -> Typed:
     """`&`, `|`, `^`: of two ints an int, of two words a word; a literal goes with either."""
     over = together(at, (a, b))
-    a, b = _bitwise(a, op), _bitwise(b, op)
+    a, b = (_bitwise(at, part, op, (a, b)) for part in (a, b))
     kinds = {p.kind for p in (a, b)} - {"literal"}
     if len(kinds) > 1:
         raise fail(at, "a 64-bit word beside a number that is no word", "mask each with a literal")
@@ -164,7 +177,7 @@ def _bit_span(op: str, a: Range, b: Range) -> Range:
 
 def invert_bits(at: Node, a: Typed) -> Typed:
     """`~a`: -a - 1 of an int, the other pattern of a word."""
-    a = _bitwise(a, "bit_not")
+    a = _bitwise(at, a, "bit_not")
     a = constant(a, "int") if a.kind == "literal" else a
     if a.kind == "word":
         return typed(at, make(at, "bit_not", (a.node,), None, "word"), over=a.over)
@@ -173,7 +186,7 @@ def invert_bits(at: Node, a: Typed) -> Typed:
 
 def shift(at: Node, op: str, a: Typed, b: Typed) -> Typed:
     """`<<`, `>>` by a literal of 0 to 63; `>>` of a word brings in zeros, of an int its sign."""
-    a = _bitwise(a, op)
+    a = _bitwise(at, a, op)
     n = int(b.exact)
     if b.kind != "literal" or not b.integer or not 0 <= n <= 63:
         raise fail(b.at, "a shift is by a number from 0 to 63")
@@ -190,7 +203,7 @@ def bit(at: Node, word: Typed, n: Typed) -> Typed:
     """`bit(word, n)`: whether bit n is set."""
     if n.kind != "literal" or not n.integer:
         raise fail(n.at, "a bit is a number from 0")
-    word = _bitwise(word, "bit")
+    word = _bitwise(at, word, "bit")
     word = constant(word, "int") if word.kind == "literal" else word
     most = 63 if word.kind == "word" else word.range[1].bit_length() - 1
     if not 0 <= n.exact <= most:
@@ -200,5 +213,3 @@ def bit(at: Node, word: Typed, n: Typed) -> Typed:
     node = make(at, "bit_and", (word.node, held.node), None, word.kind)
     zero = make(at, "const", (), 0, word.kind)
     return typed(at, make(at, "cmp", (node, zero), "!="), over=word.over)
-
-

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tagsel.errors import CutError
-from tagsel.expr import arithmetic, calls, names, quantifiers
+from tagsel.expr import arithmetic, calls, choices, globs, names, quantifiers
 from tagsel.expr.advice import guards_missing
 from tagsel.expr.compare import compare, member
 from tagsel.expr.complaints import placed
@@ -24,8 +24,18 @@ from tagsel.expr.nodes import LOOPING_OPS, SEMANTICS, LumiTable, Node, columns_o
 from tagsel.expr.parse import parse
 from tagsel.expr.pyfunction import PyFunction
 from tagsel.expr.scope import Scope
-from tagsel.expr.text import canonical, write
-from tagsel.expr.typed import Typed, as_condition, fail, make, settled, together, typed
+from tagsel.expr.text import ONE, ZERO, canonical, compared_with_0, write
+from tagsel.expr.typed import (
+    WORDS,
+    Typed,
+    as_condition,
+    fail,
+    make,
+    settled,
+    together,
+    typed,
+    untruth_hint,
+)
 from tagsel.expr.units import UNITS
 from tagsel.expr.walk import fold
 
@@ -81,16 +91,26 @@ def conjuncts(bound: Bound) -> list[Bound]:
 
 
 def _part(bound: Bound, syntax: Node, node: Node) -> Bound:
-    """One conjunct, its places counted from its own start."""
-    text = canonical(syntax)
-    offset = bound.text.index(text, syntax.pos)
-    moved = fold(node, lambda n, args: replace(n, args=tuple(args), pos=n.pos - offset))
+    """One conjunct, its places counted from its own start.
+
+    Its text is cut out of the whole: the tree has its chains in pairs, so it would be written otherwise.
+    """
+    start, end = syntax.pos, syntax.pos + syntax.length
+    if syntax.op in ("or", "choice", "given", "let"):  # stands in parentheses beside `&&`
+        start, end = start + 1, end - 1
+    text = bound.text[start:end]
+
+    def moved_back(n: Node, args: Sequence[Node]) -> Node:
+        pos = max(0, n.pos - start)
+        return replace(n, args=tuple(args), pos=pos, length=min(n.length, len(text) - pos))
+
+    moved = fold(node, moved_back)
     return _finished(text, replace(moved, pos=0, length=len(text)), (), "", syntax)
 
 
 def _bound(cut: str | Node, scope: Scope, ask: Callable[[Typed], Typed]) -> Bound:
     """Bind the tree with its places in the canonical text; where that fails, as given, for the error's place."""
-    given, tree = (cut, parse(cut)) if isinstance(cut, str) else write(cut)
+    given, tree = (cut, _parsed(cut, scope)) if isinstance(cut, str) else write(cut)
     try:
         whole = expand(tree, scope.named)
         text, rewritten = write(whole)
@@ -99,28 +119,39 @@ def _bound(cut: str | Node, scope: Scope, ask: Callable[[Typed], Typed]) -> Boun
         except CutError:
             return _Binder(scope).run(text, whole, ask)
     except CutError as error:
-        raise _from_named(placed(error, given), tree) from None
+        raise globs.explained(_from_named(placed(error, given), tree), given, scope) from None
+
+
+def _parsed(cut: str, scope: Scope) -> Node:
+    try:
+        return parse(cut)
+    except CutError as error:
+        raise globs.explained(error, cut, scope) from None
 
 
 def _from_named(error: CutError, tree: Node) -> CutError:
     """The error, saying so where its place is an `@name`."""
     for n in walk(tree):
         if n.op == "reference" and n.pos == error.position and f"@{n.value}" not in error.message:
-            named = CutError(f"in @{n.value}: {error.message}", hint=error.hint, position=n.pos, length=n.length)
+            hint = error.hint
+            if "name" in error.fields:  # another name cannot be written into a cut of that name
+                hint = f"@{n.value} is a cut for datasets that have {error.fields['name']}"
+            named = CutError(f"in @{n.value}: {error.message}", hint=hint, position=n.pos, length=n.length)
             return placed(named, error.cut)
     return error
 
 
 class _Binder:
-    """Binds one cut; keeps its warnings and the names that it has looked up."""
+    """Binds one cut, `tree`; keeps its warnings."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self.tree = Node("")
         self.warnings: dict[str, None] = {}
 
     def run(self, text: str, tree: Node, ask: Callable[[Typed], Typed]) -> Bound:
         """The syntax tree, bound; `text` is canonical."""
-        plain = desugar(tree)
+        plain = self.tree = desugar(tree)
         result = fold(plain, self.combine)
         result = ask(result)
         if result.over:
@@ -144,7 +175,7 @@ class _Binder:
 
 
 def _finished(text: str, node: Node, warnings: tuple[str, ...], unit: str, syntax: Node) -> Bound:
-    triggers = sorted({n.value.name for n in walk(node) if n.op == "trigger"})
+    triggers = sorted({n.value.asked for n in walk(node) if n.op == "trigger"})
     return Bound(text, node, columns_of(node), warnings, tuple(triggers), fingerprint(node), unit, syntax)
 
 
@@ -197,8 +228,31 @@ def _joined(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
 
 
 def _not(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
-    part = as_condition(args[0])
+    part = args[0]
+    if part.kind not in ("condition", "bool", "chosen"):
+        raise _not_of_a_value(binder, at, part)
+    part = as_condition(part)
     return typed(at, make(at, "not", (part.node,)), over=part.over)
+
+
+_ARITHMETIC = frozenset({"add", "sub", "mul", "div", "mod", "pow", "neg"})
+
+
+def _not_of_a_value(binder: _Binder, at: Node, part: Typed) -> CutError:
+    """The error for `!` of a number, a text or an object; its place is what the hint replaces.
+
+    `!` binds as in C, so `!x > 2` is `(!x) > 2`; what is meant is `!(x > 2)`. As a number, `!x` is 1 where x is 0.
+    """
+    what = WORDS.get(part.kind, "an object")
+    message = f"{what} stands where a condition is needed"
+    around = next((node for node in walk(binder.tree) if any(arg is at for arg in node.args)), None)
+    if around is not None and around.op in ("chain", "member", "outsider"):
+        inner = replace(around, args=tuple(part.at if arg is at else arg for arg in around.args))
+        return fail(around, message, canonical(Node("not", (inner,))))
+    if around is not None and around.op in _ARITHMETIC and part.kind in ("int", "f32", "f64"):
+        number = Node("choice", (compared_with_0(part.at, "=="), ONE, ZERO))
+        return fail(at, message, f"({canonical(number)})")
+    return fail(at, message, untruth_hint(part))
 
 
 def _compared(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
@@ -248,10 +302,12 @@ _RULES: Mapping[str, Rule] = {
     "name": lambda binder, at, args: names.name(binder.scope, at),
     "variable": lambda binder, at, args: names.variable(binder.scope, at),
     "index": lambda binder, at, args: names.indexed(binder.scope, at),
+    "at": lambda binder, at, args: names.looked_up(binder.scope, at, args[1]),
     "call": lambda binder, at, args: calls.call(binder.scope, at, args),
     "quantifier": lambda binder, at, args: quantifiers.quantifier(at, args[0]),
     "let": lambda binder, at, args: quantifiers.let(at, *args),
     "given": lambda binder, at, args: quantifiers.given(at, *args),
+    "choice": lambda binder, at, args: choices.choice(at, *args),
     "neg": lambda binder, at, args: arithmetic.negate(at, args[0]),
     "bit_not": lambda binder, at, args: arithmetic.invert_bits(at, args[0]),
     "pow": lambda binder, at, args: calls.power(binder.scope, at, *args),

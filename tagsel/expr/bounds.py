@@ -145,6 +145,16 @@ def _indexed(node: Node, known: Zones, args: Sequence[Any]) -> Range:
     return values.gone(n.all_missing | (n.high <= k)).perhaps(n.missing | (n.low <= k))
 
 
+def _at(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+    """The range of all that is stored, missing where the index may lie outside of the list."""
+    (index,) = args
+    values, n = known.range(node.value[0], node.kind), known.counts(node.value[1])
+    never = n.all_missing | index.all_missing | (index.high < 0) | (index.low >= n.high)
+    perhaps = n.missing | index.missing | (index.low < 0) | (index.high >= n.low)
+    made = values.gone(never).perhaps(perhaps)
+    return replace(made, raises=made.raises | index.raises)
+
+
 def _member(node: Node, known: Zones, args: Sequence[Any]) -> Range:
     if isinstance(node.value, str):
         return known.range(node.value, node.kind)
@@ -188,6 +198,20 @@ def _given(node: Node, known: Zones, args: Sequence[Any]) -> Range:
     reached = condition.verdict != NONE
     made: Range = replace(value, raises=value.raises & reached | condition.raises)
     return made.gone(~reached).perhaps(condition.verdict != ALL)
+
+
+def _either(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+    """One of two values: of each what the condition may choose."""
+    condition, yes, no = args
+    reached = condition.verdict != NONE, condition.verdict != ALL
+    sides = [
+        replace(part, raises=part.raises & mask, missing=part.missing & mask).gone(~mask)
+        for part, mask in zip((yes, no), reached, strict=True)
+    ]
+    made: Range = sides[0].union(sides[1])
+    missing = (yes.missing & reached[0]) | (no.missing & reached[1])
+    either: Range = replace(made, missing=missing, raises=made.raises | condition.raises)
+    return either
 
 
 def _let(node: Node, known: Zones, args: Sequence[Any]) -> Any:
@@ -330,9 +354,7 @@ def _test(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
 
 def _present(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     a = args[0]
-    return Verdict(
-        np.where(a.all_missing, np.int8(NONE), np.where(a.missing, np.int8(SOME), np.int8(ALL))), a.raises
-    )
+    return Verdict(np.where(a.all_missing, np.int8(NONE), np.where(a.missing, np.int8(SOME), np.int8(ALL))), a.raises)
 
 
 def _fits(x: npt.NDArray[Any]) -> Any:
@@ -380,17 +402,26 @@ def _not(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return Verdict((2 - args[0].verdict).astype(np.int8), args[0].raises)
 
 
+def _if_else(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+    """One of two verdicts, or both at once where the condition may choose either."""
+    condition, yes, no = args
+    chosen = np.select((condition.verdict == ALL, condition.verdict == NONE), (yes.verdict, no.verdict), np.int8(SOME))
+    verdict = np.where(yes.verdict == no.verdict, yes.verdict, chosen)
+    raises = condition.raises | yes.raises & (condition.verdict != NONE) | no.raises & (condition.verdict != ALL)
+    return Verdict(verdict, raises)
+
+
 def _arithmetic(rule: Callable[..., Range]) -> Callable[[Node, Zones, Sequence[Any]], Range]:
     return lambda node, known, args: rule(node, *args)
 
 
 RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
-    "const": _const, "column": _column, "element": _indexed, "slot": _indexed, "member": _member,
-    "outer": _outer, "chosen": _chosen, "given": _given, "let": _let, "let_value": _let,
+    "const": _const, "column": _column, "element": _indexed, "slot": _indexed, "at": _at, "member": _member,
+    "outer": _outer, "chosen": _chosen, "given": _given, "either": _either, "let": _let, "let_value": _let,
     "trigger": _trigger, "aggregate": _aggregate,
     **{op: _arithmetic(rule) for op, rule in ARITHMETIC.items()},
-    "and": _chain, "or": _chain, "not": _not, "cmp": _cmp, "in": _in, "truth": _truth, "test": _test,
-    "present": _present, "in_lumi": _in_lumi, "python": _python,
+    "and": _chain, "or": _chain, "not": _not, "if_else": _if_else, "cmp": _cmp, "in": _in, "truth": _truth,
+    "test": _test, "present": _present, "in_lumi": _in_lumi, "python": _python,
     "same": lambda node, known, args: _verdict(np.zeros(known.groups, np.bool_), np.zeros(known.groups, np.bool_)),
 }  # fmt: skip
 """The rule of every op."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tagsel.errors import CutError
 from tagsel.expr import arithmetic, names, quantifiers
 from tagsel.expr.functions import CutFunction, function
-from tagsel.expr.nodes import Node
+from tagsel.expr.nodes import Node, walk
 from tagsel.expr.pyfunction import DTYPES, known
 from tagsel.expr.scope import Scope
 from tagsel.expr.typed import (
@@ -47,7 +47,8 @@ def call(scope: Scope, at: Node, args: Sequence[Typed]) -> Typed:
         row = function(at.value)
     except CutError as error:
         if "." in at.value or scope.schema.find(at.value):
-            raise fail(at, f"{at.value} is not a function", "an object's value is Muon.pt[0]") from None
+            hint = _size(scope, at.value) or "an object's value is Muon.pt[0]"
+            raise fail(at, f"{at.value} is not a function", hint) from None
         raise fail(at, error.message, error.hint, function=at.value) from None
     if not row.fewest <= len(args) <= row.most:
         raise fail(at, f"{row.name} takes {_count(row)}, {len(args)} given: {row.signature}", _other(row, len(args)))
@@ -60,7 +61,9 @@ def _count(row: CutFunction) -> str:
 
 
 def _other(row: CutFunction, given: int) -> str:
-    return f"{row.name}2 takes two values" if row.name in ("min", "max") and given == 2 else ""
+    if row.name not in ("min", "max") or given < 3:
+        return ""
+    return f"two at a time: {row.name}(a, {row.name}(b, c))"
 
 
 # numbers
@@ -147,8 +150,19 @@ def _present(c: Call) -> Typed:
     (part,) = c.args
     if part.kind == "object":
         part = names.component(c.scope, c.at, part, "pt")
+    chains = [n for n in walk(part.node) if n.op == "trigger" and n.value.pattern]
+    if chains:
+        return typed(c.at, _any_of(c.at, "present", chains))
     part = settled(part)
     return typed(c.at, make(c.at, "present", (part.node,)), over=part.over)
+
+
+def _size(scope: Scope, name: str) -> str:
+    """What `Muon_pt.size()` and `Muon.size()` are in our words; "" for what is no list."""
+    base = name.removesuffix(".size")
+    attribute = scope.schema.find(base)
+    collection = attribute.collection if attribute is not None and attribute.is_list else base
+    return f"count({collection})" if base != name and scope.collection(collection) is not None else ""
 
 
 def _text(c: Call) -> str:
@@ -162,9 +176,30 @@ def _text(c: Call) -> str:
 def _trigger(c: Call) -> Typed:
     name = _text(c)
     chain = c.scope.chain(name)
+    if chain is None and ("*" in name or "?" in name):
+        return _versions(c, name)
+    if chain is None and not c.scope.menus:
+        raise fail(c.args[0].at, "the dataset has no trigger menu", name=name)
     if chain is None:
         raise fail(c.args[0].at, f"no trigger menu has a chain {name!r}", c.scope.hint(name), name=name)
     return typed(c.at, make(c.at, "trigger", (), chain), span=(0, 1))
+
+
+def _versions(c: Call, pattern: str) -> Typed:
+    """`trigger("HLT_Mu50_v*")`: whether any chain that matches has fired; a chain that the menu lacks has not."""
+    chains = c.scope.versions(pattern)
+    if not c.scope.menus:
+        raise fail(c.args[0].at, "the dataset has no trigger menu", name=pattern)
+    if not chains:
+        raise fail(c.args[0].at, f"no trigger menu has a chain that matches {pattern!r}",
+                   c.scope.hint(pattern.strip("*?")), name=pattern)  # fmt: skip
+    return typed(c.at, _any_of(c.at, "truth", [make(c.at, "trigger", (), chain) for chain in chains]))
+
+
+def _any_of(at: Node, op: str, chains: Sequence[Node]) -> Node:
+    """Whether `op` holds of any of some chains."""
+    atoms = [make(at, op, (chain,)) for chain in chains]
+    return atoms[0] if len(atoms) == 1 else make(at, "or", atoms)
 
 
 def _in_lumi(c: Call) -> Typed:

@@ -7,6 +7,7 @@ that gives the same answers, never the integer into a float.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -79,9 +80,44 @@ def _only_equality(at: Node, op: str, what: str) -> None:
 
 def _texts(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
     if a.kind != b.kind:
-        raise fail(at, "a text is compared with what is not a text", 'name == "…"')
+        raise fail(at, "a text is compared with what is not a text", _of_one_kind(op, a, b))
     _only_equality(at, op, "texts")
     return _cmp(at, op, a, b)
+
+
+def _of_one_kind(op: str, a: Typed, b: Typed) -> str:
+    """The comparison of a text with a value as it may be meant: with the number in the quotes, or with quotes.
+
+    "" where the text is no number, or where no side is written out.
+    """
+    left, right = (canonical(part.at) for part in (a, b))
+    for side in (a, b):
+        other = b if side is a else a
+        if side.at.op == "string" and _reads_as(side.at.value, other.kind):
+            unquoted = canonical(side.at)[1:-1]
+            return f"{unquoted} {op} {right}" if side is a else f"{left} {op} {unquoted}"
+    if b.at.op == "number" and op in ("==", "!="):
+        return f'{left} {op} "{right}"'
+    return ""
+
+
+def _set_of_one_kind(a: Typed, items: Sequence[Typed]) -> str:
+    """`event in ('1', '2')` as `event in (1, 2)`, and the other way round; "" where an item cannot be so written."""
+    texts = [canonical(item.at) for item in items]
+    if a.kind == "str":
+        quoted = [text if item.at.op == "string" else f'"{text}"' for item, text in zip(items, texts, strict=True)]
+        return f"{canonical(a.at)} in ({', '.join(quoted)})"
+    if any(item.at.op == "string" and not _reads_as(item.at.value, a.kind) for item in items):
+        return ""
+    values = [text[1:-1] if item.at.op == "string" else text for item, text in zip(items, texts, strict=True)]
+    return f"{canonical(a.at)} in ({', '.join(values)})"
+
+
+def _reads_as(text: str, kind: str) -> bool:
+    """Whether a text is a value of another kind in quotes."""
+    if kind == "bool":
+        return text in ("true", "false")
+    return re.fullmatch(r"\d+(\.\d*)?", text) is not None
 
 
 def _words(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
@@ -194,12 +230,18 @@ def member(at: Node, a: Typed, items: Sequence[Typed], warn: Warn) -> Typed:
     for item in items:
         if item.kind != "literal" and item.at.op not in ("string", "boolean"):
             raise fail(item.at, "in (…) takes numbers and texts", "join comparisons with ||")
+        if (item.kind == "str") != (a.kind == "str"):
+            raise fail(at, "a text is compared with what is not a text", _set_of_one_kind(a, items))
         equal = compare(at, "==", a, item, warn).node
         if equal.op == "cmp" and equal.args[1].op == "const":
             values.append(equal.args[1].value)
             left = equal.args[0]
     if not values:
         return _decided(at, False, a)
+    if len(values) == 2 and a.kind in ("f32", "f64"):
+        low, high = (canonical(item.at) for item in items)
+        what = canonical(Node("chain", (items[0].at, a.at, items[1].at), ("<", "<")))
+        warn(at, f"in ({low}, {high}) is a set of two numbers, not an interval: {what}")
     over = together(at, (a, *items))
     unique = tuple(dict.fromkeys(values))
     return typed(at, make(at, "in", (left,), unique), over=over)

@@ -5,9 +5,10 @@ Invariant: every error that leaves here carries the cut and a place within it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from tagsel.errors import CutError
+from tagsel.errors import CutError, readable
 from tagsel.expr.lalr import Token, Unexpected
 
 _OPERAND = frozenset({"NAME", "NUMBER", "STRING"})
@@ -22,7 +23,6 @@ _CHARACTERS = {
     "“": 'plain quotes: "…"', "”": 'plain quotes: "…"', "‘": "plain quotes: '…'", "’": "plain quotes: '…'",
     '"': "a text ends with the quote it began with, on the same line",
     "'": "a text ends with the quote it began with, on the same line",
-    "?": "there is no a ? b : c; write (a && b) || (!a && c)",
     ".": "an attribute is Collection.member, like Muon.pt",
     "@": "@name stands for a named cut",
 }  # fmt: skip
@@ -36,6 +36,72 @@ def placed(error: CutError, text: str, position: int | None = None) -> CutError:
     return CutError(error.message, cut=text, position=at, length=error.length, hint=error.hint, **fields)
 
 
+def powers(error: CutError, text: str) -> CutError:
+    """The error with the cut as it is meant: every `^` outside of quotes a power."""
+    pieces = re.split(r"(\"[^\"\n]*\"|'[^'\n]*')", text)
+    meant = "".join(p if p[:1] in ("'", '"') else re.sub(r"\s*\^\s*", " ** ", p) for p in pieces)
+    return placed(CutError(error.message, position=error.position, hint=meant.strip()), text)
+
+
+_SPECIAL = re.compile(r"\b(Sum|Min|Max|MinIf|MaxIf|Alt|Length)\$\s*\(")
+_SIZE = re.compile(r"\b([A-Za-z][\w.]*)@\.size\(\)")
+_COMPARES = re.compile(r"[<>]|==|!=|&&|\|\|")
+
+
+def in_our_words(text: str) -> str:
+    """A cut with ROOT's special functions (`Sum$`, `Alt$`, `@.size()`) in our words; "" for one that has no such form.
+
+    >>> in_our_words("Sum$(Muon_pt > 30) > 1")
+    'count(Muon_pt > 30) > 1'
+    >>> in_our_words("Muon_pt@.size() > 1")
+    'count(Muon) > 1'
+    """
+    text = _SIZE.sub(lambda size: f"count({_collection(size[1])})", text)
+    while special := _SPECIAL.search(text):
+        inside = _arguments(text, special.end())
+        if inside is None:
+            return ""
+        arguments, end = inside
+        ours = _ours(special.group(1), arguments)
+        if not ours:
+            return ""
+        text = text[: special.start()] + ours + text[end:]
+    return "" if "$" in text else text
+
+
+def _arguments(text: str, start: int) -> tuple[list[str], int] | None:
+    """The arguments of a call that opens before `start`, and where it ends; None where it does not."""
+    depth, begin, found = 1, start, []
+    for at in range(start, len(text)):
+        depth += (text[at] in "([") - (text[at] in ")]")
+        if depth == 0 or (depth == 1 and text[at] == ","):
+            found.append(text[begin:at].strip())
+            begin = at + 1
+        if depth == 0:
+            return found, at + 1
+    return None
+
+
+def _collection(branch: str) -> str:
+    """The collection of a branch of objects: Muon of `Muon_pt` and `Muon.pt`."""
+    return re.split("[._]", branch)[0]
+
+
+def _ours(function: str, arguments: list[str]) -> str:
+    """One special function in our words."""
+    if function in ("Min", "Max") and len(arguments) == 1:
+        return f"{function.lower()}({arguments[0]})"
+    if function in ("MinIf", "MaxIf") and len(arguments) == 2:
+        return f"{function[:3].lower()}({arguments[0]} if {arguments[1]})"
+    if function == "Alt" and len(arguments) == 2:
+        return f"(present({arguments[0]}) ? {arguments[0]} : {arguments[1]})"
+    if function == "Length" and len(arguments) == 1:
+        return f"count({_collection(arguments[0])})"
+    if function == "Sum" and len(arguments) == 1:
+        return f"{'count' if _COMPARES.search(arguments[0]) else 'sum'}({arguments[0]})"
+    return ""
+
+
 def complain(error: Unexpected, text: str) -> CutError:
     """The `CutError` for what the parser could not read."""
     token = error.token
@@ -43,17 +109,40 @@ def complain(error: Unexpected, text: str) -> CutError:
         return _bad_character(error.position, text)
     if token.type == "$END":
         return _unfinished(text, error.expected)
+    shouted = _shouted(token, text)
+    if shouted is not None:
+        return shouted
     place = token.start_pos
     wanted = "; expected a name, a number or (" if set(error.expected) >= _OPERAND else ""
     message = f"{str(token)!r} has no place here{wanted}"
     return CutError(message, cut=text, position=place, length=len(token), hint=_hint(token, text))
 
 
+def _shouted(token: Token, text: str) -> CutError | None:
+    """The error for AND and the like, which have no place or stand before what has none."""
+    before = text[: token.start_pos].rstrip()
+    last = before.split()[-1] if before else ""
+    for word, place in ((str(token), token.start_pos), (last, len(before) - len(last))):
+        plain = word.lower()
+        if plain in _WORDS and word != plain:
+            hint = f"{plain}, in lower case, or {_WORDS[plain]}"
+            return CutError(f"{word!r} has no place here", cut=text, position=place, length=len(word), hint=hint)
+    return None
+
+
+_CHARACTER = re.compile("[\udc80-\udcff]+|.", re.DOTALL)
+"""A character, or all bytes in a row that the locale could not decode."""
+
+
 def _bad_character(place: int, text: str) -> CutError:
-    character = text[place]
-    hint = _CHARACTERS.get(character, "")
+    match = _CHARACTER.match(text, place)
+    assert match is not None  # there is a character at the place
+    character = readable(match[0])[0]
+    ours = in_our_words(text) if character in "$@" else text
+    hint = ours if ours != text else _CHARACTERS.get(character, "")
     shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
-    return CutError(f"{shown} is not part of the cut language", cut=text, position=place, hint=hint)
+    message = f"{shown} is not part of the cut language"
+    return CutError(message, cut=text, position=place, length=len(match[0]), hint=hint)
 
 
 def _unfinished(text: str, expected: Iterable[str]) -> CutError:
@@ -77,9 +166,6 @@ def _hint(token: Token, text: str) -> str:
         return _MARKS[token.type]
     before = text[: token.start_pos].split()
     last = before[-1] if before else ""
-    for word in (str(token), last):
-        if word.lower() in _WORDS and not (word == word.lower() and word == last):
-            return f"{word.lower()}, in lower case, or {_WORDS[word.lower()]}"
     if token.type == "LPAR" and last and (last[-1].isalnum() or last[-1] in "_]"):
         return "a function is a plain name, like abs(…); an object's value is Muon.pt[0]"
     if token.type == "LSQB":

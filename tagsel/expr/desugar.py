@@ -84,7 +84,7 @@ def _variable(node: Node, args: Sequence[Node], collections: Mapping[str, str]) 
         symbol, _, member = node.value.partition(".")
         if symbol in collections:
             return _same(node, (), "variable", (symbol, collections[symbol], member))
-    if node.op == "index" and args[0].op == "variable":
+    if node.op in ("index", "at") and args[0].op == "variable":
         raise CutError(f"{args[0].value[0]} is one object: it has no index", position=node.pos, length=node.length,
                        hint=f"{args[0].value[0]}.pt")  # fmt: skip
     return _same(node, args)

@@ -8,7 +8,7 @@ interpreter gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from tagsel.expr import hoist
 from tagsel.expr.functions import cell
-from tagsel.expr.loops import Emit, Loops, Place, Value, better, given, let
+from tagsel.expr.loops import Emit, Loops, Place, Value, better, either, given, let
 from tagsel.expr.nodes import LumiTable, Node, walk
 from tagsel.expr.source import CASTS, FAILED, ZEROS, Code, Source
 from tagsel.expr.walk import trampoline
 
 FEW = 8
 """Longer lists of constants are looked up in a sorted table."""
+
 
 def emit(node: Node, types: Mapping[str, str]) -> Source:
     """The kernel of a bound boolean tree; `types` are those of the columns that there are ("f4"), others are absent."""
@@ -32,16 +33,14 @@ def emit(node: Node, types: Mapping[str, str]) -> Source:
 
 PLAIN = frozenset({
     "const", "column", "slot", "cast", "neg", "abs", "add", "sub", "mul", "div", "bit_and", "bit_or", "bit_xor",
-    "bit_not", "not", "and", "or", "cmp", "in", "truth", "test", "present",
+    "bit_not", "not", "and", "or", "if_else", "cmp", "in", "truth", "test", "present",
 })  # fmt: skip
 """Ops that need no branch: on every row, wanted or not, they read what is there and cannot fail."""
 
 
 def plain(node: Node) -> bool:
     """Whether a tree can be computed without branches, so that a loop over it runs in vectors."""
-    return not node.raises and all(
-        n.op in PLAIN and (n.op != "in" or len(n.value) <= FEW) for n in walk(node)
-    )
+    return not node.raises and all(n.op in PLAIN and (n.op != "in" or len(n.value) <= FEW) for n in walk(node))
 
 
 def statements(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
@@ -83,6 +82,22 @@ def _chain(node: Node, place: Place, code: Code) -> Generator[Any, Any, str]:
     return verdict
 
 
+def _if_else(node: Node, place: Place, code: Code) -> Generator[Any, Any, str]:
+    """One of two conditions; only the one that the first chooses is computed, but where neither can fail."""
+    condition, yes, no = node.args
+    test = yield statements(condition, place, code)
+    if plain(node):
+        a = yield statements(yes, place, code)
+        b = yield statements(no, place, code)
+        return code.let(f"({test} & {a}) | ((not {test}) & {b})")
+    verdict = code.let("False")
+    with code.block(f"if {test}"):
+        code.line(f"{verdict} = {yield statements(yes, place, code)}")
+    with code.block("else"):
+        code.line(f"{verdict} = {yield statements(no, place, code)}")
+    return verdict
+
+
 def _aggregate(node: Node, place: Place, code: Code) -> Generator[Any, Any, Value]:
     """A loop over the objects of the event; it ends early only where no object's error can be lost by it."""
     over, body = node.value, node.args[0]
@@ -110,6 +125,8 @@ def _let(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
 LOOPS: Mapping[str, Emit] = {
     "aggregate": _aggregate, "let": _let, "let_value": _let,
     "given": lambda node, place, code: given(node, place, code, statements),
+    "either": lambda node, place, code: either(node, place, code, statements),
+    "if_else": _if_else,
 }  # fmt: skip
 """Ops that say where their args are computed."""
 
@@ -202,6 +219,16 @@ def _element(code: Code, node: Node, place: Place) -> Value:
     return _guarded(code, node.kind, missing, code.column(column, index, node.kind))
 
 
+def _at(code: Code, node: Node, place: Place, index: Value) -> Value:
+    column, counter = node.value
+    if column not in code.types or counter not in code.types or index[1] == "True":
+        return ZEROS[node.kind], "True"
+    outside = code.let(f"({index[0]} < 0) | ({index[0]} >= {code.counter(counter)})")
+    missing = _either(code, index[1], outside)
+    place_in_column = f"{code.start(counter, column)} + {index[0]}"
+    return _guarded(code, node.kind, missing, code.column(column, place_in_column, node.kind))
+
+
 def _member(code: Code, node: Node, place: Place) -> Value:
     assert place.over is not None  # bind puts members inside aggregates only
     if isinstance(node.value, str):
@@ -240,8 +267,11 @@ def _trigger(code: Code, node: Node, place: Place) -> Value:
         return "False", "True"
     menu = code.let(code.column(node.value.menu, "i", "int"))
     value, missing = code.let("False"), code.let("True")
+    menus_of: dict[tuple[str, int], list[int]] = {}  # many menus have the chain at one place
     for menu_id, column, bit in bits:
-        with code.block(f"if {menu} == {code.constant(menu_id, 'int')}"):
+        menus_of.setdefault((column, bit), []).append(menu_id)
+    for (column, bit), menus in menus_of.items():
+        with code.block(f"if {_among(code, menu, menus, 'int')}"):
             shifted = f"{code.column(column, 'i', 'word')} >> {code.constant(bit, 'int')}"
             code.line(f"{value} = (({shifted}) & 1) == 1")
             code.line(f"{missing} = False")
@@ -326,14 +356,17 @@ NARROW = ("i1", "i2", "i4", "u1", "u2")
 
 
 def _in(code: Code, node: Node, place: Place, a: Value) -> str:
-    kind = node.args[0].kind
-    if len(node.value) <= FEW:
-        equal = " | ".join(f"({a[0]} == {code.constant(value, kind)})" for value in node.value)
-        return _atom(code, equal, a[1])
+    return _atom(code, _among(code, a[0], node.value, node.args[0].kind), a[1])
+
+
+def _among(code: Code, value: str, constants: Sequence[Any], kind: str) -> str:
+    """Whether a value is one of some constants of a kind, as an expression."""
+    if len(constants) <= FEW:
+        return " | ".join(f"({value} == {code.constant(constant, kind)})" for constant in constants)
     floats = kind in ("f32", "f64")
-    values = np.unique(np.array(node.value, np.float64 if floats else np.int64))
+    values = np.unique(np.array(constants, np.float64 if floats else np.int64))
     table, size = code.table(values), code.constant(values.size, "int")
-    return _atom(code, f"contains_{'f8' if floats else 'i8'}({table}, {size}, {a[0]})", a[1])
+    return f"contains_{'f8' if floats else 'i8'}({table}, {size}, {value})"
 
 
 def _same(code: Code, node: Node, place: Place) -> str:
@@ -356,6 +389,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "column": _column,
     "element": _element,
     "slot": _slot,
+    "at": _at,
     "member": _member,
     "outer": _outer,
     "chosen": _outer,

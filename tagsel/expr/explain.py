@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tagsel.errors import CutError
+from tagsel.expr.advice import is_nullable
 from tagsel.expr.bind import Bound
 from tagsel.expr.interpret import interpret, interpret_value
 from tagsel.expr.nodes import BOOLEAN_OPS, Block, Node, columns_of, scoped
@@ -21,7 +22,7 @@ from tagsel.expr.text import canonical
 MISSING = "missing"
 """What stands for the value of something that is not there."""
 
-TOLD = frozenset({"column", "element", "slot", "trigger", "aggregate", "call", "chosen"})
+TOLD = frozenset({"column", "element", "slot", "at", "trigger", "aggregate", "call", "chosen"})
 """Value ops whose value is told: what is stored, what a function gives, what is worked out of a list."""
 
 
@@ -54,7 +55,7 @@ def only_row(node: Node, block: Block, row: int) -> Block:
     """The block of that one row, with the columns that `node` reads."""
     lists: dict[str, str] = {}  # list column -> its counter
     for part, around in scoped(node):
-        if part.op == "element":
+        if part.op in ("element", "at"):
             lists[part.value[0]] = part.value[1]
         elif part.op in ("member", "outer", "chosen"):
             stored, up = (part.value, 0) if part.op == "member" else part.value
@@ -114,7 +115,7 @@ def _told(node: Node) -> Iterator[Node]:
     stack = [node]
     while stack:
         top = stack.pop()
-        if top.op in TOLD:
+        if top.op in TOLD or is_nullable(top):
             yield top
         elif top.op in ("let", "let_value"):
             yield from (_around(top, part) for part in _told(top.args[1]))

@@ -1,6 +1,6 @@
 """The functions of the cut language: one row each, and nothing about a function stands anywhere else.
 
-Invariant: an empty cell means "not supported there", and whoever needs it raises `CutError` by `cell`.
+Invariant: an empty cell means "not supported there"; code that needs it raises `CutError` by `cell`.
 The reference page docs/cut-functions.md is made from this table.
 
 A row's `form` says what binding makes of it (`bind` has one binder per form):
@@ -29,7 +29,7 @@ class Bounds:
     """What is known of a function of one argument, for pruning: values of the argument in `domain` give no NaN and
     lie in `range`; `trend` is 1 where it rises there, -1 where it falls, 0 where it does neither.
 
-    The truth, not our rounding: our functions are within 2 ulp, so whoever uses this widens by 4.
+    The exact range, without rounding: our functions are within 2 ulp, so the caller widens it by 4.
     """
 
     trend: int
@@ -82,6 +82,7 @@ _ROWS = (
     _elementary("expm1", "exp(x) - 1, exact near 0.", Bounds(1, _ANY, (-1.0, INFINITY))),
     _elementary("log", "Natural logarithm; -inf at 0, NaN below.", Bounds(1, _POSITIVE, _ANY), sql="ln({0})"),
     _elementary("log10", "Logarithm to base 10; -inf at 0, NaN below.", Bounds(1, _POSITIVE, _ANY), sql="log10({0})"),
+    _elementary("log2", "Logarithm to base 2; -inf at 0, NaN below.", Bounds(1, _POSITIVE, _ANY), sql="log2({0})"),
     _elementary("log1p", "log(1 + x), exact near 0; NaN below -1.", Bounds(1, (-1.0, INFINITY), _ANY)),
     _elementary("cos", "Cosine of an angle.", Bounds(0, (-1e300, 1e300), _UNIT), sql="cos({0})", argument="angle"),
     _elementary("sin", "Sine of an angle.", Bounds(0, (-1e300, 1e300), _UNIT), sql="sin({0})", argument="angle"),
@@ -153,6 +154,20 @@ _ROWS = (
         sql="({0} - {1} - 6.283185307179586 * floor(({0} - {1}) / 6.283185307179586 + 0.5))",
     ),
     CutFunction("deltaEta", "difference", "deltaEta(a, b)", "η(a) - η(b) of two objects.", 2, 2, ("eta",)),
+    _elementary(
+        "floor", "The largest whole number that is not above x.", Bounds(1), sql="floor({0})", result="same",
+    ),
+    _elementary(
+        "ceil", "The smallest whole number that is not below x.", Bounds(1), sql="ceil({0})", result="same",
+    ),
+    _elementary(
+        "round", "The nearest whole number; halves go away from 0, as in C.", Bounds(1), sql="round({0})",
+        result="same",
+    ),
+    _elementary(
+        "rint", "The nearest whole number; halves go to the even one, as `TMath::Nint`.", Bounds(1),
+        sql="round_even({0}, 0)", result="same",
+    ),
     CutFunction("abs", "same", "abs(x)", "Size without sign; of a float32 a float32."),
     CutFunction("min2", "pick", "min2(x, y)", "The smaller of two values; a NaN loses.", 2, 2),
     CutFunction("max2", "pick", "max2(x, y)", "The larger of two values; a NaN loses.", 2, 2),
@@ -178,6 +193,33 @@ _ROWS = (
 
 FUNCTIONS: Mapping[str, CutFunction] = {row.name: row for row in _ROWS}
 """The table, by name."""
+
+
+_OF_C = (
+    "sqrt", "exp", "expm1", "log", "log10", "log2", "log1p", "cos", "sin", "tan", "acos", "asin", "atan", "atan2",
+    "cosh", "sinh", "tanh", "acosh", "asinh", "atanh", "hypot", "pow", "floor", "ceil", "round", "rint", "abs",
+    "isnan", "isinf", "isfinite",
+)  # fmt: skip
+_OF_ROOT = {
+    "Abs": "abs", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Log10": "log10", "Log2": "log2", "Power": "pow",
+    "Sin": "sin", "Cos": "cos", "Tan": "tan", "ASin": "asin", "ACos": "acos", "ATan": "atan", "ATan2": "atan2",
+    "SinH": "sinh", "CosH": "cosh", "TanH": "tanh", "ASinH": "asinh", "ACosH": "acosh", "ATanH": "atanh",
+    "Hypot": "hypot", "Floor": "floor", "Ceil": "ceil", "Nint": "rint", "Min": "min2", "Max": "max2",
+    "IsNaN": "isnan", "Finite": "isfinite",
+}  # fmt: skip
+FOREIGN: Mapping[str, str] = {
+    **{f"std::{name}": name for name in _OF_C},
+    **{f"TMath::{name}": ours for name, ours in _OF_ROOT.items()},
+    **dict.fromkeys(("fabs", "std::fabs"), "abs"),
+    **dict.fromkeys(("fmin", "std::fmin"), "min2"),
+    **dict.fromkeys(("fmax", "std::fmax"), "max2"),
+    "nearbyint": "rint",
+    "std::nearbyint": "rint",
+}
+"""Functions in the words of C, C++ and ROOT, by what we call them: they mean the same."""
+
+CONSTANTS: Mapping[str, float] = {"pi": PI, "M_PI": PI}
+"""Numbers with a name, where no attribute has it."""
 
 
 def cell(name: str, column: str, where: str) -> Any:

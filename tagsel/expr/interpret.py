@@ -42,9 +42,7 @@ def interpret(node: Node, block: Block, alive: Mask = None) -> npt.NDArray[np.bo
     return passed.copy() if alive is None else passed & alive
 
 
-def interpret_value(
-    node: Node, block: Block, alive: Mask = None
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def interpret_value(node: Node, block: Block, alive: Mask = None) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """The value of a bound value tree in each row, and whether it is missing: `(rows,)`, `(rows,) bool`.
 
     What stands where a value is missing, and outside `alive`, means nothing. Raises like `interpret`.
@@ -199,6 +197,28 @@ def _given(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[
     return data, either(missing, ~true)
 
 
+def _either(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
+    """One of two values, each worked out only where the condition chooses it."""
+    condition, yes, no = node.args
+    true = np.broadcast_to((yield _evaluate(condition, space, alive, errors)), space.size)
+    a, a_missing = yield _evaluate(yes, space, true if alive is None else true & alive, errors)
+    b, b_missing = yield _evaluate(no, space, ~true if alive is None else ~true & alive, errors)
+    missing = None
+    if a_missing is not None or b_missing is not None:
+        gone = [False if part is None else part for part in (a_missing, b_missing)]
+        missing = np.where(true, *gone)
+    return np.where(true, a, b), missing
+
+
+def _if_else(node: Node, space: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Any]:
+    """One of two conditions, each judged only where the first chooses it."""
+    condition, yes, no = node.args
+    true = np.broadcast_to((yield _evaluate(condition, space, alive, errors)), space.size)
+    a = yield _evaluate(yes, space, true if alive is None else true & alive, errors)
+    b = yield _evaluate(no, space, ~true if alive is None else ~true & alive, errors)
+    return np.where(true, a, b)
+
+
 def _aggregate(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[Any, Any, Value]:
     """An aggregate: its body for every object or combination, then reduced.
 
@@ -265,6 +285,7 @@ def _let(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[An
 
 
 WALKED: Mapping[str, Callable[[Node, Space, Mask, _Errors], Generator[Any, Any, Any]]] = {
-    "and": _chain, "or": _chain, "given": _given, "aggregate": _aggregate, "let": _let, "let_value": _let,
+    "and": _chain, "or": _chain, "given": _given, "either": _either, "if_else": _if_else, "aggregate": _aggregate,
+    "let": _let, "let_value": _let,
 }  # fmt: skip
 """Ops that say which elements their args are worked out for."""

@@ -23,6 +23,8 @@ _F32_MAX = Fraction(2**128 - 2**104)
 class Literal:
     """A number of a cut: its exact value, whether it was written as an integer, its unit's symbol ("" for none).
 
+    `pattern`: it was written in bits, as 0x1F or 0b101, and is written so again.
+
     >>> Literal(Decimal("0.10"), False, "GeV").text()
     '0.1 GeV'
     """
@@ -30,6 +32,7 @@ class Literal:
     value: int | Decimal
     integer: bool
     unit: str = ""
+    pattern: bool = False
 
     @property
     def exact(self) -> Fraction:
@@ -38,7 +41,10 @@ class Literal:
 
     def text(self) -> str:
         """The shortest text that reads back as this literal."""
-        number = str(self.value) if isinstance(self.value, int) else _decimal_text(self.value)
+        if isinstance(self.value, int):
+            number = f"0x{self.value:X}" if self.pattern else str(self.value)
+        else:
+            number = _decimal_text(self.value)
         return f"{number} {self.unit}" if self.unit else number
 
 
@@ -72,7 +78,7 @@ def read_number(text: str, position: int, unit: str = "") -> Literal:
         )
     digits = text.lower()
     if digits[:2] in ("0x", "0b"):
-        return Literal(int(digits, 0), True, unit)
+        return Literal(int(digits, 0), True, unit, pattern=True)
     if digits.isdigit():
         if len(digits) > 1 and digits[0] == "0":
             raise CutError(

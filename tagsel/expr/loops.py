@@ -96,6 +96,18 @@ def let(node: Node, place: Place, code: Code, emit: Emit) -> Generator[Any, Any,
     return result
 
 
+def either(node: Node, place: Place, code: Code, emit: Emit) -> Generator[Any, Any, Value]:
+    """One of two values, of which only the one that the condition chooses is computed."""
+    condition = yield emit(node.args[0], place, code)
+    value, missing = code.let(ZEROS[node.kind]), code.let("False")
+    for test, arg in ((f"if {condition}", node.args[1]), ("else", node.args[2])):
+        with code.block(test):
+            found = yield emit(arg, place, code)
+            code.line(f"{value} = {found[0]}")
+            code.line(f"{missing} = {found[1] or 'False'}")
+    return value, missing
+
+
 def given(node: Node, place: Place, code: Code, emit: Emit) -> Generator[Any, Any, Value]:
     """A value that is computed only where its condition is true."""
     condition = yield emit(node.args[1], place, code)

@@ -18,16 +18,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.fork_lock import fork_lock
 from tagsel.errors import CutError, StoreError
 from tagsel.expr.chain import Chain, Units, address
 from tagsel.expr.emit import emit
 from tagsel.expr.interpret import interpret
-from tagsel.expr.nodes import BOOLEAN_OPS, LOOPING_OPS, Block, Node, columns_of
+from tagsel.expr.nodes import BOOLEAN_OPS, JOINING_OPS, LOOPING_OPS, Block, Node, columns_of
 from tagsel.expr.source import LOADS
 from tagsel.kernels import blocks, kernel_cache
 
@@ -57,7 +57,7 @@ def fits_one(step: Node) -> bool:
     stack = [(step, 1, 0)]
     while stack:
         top, levels, loops = stack.pop()
-        atoms += top.op in BOOLEAN_OPS and top.op not in ("and", "or", "not")
+        atoms += top.op in BOOLEAN_OPS - JOINING_OPS
         nodes += 1 + (len(top.value.bits) if top.op == "trigger" else 0)
         loops += len(top.value.loops) if top.op in LOOPING_OPS else 0
         long = atoms > MOST_ATOMS or nodes > MOST_NODES or levels > MOST_LEVELS or loops > MOST_LOOPS
@@ -131,7 +131,7 @@ def too_short(chain: Chain, found: int) -> StoreError:
 
 
 _kernels: OrderedDict[int, Kernel] = OrderedDict()
-_lock = Lock()
+_lock = fork_lock()
 
 
 def plain(name: str, array: Array) -> Array:

@@ -57,9 +57,7 @@ def of_list(kernel: str, components: Sequence[Value], size: int) -> tuple[Parts,
     return tuple(np.concatenate(parts) for parts in zip(*made, strict=True)), missing
 
 
-def summed(
-    node: Node, space: Space, alive: Mask, parts: Sequence[tuple[Variable, tuple[Parts, Mask]]]
-) -> Value:
+def summed(node: Node, space: Space, alive: Mask, parts: Sequence[tuple[Variable, tuple[Parts, Mask]]]) -> Value:
     """The function of the sum of objects for each combination that is alive."""
     elements = np.arange(space.size) if alive is None else np.flatnonzero(np.broadcast_to(alive, space.size))
     total: Parts = ()

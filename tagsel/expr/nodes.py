@@ -10,6 +10,8 @@ value ops (may be *missing*)
     const     value: int | float | bool | str. Kind f32 holds a float that a float32 can hold. Never missing
     column    value: column name. Missing where the block lacks the column
     element   value: (list column, counter column, k): object k (0-based); missing where k >= counter
+    at        value: (list column, counter column); args: (index,), of kind int: the object at that place (0-based);
+              missing where the index is, is negative, or is no less than the counter
     slot      value: (column, counter column, k): stored slot k (0-based); missing where k >= counter
     member    of the object of the innermost variable: the value. value: list column, or a tuple of slot columns
     outer     of the object of a variable further out. value: (what member has, how many variables lie between, from 1)
@@ -22,6 +24,7 @@ value ops (may be *missing*)
     call      value: a function's name (a row of functions.py); arguments and result f64
     pick      value: "min2" | "max2": of two values of one kind (int, f32, f64); a NaN loses to a number
     given     the first arg where the second, a boolean op, is true; missing elsewhere. The second comes first
+    either    args: (a boolean op, a, b): a where the first is true, else b; the other is not reached
     aggregate value: Aggregate; args: (body,), evaluated for each object or combination. count -> int; any, all -> bool;
               sum -> int or f64; min, max -> the body's kind. Missing where a counter is missing;
               min, max also where there is no object with a value that is neither missing nor NaN
@@ -31,6 +34,7 @@ value ops (may be *missing*)
 
 boolean ops (never missing: an atom with a missing operand is false)
     and or    two or more args, left to right          not
+    if_else   args: three boolean ops: the second where the first is true, else the third; the other is not reached
     cmp       value: < <= > >= == !=; two args of one kind: int, f32, f64, word, bool, str (the last three == and
               != only)
     in        value: tuple of constants of the argument's kind
@@ -70,8 +74,10 @@ COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 AGGREGATES = ("count", "any", "all", "sum", "min", "max")
 CHOICES = ("argmin", "argmax")
 BOOLEAN_OPS = frozenset(
-    {"and", "or", "not", "cmp", "in", "truth", "test", "present", "in_lumi", "same", "let", "python"}
+    {"and", "or", "not", "if_else", "cmp", "in", "truth", "test", "present", "in_lumi", "same", "let", "python"}
 )
+JOINING_OPS = frozenset({"and", "or", "not", "if_else"})
+"""Ops that join conditions; the other boolean ops are atoms."""
 LOOPING_OPS = frozenset({"aggregate", "let", "let_value", "objects"})
 """Ops that bring variables: in their first arg, and a let in its second."""
 
@@ -123,11 +129,20 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class TriggerBits:
-    """A chain in every menu that has it: `(menu id, word column, bit)`, sorted by id; `menu` names the menu column."""
+    """A chain in every menu that has it: `(menu id, word column, bit)`, sorted by id; `menu` names the menu column.
+
+    `pattern`: the text that matched the chain, `HLT_Mu50_v*`, where a cut asked for any version.
+    """
 
     name: str
     bits: tuple[tuple[int, str, int], ...]
     menu: str = "menu"
+    pattern: str = field(default="", compare=False)
+
+    @property
+    def asked(self) -> str:
+        """The chain, or the pattern, as the cut has it."""
+        return self.pattern or self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +212,7 @@ def columns_of(node: Node) -> frozenset[str]:
     for n in walk(node):
         if n.op == "column":
             found.add(n.value)
-        elif n.op in ("element", "slot"):
+        elif n.op in ("element", "slot", "at"):
             found.update(n.value[:2])
         elif n.op in ("member", "outer", "chosen"):
             stored = n.value if n.op == "member" else n.value[0]

@@ -9,6 +9,7 @@ Ops of a syntax tree (`pos` and `length` are places in the text):
     reference  value: the name after `@`          call              args; value: the function's name
     quantifier args: (body,); value: (function, ((variables, collection), …))
     let        args: (quantifier, what follows); value: the names      given      args: (value, condition): `if`
+    choice     args: (condition, value, value): `c ? a : b`
     and or     two or more args, flattened        not               one arg
     chain      n + 1 args; value: n comparisons   member, outsider  args: (x, constants…): `in`, `not in`
     neg bit_not                                   add sub mul div mod pow bit_and bit_or bit_xor shl shr
@@ -22,11 +23,12 @@ from functools import cache, lru_cache
 from typing import Any
 
 from tagsel.errors import CutError
-from tagsel.expr.complaints import complain, placed
+from tagsel.expr.complaints import complain, placed, powers
+from tagsel.expr.functions import FOREIGN
 from tagsel.expr.lalr import Parser, Unexpected, tables
 from tagsel.expr.literals import read_number
-from tagsel.expr.nodes import CHOICES, Node
-from tagsel.expr.text import canonical
+from tagsel.expr.nodes import CHOICES, Node, walk
+from tagsel.expr.text import canonical, compared_with_0
 from tagsel.expr.units import UNITS
 from tagsel.expr.walk import fold
 
@@ -39,10 +41,21 @@ MAX_TERMS = 20_000
 MAX_DEPTH = 200
 """Deepest nesting of parentheses, functions and operators in one cut."""
 
+MAX_SUM = 300
+"""Most terms of a sum or product without parentheses."""
+
 BINARY = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "pow",
     "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shl", ">>": "shr",
 }  # fmt: skip
+
+_SUM, _PRODUCT = frozenset({"add", "sub"}), frozenset({"mul", "div", "mod"})
+FLAT = {
+    **dict.fromkeys(_SUM, _SUM),
+    **dict.fromkeys(_PRODUCT, _PRODUCT),
+    **{op: frozenset({op}) for op in ("bit_and", "bit_or", "bit_xor")},
+}
+"""Operators that go on from the left without a parenthesis, and those that they may follow."""
 
 CONDITIONS = frozenset({"and", "or", "not", "chain", "member", "outsider", "boolean"})
 """Syntax ops that are true or false by their form alone."""
@@ -64,6 +77,8 @@ def _parsed(text: str) -> Node:
         _check_size(text)
         tree: Node = _language().parse(text)
         _check_shape(tree)
+    except Power as error:
+        raise powers(error, text) from None
     except CutError as error:
         raise placed(error, text) from None
     except Unexpected as error:
@@ -111,17 +126,28 @@ def _too_deep(position: int) -> CutError:
 
 
 def _check_shape(tree: Node) -> None:
-    def depth(node: Node, below: Sequence[int]) -> int:
+    """Refuse a tree that is nested too deeply, and `in` a collection outside of a quantifier.
+
+    The terms of a sum or product that is written without parentheses are no levels; they have a limit of their own.
+    """
+
+    def shape(node: Node, below: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """How deep a node is, and how many terms it has."""
         if node.op == "binding":
             hint = f"any(x in {node.value}: …), or a list of values: in (1, 2)"
             raise CutError("`in` a collection stands in a quantifier", position=node.pos, length=node.length,
                            hint=hint)  # fmt: skip
-        deepest = 1 + max(below, default=0)
+        deepest, terms = 1 + max((depth for depth, _ in below), default=0), 1
+        if node.op in FLAT and node.args[0].op in FLAT[node.op]:
+            deepest, terms = max(below[0][0], 1 + below[1][0]), below[0][1] + 1
         if deepest > MAX_DEPTH:
             raise _too_deep(node.pos)
-        return deepest
+        if terms >= MAX_SUM:
+            raise CutError(f"more than {MAX_SUM} terms in one sum or product", position=node.pos,
+                           hint="parentheses around parts of it: (a + b + c) + (d + e + f)")  # fmt: skip
+        return deepest, terms
 
-    fold(tree, depth)
+    fold(tree, shape)
 
 
 @cache
@@ -148,6 +174,15 @@ def _nodes(parts: Sequence[Any]) -> list[Node]:
     return [p for p in parts if isinstance(p, Node)]
 
 
+def _place(inner: Node, name: Any) -> int:
+    """The index that a number is."""
+    if inner.op != "number" or not inner.value.integer or inner.value.unit:
+        raise _refuse("an index is a whole number: 0, 1, 2, …", inner, f"{name}[0] is the leading object")
+    if inner.value.value >= 2**31:
+        raise _refuse(f"no event has {inner.value.value} objects", inner)
+    return int(inner.value.value)
+
+
 def _refuse(message: str, part: Any, hint: str = "") -> CutError:
     return CutError(message, position=_start(part), length=_end(part) - _start(part), hint=hint)
 
@@ -161,21 +196,55 @@ def _checked_name(token: Any) -> str:
     return name
 
 
+class Power(CutError):
+    """`^` where a power was meant, as in ROOT's formulas."""
+
+
+def _refuse_power(left: Node, mark: Any, right: Node) -> None:
+    """Stop where `^` stands beside a decimal number, or between a number and a comparison: `x^2 > 9` means a power.
+
+    A pattern of bits is written as one: `word ^ 0x2`.
+    """
+    conditions = [side.op in CONDITIONS for side in (left, right)]
+    decimal = any(side.op == "number" and not side.value.pattern for side in (left, right))
+    if not all(conditions) and (any(conditions) or decimal):
+        raise Power("`^` is the exclusive or of bits, and a power is written **", position=_start(mark), length=1)
+
+
 def _refuse_condition(left: Node, mark: Any, right: Node) -> None:
     """Stop where `&`, `|` or `^` stands beside a condition: as in C, `a > 1 & b < 2` is no boolean `and`."""
     if left.op not in CONDITIONS and right.op not in CONDITIONS:
         return
+    message = f"`{mark}` is a bit operator, and a condition stands beside it"
+    number, rest = right, ""
+    if right.op == "chain":
+        number = right.args[0]
+        rest = "".join(f" {op} {canonical(a)}" for op, a in zip(right.value, right.args[1:], strict=True))
+    if left.op == "not" and left.args[0].op not in CONDITIONS and number.op == "number":
+        others = canonical(Node(BINARY[mark], (Node("bit_not", left.args), number)))
+        fix = f"({others}){rest}" if rest else others
+        fix = f"{fix} takes the bits that are not set"
+        if mark == "&" and not rest:
+            unset = compared_with_0(Node("bit_and", (left.args[0], number)), "==")
+            fix = f"{fix}, or {canonical(unset)}"
+        raise CutError(message, position=left.pos, length=_end(right) - left.pos, hint=fix)
     fixes = []
-    if mark != "^" and left.op not in CONDITIONS and right.op == "chain":
-        rest = " ".join(f"{op} {canonical(a)}" for op, a in zip(right.value, right.args[1:], strict=True))
-        fixes.append(f"({canonical(left)} {mark} {canonical(right.args[0])}) {rest}")
-    if mark != "^" and right.op not in CONDITIONS and left.op == "chain":
+    if left.op not in CONDITIONS and right.op == "chain":
+        fixes.append(f"({canonical(left)} {mark} {canonical(number)}){rest}")
+    if right.op not in CONDITIONS and left.op == "chain":
         first = " ".join(f"{canonical(a)} {op}" for op, a in zip(left.value, left.args, strict=False))
         fixes.append(f"{first} ({canonical(left.args[-1])} {mark} {canonical(right)})")
-    boolean = {"&": "&&", "|": "||", "^": "!="}[mark]
-    both = Node("and" if mark == "&" else "or", (left, right))
-    fixes.append(canonical(both) if mark != "^" else f"({canonical(left)}) {boolean} ({canonical(right)})")
-    raise _refuse(f"`{mark}` is a bit operator, and a condition stands beside it", mark, ", or ".join(fixes))
+    both = Node("and", (left, right))
+    either = Node("or", (left, right))
+    boolean = {"&": both, "|": either, "^": Node("and", (either, Node("not", (both,))))}[mark]
+    if not _is_constant(left) and not _is_constant(right):
+        fixes.append(canonical(boolean))
+    raise _refuse(message, mark, ", or ".join(fixes) or "conditions are joined with && and ||")
+
+
+def _is_constant(node: Node) -> bool:
+    """Whether a node is a number, or compares numbers: no cut joins it with a condition."""
+    return node.op == "number" or (node.op == "chain" and all(side.op == "number" for side in node.args))
 
 
 class _Builder:
@@ -192,6 +261,8 @@ class _Builder:
 
     def bits(self, parts: list[Any]) -> Node:
         left, mark, right = parts
+        if mark == "^":
+            _refuse_power(left, mark, right)
         _refuse_condition(left, mark, right)
         return _node(BINARY[mark], (left, right), None, parts)
 
@@ -229,17 +300,17 @@ class _Builder:
 
     def index(self, parts: list[Any]) -> Node:
         inner = parts[2]
-        if inner.op != "number" or not inner.value.integer or inner.value.unit:
-            hint = f"{parts[0]}[0] is the leading object"
-            raise _refuse("an index is a whole number: 0, 1, 2, …", inner, hint)
-        if inner.value.value >= 2**31:
-            raise _refuse(f"no event has {inner.value.value} objects", inner)
         name = _checked_name(parts[0]) + (_checked_name(parts[4]) if len(parts) > 4 else "")
         base = Node("name", (), name, pos=_start(parts[0]), length=_end(parts[0]) - _start(parts[0]))
-        return _node("index", (base,), inner.value.value, parts)
+        if not any(n.op in ("name", "call", "quantifier") for n in walk(inner)):
+            return _node("index", (base,), _place(inner, parts[0]), parts)
+        return _node("at", (base, inner), None, parts)
 
     def name(self, parts: list[Any]) -> Node:
-        return _node("name", (), _checked_name(parts[0]), parts)
+        name = _checked_name(parts[0])
+        if "::" in name:
+            raise _refuse(f"{name} is not a name of the cut language", parts[0], _foreign_hint(name))
+        return _node("name", (), name, parts)
 
     def number(self, parts: list[Any]) -> Node:
         unit = str(parts[1]) if len(parts) > 1 else ""
@@ -258,6 +329,9 @@ class _Builder:
 
     def given(self, parts: list[Any]) -> Node:
         return _node("given", _nodes(parts), None, parts)
+
+    def choice(self, parts: list[Any]) -> Node:
+        return _node("choice", _nodes(parts), None, parts)
 
     def let(self, parts: list[Any]) -> Node:
         chooser, rest = _nodes(parts)
@@ -282,13 +356,40 @@ class _Builder:
         if any(getattr(p, "type", "") == "COLON" for p in parts if not isinstance(p, Node)):
             *heads, body = _nodes(parts)
             return _node("quantifier", (body,), (function, _variables(heads)), parts)
-        return _node("call", _nodes(parts), function, parts)
+        return _called(function, parts)
+
+
+def _called(function: str, parts: list[Any]) -> Node:
+    """A call; one in the words of ROOT or C++ becomes ours: `TMath::Abs(x)` is `abs(x)`."""
+    args = _nodes(parts)
+    if function == "TMath::Pi" and not args:
+        return _node("name", (), "pi", parts)
+    if function.removeprefix("std::") in ("min", "max") and len(args) == 2:
+        return _node("call", args, f"{function.removeprefix('std::')}2", parts)
+    ours = FOREIGN.get(function, function)
+    if "::" in ours:
+        raise _refuse(f"{function} is not a function of the cut language", parts[0], _foreign_hint(function))
+    return _node("call", args, ours, parts)
+
+
+_CONSTANTS = {"TMath::Pi": "pi", "TMath::TwoPi": "2 * pi", "TMath::PiOver2": "pi / 2", "TMath::E": "exp(1)"}
+
+
+def _foreign_hint(name: str) -> str:
+    """What to write for a name of ROOT or C++ that is no function of ours."""
+    return _CONSTANTS.get(name, "docs/cut-functions.md lists all functions")
+
+
+_UNITS_BY_LOWER_CASE = {symbol.lower(): symbol for symbol in UNITS}
+"""`gev` is meant to be GeV."""
 
 
 def _no_unit(token: Any) -> CutError:
     hint = f"units are {', '.join(UNITS)}"
-    if token.lower() in ("and", "or", "not", "in", "if", "let"):
+    if token != token.lower() and token.lower() in ("and", "or", "not", "in", "if", "let"):
         hint = f"{token.lower()}, in lower case"
+    elif token.lower() in _UNITS_BY_LOWER_CASE:
+        hint = f"did you mean {_UNITS_BY_LOWER_CASE[token.lower()]}?"
     return _refuse(f"no unit {str(token)!r}", token, hint)
 
 

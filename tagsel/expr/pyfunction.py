@@ -72,11 +72,12 @@ class PyFunction:
             arrays = [NumbaArray(from_dtype(np.dtype(DTYPES[k])), 1, "C", readonly=True) for k in kinds]
             left = [Omitted(default) for default in self.function.__defaults__ or ()]
             self._dispatcher.compile((*arrays, *left))
-        except NumbaError as error:
+        except Exception as error:  # not all that numba raises is a NumbaError
+            said = _one_line(str(error)) if isinstance(error, NumbaError) else f"{type(error).__name__}: {error}"
             raise CutError(
-                f"numba cannot compile {self.place}: {_one_line(str(error))}",
+                f"numba cannot compile {self.place}: {said[:200]}",
                 hint="tagsel.cut(function, compiled=False) runs it as NumPy, without compiling",
-            ) from None
+            ) from error
 
     def __call__(self, arrays: Sequence[Array], rows: int, where: str) -> npt.NDArray[np.bool_]:
         """Its answer for `rows` events, which lie `where`. CutError: it failed, or gave something else."""

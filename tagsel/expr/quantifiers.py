@@ -27,6 +27,7 @@ from tagsel.expr.typed import (
     settled,
     together,
     typed,
+    unless_null,
 )
 from tagsel.expr.walk import trampoline
 
@@ -104,8 +105,9 @@ def _bound(at: Node, row: CutFunction, body: Typed, runs: Runs) -> Typed:
     if value.kind != "int":
         return _result(at, row, runs, as_f64(value), "f64", (0, 1), free)
     low, high = (end * _most(runs) for end in value.range)
-    return integer(at, "aggregate", (value,), (min(0, low), max(0, high)), value=_runs("sum", runs), unit=value.unit,
-                   over=free)  # fmt: skip
+    total = integer(at, "aggregate", (value,), (min(0, low), max(0, high)), value=_runs("sum", runs), unit=value.unit,
+                    over=free)  # fmt: skip
+    return _unless_null(total, runs)
 
 
 def _most(runs: Runs) -> int:
@@ -117,7 +119,15 @@ def _result(
     at: Node, row: CutFunction, runs: Runs, body: Typed, kind: str, span: tuple[int, int], free: tuple[Over, ...]
 ) -> Typed:
     node = make(at, "aggregate", (body.node,), _runs(row.name, runs), kind)
-    return typed(at, node, unit=body.unit if row.name in ("min", "max", "sum") else None, span=span, over=free)
+    unit = body.unit if row.name in ("min", "max", "sum") else None
+    return _unless_null(typed(at, node, unit=unit, span=span, over=free), runs)
+
+
+def _unless_null(part: Typed, runs: Runs) -> Typed:
+    """An aggregate that is missing where the counter of one of its collections is null."""
+    for null in dict.fromkeys(over.null for over, _ in runs if over.null):
+        part = unless_null(part, make(part.at, "column", (), null))
+    return part
 
 
 def _count_all(at: Node, row: CutFunction, body: Typed, runs: Runs) -> Typed:
@@ -127,7 +137,7 @@ def _count_all(at: Node, row: CutFunction, body: Typed, runs: Runs) -> Typed:
     over = runs[0][0]
     if not over.slots:
         node = make(at, "column", (), over.counter, "int")
-        return typed(at, node, span=(-(2**31), 2**31 - 1))
+        return _unless_null(typed(at, node, span=(-(2**31), 2**31 - 1)), runs)
     every = make(at, "truth", (make(at, "const", (), True),))
     return _result(at, row, runs, typed(at, every), "int", (0, over.slots), ())
 

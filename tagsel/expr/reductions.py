@@ -57,4 +57,3 @@ CHOOSE: Mapping[str, Callable[..., Any]] = {
     "argmax": segments.index_of_largest,
 }
 """Every choice: (values, counts, skip) -> (which of each event's, where there is none)."""
-

@@ -6,7 +6,8 @@ Invariant: a name means one thing in one scope; attributes come before collectio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from tagsel.errors import CutError, did_you_mean
@@ -24,18 +25,28 @@ def _no_named(name: str) -> str:
     raise CutError(f"no named cut @{name}", name=name)
 
 
+USUAL_PREFIXES = frozenset({"HLT", "L1"})
+"""How the names of trigger chains begin in the files of the experiments."""
+
+
+def _nothing_left_out(name: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, eq=False)
 class Scope:
     """What a cut is bound to.
 
     `menus` are the dataset's trigger menus by id; `lumi` reads the good-run list that `in_lumi("…")` names; `named`
-    gives the text of a cut for `@name`. Both raise a TagselError for what they do not know.
+    gives the text of a cut for `@name`. Both raise a TagselError for what they do not know. `left_out` says what to try
+    for the name of a column of the input files that the ingest left out; "" for any other name.
     """
 
     schema: Schema
     menus: Mapping[int, Menu] = field(default_factory=dict)
     lumi: Callable[[str], LumiTable] = _no_lumi
     named: Callable[[str], str] = _no_named
+    left_out: Callable[[str], str] = _nothing_left_out
 
     @cached_property
     def menu_column(self) -> str:
@@ -50,6 +61,18 @@ class Scope:
             if name in self.menus[menu_id].bits
         )
         return TriggerBits(name, bits, self.menu_column) if bits else None
+
+    def is_called_as_a_chain(self, name: str) -> bool:
+        """Whether a name begins as those of trigger chains do, here or in the files of the experiments."""
+        prefixes = {chain.partition("_")[0] for menu in self.menus.values() for chain in menu.bits}
+        prefix, mark, _ = name.partition("_")
+        return bool(mark) and prefix in prefixes | USUAL_PREFIXES
+
+    def versions(self, pattern: str) -> list[TriggerBits]:
+        """The chains of any menu that match a pattern with `*` or `?`, sorted by name."""
+        names = {n for menu in self.menus.values() for n in menu.bits}
+        chains = [self.chain(n) for n in sorted(names) if fnmatchcase(n, pattern)]
+        return [replace(chain, pattern=pattern) for chain in chains if chain is not None]
 
     def collection(self, name: str) -> Collection | None:
         """The collection of that name."""
@@ -80,6 +103,8 @@ class Scope:
             return f"{FUNCTIONS[name].signature} is a function"
         if name.lower() in ("and", "or", "not", "in", "if", "let", "true", "false"):
             return f"{name.lower()}, in lower case"
+        if self.versions(f"{name}_v*"):
+            return f'trigger("{name}_v*") takes any version'
         pieces = _pieces(name)
         scores = {n: len(pieces & _pieces(n)) / (len(n) + len(name)) for n in self.names}
         return did_you_mean(name, sorted(scores, key=lambda n: -scores[n])[:50])

@@ -29,8 +29,14 @@ FAILED = -1
 OUT, GONE = "=", "!"
 """Columns of a unit that a kernel writes: float64 numbers, and a uint8 for each, 1 where there is none."""
 
-CASTS = {"int": "int64({})", "word": "int64({})", "f32": "float32({})", "f64": "float64({})", "bool": "({}) != 0",
-         "i4": "int32({})"}
+CASTS = {
+    "int": "int64({})",
+    "word": "int64({})",
+    "f32": "float32({})",
+    "f64": "float64({})",
+    "bool": "({}) != 0",
+    "i4": "int32({})",
+}
 WIDTHS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "f4", "f8")
 LOADS = {"b1": "load_u1", "u8": "load_i8"} | {width: f"load_{width}" for width in WIDTHS}
 """How memory of each type is read; a 64-bit word as its signed pattern."""

@@ -20,7 +20,7 @@ from itertools import count
 
 from tagsel.errors import CutError
 from tagsel.expr.functions import cell
-from tagsel.expr.nodes import BOOLEAN_OPS, Loop, Node, walk
+from tagsel.expr.nodes import BOOLEAN_OPS, JOINING_OPS, Loop, Node, walk
 from tagsel.expr.walk import fold
 
 MOST_TERMS = 500
@@ -45,7 +45,7 @@ def to_sql(node: Node, words: Collection[str] = ()) -> str:
     >>> to_sql(Node("cmp", (n, two), ">=", "bool"))
     'coalesce(("n")::BIGINT >= 2, false)'
     """
-    terms = sum(1 for part in walk(node) if part.op in BOOLEAN_OPS - {"and", "or", "not"})
+    terms = sum(1 for part in walk(node) if part.op in BOOLEAN_OPS - JOINING_OPS)
     if terms > MOST_TERMS:
         raise _unsupported(node, f"{terms} terms, more than {MOST_TERMS}, are")
     text = fold(node, lambda part, args: _write(part, args, words))
@@ -60,8 +60,8 @@ def _unsupported(node: Node, what: str) -> CutError:
 
 def _write(node: Node, args: Sequence[str], words: Collection[str]) -> str:
     """The SQL of a node from that of its arguments."""
-    if node.op in ("column", "element", "slot", "member", "outer"):
-        return _stored(node, words)
+    if node.op in ("column", "element", "slot", "at", "member", "outer"):
+        return _stored(node, words, *args)
     return WRITERS[node.op](node, *args)
 
 
@@ -92,13 +92,16 @@ def literal(value: object, kind: str) -> str:
     return f"{_text(repr(value))}::{TYPES[kind]}"
 
 
-def _stored(node: Node, words: Collection[str]) -> str:
+def _stored(node: Node, words: Collection[str], index: str = "") -> str:
     """A column, an element, a slot, a member; words zero-extended."""
     if node.op == "column":
         name, text = node.value, quote(node.value)
     elif node.op == "element":
         name, counter, k = node.value
         text = f"CASE WHEN {quote(counter)} > {k} THEN {quote(name)}[{k + 1}] END"
+    elif node.op == "at":
+        name, counter = node.value
+        text = f"CASE WHEN {index} >= 0 AND {index} < {quote(counter)} THEN {quote(name)}[{index} + 1] END"
     elif node.op == "slot":
         name, counter, k = node.value
         text = f"CASE WHEN {quote(counter)} > {k} THEN {quote(name)} END"
@@ -310,6 +313,10 @@ def _python(node: Node, *args: str) -> str:
     raise _unsupported(node, "a Python function is")
 
 
+def _one_of_two(node: Node, condition: str, a: str, b: str) -> str:
+    return f"(CASE WHEN {condition} THEN {a} ELSE {b} END)"
+
+
 def _joined(word: str) -> Callable[..., str]:
     return lambda node, *args: "(" + f" {word} ".join(args) + ")"
 
@@ -322,6 +329,7 @@ WRITERS: Mapping[str, Callable[..., str]] = {
     "bit_and": _exact("({0} & {1})"), "bit_or": _exact("({0} | {1})"), "bit_xor": _exact("xor({0}, {1})"),
     "bit_not": _exact("(~{0})"), "shl": _shl, "shr": _shr, "call": _call, "pick": _pick,
     "and": _joined("AND"), "or": _joined("OR"), "not": lambda node, a: f"(NOT {a})",
+    "either": _one_of_two, "if_else": _one_of_two,
     "given": lambda node, value, condition: f"(CASE WHEN {condition} THEN {value} END)",
     "same": lambda node: f"({_MARK.format(node.value[1])} {_SQL_MARK[node.value[0]]} {_MARK.format(node.value[2])})",
     "let": _choice, "let_value": _choice, "chosen": lambda node: "",

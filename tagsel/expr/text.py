@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from tagsel.expr.literals import Literal
 from tagsel.expr.nodes import Node
 
 Part = str | tuple[Node, int]
 """A piece of text, or a node and how tightly it must bind where it stands."""
 
-LET, GIVEN, OR, AND, BIT_OR, BIT_XOR, BIT_AND, COMPARE, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(14)
+LET, GIVEN, CHOICE, OR, AND, BIT_OR, BIT_XOR, BIT_AND, COMPARE, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(15)
 
 _INFIX = {
     "bit_or": ("|", BIT_OR), "bit_xor": ("^", BIT_XOR), "bit_and": ("&", BIT_AND),
@@ -21,7 +22,7 @@ _INFIX = {
 }  # fmt: skip
 
 _LEVELS = {
-    "let": LET, "given": GIVEN, "or": OR, "and": AND,
+    "let": LET, "given": GIVEN, "choice": CHOICE, "or": OR, "and": AND,
     "chain": COMPARE, "member": COMPARE, "outsider": COMPARE, "binding": COMPARE,
     "not": UNARY, "neg": UNARY, "bit_not": UNARY, "pow": POWER,
 } | {op: level for op, (_, level) in _INFIX.items()}  # fmt: skip
@@ -36,6 +37,15 @@ def canonical(tree: Node) -> str:
     'nMuon >= 2 && !(HLT_mu10 || MET_pt > 100.0 GeV)'
     """
     return write(tree)[0]
+
+
+ZERO, ONE = (Node("number", value=Literal(value, True)) for value in (0, 1))
+"""Whole numbers as a cut has them."""
+
+
+def compared_with_0(at: Node, mark: str) -> Node:
+    """`at == 0`, or with another mark, as a syntax tree."""
+    return Node("chain", (at, ZERO), (mark,))
 
 
 def write(tree: Node) -> tuple[str, Node]:
@@ -114,7 +124,8 @@ def _string(node: Node) -> list[Part]:
 
 _WRITERS: Mapping[str, Callable[[Node], Iterable[Part]]] = {
     "let": _let,
-    "given": lambda node: ((node.args[0], OR), " if ", (node.args[1], OR)),
+    "given": lambda node: ((node.args[0], CHOICE), " if ", (node.args[1], OR)),
+    "choice": lambda node: ((node.args[0], OR), " ? ", (node.args[1], CHOICE), " : ", (node.args[2], CHOICE)),
     "or": lambda node: _joined([(a, OR + 1) for a in node.args], " || "),
     "and": lambda node: _joined([(a, AND + 1) for a in node.args], " && "),
     "not": lambda node: ("!", (node.args[0], UNARY)),
@@ -127,6 +138,7 @@ _WRITERS: Mapping[str, Callable[[Node], Iterable[Part]]] = {
     "quantifier": _quantifier,
     "call": _call,
     "index": lambda node: ((node.args[0], ATOM), f"[{node.value}]"),
+    "at": lambda node: ((node.args[0], ATOM), "[", (node.args[1], OR), "]"),
     "name": lambda node: (node.value,),
     "variable": lambda node: (".".join(filter(None, (node.value[0], node.value[2]))),),
     "reference": lambda node: (f"@{node.value}",),

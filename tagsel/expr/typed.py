@@ -1,6 +1,6 @@
 """What binding knows of a piece of a cut: its node, unit, range, and the objects that it varies over.
 
-Invariant: a `Typed` is never wrong about its kind: whoever needs another kind asks `as_int`, `as_f64`,
+Invariant: a `Typed` is never wrong about its kind: code that needs another kind calls `as_int`, `as_f64`,
 `as_condition`, `settled`, which convert explicitly or raise `CutError` at the place.
 """
 
@@ -12,9 +12,10 @@ from fractions import Fraction
 from typing import Any
 
 from tagsel.errors import CutError
+from tagsel.expr.advice import NULL
 from tagsel.expr.literals import to_f32, to_f64
 from tagsel.expr.nodes import BOOLEAN_OPS, INT_MAX, INT_MIN, Node
-from tagsel.expr.text import canonical
+from tagsel.expr.text import canonical, compared_with_0
 from tagsel.expr.units import Unit
 
 MOST_OBJECTS = 2**31 - 1
@@ -51,6 +52,7 @@ class Over:
     counter: str
     slots: int = 0
     variable: str = ""
+    null: str = ""  # the column that is true where the counter is null
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class Typed:
 
     `at` is its syntax node. `kind` is the node's, "condition" for a boolean op, "literal" for a number whose type is
     still open (`exact` holds it), "object" for `Muon[0]`, `Muon` or `MET` (`index` -1: not indexed), "chosen" for what
-    argmin and argmax give. `over`: all that it varies over, each variable once. `signed`: a momentum that is stored
-    with the sign of the charge.
+    argmin and argmax give. `members`: those of an object, where they are not the usual ones. `over`: all that it varies
+    over, each variable once. `signed`: a momentum that is stored with the sign of the charge.
     """
 
     at: Node
@@ -74,6 +76,7 @@ class Typed:
     collection: str = ""
     index: int = -1
     signed: bool = False
+    members: tuple[str, ...] = ()
 
 
 def fail(at: Node, message: str, hint: str = "", **fields: Any) -> CutError:
@@ -92,6 +95,13 @@ def typed(at: Node, node: Node, *, unit: Unit | None = None, over: tuple[Over, .
     """The `Typed` of a bound node."""
     kind = "condition" if node.op in BOOLEAN_OPS else node.kind
     return Typed(at, node, kind, unit, over, span)
+
+
+def unless_null(part: Typed, null: Node) -> Typed:
+    """A value that is missing where `null`, a value of kind bool, is true; `null` itself may be missing."""
+    truth = make(part.at, "truth", (null,))
+    node = make(part.at, "given", (part.node, make(part.at, "not", (truth,), NULL)), None, part.node.kind)
+    return replace(part, node=node)
 
 
 def integer(
@@ -154,9 +164,31 @@ def settled(part: Typed) -> Typed:
     if part.kind == "chosen":
         raise chosen_alone(part)
     if part.kind == "object":
-        name = part.collection if part.index < 0 else f"{part.collection}[{part.index}]"
-        raise fail(part.at, f"{name} is an object, not a number", f"a member of it: {part.collection}.pt")
+        name = canonical(part.at)
+        a_list = part.index < 0 and any(not over.variable for over in part.over)
+        raise fail(part.at, f"{name} is an object, not a number", members_hint(name, part.members, "pt", a_list))
     return part
+
+
+FROM_COMPONENTS = {"pt": ("hypot", "mpx", "mpy"), "phi": ("atan2", "mpy", "mpx")}
+"""What is worked out from the components of an object that keeps no pt and phi, as the terms of ATLAS's MET."""
+
+
+def members_hint(name: str, members: Sequence[str], member: str, a_list: bool) -> str:
+    """What to write for a member of an object: the member, the function that gives it, or the members that there are.
+
+    >>> members_hint("MET", ("mpx", "mpy", "sumet"), "pt", True)
+    'it has mpx, mpy, sumet; pt of one of them: hypot(MET.mpx[0], MET.mpy[0])'
+    """
+    first = "[0]" if a_list else ""
+    if member in members or not members:
+        return f"a member of it: {name}.{member}{first}"
+    listed = f"it has {', '.join(members)}"
+    function, *components = FROM_COMPONENTS.get(member, ("",))
+    if not function or not set(components) <= set(members):
+        return listed
+    values = ", ".join(f"{name}.{component}{first}" for component in components)
+    return f"{listed}; {member} of {'one of them' if a_list else 'it'}: {function}({values})"
 
 
 def chosen_alone(part: Typed) -> CutError:
@@ -238,7 +270,23 @@ def as_condition(part: Typed) -> Typed:
         raise chosen_alone(part)
     if part.kind == "object":
         raise fail(part.at, f"{part.collection} is an object, not a condition", f"count({part.collection}) >= 1")
-    fix = {"literal": "true, or false", "word": "bit(word, n), or (word & mask) != 0", "str": 'name == "…"'}
-    subject = part.at.value if part.at.op == "name" else "…"
-    hint = fix.get(part.kind, f"compare it: {subject} > 0")
-    raise fail(part.at, f"{WORDS[part.kind]} stands where a condition is needed", hint)
+    raise fail(part.at, f"{WORDS[part.kind]} stands where a condition is needed", truth_hint(part))
+
+
+def truth_hint(part: Typed) -> str:
+    """The condition to write for a value that is none."""
+    subject = canonical(part.at)
+    fixes = {"literal": "true, or false", "word": f"{subject} != 0, or bit({subject}, 0)", "str": f'{subject} == "…"'}
+    return fixes.get(part.kind, f"compare it: {canonical(compared_with_0(part.at, '!='))}")
+
+
+def untruth_hint(part: Typed) -> str:
+    """The condition to write for `!` of a value that is none."""
+    subject = canonical(part.at)
+    fixes = {
+        "literal": "true, or false",
+        "word": f"{subject} == 0, or !bit({subject}, 0)",
+        "str": f'{subject} != "…"',
+        "object": f"count({part.collection}) == 0",
+    }
+    return fixes.get(part.kind, canonical(compared_with_0(part.at, "==")))

@@ -76,6 +76,23 @@ def _element(node: Node, space: Space) -> Value:
     return space.spread(segments.element(array, counts, k, space.starts(counter)))
 
 
+def _at(node: Node, space: Space, index: Value) -> Value:
+    """The element of each event's list at a place of its own."""
+    column, counter = node.value
+    array, counts = space.column(column), space.column(counter)
+    if array is None or counts is None:
+        return space.nothing(node.kind)
+    places, gone = np.broadcast_to(_whole(index[0]), space.size), index[1]
+    events = space.owner()
+    missing = (places < 0) | (places >= counts[events])
+    if gone is not None:
+        missing = missing | gone
+    there = np.flatnonzero(~missing)
+    values = np.zeros(space.size, array.dtype)
+    values[there] = array[space.starts(counter)[events[there]] + places[there]]
+    return values, missing
+
+
 def _member(node: Node, space: Space) -> Value:
     return _of(space.variables[-1], node.value, node.kind, space)
 
@@ -314,6 +331,7 @@ OPS: Mapping[str, Callable[..., Any]] = {
     "column": _column,
     "element": _element,
     "slot": _slot,
+    "at": _at,
     "member": _member,
     "outer": _outer,
     "chosen": _outer,

@@ -2,6 +2,16 @@
 
 from tagsel.ingest.derive import derive_source_schema
 from tagsel.ingest.find import OPENERS, open_source
+from tagsel.ingest.report import IngestReport, ReportLine
 from tagsel.ingest.source import BATCH_ROWS, AodFile, TagSource
 
-__all__ = ["BATCH_ROWS", "OPENERS", "AodFile", "TagSource", "derive_source_schema", "open_source"]
+__all__ = [
+    "BATCH_ROWS",
+    "OPENERS",
+    "AodFile",
+    "IngestReport",
+    "ReportLine",
+    "TagSource",
+    "derive_source_schema",
+    "open_source",
+]

@@ -13,6 +13,8 @@ from queue import Queue
 from threading import Event, Semaphore, Thread
 from typing import Generic, TypeVar
 
+from tagsel.base import memory_limit
+
 Item = TypeVar("Item")
 
 
@@ -48,7 +50,7 @@ def ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
         made.put(_End(error))
 
     thread = Thread(target=make, name="tagsel-ahead", daemon=True)
-    thread.start()
+    memory_limit.start(thread)
     try:
         while not isinstance(next_ := made.get(), _End):
             wanted.release()

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
-from tagsel.ingest.columns import Columns
+from tagsel.ingest.columns import Columns, can_be_flag
 from tagsel.ingest.convert import NATURAL
 from tagsel.ingest.makers import Lists, Maker, Member, Packed, Scalar
-from tagsel.rootio import ColumnType
+from tagsel.ingest.profile import slimmed, widened
 from tagsel.schema import (
     Attribute,
     Menu,
@@ -26,6 +25,8 @@ from tagsel.schema import (
 
 def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -> tuple[list[Maker], dict[int, Menu]]:
     """Makers of everything else that the schema asks for and the file has, and the menu of packed bits, if any."""
+    if source.profile == "full":
+        source = widened(source, columns)
     taken = {a.column for m in used for a in m.attributes}
     read = {c for m in used for c in m.columns}
     makers: list[Maker] = []
@@ -36,6 +37,9 @@ def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -
         if not names & taken:
             makers.append(maker)
             taken |= names
+    if source.profile == "slim":
+        makers = slimmed(makers, source.slim)
+        return _with_stored_counters(_drop_orphans(makers), columns), menu
     if source.rest:
         read |= {c for m in makers for c in m.columns}
         makers += [m for m in _rest(source, columns, read) if m.attribute.column not in taken]
@@ -75,9 +79,13 @@ def _packed(source: SourceSchema, columns: Columns) -> tuple[list[Maker], dict[i
     """Words of bits, and the one menu that names them."""
     makers: list[Maker] = []
     names: dict[str, tuple[str, int]] = {}
-    booleans = [c for c, t in columns.types.items() if t == ColumnType("bool")]
+    booleans = [c for c, kind in columns.types.items() if can_be_flag(kind)]
     for row in source.bits:
-        chosen = {columns.name(c): c for c in booleans if any(fnmatchcase(columns.name(c), g) for g in row.match)}
+        chosen = {}
+        for column in booleans:
+            name = columns.flat_name(column)
+            if row.takes(name):
+                chosen[name] = column
         order = pack_order([n for n in chosen if n not in names], prefix=row.words)
         words = tuple(dict.fromkeys(word for word, _ in order.values()))
         attributes = tuple(Attribute(w, "bits32", role=row.role, description=f"{row.role} bits") for w in words)
@@ -98,8 +106,8 @@ def _scalars(source: SourceSchema, columns: Columns, read: set[str]) -> Iterator
             yield _scalar(source, columns, row, column)
     named = {b for row in source.attributes for b in row.branches}
     for column in columns.scalars():
-        name = columns.name(column)
-        if name in named or column in read:
+        name = columns.flat_name(column)
+        if name in named or columns.name(column) in named or column in read:
             continue
         pattern = next((p for p in source.patterns if p.takes(name)), None)
         if pattern is not None:
@@ -138,13 +146,19 @@ def _members(source: SourceSchema, columns: Columns, collection: SourceCollectio
         if column is not None or row.constant is not None:
             used.add(column)
             yield _member(source, columns, collection, row, column or "")
-    if not collection.take:
+    if not collection.take and not collection.rest:
         return
     for column in columns.lists():
         name = columns.name(column)
+        if not name.startswith(collection.prefixes):
+            name = columns.flat_name(column)
         prefix = next((p for p in collection.prefixes if name.startswith(p)), None)
-        if column not in used and prefix is not None and collection.takes(name[len(prefix) :]):
-            row = SourceAttribute(name[len(prefix) :].replace(".", "_"), (column,))
+        if column not in used and prefix is not None:
+            member = name[len(prefix) :]
+            is_asked = collection.takes(member)
+            if not is_asked and not collection.rest:
+                continue
+            row = SourceAttribute(member.replace(".", "_"), (column,), hot=is_asked)
             yield _member(source, columns, collection, row, column)
 
 

@@ -26,28 +26,46 @@ def more(names: Sequence[str]) -> str:
     return f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
 
 
+def can_be_flag(kind: ColumnType) -> bool:
+    """Whether a column of this type can hold a trigger decision or a flag: one bool or integer an event.
+
+    >>> can_be_flag(ColumnType("uint8")), can_be_flag(ColumnType("float32")), can_be_flag(ColumnType("bool", True))
+    (True, False, False)
+    """
+    return not kind.is_list and (kind.base == "bool" or "int" in kind.base)
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of a file: `types` by the file's own names; `prefix` is set before those, and is no part of them.
 
-    `odd` are columns of types that no attribute has, with the type as the file spells it.
+    `odd` are columns of types that no attribute has, with the type as the file spells it. `nested` are those that lie
+    in structures: `Muon.pt` is also found as `Muon_pt`, where the file has no such column.
     """
 
     path: Path
     types: Mapping[str, ColumnType]
     prefix: str = ""
     odd: Mapping[str, str] = field(default_factory=dict)
+    nested: frozenset[str] = frozenset()
 
     @cached_property
     def _by_plain_name(self) -> dict[str, str]:
         found: dict[str, str] = {}
         for column in self.types:
             found.setdefault(self.name(column), column)
+        for column in self.nested & self.types.keys():
+            found.setdefault(self.flat_name(column), column)
         return found
 
     def name(self, column: str) -> str:
         """The plain name of a column."""
         return plain_name(column.removeprefix(self.prefix))
+
+    def flat_name(self, column: str) -> str:
+        """The plain name of a column, where one that lies in a structure is spelled as NanoAOD spells it: `Muon_pt`."""
+        name = self.name(column)
+        return name.replace(".", "_") if column in self.nested else name
 
     def listed(self, columns: Sequence[str]) -> str:
         """Columns and their types for a message, the first `MOST_LISTED` of them.
@@ -73,6 +91,11 @@ class Columns:
             if column is not None and self.types[column].is_list == is_list:
                 return column
         return None
+
+    def can_be_reference(self, column: str) -> bool:
+        """Whether a column that is called `aod_guid`, `aod_entry` or `menu` has a type that these have."""
+        name, base = self.name(column), self.types[column].base
+        return base == "string" if name.endswith("_guid") else "int" in base
 
     def check_kind(self, column: str, kind: str, name: str) -> None:
         """Refuse text made of numbers and numbers made of text."""

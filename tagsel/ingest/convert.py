@@ -119,12 +119,28 @@ def _as_word(values: Values, kind: str, place: Place) -> Values:
 
 
 def fit_id(values: Values, name: str, kind: str, place: Place) -> Values:
-    """Run, luminosity block or event numbers: whole, not negative, and at most what `kind` holds (2^63 - 1)."""
+    """Run, luminosity block or event numbers: whole, not negative, and at most what `kind` holds.
+
+    >>> fit_id(np.array([7, 2**31]), "run", "int32", Place(Path("f"), "RunNumber"))
+    Traceback (most recent call last):
+    tagsel.errors.IngestError: f: RunNumber, row 1: 2147483648 is above 2^31 - 1, the largest run number
+      try: is this branch the right one? [ids] in a schema file names another
+    """
+    if values.dtype.kind == "f":
+        is_whole = np.isfinite(values) & (np.trunc(values) == values)
+        place.refuse(~is_whole, values, f"is no whole number, and no {name} number", _OTHER_BRANCH)
+        exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)  # from there on not every integer is a float
+        place.refuse(values >= exact, values, f"is a float, which may be another {name} number rounded",
+                     "write the ids as integers")  # fmt: skip
     if values.dtype.kind in "if":
-        place.refuse(values < 0, values, f"is negative, and is no {name} number", "is this branch the right one?")
-    if values.dtype == np.uint64:
-        place.refuse(values > np.uint64(2**63 - 1), values, f"is above 2^63 - 1, the largest {name} number that fits")
+        place.refuse(values < 0, values, f"is negative, and is no {name} number", _OTHER_BRANCH)
+    bits = 8 * np.dtype(_STORED[kind]).itemsize - 1
+    # Python compares NumPy integers with its own exactly; floats are below 2^53 here.
+    place.refuse(values > 2**bits - 1, values, f"is above 2^{bits} - 1, the largest {name} number", _OTHER_BRANCH)
     return fit(values, kind, place)
+
+
+_OTHER_BRANCH = "is this branch the right one? [ids] in a schema file names another"
 
 
 def strings(values: Any) -> pa.Array:

@@ -8,27 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tagsel.catalog import Catalog
+from tagsel.base.local_path import as_given
+from tagsel.catalog import Catalog, FileRecord, PutFiles
 from tagsel.errors import IngestError, StoreError, TagselError
+from tagsel.ingest.columnar import data_files
+from tagsel.ingest.file_identity import KnownFiles, Moved, check_twins, kept_content, relocated
 from tagsel.ingest.find import open_source
+from tagsel.ingest.profile import profile_of
 from tagsel.ingest.registration import aod_files, is_simulation, register
+from tagsel.ingest.repeated import EntryNumbers, identity_of, numbered_by_entry, repeated_events
+from tagsel.ingest.report import IngestReport, ReportLine
 from tagsel.ingest.returned import remarks
 from tagsel.ingest.source import TagSource
+from tagsel.ingest.type_agreement import agree_on_types
 from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, unreported, write_all
 from tagsel.schema import USER, Schema
+from tagsel.schema.attributes import check_identity
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
 from tagsel.selection.bookkeeping import totals
-from tagsel.store import Snapshot, Table, disk
+from tagsel.store import Snapshot, Source, Table, disk, omissions
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What an ingest did: the snapshot, files that landed, were there already, or failed."""
+    """What an ingest did: the snapshot, files that landed, were there already, or failed.
+
+    `report` says what was taken of the files that landed, and what was left out.
+    """
 
     dataset: str
     snapshot: int
@@ -37,15 +48,17 @@ class Ingested:
     landed: tuple[str, ...] = ()
     already: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
+    moved: tuple[Moved, ...] = ()
     duplicates: int = 0
     simulation: bool = False
     formats: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     bookkeeping: Mapping[str, object] = field(default_factory=dict)
+    report: IngestReport = field(default_factory=IngestReport)
 
     def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
-        return asdict(self)
+        return {**asdict(replace(self, report=IngestReport())), "report": self.report.to_json()}
 
 
 @dataclass
@@ -56,7 +69,10 @@ class _Sorted:
     landed: list[Written] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
     there: set[str] = field(default_factory=set)  # GUIDs of these
+    moved: dict[str, Moved] = field(default_factory=dict)  # by GUID
     failed: list[Failure] = field(default_factory=list)
+    lines: dict[str, tuple[ReportLine, ...]] = field(default_factory=dict)  # of each new file, by path
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def guids(self) -> set[str]:
@@ -66,64 +82,157 @@ class _Sorted:
 
 def ingest(
     files: Sequence[Path], dataset: str, folder: Path, catalog: Catalog, facts: Mapping[str, Any], *,
-    schema: str = "", site: str = "", aod: Sequence[Path | str] = (), evolve: bool = False, processes: int = 0,
+    schema: str = "", profile: str = "", site: str = "",
+    aod: Sequence[Path | str] = (), evolve: bool = False, identity: str = "", processes: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Ingested:  # fmt: skip
     """Ingest `files` into `dataset` (its Delta table lies in `folder`), and register all in the catalog.
 
     `facts` are fields of `PutDataset` for a new dataset and keys to update for an old one; `aod` are AOD files that the
-    rows point to, or PoolFileCatalogs of such. IngestError when every file failed; else failures are in the answer.
+    rows point to, or PoolFileCatalogs of such. A folder among `files` stands for the files in it. `profile` "" is the
+    dataset's own, or standard. IngestError when every file failed; else failures are in the answer.
     """
-    pointed = aod_files(aod)
+    pointed, away = aod_files(aod)
     source_schema = load_source_schema(schema) if schema else None
     before = Table.open(folder).snapshot() if Table.exists(folder) else None
-    sorted_ = _sort_out(files, before.source_guids if before else (), source_schema)
+    if identity:
+        check_identity(identity)
+    asked = identity or (source_schema.identity if source_schema else "")
+    identity = identity_of(asked, before.schema if before else None, dataset)
+    profile = profile_of(profile, before, dataset, evolve)
+    inputs = data_files(files)
+    sorted_ = _sort_out(inputs.files, dataset, catalog, before, source_schema, profile)
+    held = before.schema if before is not None and before.sources else None
+    sorted_.new, refused = agree_on_types(sorted_.new, dataset, held, evolve)
+    sorted_.failed += [Failure(str(source.path), reason) for source, reason in refused]
+    if sorted_.new or not sorted_.moved:
+        catalog.need_open(dataset)  # a file of a closed dataset may move: its content stays what it is
     with ExitStack() as rights:
 
         def ask() -> None:
-            """Before the commit: from here until the catalog knows of it nobody closes the dataset, or moves it."""
+            """Before the commit: from here until the catalog knows of it nobody closes the dataset, or moves it, and
+            no other files come into any dataset."""
             rights.enter_context(disk.changing(folder))
+            rights.enter_context(disk.taking_in(folder.parent))
             catalog.need_open(dataset)
 
-        _write_and_commit(sorted_, dataset, folder, source_schema, evolve, processes, progress, ask)
+        _write_and_commit(sorted_, dataset, folder, catalog, source_schema, evolve, identity, processes, progress, ask)
         landed, failed = sorted_.landed, sorted_.failed
-        if failed and not landed and not sorted_.already:
+        if failed and not landed and not sorted_.already and not sorted_.moved:
             reasons = "; ".join(f.reason if f.path in f.reason else str(f) for f in failed)
             raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
         snapshot = Table.open(folder).snapshot()
-        register(catalog, dataset, snapshot, facts, site=site, pointed=pointed)
+        _relocate(catalog, sorted_.moved.values())
+        if landed or catalog.is_open(dataset):
+            named = {w.source.guid for w in landed} | sorted_.there
+            told = [*_rewritten(catalog, landed), *pointed]
+            register(catalog, dataset, snapshot, facts, site=site, pointed=told, named=named)
+    report = IngestReport(profile)
+    report.add([ReportLine(str(path), "file", reason=reason) for path, reason in inputs.passed_over])
+    for w in landed:
+        report.add(sorted_.lines[w.path])
+        report.add_nulls(w.nulls)
     said = remarks(before, [w.source for w in landed], sorted_.there)
+    if not is_simulation(snapshot):
+        said = (*said, *repeated_events(before, snapshot))
     return Ingested(
         dataset, snapshot.number, snapshot.rows, snapshot.bytes,
-        tuple(w.path for w in landed), tuple(sorted_.already), tuple(failed), snapshot.duplicate_rows(),
+        tuple(w.path for w in landed), tuple(sorted_.already), tuple(failed), tuple(sorted_.moved.values()),
+        snapshot.duplicate_rows(),
         is_simulation(snapshot), tuple(sorted({w.format for w in landed})),
-        (*dict.fromkeys(x for w in landed for x in w.warnings), *said),
-        totals(snapshot.sources),
+        (*dict.fromkeys(x for w in landed for x in w.warnings), *sorted_.warnings, *said, *away),
+        totals(snapshot.sources), report,
     )  # fmt: skip
 
 
-def _sort_out(files: Sequence[Path], known: Iterable[str], schema: SourceSchema | None) -> _Sorted:
-    """Files to ingest, files that are in the dataset already (or given twice), and files that cannot be opened."""
-    found = _Sorted()
-    guids = set(known)
+def _sort_out(
+    files: Sequence[Path],
+    dataset: str,
+    catalog: Catalog,
+    before: Snapshot | None,
+    schema: SourceSchema | None,
+    profile: str,
+) -> _Sorted:
+    """Files to ingest, files that are in the dataset already (or given twice), moved ones, and those that fail.
+
+    A file whose GUID is known counts as known only where its content is, too.
+    """
+    result = _Sorted()
+    opened: list[TagSource] = []
+    shared: dict[tuple[ReportLine, ...], tuple[ReportLine, ...]] = {}
     for path in files:
         try:
-            source = open_source(path, schema)
+            source = open_source(path, schema, profile=profile)
         except TagselError as error:
-            found.failed.append(Failure(str(path), reason_of(error)))
-            continue
-        if source.guid in guids:
-            found.already.append(str(path))
-            found.there.add(source.guid)
+            result.failed.append(Failure(as_given(path), reason_of(error)))
         else:
-            guids.add(source.guid)
-            found.new.append(source)
-    return found
+            # Files of one kind share their lines, which no process that writes a part needs.
+            result.lines[str(path)] = shared.setdefault(source.lines, source.lines)
+            opened.append(replace(source, lines=()))
+    known = KnownFiles(dataset, catalog, before, [source.guid for source in opened])
+    new: dict[str, TagSource] = {}
+    for source in opened:
+        try:
+            if source.guid in new:
+                check_twins(new[source.guid], source)
+                result.already.append(str(source.path))
+            elif before is not None and source.guid in before.source_guids:
+                _sort_known(source, known, result)
+            else:
+                result.warnings += known.check(source)
+                new[source.guid] = source
+                _note_moves(source, known, result)
+        except TagselError as error:
+            result.failed.append(Failure(str(source.path), reason_of(error)))
+    result.new += new.values()
+    return result
+
+
+def _sort_known(source: TagSource, known: KnownFiles, result: _Sorted) -> None:
+    """A file whose GUID the dataset has: unchanged where it was, moved, a copy of it, or an error."""
+    here = known.here(source.guid)
+    assert here is not None
+    known.check_unchanged(source, here)
+    result.there.add(source.guid)
+    path = str(source.path.resolve())
+    if here.path != path and source.guid not in result.moved and here.is_gone():
+        result.moved[source.guid] = Moved(source.guid, path, here.path)
+    else:
+        result.already.append(str(source.path))
+
+
+def _note_moves(source: TagSource, known: KnownFiles, result: _Sorted) -> None:
+    """Note a file that other datasets know at a place where it is no more."""
+    for other in known.elsewhere(source.guid):
+        path = str(source.path.resolve())
+        if other.path != path and other.is_gone():
+            result.moved[source.guid] = Moved(source.guid, path, other.path)
+
+
+def _relocate(catalog: Catalog, moved: Iterable[Moved]) -> None:
+    """Say in the catalog where files lie that were found elsewhere than it says, for all datasets that have them."""
+    changes = [PutFiles(name, records, known=True) for name, records in relocated(catalog, moved).items()]
+    if changes:
+        catalog.record(*changes)
+
+
+def _rewritten(catalog: Catalog, landed: Sequence[Written]) -> list[FileRecord]:
+    """Files that landed and hold something else than when the catalog last heard of them: what they are now."""
+    own = {}
+    for w in landed:
+        content = kept_content(w.source.bookkeeping, w.source.guid)
+        for aod in w.source.bookkeeping["aod"]:  # type: ignore[attr-defined]
+            if aod["guid"] == w.source.guid:
+                path = str(w.source.bookkeeping["path"])
+                own[w.source.guid] = FileRecord(aod["guid"], aod["lfn"], path, "AOD", aod["entries"], content.bytes)
+    earlier = catalog.files(guids=list(own)) if own else []
+    changed = {f.guid for f in earlier if f.kind != "TAG" and f.entries not in (-1, own[f.guid].entries)}
+    return [record for guid, record in own.items() if guid in changed]
 
 
 def _write_and_commit(
-    files: _Sorted, dataset: str, folder: Path, schema: SourceSchema | None, evolve: bool, processes: int,
-    progress: Callable[[str], None] | None, ask: Callable[[], None],
+    files: _Sorted, dataset: str, folder: Path, catalog: Catalog, schema: SourceSchema | None, evolve: bool,
+    identity: str, processes: int, progress: Callable[[str], None] | None, ask: Callable[[], None],
 ) -> None:  # fmt: skip
     """Write the new files, `ask`, and commit those that fit; parts of others go, also where this is broken off, or the
     answer is an error."""
@@ -137,7 +246,8 @@ def _write_and_commit(
         written = [w for w in came_to if isinstance(w, Written)]
         files.failed += [f for f in came_to if isinstance(f, Failure)]
         ask()
-        _commit(written, files, folder, evolve, dataset)
+        written = _still_new(written, dataset, catalog, files)
+        _commit(written, files, folder, evolve, identity, dataset)
     finally:
         landed = {w.path for w in files.landed}
         unwanted = [w for w in results.values() if isinstance(w, Written) and w.path not in landed]
@@ -148,29 +258,75 @@ def _write_and_commit(
         _remove_empty(folder)
 
 
-def _commit(written: Sequence[Written], files: _Sorted, folder: Path, evolve: bool, dataset: str) -> None:
+def _still_new(written: Sequence[Written], dataset: str, catalog: Catalog, files: _Sorted) -> list[Written]:
+    """The files whose GUIDs no other dataset has for another file, as the catalog knows now; the others fail."""
+    known = KnownFiles(dataset, catalog, None, [w.source.guid for w in written])
+    new = []
+    for w in written:
+        try:
+            known.check_again(w.source)
+        except IngestError as error:
+            files.failed.append(Failure(w.path, reason_of(error)))
+        else:
+            new.append(w)
+    return new
+
+
+def _commit(
+    written: Sequence[Written], files: _Sorted, folder: Path, evolve: bool, identity: str, dataset: str
+) -> None:
     """One commit of all files that fit the dataset; the others fail, named. Made again where another came first."""
     while written:
         table = Table.open(folder) if Table.exists(folder) else None
-        fitting, merged, failed = _fitting(written, table.snapshot() if table else None, evolve, dataset)
+        held = table.snapshot() if table else None
+        fitting, merged, failed = _fitting(written, held, evolve, dataset, folder, identity)
+        merged = merged if table else replace(merged, identity=identity)
         if not fitting:
             files.failed += failed
             return
         try:
-            _append(table or Table.create(folder, merged), fitting, merged)
+            target = table or Table.create(folder, merged)
+            _append(target, _with_omissions(fitting, files, folder), merged)
         except StoreError as error:
             if "errno" in error.fields or not Table.exists(folder):
                 raise
-            held = Table.open(folder).snapshot().source_guids
-            lost = [w.path for w in written if w.source.guid in held]
+            there = {s.guid: s for s in Table.open(folder).snapshot().sources}
+            lost = [w for w in written if w.source.guid in there]
             if table is not None and not ({"guid", "part"} & set(error.fields) and lost):
                 raise
-            files.already += lost
-            written = [w for w in written if w.path not in lost]
+            for w in lost:
+                _forestalled(w, there[w.source.guid], files)
+            written = [w for w in written if w not in lost]
             continue
         files.landed += fitting
         files.failed += failed
         return
+
+
+def _forestalled(w: Written, there: Source, files: _Sorted) -> None:
+    """A file whose GUID another process brought in meanwhile: the same file, or another one."""
+    mine, other = (kept_content(s.bookkeeping, s.guid) for s in (w.source, there))
+    differs = mine.differences(other)
+    if differs:
+        text = f"has the GUID {there.guid} of {there.lfn}, which came in meanwhile, and other content: {differs[0]}"
+        files.failed.append(Failure(w.path, text))
+    else:
+        files.already.append(w.path)
+
+
+def _with_omissions(written: Sequence[Written], files: _Sorted, folder: Path) -> list[Written]:
+    """The files, each with the name of the document, written here, that lists its columns which were left out."""
+    documents: dict[int, str] = {}
+    named = []
+    for w in written:
+        lines = files.lines[w.path]
+        kind = id(lines)  # files of one kind share their lines
+        if kind not in documents:
+            columns = [line for line in lines if line.reason and line.kind not in ("tree", "file")]
+            left_out = [omissions.Omission(line.name, line.reason, line.remedy) for line in columns]
+            documents[kind] = omissions.write(folder, left_out) if left_out else ""
+        named.append(w.with_bookkeeping(omissions.KEY, documents[kind]) if documents[kind] else w)
+    return named
 
 
 def _append(table: Table, written: Sequence[Written], schema: Schema) -> None:
@@ -180,7 +336,7 @@ def _append(table: Table, written: Sequence[Written], schema: Schema) -> None:
 
 
 def _fitting(
-    written: Sequence[Written], held: Snapshot | None, evolve: bool, dataset: str
+    written: Sequence[Written], held: Snapshot | None, evolve: bool, dataset: str, folder: Path, identity: str
 ) -> tuple[list[Written], Schema, list[Failure]]:
     """Files of the dataset's kind (data or simulation) and attributes, the schema of all, and the files that differ.
 
@@ -189,6 +345,10 @@ def _fitting(
     first = held is None or not held.sources
     kind = written[0].simulation if held is None or first else is_simulation(held)
     merged = base = written[0].schema if held is None or first else held.schema
+    sources = [*(w.source for w in written), *(held.sources if held else ())]
+    numbers = None
+    if not kind and any(numbered_by_entry(source) for source in sources):
+        numbers = EntryNumbers(dataset, held, identity)
     fitting: list[Written] = []
     failed: list[Failure] = []
     for w in written:
@@ -201,7 +361,10 @@ def _fitting(
                 said = ", ".join(differences[:6]) + (" …" if len(differences) > 6 else "")
                 raise IngestError(f"its attributes differ from those of {dataset} ({said}); --evolve takes what "
                                   "lacks as missing")  # fmt: skip
-            merged = merged.union(w.schema)
+            both = merged.union(w.schema)
+            if numbers is not None and w.part is not None:
+                numbers.add(w.source, folder / w.part.name)
+            merged = both
         except TagselError as error:
             failed.append(Failure(w.path, reason_of(error)))
         else:
@@ -211,8 +374,9 @@ def _fitting(
 
 def _differences(schema: Schema, base: Schema) -> list[str]:
     """Attributes that one schema has and the other lacks; trigger bits are the menus' business, `user.…` the user's."""
-    ours = {a.name for a in base if a.role not in ("trigger", "flag") and not a.name.startswith(USER)}
-    theirs = {a.name for a in schema if a.role not in ("trigger", "flag")}
+    others = ("trigger", "flag", "null")
+    ours = {a.name for a in base if a.role not in others and not a.name.startswith(USER)}
+    theirs = {a.name for a in schema if a.role not in others}
     return [*(f"lacks {n}" for n in sorted(ours - theirs)), *(f"adds {n}" for n in sorted(theirs - ours))]
 
 

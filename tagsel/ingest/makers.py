@@ -7,12 +7,13 @@ one Arrow array an attribute. Invariant: makers are plain data, so a plan travel
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tagsel.errors import IngestError
 from tagsel.ingest.convert import Place, fit, fit_id, lists, strings
@@ -25,13 +26,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Nulls:
+    """Where a column of a chunk is null: `rows`, (rows,) bool; `items`, (values of its lists,) bool."""
+
+    rows: npt.NDArray[np.bool_]
+    items: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows [start, start + rows) of a file: NumPy for scalars, awkward for lists, either for strings."""
+    """Rows [start, start + rows) of a file: NumPy for scalars, awkward for lists, either for strings.
+
+    `nulls` are those of the columns that may be null, in whose arrays NaN, 0, false, "" or no objects stand for them.
+    """
 
     path: Path
     start: int
     rows: int
     arrays: Mapping[str, Any]
+    nulls: Mapping[str, Nulls] = field(default_factory=dict)
 
     def place(self, column: str, counts: Any = None) -> Place:
         """Where a column's values come from, for messages."""
@@ -56,6 +69,10 @@ class Maker(ABC):
     def make(self, chunk: Chunk) -> list[pa.Array]:
         """One Arrow array of `chunk.rows` rows for each attribute; IngestError where a value cannot be kept."""
         return self._make(chunk)
+
+    def uses(self) -> list[tuple[str, str, str]]:
+        """Each column that is read, what it becomes, and whether that is a column, a trigger chain or a flag."""
+        return [(column, self.attributes[0].name, "column") for column in self.columns]
 
     @abstractmethod
     def _attributes(self) -> tuple[Attribute, ...]: ...
@@ -193,6 +210,11 @@ class Lists(Maker):
     def _columns(self) -> tuple[str, ...]:
         return (*(m.column for m in self.members if m.column), *self.stored)
 
+    def uses(self) -> list[tuple[str, str, str]]:
+        """The members' columns with their attributes, and the stored counters with the collection's."""
+        members = [(m.column, m.attribute.name, "column") for m in self.members if m.column]
+        return [*members, *((column, self.counter.name, "column") for column in self.stored)]
+
     def _make(self, chunk: Chunk) -> list[pa.Array]:
         import awkward as ak
         import pyarrow as pa
@@ -232,6 +254,7 @@ class Lists(Maker):
             raise IngestError(
                 f"{chunk.path}: row {chunk.start + row}: {member.column} has {lengths[row]} values where "
                 f"{self.columns[0]} has {counts[row]}; lists of {member.attribute.collection} have one length",
+                hint="tagsel schema derive drafts a schema that makes collections of their own of such lists",
                 path=str(chunk.path), column=member.column, row=chunk.start + row,
             )  # fmt: skip
         flat = ak.flatten(values, axis=1)
@@ -239,6 +262,23 @@ class Lists(Maker):
             return strings(flat)
         place = chunk.place(member.column, counts)
         return fit(ak.to_numpy(flat), member.attribute.type, place, member.unknown)
+
+
+def in_units(makers: Sequence[Maker], units: Mapping[str, str]) -> list[Maker]:
+    """The makers with the units of the columns that they read, where `units` has them."""
+    changed: list[Maker] = []
+    for maker in makers:
+        if isinstance(maker, Scalar):
+            maker = replace(maker, attribute=_in_unit(maker.attribute, maker.column, units))
+        elif isinstance(maker, Lists):
+            members = tuple(replace(m, attribute=_in_unit(m.attribute, m.column, units)) for m in maker.members)
+            maker = replace(maker, members=members)
+        changed.append(maker)
+    return changed
+
+
+def _in_unit(attribute: Attribute, column: str, units: Mapping[str, str]) -> Attribute:
+    return replace(attribute, unit=units[column]) if column in units else attribute
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +294,21 @@ class Packed(Maker):
     def _columns(self) -> tuple[str, ...]:
         return tuple(column for column, _, _ in self.bits)
 
+    def uses(self) -> list[tuple[str, str, str]]:
+        """The columns as the chains or flags that they are, each with its word."""
+        return [(column, self.words[word].name, self.words[word].role) for column, word, _ in self.bits]
+
     def _make(self, chunk: Chunk) -> list[pa.Array]:
         import pyarrow as pa
 
         packed = np.zeros((len(self.words), chunk.rows), dtype=np.uint32)
         for column, word, bit in self.bits:
-            packed[word] |= chunk.arrays[column].astype(np.uint32) << np.uint32(bit)
+            values = np.asarray(chunk.arrays[column])
+            if values.dtype != np.bool_:
+                is_bad = (values != 0) & (values != 1)
+                hint = "a source schema may take the column as a value: attributes = [{ name = … }]"
+                chunk.place(column).refuse(is_bad, values, "is neither 0 nor 1, as a flag is", hint)
+            packed[word] |= values.astype(np.uint32) << np.uint32(bit)
         return [pa.array(word.view(np.int32)) for word in packed]
 
 

@@ -1,26 +1,29 @@
-"""Parquet as TAGs: the columns of any source schema, or whatever columns a file has beside its ids.
+"""Parquet, Arrow IPC and Feather as TAGs: the columns of any source schema, or whatever a file has beside its ids.
 
 A file's metadata may carry, as JSON, the trigger menus of its column `menu` (`tagsel.menus`: menu id →
-`Menu.to_json()`) and its processed luminosity blocks (`tagsel.processed`: [[run, block], …]). Invariant:
-the id of a menu is that of its content.
+`Menu.to_json()`), its processed luminosity blocks (`tagsel.processed`: [[run, block], …]) and the units of its columns
+(`tagsel.units`: column → unit), which count more than those of a source schema. Invariant: the id of a menu is that of
+its content.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tagsel.errors import IngestError
 from tagsel.ingest import bookkeeping
 from tagsel.ingest.body import body_makers
+from tagsel.ingest.columnar import columnar_format, identity_of_keys, open_columnar
 from tagsel.ingest.columns import Columns
-from tagsel.ingest.makers import Maker, Same, Scalar
+from tagsel.ingest.makers import Maker, Same, Scalar, in_units
 from tagsel.ingest.plan import Plan, head_makers, says_simulation
-from tagsel.ingest.readers import ParquetReader, open_parquet, parquet_columns
+from tagsel.ingest.readers import ParquetReader
 from tagsel.ingest.source import TagSource, files_of
-from tagsel.rootio import canonical_guid
+from tagsel.rootio import UNITS, canonical_guid
 from tagsel.schema import Menu, SourceSchema, base_attributes
 
 MENUS_KEY = b"tagsel.menus"
@@ -28,17 +31,18 @@ PROCESSED_KEY = b"tagsel.processed"
 
 
 def open_tag_parquet(path: Path, source: SourceSchema) -> TagSource:
-    """A Parquet file as TAGs; its identity is made of the SHA-256 of its bytes."""
-    with open_parquet(path) as file:
-        columns = parquet_columns(path, file)
-        metadata = dict(file.metadata.metadata or {})
+    """A file of columns as TAGs; its identity is made of the SHA-256 of its bytes and of the keys of its folders."""
+    with open_columnar(path) as file:
+        columns = file.columns()
+        metadata = file.metadata
         menus = _menus(path, metadata)
         head = head_makers(source, columns, "", own=False)
         body, packed = body_makers(source, columns, head)
         head[-1] = _menu(source, columns, menus, packed) or head[-1]
-        guid, reader = _content_guid(path), ParquetReader(path)
+        body = in_units(body, _units(path, metadata))
+        guid, reader = _content_guid(path, file.folder_keys), ParquetReader(path)
         return TagSource(
-            path=path, format="parquet", guid=guid, lfn=path.name, entries=file.metadata.num_rows,
+            path=path, format=columnar_format(path), guid=guid, lfn=path.name, entries=file.rows,
             plan=Plan((*head, *body), menus | packed, source.name), reader=reader,
             bookkeeping=_bookkeeping(path, metadata), aod=files_of(head, reader),
             columns=columns, is_simulation=says_simulation(source, columns, reader),
@@ -70,6 +74,17 @@ def _menus(path: Path, metadata: dict[bytes, bytes]) -> dict[int, Menu]:
     return menus
 
 
+def _units(path: Path, metadata: dict[bytes, bytes]) -> dict[str, str]:
+    """The units of columns, as the file has them."""
+    text = metadata.get(UNITS.encode())
+    if text is None:
+        return {}
+    try:
+        return {str(column): str(unit) for column, unit in json.loads(text).items()}
+    except (ValueError, AttributeError) as error:
+        raise IngestError(f"{path}: its metadata {UNITS} cannot be read: {error!r}", path=str(path)) from error
+
+
 def _bookkeeping(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:
     record = bookkeeping.nothing("the Parquet file's metadata holds no tagsel.processed")
     text = metadata.get(PROCESSED_KEY)
@@ -82,7 +97,8 @@ def _bookkeeping(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:
     return {**record, "processed": [list(b) for b in blocks], "processed_reason": None}
 
 
-def _content_guid(path: Path) -> str:
+def _content_guid(path: Path, folder_keys: Mapping[str, int | str]) -> str:
     with path.open("rb") as file:
         digest: Any = hashlib.file_digest(file, "sha256")
+    digest.update(identity_of_keys(folder_keys))
     return canonical_guid(digest.hexdigest()[:32])

@@ -20,6 +20,7 @@ from tagsel.ingest.makers import Maker, Pointer
 from tagsel.ingest.plan import Plan, head_makers, says_simulation
 from tagsel.ingest.pool import open_pool, own_aod, tag_tree, token_entries
 from tagsel.ingest.readers import TAG_PREFIX, JoinedReader, Reader, TreeReader, tree_columns
+from tagsel.ingest.remarks import column_lines
 from tagsel.ingest.source import TagSource
 from tagsel.ingest.xaodtriggers import trigger_makers, xaod_menus
 from tagsel.rootio import EventTree, RootFile
@@ -40,9 +41,11 @@ def open_physlite(path: Path, source: SourceSchema) -> TagSource:
             return _tag_alone(path, events)
         menus = xaod_menus(file.tree("MetaData"))
         makers, reader = _makers(file, events, columns, tag, source, menus)
+        plan = Plan(makers, {m.id: m for m in menus.values()}, source.name)
+        lines = () if tag is None else column_lines(tree_columns(tag, TAG_PREFIX), plan, load_source_schema("pool"))
         return TagSource(
             path=path, format=source.format, guid=file.guid, lfn=path.name, entries=events.entries,
-            plan=Plan(makers, {m.id: m for m in menus.values()}, source.name), reader=reader, columns=columns,
+            plan=plan, reader=reader, columns=columns, lines=lines,
             bookkeeping=bookkeeping.of_physlite(file.tree("MetaData")), aod=(own_aod(file),),
             is_simulation=says_simulation(source, columns, events) or (tag is not None and _tag_says(tag)),
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """From a source schema and the columns that a file has to a plan: which makers make which attributes.
 
-Invariant: the attributes of a plan are in the dataset's order: ids, references, menu, then the rest.
+Invariant: the attributes of a plan are in the dataset's order: ids, references, menu, then the rest; each has a column
+of its own, whatever the case of its letters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tagsel.errors import IngestError, did_you_mean
 from tagsel.ingest.columns import Columns
 from tagsel.ingest.makers import Chunk, Maker, Pointer, RowNumber, Same, Scalar
+from tagsel.ingest.physical_names import apart
 from tagsel.schema import IDS, NO_MENU, STAGES, Menu, Schema, SourceSchema, base_attributes, reference_attributes
+from tagsel.schema.sourcetypes import ENTRY
 from tagsel.store import arrow_schema
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ class Plan:
     makers: tuple[Maker, ...]
     menus: Mapping[int, Menu]
     name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "makers", apart(self.makers))
 
     @property
     def schema(self) -> Schema:
@@ -68,14 +74,19 @@ def head_makers(
     makers: list[Maker] = []
     for name in IDS:
         fixed = source.ids[name]
-        makers.append(Same(base[name], fixed) if isinstance(fixed, int) else Scalar(base[name], found[name]))
+        if fixed == ENTRY:
+            makers.append(RowNumber(base[name]))
+        else:
+            makers.append(Same(base[name], fixed) if isinstance(fixed, int) else Scalar(base[name], found[name]))
     makers += _references(source, columns, guid, own)
     return [*makers, menu if not isinstance(menu, int) else Same(base["menu"], menu)]
 
 
 def _id_hint(name: str, columns: Columns) -> str:
     looks = did_you_mean(name, columns.scalars())
-    fixed = f"a schema file may name the branch, or fix it for all rows: [ids] {name} = 0"
+    fixed = f"a schema file may name the branch, or fix it for all rows: [ids] {name} = 1"
+    if name == "event":
+        fixed = 'a schema file may name the branch, or take the entry: [ids] event = "entry", and a run for each file'
     return f"{looks} {fixed}".strip()
 
 
@@ -84,7 +95,8 @@ def _references(source: SourceSchema, columns: Columns, guid: str, own: bool) ->
     for stage in STAGES:
         file, entry = reference_attributes(stage)
         token = columns.first(source.references.get(stage, ()))
-        stored = columns.first([file.name]), columns.first([entry.name])
+        stored = [columns.first([name]) for name in (file.name, entry.name)]
+        stored = [c if c is not None and columns.can_be_reference(c) else None for c in stored]
         if token is not None:
             makers.append(Pointer(file, entry, token))
         elif stored[0] and stored[1]:

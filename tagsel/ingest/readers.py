@@ -1,4 +1,4 @@
-"""Readers: the rows of an input file in chunks of bounded size, from ROOT trees and from Parquet.
+"""Readers: the rows of an input file in chunks of bounded size, from ROOT trees and from files of columns.
 
 Invariant: a reader is plain data (paths and names) and opens its file only inside `chunks`, so it travels to
 another process.
@@ -6,16 +6,18 @@ another process.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tagsel.errors import IngestError
+import numpy as np
+
+from tagsel.errors import AccessError, IngestError
+from tagsel.ingest.arrow_columns import column_type, is_list
+from tagsel.ingest.columnar import ColumnarFile, damage, open_columnar
 from tagsel.ingest.columns import Columns
-from tagsel.ingest.makers import Chunk
+from tagsel.ingest.makers import Chunk, Nulls
 from tagsel.rootio import ColumnType, EventTree, RootFile
 
 if TYPE_CHECKING:
@@ -40,9 +42,27 @@ class TreeReader:
         """All rows in order, at most `rows` at a time, with just these columns."""
         with RootFile(self.path) as file:
             tree = file.events(self.tree)
-            for start in range(0, tree.entries, rows):
-                stop = min(start + rows, tree.entries)
-                yield Chunk(self.path, start, stop - start, tree.arrays(columns, start, stop))
+            window = rows_at_once(tree, len(columns), rows)
+            for first in range(0, tree.entries, window):
+                last = min(first + window, tree.entries)
+                arrays = tree.arrays(columns, first, last)
+                for start in range(first, last, rows):
+                    stop = min(start + rows, last)
+                    piece = {name: values[start - first : stop - first] for name, values in arrays.items()}
+                    yield Chunk(self.path, start, stop - start, piece)
+
+
+WINDOW_BYTES = 256_000_000
+"""Decoded values that are held at once, where a file's clusters are larger than a chunk."""
+
+
+def rows_at_once(tree: EventTree, columns: int, rows: int) -> int:
+    """Rows to read together: a multiple of `rows` that is about a cluster, but no more than memory should hold.
+
+    A cluster is decoded as a whole: read in chunks, one of 10 million rows would be decoded 77 times.
+    """
+    most = WINDOW_BYTES // (8 * max(columns, 1))
+    return rows * max(1, min(tree.decoded_rows(), most) // rows)
 
 
 TAG_PREFIX = "TAG:"
@@ -81,29 +101,49 @@ class JoinedReader:
 
 
 def tree_columns(tree: EventTree, prefix: str = "") -> Columns:
-    """The columns of a tree; one that only groups others (a split object) is none."""
-    found = {c: tree.column_type(c) for c in tree.columns()}
-    groups = {c[:at] for c in found for at, mark in enumerate(c) if mark in "/."}
-    return Columns(
-        tree.path, {prefix + c: kind for c, kind in found.items() if kind is not None}, prefix,
-        {prefix + c: tree.typename(c) for c, kind in found.items() if kind is None and c not in groups},
-    )  # fmt: skip
+    """The columns of a tree; one that only groups others (a split object) is none.
+
+    A column whose type cannot be told is odd, with the reason, and costs no other column anything.
+    """
+    names = tree.columns()
+    groups = {c[:at] for c in names for at, mark in enumerate(c) if mark in "/."}
+    types: dict[str, ColumnType] = {}
+    odd: dict[str, str] = {}
+    for name in names:
+        try:
+            kind, typename = tree.column_type(name), tree.typename(name)
+        except AccessError as error:
+            kind, typename = None, error.message.rpartition(": ")[2] or "no type"
+        if kind is not None:
+            types[prefix + name] = kind
+        elif name not in groups:
+            odd[prefix + name] = typename
+    nested = frozenset(prefix + name for name in tree.nested())
+    return Columns(tree.path, types, prefix, odd, nested & types.keys())
+
+
+class NullMet(IngestError):
+    """A value that is null, in a column that is read as if it had none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetReader:
-    """The rows of a Parquet file."""
+    """The rows of a Parquet, Arrow IPC or Feather file; `nullable` are columns that may hold nulls."""
 
     path: Path
+    nullable: frozenset[str] = frozenset()
 
     def chunks(self, columns: Sequence[str], rows: int) -> Iterator[Chunk]:
         """All rows in order, at most `rows` at a time, with just these columns."""
-        with open_parquet(self.path) as file, _damage(self.path):
+        with open_columnar(self.path) as file, damage(self.path, file.format):
             start = 0
-            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
-                arrays = {n: self._values(batch.column(n), n, start) for n in batch.schema.names}
-                yield Chunk(self.path, start, batch.num_rows, arrays)
-                start += batch.num_rows
+            for size, stored in file.chunks(columns, rows):
+                nulls = {}
+                for name in self.nullable & stored.keys():
+                    stored[name], nulls[name] = _filled(stored[name])
+                arrays = {name: self._values(array, name, start) for name, array in stored.items()}
+                yield Chunk(self.path, start, size, arrays, nulls)
+                start += size
 
     def arrays(self, columns: Sequence[str], start: int, stop: int) -> dict[str, Any]:
         """Rows [start, stop) of columns, read from the file's beginning; nothing where it has no rows."""
@@ -111,106 +151,67 @@ class ParquetReader:
             return {c: values[start:stop] for c, values in chunk.arrays.items()}
         return dict.fromkeys(columns, ())
 
+    def first(self, file: ColumnarFile, column: str, rows: int) -> Any:
+        """The first rows of a column of the file, which is open; None where it has no rows."""
+        for _, arrays in file.chunks([column], rows):
+            return self._values(arrays[column], column, 0)
+        return None
+
     def _values(self, column: pa.Array, name: str, start: int) -> Any:
         """NumPy for numbers, awkward for lists, Arrow for strings; nulls are refused."""
         import awkward as ak
-        import pyarrow as pa
 
-        if isinstance(column.type, pa.DictionaryType):
-            column = column.dictionary_decode()
-        if pa.types.is_float16(column.type):
-            column = column.cast(pa.float32())
-        is_list = _is_list(column.type)
-        if is_list:
-            column = _plain_list(column)
-        hole = _first_hole(column, is_list)
+        listed = is_list(column.type)
+        hole = _first_hole(column, listed)
         if hole is not None:
-            raise IngestError(
+            raise NullMet(
                 f"{self.path}: {name} has no value in row {start + hole}",
-                hint="leave the column out: a column that a file lacks is missing for all its rows",
+                hint="leave these rows, or this column, out of the file",
                 path=str(self.path), column=name, row=start + hole,
             )  # fmt: skip
-        if is_list:
+        if listed:
             return ak.from_arrow(column)
-        if parquet_type(column.type) == ColumnType("string"):
+        if column_type(column.type) == ColumnType("string"):
             return column
         return column.to_numpy(zero_copy_only=False)
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def _filled(column: pa.Array) -> tuple[pa.Array, Nulls]:
+    """A column without nulls, and where they were."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = column.is_null().to_numpy(zero_copy_only=False)
+    if not is_list(column.type):
+        return pc.fill_null(column, _filler(column.type)), Nulls(rows, rows)
+    flat = column.flatten()  # of a null there is nothing
+    items = flat.is_null().to_numpy(zero_copy_only=False)
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    values = pc.fill_null(flat, _filler(flat.type))
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values), Nulls(rows, items)
+
+
+def _filler(kind: pa.DataType) -> pa.Scalar:
+    """What is stored where there is no value."""
     import pyarrow as pa
 
-    return isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType)
+    if pa.types.is_floating(kind):
+        return pa.scalar(float("nan"), kind)
+    if pa.types.is_boolean(kind):
+        return pa.scalar(False, kind)
+    text = column_type(kind) == ColumnType("string")
+    return pa.scalar("" if text else 0, kind)
 
 
-def _plain_list(column: pa.Array) -> pa.Array:
-    """Lists of a fixed size as lists, half-precision values as float32, both exactly."""
-    import pyarrow as pa
-
-    values = pa.float32() if pa.types.is_float16(column.type.value_type) else column.type.value_type
-    fixed = isinstance(column.type, pa.FixedSizeListType)
-    return column.cast(pa.large_list(values)) if fixed or values != column.type.value_type else column
-
-
-def _first_hole(column: pa.Array, is_list: bool) -> int | None:
+def _first_hole(column: pa.Array, listed: bool) -> int | None:
     """The first row that is null or, of lists, holds a null; None where every value is there."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if column.null_count:
         return int(pc.index(column.is_null(), pa.scalar(True)).as_py())
-    if is_list and column.flatten().null_count:
+    if listed and column.flatten().null_count:
         item = pc.index(column.flatten().is_null(), pa.scalar(True)).as_py()
         return int(pc.list_parent_indices(column)[item].as_py())
     return None
-
-
-def open_parquet(path: Path) -> Any:
-    """The Parquet file, page checksums verified; IngestError where it cannot be read."""
-    import pyarrow.parquet as pq
-
-    with _damage(path):
-        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-
-
-@contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise IngestError(f"{path}: cannot be read as Parquet: {first}", path=str(path)) from error
-
-
-def parquet_type(kind: pa.DataType) -> ColumnType | None:
-    """What a Parquet column of this Arrow type holds, or None where that is no scalar and no flat list."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        return parquet_type(kind.value_type)
-    if _is_list(kind):
-        inner = parquet_type(kind.value_type)
-        return ColumnType(inner.base, is_list=True) if inner and not inner.is_list else None
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return ColumnType("string")
-    if pa.types.is_float16(kind):
-        return ColumnType("float32")
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or kind in (pa.float32(), pa.float64()):
-        return ColumnType(str(kind.to_pandas_dtype().__name__).removesuffix("_"))
-    return None
-
-
-def parquet_columns(path: Path, file: Any) -> Columns:
-    """The columns of an open Parquet file; IngestError where two have one name."""
-    schema = file.schema_arrow
-    twice = next((n for n, times in Counter(schema.names).items() if times > 1), None)
-    if twice is not None:
-        raise IngestError(f"{path}: two columns are called {twice!r}", hint="write the file anew with other names",
-                          path=str(path), column=twice)  # fmt: skip
-    found = {f.name: parquet_type(f.type) for f in schema}
-    return Columns(
-        path, {c: kind for c, kind in found.items() if kind is not None},
-        odd={f.name: str(f.type) for f in schema if found[f.name] is None},
-    )  # fmt: skip

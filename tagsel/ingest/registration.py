@@ -5,6 +5,7 @@ Invariant: registering again loses nothing that the catalog knew, and writes onl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,8 +28,9 @@ from tagsel.catalog import (
     RetractionRecord,
 )
 from tagsel.catalog.changes import Change
+from tagsel.errors import after
 from tagsel.rootio import RootFile, is_remote, read_pool_file_catalog
-from tagsel.store import Snapshot, Source
+from tagsel.store import Snapshot, Source, at_least, omissions, unsettled
 
 Files = dict[tuple[str, str], FileRecord]
 """Records of files by kind and GUID."""
@@ -56,14 +58,19 @@ def runs_of(snapshot: Snapshot) -> list[tuple[int, int, int]]:
 
 def register(
     catalog: Catalog, dataset: str, snapshot: Snapshot, facts: Mapping[str, Any], *, site: str = "",
-    pointed: Sequence[FileRecord] = (),
+    pointed: Sequence[FileRecord] = (), named: Collection[str] = (),
 ) -> None:  # fmt: skip
     """Say in the catalog what a snapshot knows: the dataset, its files, AOD files, replicas, runs, bookkeeping.
 
     `facts` are fields of `PutDataset` that replace what was said before; `pointed` are AOD files to be known by the
-    rows that point to them, and the only ones that change what the catalog knows already.
+    rows that point to them, and the only ones that change what the catalog knows already. `named` are the GUIDs of the
+    input files that the user named: see `_at_site` for what is booked at `site`. Where another process has registered a
+    later snapshot meanwhile, the newest one is registered. StoreError: the log ends before that.
     """
     known = dataset in catalog.names()
+    if known:
+        record = catalog.dataset(dataset)
+        snapshot = at_least(snapshot, record.snapshot, record.events)
     runs = runs_of(snapshot)
     old: Files = {(f.kind, f.guid): f for f in catalog.files(dataset)} if known else {}
     own = _files(snapshot, old, pointed)
@@ -75,9 +82,12 @@ def register(
         *_run_changes(catalog, dataset, runs, known),
         *_bookkeeping(dataset, snapshot.sources, catalog.bookkeeping(dataset) if known else {}),
         *_retractions(dataset, snapshot, {r.snapshot: r for r in catalog.retractions(dataset)}),
-        *(_replicas(catalog, site, own.values()) if site else ()),
+        *(_replicas(catalog, site, _at_site(own, snapshot, pointed, named)) if site else ()),
     ]
-    catalog.record(*changes)
+    done = f"{dataset}@{snapshot.number} is committed with {snapshot.rows:,} events"
+    with after(done, "the next question to the dataset registers it in the catalog"):
+        catalog.record(*changes)
+    unsettled.settle(snapshot.folder, snapshot.number)
 
 
 def _record(
@@ -120,7 +130,7 @@ def _files(snapshot: Snapshot, old: Files, pointed: Sequence[FileRecord]) -> Fil
         known = replace(before, kind=file.kind).filled(file) if before else file
         entries = file.entries if file.kind == "TAG" else known.entries  # of a TAG, rows that are there
         known = replace(known, entries=entries, simulation=simulation)
-        files[key] = replace(told[key].filled(known), simulation=simulation) if key in told else known
+        files[key] = replace(_told(told[key], known), simulation=simulation) if key in told else known
     return files
 
 
@@ -169,9 +179,7 @@ def _retractions(dataset: str, snapshot: Snapshot, old: Mapping[int, RetractionR
     return [*changes, *(PutRetraction(**{**asdict(r), "back": snapshot.number}) for r in undone)]
 
 
-def _run_changes(
-    catalog: Catalog, dataset: str, runs: Sequence[tuple[int, int, int]], known: bool
-) -> list[Change]:
+def _run_changes(catalog: Catalog, dataset: str, runs: Sequence[tuple[int, int, int]], known: bool) -> list[Change]:
     """The runs that the catalog does not have so; all of them anew where some are gone."""
     old = {(r.run, r.lumi_blocks, r.events) for r in catalog.runs(dataset)} if known else set()
     if {run for run, *_ in old} - {run for run, *_ in runs}:
@@ -180,9 +188,7 @@ def _run_changes(
     return [PutRuns(dataset, new, keep=True)] if new else []
 
 
-def _bookkeeping(
-    dataset: str, sources: Iterable[Source], old: Mapping[str, Mapping[str, Any]]
-) -> list[PutBookkeeping]:
+def _bookkeeping(dataset: str, sources: Iterable[Source], old: Mapping[str, Mapping[str, Any]]) -> list[PutBookkeeping]:
     """What each source said of its own making, where the catalog does not have it so."""
     said = ((s.guid, _public(s.bookkeeping)) for s in sources)
     return [PutBookkeeping(dataset, guid, record) for guid, record in said if old.get(guid) != record]
@@ -190,7 +196,27 @@ def _bookkeeping(
 
 def _public(bookkeeping: Mapping[str, Any]) -> dict[str, Any]:
     """The bookkeeping without what the catalog keeps as files."""
-    return {k: v for k, v in bookkeeping.items() if k not in ("aod", "path", "simulation", "layout")}
+    own = ("aod", "path", "simulation", "layout", "profile", omissions.KEY)
+    return {k: v for k, v in bookkeeping.items() if k not in own}
+
+
+def _at_site(
+    own: Files, snapshot: Snapshot, pointed: Sequence[FileRecord], named: Collection[str]
+) -> list[FileRecord]:
+    """The AOD files that the user named for a site.
+
+    These are input files that hold their own events, and those of `pointed`; without any `pointed`, the files that the
+    rows of the named input files point to.
+    """
+    guids = {f.guid for f in pointed}
+    for source in snapshot.sources:
+        if source.guid not in named:
+            continue
+        guids.add(source.guid)
+        if not pointed:
+            keep: Mapping[str, Any] = source.bookkeeping
+            guids |= {a["guid"] for a in keep.get("aod", ())}
+    return [f for (kind, guid), f in own.items() if kind == "AOD" and guid in guids]
 
 
 def _replicas(catalog: Catalog, site: str, files: Iterable[FileRecord]) -> list[Change]:
@@ -202,30 +228,60 @@ def _replicas(catalog: Catalog, site: str, files: Iterable[FileRecord]) -> list[
     return [*changes, PutReplicas(site, new)] if new else changes
 
 
-def aod_files(places: Sequence[Path | str]) -> list[FileRecord]:
-    """AOD files by their GUID: ROOT files, paths or URLs, and those that PoolFileCatalogs (`.xml`) name.
+def aod_files(places: Sequence[Path | str]) -> tuple[list[FileRecord], list[str]]:
+    """AOD files by their GUID, and warnings: ROOT files, paths or URLs, and those that PoolFileCatalogs (`.xml`) name.
 
-    Of what such a catalog names, local files are opened where they are there; of files on other machines it is
-    believed, for there may be thousands: each is opened and checked when events of it are read.
+    Of the files that such a catalog names, those on this machine are opened. Others are kept as the catalog names them,
+    for there may be thousands: each is opened and checked when its events are read. A warning counts those whose paths
+    are not on this machine.
     """
-    found = []
+    records: list[FileRecord] = []
+    warnings: list[str] = []
     for place in places:
         if isinstance(place, Path) and place.suffix == ".xml":
-            found += _pool_files(place)
+            in_catalog, away, total = _pool_files(place)
+            records += in_catalog
+            if away:
+                warnings.append(_away_text(place, away, total))
         else:
-            found.append(_aod_file(place))
-    return found
+            records.append(_aod_file(place))
+    return records, warnings
 
 
-def _pool_files(catalog: Path) -> list[FileRecord]:
-    """What a PoolFileCatalog knows, relative names taken from its folder."""
-    found = []
-    for file in read_pool_file_catalog(catalog):
-        local = [path for pfn in file.pfns if "://" not in pfn and (path := catalog.parent / pfn).is_file()]
-        found += [_aod_file(path) for path in local]
+def _pool_files(catalog: Path) -> tuple[list[FileRecord], list[str], int]:
+    """What a PoolFileCatalog knows (relative names are in its folder), paths that are not here, number of files."""
+    records: list[FileRecord] = []
+    away: list[str] = []
+    files = read_pool_file_catalog(catalog)
+    for file in files:
+        paths = [str(catalog.parent / pfn) for pfn in file.pfns if "://" not in pfn]
+        local = [Path(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113 - a name that is too long is none
         remote = [pfn for pfn in file.pfns if is_remote(pfn)]
-        found += [FileRecord(file.guid, file.lfn or pfn.rsplit("/", 1)[1], pfn, "AOD") for pfn in remote if not local]
-    return found
+        if local:
+            records += [_aod_file(path) for path in local]
+        elif remote:
+            records += [FileRecord(file.guid, file.lfn or pfn.rsplit("/", 1)[1], pfn, "AOD") for pfn in remote]
+        else:
+            pfn = next((name for name in (*paths, *file.pfns) if name), "")
+            records.append(FileRecord(file.guid, file.lfn or pfn, pfn, "AOD"))
+            if pfn:  # a file that has a logical name only claims no place
+                away.append(pfn)
+    return records, away, len(files)
+
+
+def _away_text(catalog: Path, away: Sequence[str], total: int) -> str:
+    names = ", ".join(away[:3]) + (f" and {len(away) - 3:,} more" if len(away) > 3 else "")
+    return (
+        f"{catalog}: {len(away):,} of {total:,} files are not at their paths on this machine ({names}); they are kept "
+        "by name: --site NAME says which site has them, or a site's rules make paths of their logical names"
+    )
+
+
+def _told(told: FileRecord, before: FileRecord) -> FileRecord:
+    """What a file catalog says of a file; a path that is not on this machine takes no other's place."""
+    merged = told.filled(before)
+    is_away = bool(told.pfn) and not is_remote(told.pfn) and not os.path.isfile(told.pfn)  # noqa: PTH113 - as above
+    return replace(merged, pfn=before.pfn) if is_away and before.pfn else merged
 
 
 def _aod_file(place: Path | str) -> FileRecord:

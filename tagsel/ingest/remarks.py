@@ -1,4 +1,4 @@
-"""What there is to say of a file that was opened: columns left out, names that no cut can write, rows without an AOD.
+"""What there is to say of a file that was opened: its columns, names that no cut can write, rows without an AOD.
 
 Invariant: a remark does not name the file, so that a thousand files of one kind say it once.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tagsel.ingest.columns import MOST_LISTED, more
+from tagsel.ingest.columns import MOST_LISTED, Columns, more
 from tagsel.ingest.makers import Chunk, Pointer, RowNumber
 from tagsel.ingest.plan import Plan
+from tagsel.ingest.report import NO_TYPE, ReportLine
 from tagsel.ingest.source import BATCH_ROWS, TagSource
 from tagsel.schema import Schema, SourceSchema
 
@@ -18,9 +19,9 @@ _NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*(\.(?!__)[A-Za-z_][A-Za-z0-9_]*
 _WORDS = frozenset({"and", "or", "not", "in", "if", "let", "true", "false"})
 
 
-def remarks(opened: TagSource, source: SourceSchema, given: bool) -> tuple[str, ...]:
-    """Warnings about a file opened by a source schema, which the user has `given` or tagsel has found."""
-    return (*_left_out(opened, source, given), *_nameless(opened.schema), *_homeless(opened))
+def remarks(opened: TagSource, source: SourceSchema) -> tuple[str, ...]:
+    """Warnings about a file opened by a source schema."""
+    return (*_left_out(opened, source), *_nameless(opened.schema), *_homeless(opened))
 
 
 def writable(name: str) -> bool:
@@ -32,20 +33,42 @@ def writable(name: str) -> bool:
     return name not in _WORDS and _NAME.fullmatch(name) is not None
 
 
-def _left_out(opened: TagSource, source: SourceSchema, given: bool) -> Iterator[str]:
-    """Columns that were not taken, as far as the schema means to take all or names them."""
+def column_lines(columns: Columns, plan: Plan, source: SourceSchema) -> tuple[ReportLine, ...]:
+    """What became of each column of a tree or Parquet file that `plan` reads by a source schema."""
+    # Ids and Tokens of a TAG beside its events are read to join the two, and made of the events.
+    named = [*source.ids.items(), *((f"{stage}_entry", names) for stage, names in source.references.items())]
+    joined = {n: (attribute, "column") for attribute, names in named if not isinstance(names, int) for n in names}
+    uses = {column: joined[columns.name(column)] for column in columns.types if columns.name(column) in joined}
+    uses |= {column: (attribute, kind) for maker in plan.makers for column, attribute, kind in maker.uses()}
+    lines = []
+    for column, column_type in columns.types.items():
+        name = column.removeprefix(columns.prefix)
+        if column in uses:
+            attribute, kind = uses[column]
+            lines.append(ReportLine(name, kind, str(column_type), attribute))
+            continue
+        reason, remedy = f"the schema {source.name} does not ask for them", _REMEDY
+        if source.name == "nanoaod" and source.profile != "full":
+            reason, remedy = f"the profile {source.profile} leaves them", _FULL
+        if columns.name(column) in source.ignore:
+            reason, remedy = f"the schema {source.name} ignores them", ""
+        lines.append(ReportLine(name, "column", str(column_type), reason=reason, remedy=remedy))
+    for column, spelled in columns.odd.items():
+        lines.append(ReportLine(column.removeprefix(columns.prefix), "column", spelled, reason=NO_TYPE))
+    return tuple(lines)
+
+
+_FULL = "--profile full, into a new dataset, takes them"
+_REMEDY = "a schema of your own may: tagsel schema derive drafts one"
+
+
+def _left_out(opened: TagSource, source: SourceSchema) -> Iterator[str]:
+    """Columns that the schema names and no attribute can hold."""
     columns = opened.columns
-    ours = not given and opened.format in ("parquet", "tree")
     asked = _branches(source)
-    odd = [c for c in columns.odd if ours or source.rest or columns.name(c) in asked]
-    odd = [c for c in odd if columns.name(c) not in source.ignore]
+    odd = [c for c in columns.odd if columns.name(c) in asked and columns.name(c) not in source.ignore]
     if odd:
-        yield f"left out, as no attribute can hold their type: {columns.listed(odd)}"
-    read = set(opened.plan.columns)
-    rest = [c for c in columns.types if ours and c not in read and columns.name(c) not in source.ignore]
-    if rest:
-        yield (f"left out, as the schema {source.name} does not ask for them: {columns.listed(rest)}; a schema of "
-               "your own may: tagsel schema derive drafts one")  # fmt: skip
+        yield f"left out, as {NO_TYPE}: {columns.listed(odd)}"
 
 
 def _branches(source: SourceSchema) -> set[str]:

@@ -17,6 +17,7 @@ from tagsel.ingest.damage import reading
 from tagsel.ingest.makers import Maker
 from tagsel.ingest.plan import Plan
 from tagsel.ingest.readers import Reader
+from tagsel.ingest.report import ReportLine
 from tagsel.schema import Menu, Schema
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ class TagSource:
 
     `guid` is the file's identity and `lfn` its name; `entries` the number of rows; `aod` the files that its rows
     point to, as far as this file knows them; `columns` are all that the file has, read or not; `bookkeeping` is
-    JSON-ready, see `tagsel.ingest.bookkeeping`; `state` is that of the file as it was opened.
+    JSON-ready, see `tagsel.ingest.bookkeeping`; `state` is that of the file as it was opened. `lines` say what became
+    of each column (`tagsel.ingest.report`); an opener may set those that it alone can tell. `profile` is the one that
+    the file was opened with.
     """
 
     path: Path
@@ -82,6 +85,8 @@ class TagSource:
     is_simulation: bool = False
     warnings: tuple[str, ...] = ()
     state: FileState | None = field(default=None, repr=False)
+    lines: tuple[ReportLine, ...] = field(default=(), repr=False)
+    profile: str = "standard"
 
     @property
     def schema(self) -> Schema:

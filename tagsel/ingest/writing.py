@@ -7,18 +7,23 @@ wrote it; when the writing ends, in whatever way, none of those processes lives 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from multiprocessing.process import BaseProcess
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from tagsel.cores import cores
+from tagsel.base.atomic_write import TEMPORARY
+from tagsel.base.cpus import cores
+from tagsel.base.workers import WorkerDied, Workers
 from tagsel.errors import TagselError
 from tagsel.ingest.ahead import ahead
+from tagsel.ingest.file_identity import KEY, IdHash, content_of
+from tagsel.ingest.nulls import nulls_of, with_nulls
+from tagsel.ingest.profile import KEY as PROFILE
+from tagsel.ingest.profile import STANDARD
+from tagsel.ingest.readers import NullMet
+from tagsel.ingest.report import NullCount
 from tagsel.ingest.source import TagSource
 from tagsel.schema import Menu, Schema
 from tagsel.schema.sourcetypes import SourceSchema
@@ -41,6 +46,13 @@ class Written:
     menus: Mapping[int, Menu]
     simulation: bool
     warnings: tuple[str, ...]
+    nulls: Mapping[str, NullCount] = field(default_factory=dict)  # by column
+
+    def with_bookkeeping(self, key: str, value: str) -> Written:
+        """The same with one more entry in the bookkeeping of its file."""
+        source = replace(self.source, bookkeeping={**self.source.bookkeeping, key: value})
+        part = None if self.part is None else replace(self.part, sources=(source,))
+        return replace(self, source=source, part=part)
 
 
 @dataclass(frozen=True)
@@ -71,11 +83,15 @@ def write_source(source: TagSource, folder: str, schema: SourceSchema | None) ->
         "simulation": source.is_simulation,
         "aod": [{**asdict(f), "path": path if f.guid == source.guid else ""} for f in source.aod],
         **({"layout": {"tree": schema.tree, "ids": _id_names(schema)}} if schema else {}),
+        **({PROFILE: source.profile} if source.profile != STANDARD else {}),
         **source.bookkeeping,
     }
     record = Source(source.guid, source.lfn, source.entries, 0, keep)
     Path(folder).mkdir(parents=True, exist_ok=True)  # an ingest that failed may have just removed it
-    part = write_part(Path(folder), source.schema, ahead(source.batches()), [record]) if source.entries else None
+    source, part, ids, nulls = _write(source, Path(folder), record)
+    record = replace(record, bookkeeping={**keep, KEY: asdict(content_of(source, ids))})
+    if part is not None:
+        part = replace(part, sources=(record,))
     return Written(
         str(source.path),
         source.format,
@@ -85,7 +101,25 @@ def write_source(source: TagSource, folder: str, schema: SourceSchema | None) ->
         source.menus,
         source.is_simulation,
         tuple(source.warnings),
+        nulls,
     )
+
+
+def _write(
+    source: TagSource, folder: Path, record: Source
+) -> tuple[TagSource, NewPart | None, IdHash, Mapping[str, NullCount]]:
+    """The file as it was written, with bitmaps where it has nulls, its part, its ids, and how many nulls it has."""
+    ids = IdHash()
+    if not source.entries:
+        return source, None, ids, {}
+    try:
+        part = write_part(folder, source.schema, ids.through(ahead(source.batches())), [record])
+        return source, part, ids, {}
+    except NullMet:
+        nulls = nulls_of(source)
+    source, ids = with_nulls(source, nulls), IdHash()
+    part = write_part(folder, source.schema, ids.through(ahead(source.batches())), [record])
+    return source, part, ids, nulls
 
 
 def _id_names(schema: SourceSchema) -> dict[str, list[str]]:
@@ -99,8 +133,8 @@ def write_all(
 ) -> None:  # fmt: skip
     """Write every file's part; `results` gets what each came to, also of those that were done when this is broken off.
 
-    Processes are spawned, never forked, where the input is large. Files that a dying process took along are done
-    again, each in a process of its own, so that the one that kills is told from the others.
+    Where the input is large, worker processes write (`tagsel.base.workers`). A file whose process died is done again in
+    a new one, so that a file that kills is told from one that was unlucky.
     """
 
     def take(path: str, result: Result) -> None:
@@ -114,15 +148,7 @@ def write_all(
         for file in files:
             take(str(file.path), _tried(file, str(folder), schema))
         return
-    try:
-        _in_processes(files, folder, schema, workers, results, take)
-    except BrokenExecutor:
-        for file in [f for f in files if str(f.path) not in results]:
-            try:
-                _in_processes([file], folder, schema, 1, results, take)
-            except BrokenExecutor:
-                path = str(file.path)
-                take(path, Failure(path, "the process that read it died, of a lack of memory or a crash in a library"))
+    _in_processes(files, folder, schema, workers, results, take)
 
 
 def _tried(source: TagSource, folder: str, schema: SourceSchema | None) -> Result:
@@ -137,39 +163,43 @@ def _in_processes(
     files: Sequence[TagSource], folder: Path, schema: SourceSchema | None, workers: int, results: dict[str, Result],
     take: Callable[[str, Result], None],
 ) -> None:  # fmt: skip
-    """Take the results of files that `workers` processes write; BrokenExecutor when one of them dies."""
-    others = set(multiprocessing.active_children())
-    # Ctrl-C reaches all processes of a terminal; only ours answers it, and ends them.
-    deaf = (signal.SIGINT, signal.SIG_IGN)
-    spawned = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, spawned, initializer=signal.signal, initargs=deaf)
-    tasks: dict[str, Future[Result]] = {}
-    mine: set[BaseProcess] = set()
+    """Take the results of files that `workers` processes write."""
+    with Workers() as processes, ThreadPoolExecutor(workers, "tagsel-ingest") as threads:
+        tasks: dict[str, Future[Result]] = {}
+        try:
+            for file in files:
+                tasks[str(file.path)] = threads.submit(_in_a_process, processes, file, str(folder), schema)
+            for path, task in tasks.items():
+                take(path, task.result())
+        finally:
+            processes.stop()
+            threads.shutdown(cancel_futures=True)
+            results |= {p: t.result() for p, t in tasks.items() if p not in results and _has_result(t)}
+            _remove_torn(folder, processes.pids)
+
+
+def _in_a_process(processes: Workers, file: TagSource, folder: str, schema: SourceSchema | None) -> Result:
+    """What a file comes to in a worker process, and in a second, new one where the first dies."""
     try:
-        for file in files:
-            tasks[str(file.path)] = pool.submit(_tried, file, str(folder), schema)
-        mine = set(multiprocessing.active_children()) - others
-        for path, task in tasks.items():
-            take(path, task.result())
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        results |= {p: t.result() for p, t in tasks.items() if p not in results and _has_result(t)}
-        _remove_torn(folder, mine)
+        return processes.call(_tried, file, folder, schema)
+    except WorkerDied:
+        pass
+    try:
+        return processes.call(_tried, file, folder, schema, fresh=True)
+    except WorkerDied as death:
+        reason = f"the process that read it died twice, of a lack of memory or a crash in a library: it {death}"
+        return Failure(str(file.path), reason)
 
 
 def _has_result(task: Future[Result]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _remove_torn(folder: Path, processes: Collection[BaseProcess]) -> None:
+def _remove_torn(folder: Path, pids: Collection[int]) -> None:
     """Remove what ended processes were writing."""
-    for process in processes:
+    for pid in pids:
         for place in (folder, *(cache.parent for cache in caches_of(folder / "part"))):
-            for path in place.glob(f"{disk.TEMPORARY}{process.pid}-*"):
+            for path in place.glob(f"{TEMPORARY}{pid}-*"):
                 path.unlink(missing_ok=True)
 
 
@@ -188,8 +218,8 @@ def unreported(folder: Path, there: Collection[str], guids: Collection[str]) -> 
 def discard(names: Collection[str], folder: Path, there: Collection[str]) -> None:
     """Remove parts that are not needed; not those in `there` (names), nor what a snapshot holds.
 
-    The same file's part has the same name, whoever writes it: another process may have brought it in meanwhile, or be
-    about to, which is why nobody commits while this looks.
+    The same file's part has the same name in every process: another one may have committed it meanwhile, or be about
+    to, so the lock keeps all commits off while this looks.
     """
     names = set(names) - set(there)
     if not names:

@@ -2,11 +2,11 @@
 the event."""
 
 from tagsel.jobs.diagnose import Group
-from tagsel.jobs.engines import Chosen
+from tagsel.jobs.engines import Chosen, memory_setting
 from tagsel.jobs.executors import Ended, Executor, Task
 from tagsel.jobs.failures import Failure
 from tagsel.jobs.folder import PieceState
-from tagsel.jobs.job import Job, JobStatus, list_jobs, load, submit
+from tagsel.jobs.job import Job, JobStatus, dispatch, list_jobs, load, look_up_jobs, refuse_leaving, submit
 from tagsel.jobs.local import LocalExecutor
 from tagsel.jobs.lumi import JobLumi, lumi_of
 from tagsel.jobs.merge import JobResult
@@ -31,11 +31,15 @@ __all__ = [
     "Plan",
     "Task",
     "clean",
+    "dispatch",
     "dry_run",
     "list_jobs",
     "load",
+    "look_up_jobs",
     "lumi_of",
+    "memory_setting",
     "plan_job",
+    "refuse_leaving",
     "split",
     "submit",
 ]

@@ -170,11 +170,11 @@ class _Office:
             answers = any(not s.silent for s in holders)
             why = "no usable site has a link to one with a copy" if answers else "no site with a copy gives it"
             nearest = min(holders, key=lambda s: (bool(s.silent), s.name))
-            remedy = nearest.remedy or f"a transfer of its dataset from {nearest.name}"
+            remedy = nearest.remedy or "tagsel transfer EVENTS SITE, of this list to a site that can be used"
             return replace(blank, problem=why, remedy=remedy)
         rate, site, source = way
         seconds = round(blank.bytes / 1e6 / rate, 3) if rate else 0.0
-        remedy = f"a transfer of its dataset to {site} would make it local there"
+        remedy = f"tagsel transfer EVENTS {site} makes it local there"
         return replace(blank, site=site, source=source, moved=blank.bytes, seconds=seconds, remedy=remedy)
 
     def _fastest(self, sources: list[str]) -> tuple[float, str, str] | None:

@@ -249,7 +249,7 @@ def collect(notes: Path) -> Iterator[Ended]:
 
 
 def cancel(notes: Path) -> None:
-    """Remove all clusters of a job, whoever submitted them; nothing else is touched. JobError where the schedd does
+    """Remove all clusters of a job, those of other submitters, too, and nothing else. JobError where the schedd does
     not."""
     for submission in Notes(notes).submissions():
         _remove(_of_token(submission.token), "killed")
@@ -346,6 +346,15 @@ def _quoted(words: Sequence[str]) -> str:
     """
     inside = " ".join("'" + word.replace("'", "''").replace('"', '""') + "'" for word in words)
     return f'"{inside}"'
+
+
+def check() -> None:
+    """JobError where HTCondor's library is not here, or no schedd can be found."""
+    condor = _condor()
+    try:
+        condor.Schedd()
+    except (OSError, ValueError, RuntimeError, condor.HTCondorException) as error:
+        raise _refusal(error) from error
 
 
 def _condor() -> Any:

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from tagsel.errors import JobError
-from tagsel.jobs.executors import Ended, Task, signal_name
+from tagsel.jobs.executors import Ended, Task, create, signal_name
 
 RETRIES = 2
 """How often Dask runs a task again whose worker was lost."""
@@ -75,5 +75,5 @@ class DaskExecutor:
 
 def _run(command: tuple[str, ...], stdout: str, stderr: str) -> int:
     """On a worker: a process for the command, so that a script that crashes takes no worker with it."""
-    with Path(stdout).open("wb") as out, Path(stderr).open("wb") as err:
+    with create(Path(stdout)) as out, create(Path(stderr)) as err:
         return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err).returncode

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tagsel.errors import JobError
+from tagsel.errors import JobError, SchemaError
+from tagsel.schema.type_union import arrow_union, concatenate
 
 IDS = ("run", "lumi", "event")
 ADDRESS = ("aod_guid", "aod_entry")
@@ -63,33 +64,41 @@ def write_events(path: Path, arrays: Sequence[Any], metadata: Mapping[bytes, str
     import awkward as ak
     import pyarrow.parquet as pq
 
-    joined = ak.concatenate(list(arrays)) if len(arrays) > 1 else arrays[0]
+    joined = concatenate(arrays)
     table = ak.to_arrow_table(joined, extensionarray=False, list_to32=True, string_to32=True)
     table = table.replace_schema_metadata(dict(metadata))
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
+def columns_of(parts: Sequence[Path]) -> list[str]:
+    """The names of the columns of files of events, each once."""
+    import pyarrow.parquet as pq
+
+    return list(dict.fromkeys(name for part in parts for name in pq.read_schema(part).names))
+
+
 def join_events(path: Path, parts: Sequence[Path], metadata: Mapping[bytes, str]) -> int:
     """Write the events of several files, in order, as one; how many they are is returned.
 
-    One part is in memory at a time. Types that differ (an empty part's unknown, a wider integer) are
-    unified; JobError where they cannot be.
+    One part is in memory at a time. Types that differ go by `schema.type_union`, an empty part has no say; JobError
+    where no type holds all values.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        schemas = [pq.read_schema(p).remove_metadata() for p in parts]
-        schema = pa.unify_schemas(schemas, promote_options="permissive").with_metadata(dict(metadata))
+        schemas = [pq.read_schema(p).remove_metadata() for p in parts if pq.read_metadata(p).num_rows]
+        silent = [pq.read_schema(p).remove_metadata() for p in parts[:1]]
+        schema = arrow_union(schemas or silent).with_metadata(dict(metadata))
         count = 0
         with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
             for part in parts:
                 with pq.ParquetFile(part, page_checksum_verification=True) as file:
                     for rows in file.iter_batches():
-                        table = pa.Table.from_batches([rows])
-                        writer.write_table(_fitted(table, schema))
+                        if len(rows):
+                            writer.write_table(_fitted(pa.Table.from_batches([rows]), schema))
                         count += len(rows)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, SchemaError) as error:
         raise JobError(f"events of different pieces do not fit together: {error}") from error
     return count
 

@@ -5,13 +5,35 @@ Invariant: every task that was submitted ends once, be it by being cancelled or 
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from tagsel.errors import JobError
+
+WORKER = "tagsel.jobs.worker"
+"""The module that does a piece: a worker has it on its command line."""
+
+MEMORY_VARIABLE = "TAGSEL_PIECE_MEMORY"
+"""The environment variable that tells a worker on this machine how many bytes of memory it may take."""
+
+MODE = 0o644
+"""Permissions of a job's files, at any umask: what its submitter runs, nobody else may change, and all may look at."""
+
+FOLDER_MODE = 0o755
+"""Permissions of a job's folders."""
+
+
+def create(path: Path) -> BinaryIO:
+    """Make a file of a job, or empty it, for writing."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+    with suppress(PermissionError):  # of another user, as where a cluster's daemons write for us
+        os.fchmod(descriptor, MODE)
+    return os.fdopen(descriptor, "wb")
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,18 +86,29 @@ class Cause:
 YOU, SITE, DATA = "you", "the site", "whoever keeps the data"
 WAIT = "nothing: it is tried again; tagsel jobs resubmit tries once more"
 GIVEN_UP = {
-    "killed": "it was killed by jobs kill; tagsel jobs resubmit runs it",
+    "killed": "it was killed; tagsel jobs resubmit runs it",
+    "killed by jobs kill": "it was killed by jobs kill; tagsel jobs resubmit runs it",
+    "killed by Ctrl-C": "it was killed when Ctrl-C ended the process that waited; tagsel jobs resubmit runs it",
+    "killed by SIGTERM": "it was killed when SIGTERM ended the process that waited; tagsel jobs resubmit runs it",
+    "interrupted": "nobody drives the job any more; tagsel jobs resubmit tries again",
     "tried": "it was tried {attempts} times, and is not tried again by itself; tagsel jobs resubmit does",
 }
 """What takes the place of `WAIT` once a piece is tried no more, by why."""
 
-MORE_MEMORY = "ask for more memory (--set request_memory=4GB, mem=4G), or a smaller batch; or tagsel jobs resplit"
+MORE_MEMORY = "ask for more memory (submit --memory 4GB), or a smaller batch; or tagsel jobs resplit"
 SHORTER = "tagsel jobs resplit into shorter pieces, or ask for more time (--set time=8:00:00)"
 AT_SITE = "tell the site, with the evidence of jobs show; tagsel jobs resubmit when it is mended"
+BY_LIMIT = r"bytes of memory are what a piece may take"
+"""How tagsel says that it set the limit that a piece met: another attempt would meet it again."""
+
 LIBRARIES = "tagsel|numpy|numba|pyarrow|uproot|awkward"
 
 CAUSES = (
     # How an engine says that a worker ended which left no output.
+    Cause("memory limit", "user", "ended", rf"^stopped: it and what it started took|{BY_LIMIT}",
+          "it took more memory than it had", YOU, MORE_MEMORY),
+    Cause("limits", "user", "ended", r"^stopped: it ", "it took more than a piece may",
+          YOU, "print less or take less at once (batch), or allow more with --set; then tagsel jobs resubmit"),
     Cause("memory", "transient", "ended",
           r"^held by.*memor|^Slurm: OUT_OF_ME|oom[-_ ]kill|out of memory",
           "it took more memory than it had", YOU, MORE_MEMORY, again="memory twice", complaint=r"oom[-_ ]kill"),
@@ -131,8 +142,10 @@ CAUSES = (
     Cause("output", "transient", "ended", r"its output cannot be used", "its output was damaged", "nobody", WAIT),
     Cause("lost", "transient", "ended", "", "its worker ended without an output", "nobody", WAIT),
     # What was raised in the worker.
-    Cause("memory", "transient", "raised", r"^[\w ]*\bMemoryError\b|bad_alloc", "it took more memory than it had", YOU,
-          MORE_MEMORY, again="memory twice"),
+    Cause("memory limit", "user", "raised", BY_LIMIT, "it took more memory than it had", YOU, MORE_MEMORY),
+    Cause("memory", "transient", "raised",
+          r"^[\w ]*\bMemoryError\b|bad_alloc|^[\w ]*\bOSError\b.*\[Errno 12\]|can't start new thread",
+          "it took more memory than it had", YOU, MORE_MEMORY, again="memory twice"),
     Cause("disk", "site", "raised",
           r"^[\w ]*\b(OSError|AccessError)\b.*(\[Errno (28|122)\]|no space left on device|disk quota exceeded)",
           "the disk is full where it ran", SITE, AT_SITE),

@@ -1,12 +1,12 @@
 """The folder of a job: where everything is, and the state of its pieces, which is what its files say.
 
-    job.json            what the job is; written before the folder gets its name, never changed
+    job.json            what the job is, its engine included; written before the folder gets its name, never changed
     list.events         the event list · job.py the script, as submitted
     pieces/00000.piece  self-contained work
     outputs/00000.1.json|parquet   output of attempt 1 · 00000.1.run locked while its worker lives
     logs/00000.1.out|err
-    engine/             which engine runs the job, with which options, and what that keeps of its tasks
-    killed              there once somebody killed the job
+    engine/             what the job's engine keeps of its tasks
+    killed              there once somebody killed the job: by "jobs kill", "Ctrl-C" or "SIGTERM"; empty: not known
     resplit.json        which failed pieces were split anew, into which; written whole
     round.json          how many attempts each piece had before this round of attempts, which is open; see `rounds`
     begun               which processes submitted pieces that had not run, a line each; and when it was killed
@@ -16,31 +16,85 @@
     result.json         the merged result, with result.parquet for events; there once, at the end, and away while
                         pieces with unreadable events run again
 
+The JSON files carry a checksum each since version 2; those of version 1 are read without. job.json states the job's
+number; the files that follow from it state its checksum, so that a file of another job is never read as this one's.
+Files of older tagsels state neither.
+
 Invariant: state is derived from these files alone, so it survives the death of any process.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-import signal
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tagsel.base import processes
+from tagsel.base.atomic_write import atomic_write, remedy
+from tagsel.base.checksum import Damaged, digest, seal, unseal
+from tagsel.base.fail_points import fail_point
+from tagsel.base.lock_file import Holder, acquire, holder
 from tagsel.errors import JobError
-from tagsel.held import holder, take
-from tagsel.jobs.failures import Failure, failures_of, given_up, last_failure
+from tagsel.jobs.executors import MODE, WORKER
+from tagsel.jobs.failures import GIVEN_UP, Failure, failures_of, given_up, last_failure
 from tagsel.jobs.output import Header, read_header
 
-VERSION = 1
+VERSION = 2
+"""Version of the JSON files of a job's folder; those of version 1 had no checksum, and job.json said no engine."""
+
+READS = (1, 2)
+"""Versions that are read."""
+
+OF_JOB = "job"
+"""The field by which a file states of which job.json it is."""
+
+LOST = "put it back from a backup; outputs of pieces that ended are whole, below outputs/"
+"""What to try where job.json is damaged."""
+
 _ATTEMPT = re.compile(r"^(\d{5,})\.(\d+)\.")
+
+
+def write_document(path: Path, document: Mapping[str, Any], *, step: str = "") -> None:
+    """Write a JSON file of a job's folder, with version and checksum, whole or not at all; `step` is a fail point."""
+    with atomic_write(path, MODE) as temporary:
+        temporary.write_bytes(seal({**document, "version": VERSION}, indent=1, nan=True) + b"\n")
+        if step:
+            fail_point(step)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn an OSError inside into a JobError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise JobError(f"cannot write {path}: {reason}", hint=remedy(error), path=str(path)) from error
+
+
+def read_document(path: Path, hint: str) -> dict[str, Any]:
+    """What a JSON file of a job's folder says. JobError, naming it: it is damaged, or of a newer tagsel."""
+    try:
+        return parse_document(path, path.read_bytes(), hint)
+    except OSError as error:
+        raise JobError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from error
+
+
+def parse_document(path: Path, content: bytes, hint: str) -> dict[str, Any]:
+    """What the `content` of a JSON file of a job's folder says. Errors as `read_document`."""
+    try:
+        document = unseal(content, since=2)
+    except Damaged as error:
+        raise JobError(f"{path} is damaged: {error}", hint=hint, path=str(path)) from error
+    version = document.get("version", 1)
+    if version not in READS:
+        raise JobError(f"{path} has version {version}; this tagsel reads up to {VERSION}", path=str(path))
+    return document
 
 
 @dataclass(frozen=True)
@@ -53,13 +107,36 @@ class JobFolder:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """What job.json says."""
-        try:
-            spec: dict[str, Any] = json.loads((self.path / "job.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise JobError(f"{self.path}: not the folder of a job: {error}", path=str(self.path)) from error
-        if spec.get("version") != VERSION:
-            raise JobError(f"{self.path}: a job of version {spec.get('version')}; this program reads {VERSION}")
+        path = self.path / "job.json"
+        if not path.is_file():
+            raise JobError(f"{self.path}: not the folder of a job: it has no job.json", path=str(self.path))
+        spec = read_document(path, LOST)
+        if "pieces" not in spec:  # version 1 has no checksum, so that any JSON object passes for it
+            raise JobError(f"{path} is damaged: it does not say which pieces a job has", hint=LOST, path=str(path))
+        job = spec.get("job", self.path.name)
+        if job != self.path.name:
+            raise JobError(f"{path} is damaged: it is that of job {job}", hint=LOST, path=str(path))
         return spec
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 (hex) of what job.json says: by it other files state to be of this job."""
+        return digest(self.spec)
+
+    def write(self, path: Path, document: Mapping[str, Any], *, step: str = "") -> None:
+        """Write one of the files that follow from job.json, as `write_document` does."""
+        write_document(path, {**document, OF_JOB: self.identity}, step=step)
+
+    def read(self, path: Path, hint: str) -> dict[str, Any]:
+        """What `write` wrote. JobError, naming the file: it is damaged, or another job's."""
+        document = read_document(path, hint)
+        if OF_JOB in document and document[OF_JOB] != self.identity:
+            raise JobError(
+                f"{path} does not belong to {self.path / 'job.json'}: one of the two is another job's",
+                hint=hint,
+                path=str(path),
+            )
+        return document
 
     @property
     def pieces(self) -> list[dict[str, Any]]:
@@ -73,14 +150,12 @@ class JobFolder:
     @property
     def replaced(self) -> dict[int, list[dict[str, Any]]]:
         """The pieces that were split anew, by number, and the plans of those that took their place."""
-        try:
-            told = json.loads(self.resplit.read_text("utf-8"))
-            if told["version"] != VERSION:
-                raise ValueError(f"version {told['version']}; this program reads {VERSION}")
-            return {int(number): list(plans) for number, plans in told["replaced"].items()}
-        except FileNotFoundError:
+        if not self.resplit.exists():
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        record = self.read(self.resplit, "put it back from a backup, or submit the list again")
+        try:
+            return {int(number): list(plans) for number, plans in record["replaced"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobError(f"{self.resplit}: not a record of pieces: {error}", path=str(self.resplit)) from error
 
     @property
@@ -120,10 +195,24 @@ class JobFolder:
         """The mark of a killed job."""
         return self.path / "killed"
 
+    def mark_killed(self, by: str) -> None:
+        """Mark the job as killed, by "jobs kill", "Ctrl-C" or "SIGTERM"; the first mark stays."""
+        with _writing(self.killed), suppress(FileExistsError), self.killed.open("x") as mark:
+            mark.write(by)
+
+    @property
+    def end_of_killed(self) -> str:
+        """How the job was killed, as a key of `GIVEN_UP`."""
+        key = f"killed by {_text(self.killed)}"
+        return key if key in GIVEN_UP else "killed"
+
     def note(self, who: str) -> None:
         """Write down that a process submits pieces, or that the job was killed."""
-        with (self.path / "begun").open("a") as lines:
-            lines.write(f"{who}\n")
+        path = self.path / "begun"
+        with _writing(path):
+            with path.open("a") as lines:
+                lines.write(f"{who}\n")
+            path.chmod(MODE)
 
     @property
     def went_through(self) -> bool:
@@ -164,10 +253,10 @@ class JobFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the job: one process at a time drives it. JobError, naming the holder, where another does."""
-        lock = take(self.path / "lock")
+        lock = acquire(self.path / "lock", action="running the job")
         if lock is None:
             raise JobError(
-                f"job {self.path.name} is being run by process {holder(self.path / 'lock') or 'unknown'}",
+                f"job {self.path.name} is being run by {holder(self.path / 'lock') or 'a process that has just ended'}",
                 hint=f"wait for it, or tagsel jobs kill {self.path.name}",
             )
         with lock:
@@ -177,8 +266,8 @@ class JobFolder:
         """Whether some process drives the job now."""
         return holder(self.path / "lock") is not None
 
-    def workers(self) -> dict[tuple[int, int], str]:
-        """(piece, attempt) → `identity` of the workers that live now."""
+    def workers(self) -> dict[tuple[int, int], Holder]:
+        """(piece, attempt) → the workers that live now."""
         living = {}
         for path in (self.path / "outputs").glob("*.run"):
             match, who = _ATTEMPT.match(path.name), holder(path)
@@ -187,17 +276,19 @@ class JobFolder:
         return living
 
     def kill_workers(self, keep: Collection[tuple[int, int]] = ()) -> int:
-        """Kill the workers that live now on this machine, with all that they started; how many they were.
+        """Kill this user's workers of the job on this machine, with all that they started; how many they were.
 
-        Those of the (piece, attempt) in `keep` are let live.
+        They are known by their owner and command line, as the kernel has them: what a `.run` file says is for people.
+        Those of the (piece, attempt) in `keep` live on.
         """
-        living = [who.split(" on ") for which, who in self.workers().items() if which not in keep]
-        mine = [int(pid) for pid, *host in living if host == [os.uname().nodename]]
-        for pid in mine:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                # A worker leads a process group of its own where the local executor started it.
-                (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
-        return len(mine)
+        kept = {str(self.stem(*which)) for which in keep}
+        outputs = f"{self.path / 'outputs'}/"
+
+        def is_worker(words: Sequence[str]) -> bool:
+            stems = [word for word in words if word.startswith(outputs)]
+            return WORKER in words and bool(stems) and kept.isdisjoint(stems)
+
+        return sum(processes.kill(pid, is_worker) for pid in processes.find(is_worker))
 
 
 @dataclass(frozen=True, slots=True)

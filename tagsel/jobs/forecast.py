@@ -1,8 +1,8 @@
-"""Before dispatch: what a job will read and compute, against a scan of everything; and afterwards how true that was.
+"""Before dispatch: what a job will read and compute, beside a scan of everything; and afterwards how true that was.
 
-Bytes are measured on a few of the files and scaled by what the map estimates of all; times come from jobs that ran
-before, how many pieces run at once and how long they queue from those of the same engine. Invariant: a forecast says
-what it rests on, and what it does not know it does not say.
+Bytes are counted in a few of the files and scaled by what the map estimates of all, piece by piece; times come from
+jobs that ran before, how many pieces run at once and how long they queue from those of the same engine. Invariant: a
+forecast says what it rests on, and what it does not know it does not say.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from tagsel.aod import EventMap, forecast
-from tagsel.aod.mapping import WORTH
+from tagsel.aod import EventMap, OpenFile, Visits, Wanted, cost_of, visits_of
+from tagsel.aod.mapping import MappedFile
 from tagsel.errors import AccessError
-from tagsel.events import EventList
+from tagsel.jobs.piece import Piece, Recipe
 
 SAMPLE = 8
 """How many files are opened to measure bytes."""
+
+READINGS = 64
+"""How many readings of files by pieces are counted in these."""
 
 USUAL = {"start_s": 1.5, "read_s_per_byte": 1e-8, "process_s_per_event": 1e-5}
 """Where no job ran before: CPU seconds to start a piece, to read a byte (at 100 MB/s), and for a simple script."""
@@ -130,7 +133,7 @@ def pace(costs: Iterable[Mapping[str, Any]]) -> Pace | None:
 class Forecast:
     """A job before it runs. `bytes` are compressed bytes of the baskets that it reads; `scan_…` is the same of all
     files with all of their entries, 0 where their sizes are not known; `measured` files were opened for it. `time_s` is
-    from submission to the end of the last piece, 0 where nothing is known of the engine."""
+    from submission to the end of the last piece, 0 where nothing is known of the engine. `verdict` is the map's."""
 
     files: int
     files_total: int
@@ -144,66 +147,114 @@ class Forecast:
     measured: int
     basis: str
     time_s: float = 0.0
+    verdict: str = ""
 
     @property
     def times(self) -> float:
         """How many times the CPU of a full scan is that of the job; 0 where it is not known."""
         return self.scan_cpu_s / self.cpu_s if self.scan_cpu_s and self.cpu_s else 0.0
 
-    @property
-    def verdict(self) -> str:
-        """Whether the way by TAG is worth it, for people.
-
-        >>> Forecast(1, 10, 5, 5000, 1, 10**6, 10**8, 2.0, 60.0, 1, "").verdict
-        'by TAG 30 times less CPU and 100 times fewer bytes than a full scan'
-        """
-        if not self.files:
-            return "nothing to read"
-        if not self.times:
-            return "nothing can be said of a full scan: sizes or entries of files are not known"
-        if self.times < 1 / WORTH and self.scan_bytes * WORTH < self.bytes:
-            return "don't: a full scan costs about the same"
-        fewer = self.scan_bytes / self.bytes if self.bytes else 0.0
-        return f"by TAG {_number(self.times)} times less CPU and {_number(fewer)} times fewer bytes than a full scan"
-
     def to_json(self) -> dict[str, Any]:
-        """All of it by name, with the verdict."""
-        return {**asdict(self), "times": round(self.times, 2), "verdict": self.verdict}
+        """All of it by name."""
+        return {**asdict(self), "times": round(self.times, 2)}
 
 
 def foretell(
-    event_map: EventMap, events: EventList, branches: Sequence[str], pieces: int, known: Rates, at: Pace | None = None
+    event_map: EventMap, pieces: Sequence[Piece], recipe: Recipe, known: Rates, at: Pace | None = None
 ) -> Forecast:
-    """The forecast of a job over a mapped list in so many pieces, on an engine of such a pace."""
-    read, kept, measured = _measured(event_map, events, branches)
-    size = round(event_map.bytes_touched_estimate * read)
-    scan = round(event_map.bytes_total * kept)
+    """The forecast of a job over a mapped list in these pieces, on an engine of such a pace.
+
+    What each piece reads is counted for itself: a cluster that two pieces share is read by both.
+    """
+    readings = _readings(event_map, pieces, recipe)
+    measured = _measured(event_map, readings, recipe)
+    size = sum(measured.bytes.get((r.file.guid, r.piece), round(measured.scale * r.estimate)) for r in readings)
+    scan = round(event_map.bytes_total * measured.kept)
     n, total = sum(len(f.entries) for f in event_map.files), event_map.entries_total
-    whole, cpu = scan and total, known.cpu_s(pieces, size, n)
+    whole, cpu = scan and total, known.cpu_s(len(pieces), size, n)
     return Forecast(
-        len(event_map.files), max(event_map.files_total, len(event_map.files)), n, total, pieces, size, scan,
+        len(event_map.files), max(event_map.files_total, len(event_map.files)), n, total, len(pieces), size, scan,
         round(cpu, 3),
         round(known.cpu_s(event_map.files_total, scan, total), 3) if whole else 0.0,
-        measured, known.basis, round(at.time_s(pieces, cpu * known.wall_per_cpu), 3) if at else 0.0,
+        measured.files, known.basis, round(at.time_s(len(pieces), cpu * known.wall_per_cpu), 3) if at else 0.0,
+        event_map.verdict,
     )  # fmt: skip
 
 
-def _measured(event_map: EventMap, events: EventList, branches: Sequence[str]) -> tuple[float, float, int]:
-    """Of what the map estimates, the share that reading the branches takes; of whole files, the share of the branches;
-    and how many files were opened for that: those that cannot be had are left out."""
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """What a piece reads of a file, and how many bytes that is by the map's estimate of its clusters."""
+
+    piece: int
+    file: MappedFile
+    wanted: Wanted
+    visits: Visits
+
+    @property
+    def estimate(self) -> float:
+        """Estimated bytes; 0 where the file's size is not known."""
+        touched = sum(replace(self.file, entries=entries).touched for entries in self.visits.entries)
+        return touched * max(self.file.bytes, 0)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What opening some of the files gave: `bytes` by file and piece, as they were counted; how many times the map's
+    estimate that was; of whole files the share of the branches; and how many files were opened for it."""
+
+    bytes: Mapping[tuple[str, int], int]
+    scale: float = 1.0
+    kept: float = 1.0
+    files: int = 0
+
+
+def _readings(event_map: EventMap, pieces: Sequence[Piece], recipe: Recipe) -> list[_Reading]:
+    """What the pieces read, one for each piece and file."""
+    files = {file.guid: file for file in event_map.files}
+    readings = []
+    for piece in pieces:
+        visits = visits_of(piece.files, recipe.batch)
+        readings += [_Reading(piece.number, files[w.guid], w, v) for w, v in zip(piece.files, visits, strict=True)]
+    return readings
+
+
+def _measured(event_map: EventMap, readings: Sequence[_Reading], recipe: Recipe) -> _Measure:
+    """Count what some readings of some files take; files that cannot be had are left out."""
     step = max(1, len(event_map.files) // SAMPLE)
     chosen = event_map.files[::step][:SAMPLE]
-    some = replace(event_map, files=chosen, unmapped=np.empty(0, np.int64))
+    most = max(1, READINGS // max(1, len(chosen)))
+    counted: dict[tuple[str, int], int] = {}
+    estimate, branches, total, opened = 0.0, 0, 0, 0
+    for file in chosen:
+        mine = [r for r in readings if r.file is file]
+        mine = mine[:: -(-len(mine) // most)] if mine else []
+        measure = _counted(event_map, file, mine, recipe) if mine else None
+        if measure is None:
+            continue
+        sizes, whole, size = measure
+        counted |= {(file.guid, r.piece): n for r, n in zip(mine, sizes, strict=True)}
+        estimate += sum(r.estimate for r in mine)
+        branches, total, opened = branches + whole, total + size, opened + 1
+    if not estimate or not total:
+        return _Measure(counted, files=opened)
+    return _Measure(counted, sum(counted.values()) / estimate, branches / total, opened)
+
+
+def _counted(
+    event_map: EventMap, file: MappedFile, readings: Sequence[_Reading], recipe: Recipe
+) -> tuple[list[int], int, int] | None:
+    """The bytes of readings of one file, those of reading the same branches of all of its entries, and its size; None
+    where it cannot be had."""
+    first = readings[0].wanted
+    none = first.take(np.zeros(len(first), bool))
     try:
-        report = forecast(some, events, branches)
+        with OpenFile(none, event_map.layout) as opened:
+            columns = opened.columns(recipe.branches)
+            costs = [cost_of(opened, columns, r.wanted.entries, r.visits) for r in readings]
+            opening = costs[0].opened // readings[0].visits.opens
+            return [c.read + c.opened for c in costs], opened.bytes_of_all(columns) + opening, opened.file.bytes
     except AccessError:
-        return 1.0, 1.0, 0
-    lost = {p.guid for p in report.problems}
-    had = [f for f in chosen if f.guid not in lost]
-    estimate = sum(f.touched * f.bytes for f in had if f.bytes > 0)
-    if not estimate or not report.bytes_total:
-        return 1.0, 1.0, 0
-    return report.bytes_read / estimate, report.bytes_branches / report.bytes_total, len(had)
+        return None
 
 
 def accuracy(told: Mapping[str, Any], was: Cost) -> dict[str, float]:
@@ -214,12 +265,3 @@ def accuracy(told: Mapping[str, Any], was: Cost) -> dict[str, float]:
     """
     pairs = {"bytes": was.bytes, "cpu_s": was.cpu_s, "time_s": was.time_s}
     return {name: round(told[name] / fact - 1, 3) for name, fact in pairs.items() if fact and told.get(name)}
-
-
-def _number(value: float) -> str:
-    """A factor for people.
-
-    >>> _number(2.34), _number(31.7)
-    ('2.3', '32')
-    """
-    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"

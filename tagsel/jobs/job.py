@@ -7,6 +7,7 @@ unreadable or failed. A job is its folder: `load` gives the same job in any proc
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import threading
 import time
@@ -16,21 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from tagsel.aod import EventMap
-from tagsel.errors import JobError
+from tagsel.errors import AccessError, JobError, TagselError
 from tagsel.events import DeliveryLedger, EventList
 from tagsel.jobs.broker import Brokered
 from tagsel.jobs.diagnose import Group, diagnose
-from tagsel.jobs.engines import Chosen, engine
+from tagsel.jobs.engines import LOCAL, Chosen, engine
 from tagsel.jobs.executors import Executor, NotNow
 from tagsel.jobs.folder import JobFolder, PieceState, piece_states
 from tagsel.jobs.forecast import Cost, Pace, Rates, accuracy
 from tagsel.jobs.lumi import JobLumi, lumi_of
 from tagsel.jobs.merge import UNMERGED, JobResult, ledger_of, read_cost, read_result
 from tagsel.jobs.notes import TASKS
-from tagsel.jobs.plan import plan_job, write_folder
+from tagsel.jobs.plan import Plan, plan_job, write_folder
 from tagsel.jobs.resplit import resplit
 from tagsel.jobs.rounds import close_round, still_tried
 from tagsel.jobs.runner import collect, has_output, launch, run
+from tagsel.store import disk
+
+log = logging.getLogger("tagsel")
 
 LOOK_S = 0.5
 """How often a waiting process looks at a job, in seconds."""
@@ -86,28 +90,49 @@ def submit(
     pace: Pace | None = None,
     brokered: Brokered | None = None,
 ) -> Job:
-    """Split, write a folder below `jobs`, and start; returns at once, `wait` waits for the end.
+    """Plan a job, see `plan_job`, and `dispatch` it; `on` is the engine that it keeps, local processes by default.
 
-    `on` is the engine that the job keeps, `executor` the one of this process. Without `drive` pieces are handed to an
-    engine that goes on without us, and `wait`, here or in another process, takes them up. Errors as `plan_job`, and
-    JobError for an engine that is not there: nothing is left behind then.
+    Errors as those of the two: nothing is left behind then.
     """
-    bounds = {"events_per_job": events_per_job, "min_events": min_events, "bytes_per_job": bytes_per_job}
-    plan = plan_job(events, event_map, script, by=by, known=known, pace=pace, brokered=brokered, **bounds)
-    executor = executor or (on or Chosen()).executor()
-    if not drive and not executor.detached:
+    plan = plan_job(
+        events, event_map, script, by=by, events_per_job=events_per_job, min_events=min_events,
+        bytes_per_job=bytes_per_job, known=known, pace=pace, brokered=brokered,
+    )  # fmt: skip
+    on = on or LOCAL
+    executor = executor or on.executor()
+    try:
+        refuse_leaving(executor, drive=drive)
+    except JobError:
         executor.close()
+        raise
+    return dispatch(jobs, plan, events, executor, name=name, on=on, drive=drive)
+
+
+def refuse_leaving(executor: Executor, *, drive: bool) -> None:
+    """JobError where nobody is to wait for pieces that end with this process."""
+    if not drive and not executor.detached:
         raise JobError(
             f"pieces on engine {executor.name} end with this process", hint="wait for them, or use a batch engine"
         )
-    job = Job(JobFolder(write_folder(Path(jobs), plan, events, name)))
-    (on or Chosen()).write(job.folder.engine)
+
+
+def dispatch(
+    jobs: Path, plan: Plan, events: EventList, executor: Executor, *, name: str = "", on: Chosen = LOCAL, drive: bool
+) -> Job:
+    """Write the folder of a planned job below `jobs`, and start; returns at once, `wait` waits for the end.
+
+    `on` is the engine that the job keeps, `executor` the one of this process. Without `drive` pieces are handed to an
+    engine that goes on without us, and `wait`, here or in another process, takes them up. JobError for an engine that
+    refuses, StoreError where its notes cannot be written: nothing is left behind then.
+    """
+    job = Job(JobFolder(write_folder(Path(jobs), plan, events, name, on)))
     if not executor.detached:
         job.start(executor)
         return job
     try:
-        launch(job.folder, executor)
-    except JobError as error:
+        with disk.saying("hand over the pieces in", job.folder.path):
+            launch(job.folder, executor)
+    except TagselError as error:
         if not (drive and isinstance(error, NotNow) and error.full):
             _give_up(job, executor, error)
             raise
@@ -116,8 +141,8 @@ def submit(
     return job
 
 
-def _give_up(job: Job, executor: Executor, refusal: JobError) -> None:
-    """Leave nothing of a job that its engine refused: what it took before it refused the rest is taken back.
+def _give_up(job: Job, executor: Executor, refusal: TagselError) -> None:
+    """Leave nothing of a job that could not be handed over: what its engine took before is taken back.
 
     JobError where it does not give that back: then the folder stays, for it is still used.
     """
@@ -153,7 +178,7 @@ class Job:
     @property
     def engine(self) -> Chosen:
         """The engine that the job was given."""
-        return Chosen.read(self.folder.engine)
+        return Chosen.of(self.folder)
 
     @property
     def pieces(self) -> list[PieceState]:
@@ -161,14 +186,24 @@ class Job:
         states = piece_states(self.folder, self._look()[0])
         if not any(s.state == "failed" for s in states) or self.lives() or self.folder.is_locked():
             return states
-        tried, why = still_tried(self.folder, states), "killed" if self.folder.killed.exists() else "tried"
-        return [replace(s, given_up=why) if s.state == "failed" and s.number not in tried else s for s in states]
+        tried = still_tried(self.folder, states)
+        killed, handed = self.folder.killed.exists(), self._is_handed()
+        given_up = []
+        for state in states:
+            if state.state != "failed" or (handed and state.number in tried):
+                given_up.append(state)
+                continue
+            why = "interrupted" if state.number in tried else "tried"
+            if killed:
+                why = self.folder.end_of_killed
+            given_up.append(replace(state, given_up=why))
+        return given_up
 
     def _look(self) -> tuple[dict[int, str], str]:
         """As `_told`; where nobody drives the job, what pieces left that have ended is taken in first."""
         told, silent, ended = self._told()
         if ended and not self.lives() and not self.folder.is_locked():
-            with contextlib.suppress(JobError, OSError):  # somebody drives it now, or it is another user's
+            with contextlib.suppress(JobError, AccessError, OSError):  # somebody drives it now, or it is another user's
                 collect(self.folder, engine(self.engine.name).collect)
         return told, silent
 
@@ -206,7 +241,7 @@ class Job:
     def _drive(self, executor: Executor, again: bool, pause_s: float | None) -> None:
         try:
             run(self.folder, executor, again=again, pause_s=pause_s)
-        except BaseException as error:  # handed to whoever waits
+        except BaseException as error:  # `wait` raises it
             self._error = error
         finally:
             executor.close()
@@ -223,8 +258,8 @@ class Job:
                 self._thread.join(LOOK_S if progress else None)
                 if progress:
                     progress(self.status())
-        except KeyboardInterrupt:
-            self.kill()
+        except KeyboardInterrupt as stop:
+            self.kill(by="SIGTERM" if stop.args == ("SIGTERM",) else "Ctrl-C")
             raise
         if self._error is not None:
             raise self._error
@@ -253,10 +288,13 @@ class Job:
         if self.folder.killed.exists():
             return "killed"
         failed = bool(count["failed"] or self.folder.error) and not still_tried(self.folder, states)
-        handed = any(self.folder.engine.glob(TASKS)) or self.folder.refused.exists()
-        if going or (handed and not failed):
+        if going or (self._is_handed() and not failed):
             return "submitted"
         return "failed" if failed else "interrupted"
+
+    def _is_handed(self) -> bool:
+        """Whether an engine that goes on without us was given pieces."""
+        return any(self.folder.engine.glob(TASKS)) or self.folder.refused.exists()
 
     @property
     def cost(self) -> Cost:
@@ -267,12 +305,16 @@ class Job:
     def forecast(self) -> dict[str, Any] | None:
         """What the job was thought to cost; once it is done also its `cost`, and how far off that was, `error`.
 
-        None for a job of an older tagsel.
+        None for a job of an older tagsel. Where what it took cannot be read, a warning says so.
         """
         told: dict[str, Any] | None = self.folder.spec.get("forecast")
         if told is None or not self.folder.cost.exists():
             return told
-        was = read_cost(self.folder)
+        try:
+            was = read_cost(self.folder)
+        except JobError as error:
+            log.warning("%s", error)
+            return told
         return {**told, "cost": was.to_json(), "error": accuracy(told, was)}
 
     @property
@@ -362,15 +404,15 @@ class Job:
             states = piece_states(self.folder, told)
             return resplit(self.folder, states, pieces, into=into, events_per_job=events_per_job)
 
-    def kill(self) -> None:
-        """End the job, whoever runs it: no piece is tried again, living workers are killed. Outputs stay."""
+    def kill(self, by: str = "jobs kill") -> None:
+        """End the job, also one that another process runs: kill living workers and retry no piece. Outputs stay."""
         if self.folder.result.exists():
             return
-        self.folder.killed.touch()
+        self.folder.mark_killed(by)
         close_round(self.folder)
         if self._executor is not None:
             self._executor.kill()
-        elif self.engine.name != "local":  # whoever drives it hears of it from the engine
+        elif self.engine.name != "local":  # the process that drives the job learns of it from the engine
             engine(self.engine.name).cancel(self.folder.engine)
         patience = time.monotonic() + KILL_S
         while self.folder.is_locked() or self.folder.workers():
@@ -390,6 +432,21 @@ def load(folder: Path | str) -> Job:
 
 
 def list_jobs(jobs: Path | str) -> list[Job]:
-    """All jobs below a folder, by number."""
+    """All jobs below a folder whose job.json can be read, by number; the others are named in the log."""
+    readable, damaged = look_up_jobs(jobs)
+    for error in damaged.values():
+        log.warning("%s", error.message)
+    return readable
+
+
+def look_up_jobs(jobs: Path | str) -> tuple[list[Job], dict[str, JobError]]:
+    """The jobs below a folder, by number; and why each of the others, by its id, cannot be read."""
     folders = [p for p in Path(jobs).iterdir() if p.name.isdigit()] if Path(jobs).is_dir() else []
-    return [load(p) for p in sorted(folders, key=lambda p: int(p.name))]
+    readable: list[Job] = []
+    damaged: dict[str, JobError] = {}
+    for folder in sorted(folders, key=lambda p: int(p.name)):
+        try:
+            readable.append(load(folder))
+        except JobError as error:
+            damaged[folder.name] = error
+    return readable, damaged

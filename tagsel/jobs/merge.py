@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tagsel.aside import aside
+from tagsel.base.atomic_write import atomic_write
+from tagsel.base.checksum import file_sha256
+from tagsel.base.fail_points import fail_point
 from tagsel.errors import EventListError, JobError
 from tagsel.events import DeliveryLedger
-from tagsel.faults import step
-from tagsel.jobs.events import join_events
-from tagsel.jobs.folder import JobFolder, PieceState, piece_states
+from tagsel.jobs.events import columns_of, join_events
+from tagsel.jobs.executors import MODE
+from tagsel.jobs.folder import OF_JOB, JobFolder, PieceState, piece_states
 from tagsel.jobs.forecast import Cost
 from tagsel.jobs.lumi import lumi_of
-from tagsel.jobs.output import Header, read_output
+from tagsel.jobs.output import Header, read_output, verify_output
 from tagsel.jobs.values import NONE, Result, add, decode, encode, keys
-from tagsel.rootio import NOTE
+from tagsel.rootio import NOTE, UNITS
 
 UNMERGED = "let process return one kind of result, with the same keys, for every batch, and submit it again"
 """What to try where outputs of pieces do not fit together."""
+
+REMERGE = (
+    "where job.json is the job's own, remove result.json: tagsel jobs resubmit merges the outputs of its pieces again"
+)
+"""What to try where a merged result is damaged."""
 
 SECONDS = ("start_s", "read_s", "process_s", "wall_s")
 """What a header says of its time, and what is summed."""
@@ -53,10 +60,29 @@ class JobResult:
         now."""
         if self.kind != "events":
             return decode(self.document["value"])
+        self.verify()
         import awkward as ak
         import pyarrow.parquet as pq
 
         return ak.from_arrow(pq.read_table(self.path, page_checksum_verification=True))
+
+    def need_file(self) -> None:
+        """JobError where the file of the result is gone."""
+        if not self.path.is_file():
+            raise JobError(f"{self.path}, the result of the job, is gone", hint=REMERGE, path=str(self.path))
+
+    def verify(self) -> None:
+        """JobError where the file of events is not the one that the result was written with."""
+        stated = self.document.get("file_sha256")  # results of version 1 do not say
+        if stated is not None and file_sha256(self.path) != stated:
+            raise JobError(f"{self.path} is damaged: its content does not match its checksum", hint=REMERGE,
+                           path=str(self.path))  # fmt: skip
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """The units of its numbers by key, of its columns by name, or of its axes by name, where they are known."""
+        units = self.document.get("units", {})
+        return units if isinstance(units, Mapping) else {}
 
     @property
     def digest(self) -> str:
@@ -113,11 +139,29 @@ def merge(folder: JobFolder) -> None:
     else:
         total = _total(speaking)
         document["value"] = encode(total[1], final=True) if total[1] is not None else {}
-    with aside(folder.cost) as temporary:
-        temporary.write_text(json.dumps(_cost(folder, states).to_json(), sort_keys=True) + "\n", "utf-8")
-    with aside(folder.result) as temporary:
-        temporary.write_text(json.dumps(document, sort_keys=True, indent=1) + "\n", "utf-8")
-        step("jobs.merge")
+        document["units"] = _units(_given(folder), _names(total))
+    folder.write(folder.cost, _cost(folder, states).to_json(), step="jobs.merge")
+    folder.write(folder.result, document, step="jobs.merge")
+
+
+def _given(folder: JobFolder) -> dict[str, str]:
+    """The units that the script gives; jobs from before scripts could give any have none."""
+    return dict(folder.spec.get("units", {}).get("given", {}))
+
+
+def _units(units: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The units of these names, sorted."""
+    return {name: units[name] for name in sorted(names) if name in units}
+
+
+def _names(result: Result) -> list[str]:
+    """What of a result can have a unit: the keys of a record, the axes of a histogram."""
+    kind, value = result
+    if kind == "numbers":
+        return keys(value)
+    if kind == "hist":
+        return [name for axis in value.axes if (name := str(getattr(axis, "name", "")))]
+    return []
 
 
 def _cost(folder: JobFolder, states: list[PieceState]) -> Cost:
@@ -138,7 +182,8 @@ def _times(folder: JobFolder, done: list[Header]) -> dict[str, float]:
 
 def read_cost(folder: JobFolder) -> Cost:
     """What the pieces of a job took, once it has been merged."""
-    return Cost(**json.loads(folder.cost.read_text("utf-8")))
+    document = folder.read(folder.cost, "remove the file: then nobody knows what the job took")
+    return Cost(**{name: value for name, value in document.items() if name not in ("version", OF_JOB)})
 
 
 def _says_nothing(state: PieceState) -> bool:
@@ -192,22 +237,31 @@ def _numbers(pieces: list[int]) -> str:
 def _merge_events(folder: JobFolder, outputs: list[Path], lumi: object) -> dict[str, object]:
     """Join the events of all pieces in order; what the result says of them."""
     path = folder.path / "result.parquet"
+    for output in outputs:
+        if output.suffix == ".parquet":
+            verify_output(output)
     parts = [p for p in outputs if p.suffix == ".parquet"]  # of the others each says nothing
     note = json.dumps({"job": folder.path.name, "lumi": lumi, **folder.spec["provenance"]}, sort_keys=True)
-    with aside(path) as temporary:
-        count = join_events(temporary, parts, {NOTE.encode(): note})
-        step("jobs.merge")
-    return {"file": path.name, "events": count}
+    units = _units({**folder.spec.get("units", {}).get("carried", {}), **_given(folder)}, columns_of(parts))
+    metadata = {NOTE.encode(): note}
+    if units:
+        metadata[UNITS.encode()] = json.dumps(units)
+    with atomic_write(path, MODE) as temporary:
+        count = join_events(temporary, parts, metadata)
+        fail_point("jobs.merge")
+    return {"file": path.name, "file_sha256": file_sha256(path), "events": count, "units": units}
 
 
 def read_result(folder: JobFolder) -> JobResult:
-    """The merged result; JobError where the job is not done."""
+    """The merged result; JobError where the job is not done, and where the result is damaged or another job's."""
+    if not folder.result.exists():
+        raise JobError(f"job {folder.path.name} has no result yet", hint=f"tagsel jobs show {folder.path.name}")
+    document = folder.read(folder.result, REMERGE)
     try:
-        document = json.loads(folder.result.read_text("utf-8"))
-    except FileNotFoundError as error:
+        ledger = DeliveryLedger.from_json(document["ledger"])
+        path = folder.path / str(document.get("file", folder.result.name))
+        return JobResult(str(document["kind"]), path, ledger, int(document.get("events", 0)), document)
+    except (ValueError, KeyError, TypeError) as error:
         raise JobError(
-            f"job {folder.path.name} has no result yet", hint=f"tagsel jobs show {folder.path.name}"
+            f"{folder.result} is damaged: {type(error).__name__} {error}", hint=REMERGE, path=str(folder.result)
         ) from error
-    ledger = DeliveryLedger.from_json(document["ledger"])
-    path = folder.path / str(document.get("file", folder.result.name))
-    return JobResult(document["kind"], path, ledger, int(document.get("events", 0)), document)

@@ -109,11 +109,24 @@ def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def read_piece(path: Path) -> tuple[Piece, Recipe, str]:
-    """(piece, recipe, digest) of a piece's file; JobError, naming it, where it is missing, damaged or
-    newer."""
+def read_piece(path: Path, sha256: str = "") -> tuple[Piece, Recipe, str]:
+    """(piece, recipe, digest) of a piece's file; JobError, naming it, where it is missing, damaged or newer.
+
+    `sha256` is the digest that it must have; nothing in it is looked at before that is known. "" is of a job that was
+    submitted before workers were told.
+    """
     try:
         content = path.read_bytes()
+    except OSError as error:
+        raise JobError(f"{path}: not a piece of a job: {error}", path=str(path)) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 and digest != sha256:
+        raise JobError(
+            f"{path} is not the piece that was submitted: its SHA-256 is {digest[:16]}…, {sha256[:16]}… was expected",
+            hint="somebody changed it, or it is damaged: nothing of it was run; submit the job again",
+            path=str(path),
+        )
+    try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             header = json.loads(stored["header"].tobytes())
             columns = {c: stored[c] for c in _COLUMNS}
@@ -128,4 +141,4 @@ def read_piece(path: Path) -> tuple[Piece, Recipe, str]:
     )
     layout = Layout(header["tree"], header["ids"])
     recipe = Recipe(header["script"], tuple(header["branches"]), header["batch"], layout, header["example"])
-    return Piece(header["number"], files, header["site"]), recipe, hashlib.sha256(content).hexdigest()
+    return Piece(header["number"], files, header["site"]), recipe, digest

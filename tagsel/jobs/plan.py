@@ -6,23 +6,27 @@ nothing behind.
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.aod import EventMap, example_of, forecast, provenance_of
-from tagsel.aside import sync
+from tagsel.base.atomic_write import sync
+from tagsel.base.fail_points import fail_point
 from tagsel.errors import JobError
 from tagsel.events import EventList
-from tagsel.faults import step
+from tagsel.events.parquet import write_parquet
 from tagsel.jobs.broker import Brokered
-from tagsel.jobs.folder import VERSION, JobFolder
+from tagsel.jobs.engines import LOCAL, Chosen
+from tagsel.jobs.executors import FOLDER_MODE, MODE
+from tagsel.jobs.folder import JobFolder, write_document
 from tagsel.jobs.forecast import Forecast, Pace, Rates, foretell, rates
 from tagsel.jobs.piece import Piece, Recipe, blocks_of, piece_plan, write_piece
 from tagsel.jobs.script import check_script
@@ -40,6 +44,7 @@ class Plan:
     """What a job would do: its pieces, the recipe of all of them, and the rows of the list `without` an address.
 
     `forecast` is what it is thought to cost, `brokered` why its files are processed where they are, if that was asked.
+    `units` are those that the script gives, `carried` those of the branches that it reads.
     """
 
     pieces: tuple[Piece, ...]
@@ -49,6 +54,8 @@ class Plan:
     by: str
     forecast: Forecast | None = None
     brokered: Brokered | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    carried: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unmapped(self) -> int:
@@ -60,6 +67,7 @@ class Plan:
         return {
             "by": self.by, "events": self.events, "unmapped": self.unmapped,
             "branches": list(self.recipe.branches), "batch": self.recipe.batch, "script": self.recipe.sha256,
+            "units": {"given": dict(self.units), "carried": dict(self.carried)},
             "pieces": [p.to_json() for p in self.pieces],
             "forecast": self.forecast.to_json() if self.forecast else None,
             "brokering": self.brokered.to_json() if self.brokered else [],
@@ -78,43 +86,59 @@ def plan_job(
     known: Rates | None = None,
     pace: Pace | None = None,
     brokered: Brokered | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Plan:
     """Check everything, split and forecast, without running anything; `known` is what earlier jobs took, `pace` that of
-    the engine.
+    the engine, `units` those of the branches, as far as somebody knows them.
 
     JobError for the script (missing, not compiling, no `process`) and the split; AccessError for a branch
     pattern that the files do not have, looked up in the first local one that can be opened.
     """
-    text, branches, batch = check_script(Path(script))
+    text, branches, batch, given = check_script(Path(script))
     example = example_of(event_map, branches)
     recipe = Recipe(text, branches, batch, event_map.layout, example)
     pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events,
                    bytes_per_job=bytes_per_job)  # fmt: skip
-    told = foretell(event_map, events, branches, len(pieces), known or rates([], ""), pace)
-    return Plan(pieces, recipe, len(events), event_map.unmapped, by, told, brokered)
+    forecast = foretell(event_map, pieces, recipe, known or rates([], ""), pace)
+    read = {}
+    for name, unit in (units or {}).items():
+        if any(fnmatchcase(name, pattern) for pattern in branches):
+            read[name] = unit
+    return Plan(pieces, recipe, len(events), event_map.unmapped, by, forecast, brokered, given, read)
 
 
 def dry_run(events: EventList, event_map: EventMap, plan: Plan) -> dict[str, object]:
-    """The plan with the bytes that it would read, measured on the files, and the losses to expect."""
-    return {**plan.to_json(), "read": forecast(event_map, events, plan.recipe.branches).to_json()}
+    """The plan with the losses to expect, found by opening all files; bytes there are those of one piece of all."""
+    read = forecast(event_map, events, plan.recipe.branches, plan.recipe.batch)
+    return {**plan.to_json(), "read": read.to_json()}
 
 
-def write_folder(jobs: Path, plan: Plan, events: EventList, name: str) -> Path:
-    """The folder of a new job, complete and on the disk before it gets its name: the next free number."""
+def write_folder(jobs: Path, plan: Plan, events: EventList, name: str, on: Chosen = LOCAL) -> Path:
+    """The folder of a new job, complete and on the disk before it gets its name: the next free number.
+
+    `on` is the engine that the job keeps; the folder records it before it gets its name, so no crash separates the two.
+    """
     building = jobs / f"{BUILDING}{secrets.token_hex(4)}"
-    for part in ("pieces", "outputs", "logs"):
+    for part in ("pieces", "outputs", "logs", "engine"):
         (building / part).mkdir(parents=True)
     folder = JobFolder(building)
     try:
         with folder.locked():  # so that `clean` sees that somebody is at it
-            pieces = [piece_plan(p, write_piece(folder.piece(p.number), p, plan.recipe)) for p in plan.pieces]
+            fail_point("jobs.submit")
+            pieces = []
+            for piece in plan.pieces:
+                digest = write_piece(folder.piece(piece.number), piece, plan.recipe)
+                pieces.append(piece_plan(piece, digest))
+            fail_point("jobs.submit")
             (building / "job.py").write_text(plan.recipe.script, "utf-8")
-            events.save(building / "list.events")
-            spec = {**plan.to_json(), **_spec(plan, events, name), "pieces": pieces}
-            (building / "job.json").write_text(json.dumps(spec, indent=1, sort_keys=True) + "\n", "utf-8")
-            _sync(building)
-            step("jobs.submit")
-            return _named(building, jobs)
+            fail_point("jobs.submit")
+            write_parquet(building / "list.events", events.columns(), events.header())
+            fail_point("jobs.submit")
+            spec = {**plan.to_json(), **_spec(plan, events, name), "pieces": pieces, "engine": on.to_json()}
+            named = _named(building, jobs, spec)
+            sync(jobs)
+            fail_point("jobs.submit")
+            return named
     except OSError as error:
         raise JobError(f"cannot write a job below {jobs}: {error.strerror or error}", path=str(jobs)) from error
     finally:
@@ -125,7 +149,6 @@ def _spec(plan: Plan, events: EventList, name: str) -> dict[str, object]:
     """What job.json says beside the plan; the blocks of the list, and of its events without an address, as JSON."""
     run, lumi, lost = np.asarray(events.run), np.asarray(events.lumi), plan.without
     return {
-        "version": VERSION,
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "list": events.digest,
@@ -136,17 +159,22 @@ def _spec(plan: Plan, events: EventList, name: str) -> dict[str, object]:
 
 
 def _sync(folder: Path) -> None:
-    """Force all files below a folder, and the folders, to the disk."""
+    """Give all files below a folder, and the folders, their permissions, and force them to the disk."""
     for path in (folder, *folder.rglob("*")):
+        path.chmod(FOLDER_MODE if path.is_dir() else MODE)
         sync(path)
 
 
-def _named(building: Path, jobs: Path) -> Path:
-    """Rename to the next free number; two submitters at once get two numbers."""
+def _named(building: Path, jobs: Path, spec: Mapping[str, object]) -> Path:
+    """Write job.json, which states the number, and rename to the next free one; two submitters at once get two."""
     number = max((int(p.name) for p in jobs.iterdir() if p.name.isdigit()), default=0)
     while True:
         number += 1
         target = jobs / f"{number:04d}"
+        write_document(building / "job.json", {**spec, "job": target.name})
+        fail_point("jobs.submit")
+        _sync(building)
+        fail_point("jobs.submit")
         try:
             building.rename(target)  # fails where the name is taken: a job's folder is never empty
         except OSError:

@@ -6,14 +6,14 @@ and the pieces that they replace. New pieces have exactly the events of the old 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from tagsel.aside import aside
+from tagsel.base.atomic_write import atomic_write
+from tagsel.base.fail_points import fail_point
 from tagsel.errors import JobError
-from tagsel.faults import step
-from tagsel.jobs.folder import VERSION, JobFolder, PieceState
+from tagsel.jobs.executors import MODE
+from tagsel.jobs.folder import JobFolder, PieceState
 from tagsel.jobs.piece import piece_plan, read_piece, write_piece
 from tagsel.jobs.split import split_piece
 
@@ -43,12 +43,9 @@ def resplit(
         following += len(parts)
         replaced[number] = parts
         made[number] = [p["number"] for p in parts]
-    step("jobs.resplit")
-    record = {"version": VERSION, "replaced": replaced}
-    with aside(folder.resplit) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
-        step("jobs.resplit")
-    step("jobs.resplit")
+    fail_point("jobs.resplit")
+    folder.write(folder.resplit, {"replaced": replaced}, step="jobs.resplit")
+    fail_point("jobs.resplit")
     return made
 
 
@@ -82,6 +79,6 @@ def _write(
     parts = split_piece(piece, first, by=by, into=into, events_per_job=events_per_job)
     plans = []
     for part in parts:
-        with aside(folder.piece(part.number)) as temporary:
+        with atomic_write(folder.piece(part.number), MODE) as temporary:
             plans.append(piece_plan(part, write_piece(temporary, part, recipe)))
     return plans

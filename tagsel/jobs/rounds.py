@@ -7,11 +7,9 @@ Invariant: a piece is tried again at most `RETRIES` times in a round, by however
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tagsel.aside import aside
 from tagsel.errors import JobError
 from tagsel.jobs.failures import TRIED_AGAIN, Cause, unreadable_file, worst
 from tagsel.jobs.folder import JobFolder, PieceState
@@ -21,18 +19,19 @@ from tagsel.jobs.retries import RETRIES
 def round_of(folder: JobFolder) -> dict[int, int]:
     """How many attempts each piece of the open round had before it; nothing where none is open."""
     path = _path(folder)
-    try:
-        return {int(piece): int(attempts) for piece, attempts in json.loads(path.read_text("utf-8")).items()}
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    record = folder.read(path, "tagsel jobs kill, then tagsel jobs resubmit, begin a new round")
+    before = record["before"] if "version" in record else record
+    try:
+        return {int(piece): int(attempts) for piece, attempts in before.items()}
+    except (ValueError, TypeError, AttributeError) as error:
         raise JobError(f"{path}: not a record of attempts: {error}", path=str(path)) from error
 
 
 def open_round(folder: JobFolder, before: Mapping[int, int]) -> None:
     """Begin a round, or write down what belongs to it now."""
-    with aside(_path(folder)) as temporary:
-        temporary.write_text(json.dumps({str(piece): attempts for piece, attempts in before.items()}), "utf-8")
+    folder.write(_path(folder), {"before": {str(piece): attempts for piece, attempts in before.items()}})
 
 
 def close_round(folder: JobFolder) -> None:

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tagsel.aside import aside
+from tagsel.base.atomic_write import atomic_write
+from tagsel.base.lock_file import process_name
 from tagsel.errors import JobError
-from tagsel.held import identity
 from tagsel.jobs.broker import sites_in_turn
-from tagsel.jobs.executors import Ended, Executor, NotNow, Task
+from tagsel.jobs.executors import MODE, WORKER, Ended, Executor, NotNow, Task
 from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file, worst
 from tagsel.jobs.folder import JobFolder, good_header, piece_states
 from tagsel.jobs.merge import merge
@@ -107,14 +107,14 @@ def _begin(
     if not again:
         missing = [number for number in missing if states[number].state not in ("failed", "done")]
     if missing:
-        folder.note(identity())
+        folder.note(process_name())
     before = round_of(folder)
     open_round(folder, before | {n: last.get(n, 0) for n in missing if again or n not in before})
     plans = {plan["number"]: plan for plan in folder.pieces}
     ended = states.keys() - under_way.keys() - set(missing)
     for number, cause in still_tried(folder, [states[n] for n in sorted(ended)]).items():
         retries.add(_retry(folder, plans[number], last[number], cause), last[number] - before[number])
-    return [_task(folder, n, last.get(n, 0) + 1, str(plans[n]["site"])) for n in missing], under_way
+    return [_task(folder, plans[n], last.get(n, 0) + 1, str(plans[n]["site"])) for n in missing], under_way
 
 
 def _has_output(files: list[Path]) -> bool:
@@ -127,7 +127,7 @@ def _merge(folder: JobFolder) -> None:
     try:
         merge(folder)
     except JobError as error:
-        with aside(folder.unmerged) as temporary:
+        with atomic_write(folder.unmerged, MODE) as temporary:
             temporary.write_text(error.message, "utf-8")
         raise
 
@@ -178,7 +178,7 @@ def _offer(folder: JobFolder, executor: Executor, tasks: list[Task], retries: Re
     except NotNow as refusal:
         left = refusal.left
         retries.refused(refusal, some=len(left) < len(tasks))
-        with aside(folder.refused) as temporary:
+        with atomic_write(folder.refused, MODE) as temporary:
             temporary.write_text(f"{refusal.message}; pieces wait, and are offered again", "utf-8")
     waiting = set(left)
     return {task.piece: task.attempt for task in tasks if task not in waiting}
@@ -188,7 +188,7 @@ def _retry(folder: JobFolder, plan: dict[str, Any], attempt: int, cause: Cause) 
     """The task after an attempt that failed. The one place that says where it goes: where a site failed, to the next
     that holds most of the piece's files."""
     site = _other_site(folder, plan, attempt + 1) if cause.kind == "site" else str(plan["site"])
-    return _task(folder, plan["number"], attempt + 1, site)
+    return _task(folder, plan, attempt + 1, site)
 
 
 def _other_site(folder: JobFolder, plan: dict[str, Any], attempt: int) -> str:
@@ -197,9 +197,11 @@ def _other_site(folder: JobFolder, plan: dict[str, Any], attempt: int) -> str:
     return sites[(attempt - 1) % len(sites)]
 
 
-def _task(folder: JobFolder, number: int, attempt: int, site: str = "") -> Task:
+def _task(folder: JobFolder, plan: Mapping[str, Any], attempt: int, site: str = "") -> Task:
+    """An attempt at a piece. Its worker is told what the piece's file must be, so that it runs nothing else."""
+    number, digest = plan["number"], plan["digest"]
     piece, stem = folder.piece(number), folder.stem(number, attempt)
-    command = (sys.executable, "-P", "-m", "tagsel.jobs.worker", str(piece), str(stem), str(attempt))
+    command = (sys.executable, "-P", "-m", WORKER, str(piece), str(stem), str(attempt), str(digest))
     out, err = (folder.log(number, attempt, kind) for kind in ("out", "err"))
     return Task(number, attempt, command, out, err, (piece,), stem, site)
 
@@ -225,7 +227,7 @@ def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause |
     cause = failures_of({**_records(folder, task), task.attempt: error})[-1].cause
     error |= {"class": cause.kind, "cause": cause.name}
     record = Header(task.piece, str(plan["digest"]), folder.spec["script"], task.attempt, "failed", error=error)
-    for path in outputs:  # damaged: kept for whoever looks into it, out of the way of the record
+    for path in outputs:  # damaged: kept for inspection, out of the way of the record
         path.rename(path.with_name(f"{path.name}.bad"))
     write_output(stem, replace(record, events=int(str(plan["events"]))), NONE)
     return cause

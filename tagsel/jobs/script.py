@@ -1,27 +1,38 @@
 """The user's script: checked before anything is sent, loaded by the worker from the text in its piece.
 
-Invariant: checking never runs the script; what it declares (`branches`, `batch`) is read from its text.
+Invariant: checking never runs the script; what it declares (`branches`, `batch`, `units`) is read from its text.
 """
 
 from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tagsel.errors import JobError
+from tagsel.expr.units import UNITS
 
 NAME = "job.py"
 """What the script is called in tracebacks."""
 
 
-def check_script(path: Path) -> tuple[str, tuple[str, ...], int]:
-    """(text, branches, batch) of a script: branches ("*",) and batch 10,000 where it declares none.
+class Script(NamedTuple):
+    """A script's text and what it declares: the branches it reads, events a batch, and units of what it returns, by
+    key, column or axis."""
+
+    text: str
+    branches: tuple[str, ...] = ("*",)
+    batch: int = 10_000
+    units: Mapping[str, str] = {}
+
+
+def check_script(path: Path) -> Script:
+    """A script that can be sent; what it does not declare is as usual.
 
     JobError, naming file and line, where it is missing, does not compile, defines no `process(events)`, or
-    declares something else than a list of patterns and a whole number.
+    declares something else than a list of patterns, a whole number and a record of units.
     """
     try:
         text = Path(path).read_text("utf-8")
@@ -50,7 +61,23 @@ def check_script(path: Path) -> tuple[str, tuple[str, ...], int]:
         raise JobError(f"script {path}: branches is to be a list of patterns", hint='branches = ["Muon_*"]')
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise JobError(f"script {path}: batch is {batch!r}, a whole number of events was expected")
-    return text, tuple(branches), batch
+    return Script(text, tuple(branches), batch, _units(_literal(names.get("units"), path, "units", {}), path))
+
+
+def _units(units: Any, path: Path) -> dict[str, str]:
+    """The units that a script declares; JobError for what is none, and for a known one in other letters."""
+    texts = [*units, *units.values()] if isinstance(units, dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise JobError(
+            f"script {path}: units is {units!r:.60}, names with their units were expected",
+            hint='units = {"met": "GeV"}',
+        )
+    usual = {symbol.lower(): symbol for symbol in UNITS}
+    for name, unit in units.items():
+        meant = usual.get(unit.lower(), unit)
+        if unit not in UNITS and meant != unit:
+            raise JobError(f"script {path}: the unit of {name} is {unit!r}", hint=f"did you mean {meant}?")
+    return dict(units)
 
 
 def _defined(node: ast.stmt) -> list[str]:

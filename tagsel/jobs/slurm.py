@@ -6,7 +6,6 @@ Needs Slurm's own commands: `sbatch`, `squeue`, `scancel`, `scontrol`.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import math
 import os
 import re
@@ -20,8 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tagsel.base.atomic_write import atomic_write
+from tagsel.base.checksum import file_sha256
 from tagsel.errors import JobError
-from tagsel.jobs.executors import Ended, NotNow, Task, signal_name
+from tagsel.jobs.executors import MODE, Ended, NotNow, Task, signal_name
 from tagsel.jobs.notes import Notes, Submission
 
 LOOK_S = (0.2, 5.0)
@@ -97,13 +98,15 @@ class SlurmExecutor:
     def _submit(self, tasks: Sequence[Task]) -> None:
         """One array job of all tasks, of one site where an option names it. Errors as `submit`."""
         submission = self._notes.new(tasks)
+        tasks_file = self._notes.folder / f"{submission.token}.tasks"
         script = self._notes.folder / "task.sh"
-        script.write_text(SCRIPT)
+        with atomic_write(script, MODE) as temporary:
+            temporary.write_text(SCRIPT)
         options = [f"--{name}={value.replace(SITE, tasks[0].site)}" for name, value in self.options.items()]
         command = [
             "sbatch", "--parsable", f"--array=0-{len(tasks) - 1}", f"--job-name=tagsel-{submission.token}",
             "--output=/dev/null", "--error=/dev/null", *options, str(script), sys.executable, "-P", "-m",
-            "tagsel.jobs.array", str(self._notes.folder / f"{submission.token}.tasks"),
+            "tagsel.jobs.array", str(tasks_file), file_sha256(tasks_file),
         ]  # fmt: skip
         try:
             number = _ask(command, SUBMIT_S).partition(";")[0].strip()
@@ -220,10 +223,15 @@ def states(notes: Path) -> Iterator[tuple[Task, str]]:
 
 
 def cancel(notes: Path) -> None:
-    """Cancel all array jobs of a job, whoever submitted them; nothing else is touched. JobError where that fails."""
+    """Cancel all array jobs of a job, those of other submitters, too, and nothing else. JobError where that fails."""
     ours = {f"tagsel-{s.token}" for s in Notes(notes).submissions()}
     if jobs := sorted({number for name, number in (_names() if ours else ()) if name in ours}):
         _ask(["scancel", *jobs])
+
+
+def check() -> None:
+    """JobError where Slurm's commands are not here, or its controller does not answer."""
+    _ask(["scontrol", "show", "config"], SUBMIT_S)
 
 
 def _end(task: Task, told: _Told | None) -> Ended:
@@ -243,7 +251,7 @@ def _states() -> Iterator[tuple[tuple[str, int], _Told]]:
     """(array job, index) of every task of this user that Slurm knows, and what it says of it."""
     fields = ("ArrayJobID", "ArrayTaskID", "State", "exit_code", "Reason")
     wanted = ",".join(f"{field}:.200|" for field in fields)
-    told = _ask(["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-O", wanted])
+    told = _ask(["squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-O", wanted])
     for line in told.splitlines():
         job, index, *rest = (word.strip() for word in line.split("|")[: len(fields)])
         if index.isdigit():
@@ -252,7 +260,7 @@ def _states() -> Iterator[tuple[tuple[str, int], _Told]]:
 
 def _names() -> Iterator[tuple[str, str]]:
     """Name and number of every array job of this user that Slurm knows."""
-    for line in _ask(["squeue", "-h", "-t", "all", "-u", getpass.getuser(), "-o", "%j|%F"]).splitlines():
+    for line in _ask(["squeue", "-h", "-t", "all", "-u", str(os.getuid()), "-o", "%j|%F"]).splitlines():
         name, _, number = line.partition("|")
         yield name.strip(), number.strip()
 

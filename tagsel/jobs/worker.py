@@ -1,13 +1,14 @@
-"""The worker: does one piece and writes one output. `python -m tagsel.jobs.worker PIECE STEM ATTEMPT`.
+"""The worker: does one piece and writes one output. `python -m tagsel.jobs.worker PIECE STEM ATTEMPT SHA256`.
 
-It opens the piece, the event files that the piece names, and nothing else. The file `STEM.run` is locked
-while it lives and holds its process id, so that others can tell whether it lives. Exit codes: 0 output
-written, 10 somebody must act on a failure, 11 another attempt may mend it (disk, network), others are faults.
+The piece's file must have that SHA-256, or nothing of it is run. The worker opens the piece, the event files that the
+piece names, and nothing else. The file `STEM.run` is locked while it lives and says its process id, for people. Exit
+codes: 0 output written, 10 somebody must act on a failure, 11 another attempt may mend it (disk, network), others are
+faults.
 """
 
 from __future__ import annotations
 
-import fcntl
+import os
 import sys
 import time
 import traceback
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from tagsel.aod import Batch, Reading, template
-from tagsel.errors import AccessError, TagselError
-from tagsel.held import identity
+from tagsel.base import memory_limit, processes
+from tagsel.base.lock_file import PATIENCE, acquire, read_holder
+from tagsel.errors import AccessError, JobError, TagselError
 from tagsel.jobs.events import checked_events
+from tagsel.jobs.executors import MEMORY_VARIABLE
 from tagsel.jobs.failures import TRIED_AGAIN, Evidence, cause_of
 from tagsel.jobs.output import Header, write_output
 from tagsel.jobs.piece import Piece, Recipe, read_piece
@@ -43,8 +46,11 @@ class _Failure(Exception):
 def main(arguments: list[str]) -> int:
     """Do the piece; the exit code is returned."""
     piece_path, stem, attempt = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    sha256 = arguments[3] if len(arguments) > 3 else ""
+    processes.adopt()
+    os.umask(0o022)  # so that outputs are the submitter's, whatever the umask was
     with _alive(stem):
-        piece, recipe, digest = read_piece(piece_path)
+        piece, recipe, digest = read_piece(piece_path, sha256)
         blank = Header(piece.number, digest, recipe.sha256, attempt, "ok", events=piece.n_events)
         try:
             header, result = _process(piece, recipe, blank)
@@ -61,12 +67,12 @@ def main(arguments: list[str]) -> int:
 def _alive(stem: Path) -> Iterator[None]:
     """Hold the lock that says that this attempt lives; its file stays behind only where the worker was killed."""
     path = stem.with_name(f"{stem.name}.run")
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(identity())
-        lock.flush()
+    lock = acquire(path, patience=PATIENCE, action="running a piece")
+    if lock is None:
+        raise JobError(f"this attempt is already run by {read_holder(path)}; waited {PATIENCE:g} s", path=str(path))
+    with lock:
         yield
-        path.unlink(missing_ok=True)
+        lock.remove()
 
 
 def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Result]:
@@ -74,6 +80,9 @@ def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Resul
     started = time.process_time()
     began = time.time() - started  # a process that starts does little but compute
     process = _guarded(lambda: load_process(recipe.script), "while the script was loaded")
+    if memory := _allowed_memory():
+        # After the imports: a library whose threads the kernel refuses to start may wait for them for ever.
+        memory_limit.hold_to(memory)
     source = Reading(piece.files, recipe.branches, recipe.batch, layout=recipe.layout)
     addresses = _addresses(piece)
     total, read, in_script = NONE, [], 0.0
@@ -89,7 +98,7 @@ def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Resul
     report = source.report
     header = replace(
         blank, kind=total[0], delivered=report.ledger.delivered, unreadable=report.ledger.unreadable,
-        bytes_read=report.bytes_read, bytes_total=report.bytes_total,
+        bytes_read=report.bytes_asked, bytes_total=report.bytes_total,
         problems=tuple(asdict(p) for p in report.problems), note=note, start_s=started, process_s=in_script,
         read_s=time.process_time() - started - in_script, began=round(began, 3), wall_s=round(time.time() - began, 3),
     )  # fmt: skip
@@ -170,6 +179,11 @@ def _with_address(batch: Batch, addresses: tuple[list[str], Any, Any]) -> Any:
     return ak.zip({**ids, "aod_guid": names, "aod_entry": entry[batch.rows], **fields}, depth_limit=1)
 
 
+def _allowed_memory() -> int:
+    """Bytes of memory that this worker may take; 0 where its engine sets the limit."""
+    return int(os.environ.get(MEMORY_VARIABLE, "0"))
+
+
 def _span(events: Any) -> str:
     """First and last event of a batch, for messages."""
     first, last = events[0], events[-1]
@@ -189,6 +203,9 @@ def describe(failure: _Failure) -> dict[str, object]:
     lines = traceback.format_exception(error)
     last = error.message if isinstance(error, TagselError) else lines[-1].strip()
     cause = cause_of(Evidence("raised", last, kinds))
+    if cause.name == "memory" and (memory := _allowed_memory()):
+        last = f"{last} ({memory:,} bytes of memory are what a piece may take)"
+        cause = cause_of(Evidence("raised", last, kinds))
     return {
         "class": cause.kind,
         "cause": cause.name,
@@ -206,4 +223,7 @@ def _exit_code(kind: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    finally:
+        processes.end_family(os.getpid())  # what the script started and left behind

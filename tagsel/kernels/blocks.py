@@ -1,6 +1,7 @@
 """What the loops over blocks of rows share: masks of a byte a row, bits, row numbers, and where lists begin.
 
 A block's mask is whole words of 64 rows, zeros behind its last row.
+A length is bounded by the number of values before it is added: no sum wraps, whatever a counter says.
 """
 
 from __future__ import annotations
@@ -94,19 +95,19 @@ def length(counter, kind, row):
 
 @helper
 def place_list(entry, starts, first, count):
-    counter, kind, s = load_u8(entry, 0), load_i8(entry, 1), load_i8(starts, 0)
+    counter, kind, s, most = load_u8(entry, 0), load_i8(entry, 1), load_i8(starts, 0), load_i8(entry, 2)
     for n in range(count):
-        s += length(counter, kind, first + n)
+        s += min(length(counter, kind, first + n), most + 1)
         store_i8(starts, n + 1, s)
-    return s <= load_i8(entry, 2)
+    return s <= most
 
 @helper
 def pass_list(entry, starts, first, count):
-    counter, kind, s = load_u8(entry, 0), load_i8(entry, 1), load_i8(starts, 0)
+    counter, kind, s, most = load_u8(entry, 0), load_i8(entry, 1), load_i8(starts, 0), load_i8(entry, 2)
     for n in range(count):
-        s += length(counter, kind, first + n)
+        s += min(length(counter, kind, first + n), most + 1)
     store_i8(starts, 0, s)
-    return s <= load_i8(entry, 2)
+    return s <= most
 
 @helper
 def place_lists(at_lists, lists, scratch, first, count):

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.kernels import doubled, exponential, trigonometric
+from tagsel.kernels import doubled, exponential, rounding, trigonometric
 
 _BLOCK = 8192
 """Values computed together, so that the intermediate arrays stay in the cache of a core."""
@@ -69,7 +69,8 @@ SOURCES: dict[str, Callable[..., Any]] = {
         *(exponential.sinh, exponential.cosh, exponential.tanh),
         *(exponential.asinh, exponential.acosh, exponential.atanh),
         *(exponential.exp, exponential.expm1, exponential.log, exponential.log10, exponential.log1p),
-        *(exponential.pow, exponential.hypot, sqrt),
+        *(exponential.pow, exponential.hypot, exponential.log2, sqrt),
+        *(rounding.floor, rounding.ceil, rounding.round, rounding.rint),
     )
 }
 """The functions as written, by name; `jit` compiles these."""

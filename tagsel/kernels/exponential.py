@@ -39,6 +39,7 @@ from tagsel.kernels.doubled import (
 _LN2, _LN2_LOW = constants.leading(constants.LN2, (38,))  # k · 38 bits is exact for |k| < 2^15
 _ONE_OVER_LN2 = constants.ONE_OVER_LN2 / constants.ONE
 _ONE_OVER_LN10, _ONE_OVER_LN10_LOW = constants.leading(constants.ONE_OVER_LN10, (53,))
+_BITS, _BITS_LOW = constants.leading(constants.ONE_OVER_LN2, (53,))
 _EXP_EVEN, _EXP_ODD = (tuple(1 / factorial(n) for n in range(last, 1, -2)) for last in (14, 13))
 _SINH = tuple(1 / factorial(n) for n in range(21, 1, -2))
 _LOG = tuple(2 / (2 * n + 1) for n in range(10, 0, -1))
@@ -147,6 +148,12 @@ def log10(x: Floats) -> Floats:
     """Decimal logarithm; -inf of zero, NaN of negative numbers."""
     high, low = _log_long(select((x > 0.0) & (x < np.inf), x, 1.0))
     return _log_special(x, multiply(high, low, _ONE_OVER_LN10, _ONE_OVER_LN10_LOW)[0])
+
+
+def log2(x: Floats) -> Floats:
+    """Logarithm to base 2; -inf of zero, NaN of negative numbers."""
+    high, low = _log_long(select((x > 0.0) & (x < np.inf), x, 1.0))
+    return _log_special(x, multiply(high, low, _BITS, _BITS_LOW)[0])
 
 
 def _odd(y: Floats) -> Bools:

@@ -3,8 +3,8 @@
 The key is a SHA-256 over the generated source and `native.fingerprint` (every helper's source, the versions of
 Python, NumPy, numba and llvmlite, the processor). A file is a line of JSON and the object code; nothing in it is ever
 unpickled. It is used only if the folder and the file belong to this user and nobody else may enter or write
-them, and if the code has the digest that the line says; else it is dropped and made anew. A folder that
-is not private is not used at all.
+them, if the line states the key, and if its SHA-256 is that of key, symbol and code; else it is dropped and made anew,
+as is code without its symbol. A folder that is not private is not used at all.
 
 Invariant: code is loaded only after the checks, from the bytes that were checked.
 """
@@ -13,20 +13,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, RLock, Thread, main_thread
 
-from tagsel import settings
-from tagsel.aside import aside
+from tagsel.base import settings
+from tagsel.base.atomic_write import atomic_write
+from tagsel.base.memory_limit import has_room_for_a_thread, memory_left, require
 from tagsel.errors import TagselError
 from tagsel.kernels import native
 from tagsel.kernels.native import Loaded, Native
 
-FORMAT = 1
+log = logging.getLogger("tagsel")
+
+FORMAT = 2
 MOST_KERNELS = 256
 """Kernels kept in the process, and on disk; the oldest go first."""
 
@@ -42,8 +47,8 @@ def function(source: str) -> Loaded:
     with _compiling:
         if source not in _functions:
             while len(_functions) >= MOST_KERNELS:
-                del _functions[next(iter(_functions))]  # whoever runs it still holds it
-            _functions[source] = native.load(_stored(source) or _built(source))
+                del _functions[next(iter(_functions))]  # a thread that runs it still holds it
+            _functions[source] = _from_disk(source) or native.load(_built(source))
         return _functions[source]
 
 
@@ -82,6 +87,9 @@ _asking = Lock()
 def at_hand(*sources: str, spares: float = 0.0) -> bool:
     """Whether kernels are here, on disk, or worth compiling for the seconds that they would spare; those that are not
     are compiled behind the answers."""
+    left = memory_left()
+    if left is not None and max(map(room_for, sources), default=0) > left:
+        return False
     missing = [source for source in sources if not kept(source)]
     if not missing or spares >= COMPILING * len(missing):
         return True
@@ -89,22 +97,45 @@ def at_hand(*sources: str, spares: float = 0.0) -> bool:
     return False
 
 
+LINKER, COMPILER, A_KERNEL = 180 << 20, 100 << 20, 40 << 20
+"""Memory that llvmlite, numba, and compiling a kernel take, about. One that gets none ends the process."""
+
+
+def room_for(source: str) -> int:
+    """Bytes of memory without which a kernel is neither loaded nor compiled."""
+    if ready(source):
+        return 0
+    linker = 0 if "llvmlite.binding" in sys.modules else LINKER
+    if kept(source):
+        return linker
+    return linker + A_KERNEL + (0 if "numba" in sys.modules else COMPILER)
+
+
 def soon(sources: Sequence[str]) -> None:
-    """Compile kernels behind the answers, each once; not in a process that ends after its answer."""
-    if settings.one_answer:
+    """Compile kernels behind the answers, each once; not in a process that ends after its answer, or lacks memory."""
+    if settings.one_answer or not has_room_for_a_thread():
         return
     with _asking:
         new = [source for source in sources if source not in _making]
         _making.update(new)
     if new:
-        Thread(target=_make, args=(new,), name="tagsel-compile").start()
+        try:
+            Thread(target=_make, args=(new,), name="tagsel-compile").start()
+        except RuntimeError:  # there may be no more threads: a later question asks again
+            with _asking:
+                _making.difference_update(new)
 
 
 def _make(sources: Sequence[str]) -> None:
+    """Compile kernels that no answer waits for; one that fails is named in the log, and left to the interpreter."""
     for source in sources:
         if not main_thread().is_alive():  # the process is ending, and waits for this
             return
-        function(source)
+        try:
+            function(source)
+        except Exception as error:  # an answer that needs this kernel raises it
+            reason = (str(error).strip() or "no reason").splitlines()[0]
+            log.warning("a kernel is not compiled behind the answers: %s: %.200s", type(error).__name__, reason)
 
 
 def folder() -> Path:
@@ -136,6 +167,18 @@ def _closed(place: Path) -> bool:
         return False
 
 
+def _from_disk(source: str) -> Loaded | None:
+    """The kernel as kept on disk, loaded; a file whose code does not hold its symbol is removed."""
+    stored = _stored(source)
+    if stored is None:
+        return None
+    try:
+        return native.load(stored)
+    except ValueError:
+        _drop(folder() / f"{key(source)}.kernel")
+        return None
+
+
 def _stored(source: str) -> Native | None:
     """The kernel as kept on disk; what is there but cannot be used is removed."""
     name = key(source)
@@ -163,13 +206,20 @@ def _read(path: Path, name: str) -> Native:
             raise ValueError(f"{path} is open to others")
         line, _, code = file.read().partition(b"\n")
     head = json.loads(line)
-    if head["key"] != name or head["sha256"] != hashlib.sha256(code).hexdigest():
-        raise ValueError(f"{path} is damaged")
-    return Native(str(head["symbol"]), code)
+    kernel = Native(str(head["symbol"]), code)
+    if head["key"] != name or head["sha256"] != _checksum(name, kernel):
+        raise ValueError(f"{path} is damaged, or another kernel's")
+    return kernel
+
+
+def _checksum(name: str, kernel: Native) -> str:
+    """SHA-256, in hex, over all that a file says: key, symbol and code."""
+    return hashlib.sha256(f"{name}\0{kernel.symbol}\0".encode() + kernel.code).hexdigest()
 
 
 def _built(source: str) -> Native:
     """The kernel compiled now, and kept if there is a place for it."""
+    require(room_for(source), "compiling a kernel")
     made = native.build(source)
     if made.alone:
         with suppress(OSError, TagselError):  # a cache that cannot be written is no reason to fail
@@ -182,8 +232,8 @@ def _keep(made: Native, name: str) -> None:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _closed(place):
         return
-    head = {"key": name, "symbol": made.symbol, "sha256": hashlib.sha256(made.code).hexdigest()}
-    with aside(place / f"{name}.kernel") as temporary:
+    head = {"key": name, "symbol": made.symbol, "sha256": _checksum(name, made)}
+    with atomic_write(place / f"{name}.kernel") as temporary:
         temporary.touch(mode=0o600)
         temporary.write_bytes(json.dumps(head).encode() + b"\n" + made.code)
     for old in sorted(place.glob("*.kernel"), key=lambda p: p.stat().st_mtime)[:-MOST_KERNELS]:

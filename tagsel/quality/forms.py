@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from tagsel.base.documents import LIST_BYTES, DocumentError, parse_json, parse_xml
 from tagsel.errors import QualityError, did_you_mean
 from tagsel.quality.lumi import LumiSet, check_range
 
@@ -57,16 +58,13 @@ def _number(text: object, what: str) -> int:
 
 def _parse_xml(body: bytes) -> Iterator[Range]:
     # Real ATLAS lists name an external DTD in their DOCTYPE: that is legal, and expat does not fetch it.
-    from xml.etree.ElementTree import ParseError
-
     from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import fromstring
 
     try:
-        root = fromstring(body, forbid_dtd=False, forbid_entities=True, forbid_external=True)
+        root = parse_xml(body, LIST_BYTES)
     except DefusedXmlException as error:
         raise QualityError(f"XML with entities or external references is refused: {error}") from error
-    except (ParseError, ValueError, LookupError) as error:
+    except ValueError as error:
         raise QualityError(f"XML that is not well-formed: {error}") from error
     if root.tag != "LumiRangeCollection":
         raise QualityError(f"no good-run list: the root is <{root.tag}>, not <LumiRangeCollection>")
@@ -84,8 +82,8 @@ def _parse_xml(body: bytes) -> Iterator[Range]:
 def _parse_json(body: bytes) -> Iterator[Range]:
     try:
         # Pairs, not a dictionary: a run that stands twice is united, not lost.
-        runs = json.loads(body, object_pairs_hook=tuple)
-    except (ValueError, RecursionError) as error:
+        runs = parse_json(body, LIST_BYTES, object_pairs_hook=tuple)
+    except DocumentError as error:
         raise QualityError(f"JSON that is not well-formed: {error}") from error
     for key, spans in runs:
         run = _number(key, "run")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tagsel.aside import sync
+from tagsel.base.atomic_write import sync
+from tagsel.base.fail_points import fail_point
 from tagsel.errors import AccessError
-from tagsel.faults import step
 from tagsel.rootio import xrootd
 from tagsel.rootio.remote import is_remote, reach
 
@@ -57,7 +57,7 @@ def copy(source: str, target: str, wanted: str = "", between: Callable[[], None]
     def pieces(place: str) -> Iterator[bytes]:
         for chunk in _read(place):
             yield chunk
-            step("copying.piece")
+            fail_point("copying.piece")
             between()
 
     def check(written: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tagsel.errors import AccessError, did_you_mean
-from tagsel.rootio.remote import is_remote, open_remote
+from tagsel.rootio.metering import metering
+from tagsel.rootio.remote import bytes_asked, is_remote, open_remote
 from tagsel.rootio.tokens import canonical_guid
 from tagsel.rootio.trees import EventTree, TreeOfBaskets, TreeOfClusters, unreadable
 
@@ -31,13 +32,14 @@ class RootFile:
     given.
 
     Raises AccessError where it is missing, no ROOT file, or shorter than its header says (truncated), and where its
-    server does not answer.
+    server does not answer. When it is closed, the meters that were open when it was opened count what it asked for.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.place = str(path)
         self.path = Path(urlsplit(self.place).path if is_remote(path) else path)
         self._directory: Any = None
+        self._meters = metering()
         if is_remote(path):
             with unreadable(self.place, "this ROOT file"):
                 self._directory = open_remote(self.place)
@@ -68,7 +70,15 @@ class RootFile:
 
     def close(self) -> None:
         """Close the file; trees made from it cannot be read any more."""
+        for meter in self._meters:
+            meter.bytes += self.bytes_asked
+        self._meters = ()
         self._directory.close()
+
+    @property
+    def bytes_asked(self) -> int:
+        """Bytes that were asked of the file so far: by its header, directories and trees, and by what was read."""
+        return bytes_asked(self._directory.file.source)
 
     @cached_property
     def _classes(self) -> dict[str, str]:
@@ -102,6 +112,12 @@ class RootFile:
             hint=did_you_mean(name, self.trees()) if name else "name the tree in a schema file: tree = \"…\"",
             path=self.place,
         )  # fmt: skip
+
+    def objects(self, kind: str) -> dict[str, Any]:
+        """The objects of this class, each by its name and of the highest cycle."""
+        names = [name for name, class_name in self._classes.items() if class_name == kind]
+        with unreadable(self.place, f"the objects of class {kind}"):
+            return {name: self._directory[name] for name in names}
 
     def text(self, name: str) -> str | None:
         """The string (TObjString) of this name at the top of the file, or None."""

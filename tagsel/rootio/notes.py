@@ -16,13 +16,20 @@ from tagsel.rootio.file import RootFile
 NOTE = "tagsel"
 """Name of the note in a file."""
 
+UNITS = "tagsel.units"
+"""Name, in the metadata of a Parquet file, of the units of its columns: a JSON object, column → unit."""
+
 
 def note_of(path: Path | str) -> dict[str, Any] | None:
-    """The note of a ROOT or Parquet file, or None; AccessError where it cannot be read."""
+    """The note of a ROOT or Parquet file, or None, as of any other file; AccessError where it cannot be read."""
     path = Path(path)
     with path.open("rb") as file:
         magic = file.read(4)
-    text = _in_parquet(path) if magic == b"PAR1" else _in_root(path)
+    text: bytes | str | None = None
+    if magic == b"PAR1":
+        text = _in_parquet(path)
+    elif magic == b"root":
+        text = _in_root(path)
     if text is None:
         return None
     try:
@@ -38,6 +45,8 @@ def _in_parquet(path: Path) -> bytes | None:
 
     try:
         metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowNotImplementedError:  # it has types that tagsel never writes
+        return None
     except (pa.ArrowException, OSError) as error:
         raise AccessError(f"{path}: cannot be read: {error}", path=str(path)) from error
     found = metadata.get(NOTE.encode())

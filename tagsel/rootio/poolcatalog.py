@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tagsel.base.documents import CATALOG_BYTES, parse_xml, read_bounded
 from tagsel.errors import AccessError
 from tagsel.rootio.tokens import canonical_guid
 
@@ -110,15 +111,11 @@ def _names(elements: Iterable[Any]) -> list[str]:
 
 
 def _root(path: Path) -> Any:
-    # defusedxml refuses entity declarations (bombs, files, addresses) and leaves an external DTD unfetched.
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import ParseError, fromstring
-
     try:
-        root = fromstring(path.read_bytes())
+        root = parse_xml(read_bounded(path, CATALOG_BYTES), CATALOG_BYTES)
     except OSError as error:
         raise AccessError(f"{path}: cannot be opened: {error.strerror}", path=str(path)) from error
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except ValueError as error:
         raise AccessError(f"{path}: not a well-formed POOL file catalog: {error}", path=str(path)) from error
     if root.tag != "POOLFILECATALOG":
         raise AccessError(f"{path}: no POOL file catalog: its root element is <{root.tag}>", path=str(path))

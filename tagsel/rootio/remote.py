@@ -11,13 +11,14 @@ import os
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from tagsel.base.fork_lock import fork_lock
 from tagsel.errors import AccessError
 
 PORTS = {"root": 1094, "roots": 1094, "https": 443, "http": 80}
@@ -57,7 +58,7 @@ class Refusal(NamedTuple):
 
 
 _silent: dict[tuple[str, int], tuple[float, Refusal]] = {}
-_lock = threading.Lock()
+_lock = fork_lock()
 
 
 def is_remote(place: object) -> bool:
@@ -133,4 +134,55 @@ def open_remote(url: str) -> Any:
         except ImportError as error:
             raise AccessError(f"{url}: {error}", hint='pip install "tagsel[xrootd]"', path=url) from error
         return uproot.open(url)
-    return uproot.open(url, handler=uproot.HTTPSource)
+    server = urlsplit(url).netloc
+    with _lock:
+        handler = _http_sources()[server in _one_range]
+    return uproot.open(url, handler=handler)
+
+
+_one_range: set[str] = set()
+"""Web servers that give one range of a file at a time."""
+
+
+@cache
+def _http_sources() -> tuple[type[Any], type[Any]]:
+    """uproot's source of a file by HTTP, with several ranges a request, and with one; mended in what they ask for."""
+    from uproot.source.chunk import Chunk, notifier
+    from uproot.source.futures import ResourceThreadPoolExecutor
+    from uproot.source.http import HTTPResource, HTTPSource, MultithreadedHTTPSource
+
+    class Resource(HTTPResource):  # type: ignore[misc]
+        def handle_no_multipart(self, source: Any, ranges: Any, futures: Any, results: Any) -> None:
+            """A server that refused several ranges gave none of them, and is not asked so again."""
+            source._num_requested_bytes -= sum(stop - start for start, stop in ranges)
+            with _lock:
+                _one_range.add(urlsplit(source._file_path).netloc)
+            super().handle_no_multipart(source, ranges, futures, results)
+
+    class Source(HTTPSource):  # type: ignore[misc]
+        ResourceClass = Resource
+
+        def _open(self) -> None:
+            self._executor = ResourceThreadPoolExecutor([Resource(self._file_path, self._timeout)])
+
+        def chunks(self, ranges: Any, notifications: Any) -> Any:
+            """One range is an ordinary request; uproot takes its answer for a refusal of several, and asks twice."""
+            if len(ranges) != 1 or self._fallback is not None:
+                return super().chunks(ranges, notifications)
+            ((start, stop),) = ranges
+            self._num_requests += 1
+            self._num_requested_chunks += 1
+            self._num_requested_bytes += stop - start
+            future = self.ResourceClass.future(self, start, stop)
+            chunk = Chunk(self, start, stop, future)
+            future._set_notify(notifier(chunk, notifications))
+            self._executor.submit(future)
+            return [chunk]
+
+    return Source, MultithreadedHTTPSource
+
+
+def bytes_asked(source: Any) -> int:
+    """Bytes that a source of uproot's has been asked for."""
+    others = getattr(source, "fallback", None)
+    return int(source.num_requested_bytes) + (int(others.num_requested_bytes) if others is not None else 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.memory_limit import is_refusal
 from tagsel.errors import AccessError, did_you_mean
 from tagsel.rootio.typenames import ColumnType, parse_typename, plain_name
 
@@ -50,7 +52,9 @@ class EventTree(ABC):
         self.place = place or str(path)  # what messages call the file
         self.name = name
         self.entries = int(tree.num_entries)
+        self.bytes_read = 0  # compressed bytes of all blocks that were read, as often as they were
         self._tree = tree
+        self._blocks: dict[str, tuple[Ints, Ints]] = {}
 
     def columns(self) -> list[str]:
         """Names of all columns, in the file's order, readable or not."""
@@ -88,13 +92,25 @@ class EventTree(ABC):
         """The column called `name`, or the one whose plain name is `name`; None where there is none."""
         return name if name in self._columns else self._by_plain_name.get(name)
 
+    def nested(self) -> frozenset[str]:
+        """Columns that lie in structures, which a schema may spell `Muon_pt` for `Muon.pt`."""
+        return frozenset()
+
+    def decoded_rows(self) -> int:
+        """Rows that are decoded at the least, whatever few of them are asked for; 0: no more than a basket has."""
+        return 0
+
     def typename(self, column: str) -> str:
         """The C++ type of a column; AccessError with the nearest names where there is none."""
         known = self._columns[self._known(column)]
         if known is None:
             with unreadable(self.place, f"the type of column {column} of tree {self.name}"):
-                known = self._columns[column] = str(self._tree[column].typename)
+                known = self._columns[column] = self._typename(column)
         return known
+
+    def _typename(self, column: str) -> str:
+        """The C++ type of a column that `_list_columns` did not know at once."""
+        return str(self._tree[column].typename)
 
     def column_type(self, column: str) -> ColumnType | None:
         """What a column holds, or None where that is no scalar and no flat list."""
@@ -130,13 +146,19 @@ class EventTree(ABC):
     def bytes_of(self, columns: Sequence[str], entries: npt.ArrayLike | None = None) -> int:
         """Compressed bytes that reading these entries (None = all) of these columns touches."""
         if entries is None:
-            return int(sum(int(self.block_bytes(c).sum()) for c in map(self._known, columns)))
+            return sum(int(self._blocks_of(c)[1].sum()) for c in map(self._known, columns))
         wanted, _ = self._wanted(entries)
         total = 0
         for column in map(self._known, columns):
-            sizes, runs = self.block_bytes(column), block_runs(self.block_offsets(column), wanted)
-            total += sum(int(sizes[a : b + 1].sum()) for a, b in runs)
+            offsets, sizes = self._blocks_of(column)
+            total += sum(int(sizes[a : b + 1].sum()) for a, b in block_runs(offsets, wanted))
         return total
+
+    def _blocks_of(self, column: str) -> tuple[Ints, Ints]:
+        """`block_offsets` and `block_bytes` of a column, worked out once."""
+        if column not in self._blocks:
+            self._blocks[column] = self.block_offsets(column), self.block_bytes(column)
+        return self._blocks[column]
 
     def _wanted(self, entries: npt.ArrayLike) -> tuple[Ints, Ints]:
         wanted, inverse = np.unique(np.asarray(entries, dtype=np.int64), return_inverse=True)
@@ -153,10 +175,10 @@ class EventTree(ABC):
         """The sorted distinct entries `wanted` of one column."""
         import awkward as ak
 
-        self._known(column)
-        offsets = self.block_offsets(column)
+        offsets, sizes = self._blocks_of(self._known(column))
         pieces = []
         for first, last in block_runs(offsets, wanted):
+            self.bytes_read += int(sizes[first : last + 1].sum())
             start, stop = int(offsets[first]), int(offsets[last + 1])
             inside = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
             pieces.append(self._read_checked(column, start, stop)[inside - start])
@@ -194,6 +216,11 @@ class TreeOfBaskets(EventTree):
         # A type costs 0.2 ms to find out, and a tree of metadata has thousands of branches.
         return dict.fromkeys(self._tree.keys())
 
+    def _typename(self, column: str) -> str:
+        branch = self._tree[column]
+        packed = _packed_list(branch)
+        return packed or str(branch.typename)
+
     def block_offsets(self, column: str) -> Ints:
         """First entry of each basket and, last, the number of entries: (n + 1,) int64."""
         return np.asarray(self._branch(column).entry_offsets, dtype=np.int64)
@@ -208,7 +235,41 @@ class TreeOfBaskets(EventTree):
         return self._tree[self._known(column)]
 
     def _read(self, column: str, start: int, stop: int) -> Any:
-        return self._tree[column].array(entry_start=start, entry_stop=stop, array_cache=None)
+        branch = self._tree[column]
+        packed = _packed_list(branch)
+        if packed:
+            what = f"{self.place}: the branch {column} is a list of packed values ({packed}), which uproot misreads"
+            raise AccessError(what, hint="leave it out, or write it as float", path=self.place, column=column)
+        if branch.num_entries != self.entries:
+            # uproot pads nothing: it would give the rows that are there, or fail beside a longer branch.
+            raise AccessError(
+                f"{self.place}: the branch {column} has {branch.num_entries:,} entries where the tree {self.name} has "
+                f"{self.entries:,}",
+                hint="the branch was filled apart from the tree, or its end is lost; a schema may leave it out",
+                path=self.place,
+                column=column,
+            )
+        return branch.array(entry_start=start, entry_stop=stop, array_cache=None)
+
+
+_PACKED_LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
+
+
+def _packed_list(branch: Any) -> str:
+    """The type of a list whose values are packed into few bits, else "".
+
+    uproot 5.7 reads such a list as plain floats: other values, without an error. Double32_t without a range is stored
+    as float, and is read right; Float16_t always is packed.
+    """
+    leaves = branch.member("fLeaves", none_if_missing=True)
+    kind = _PACKED_LEAVES.get(leaves[0].classname, "") if leaves else ""
+    if not kind:
+        return ""
+    title = str(leaves[0].member("fTitle"))
+    is_list = leaves[0].member("fLeafCount", none_if_missing=True) is not None
+    brackets = title.count("[")
+    is_packed = kind == "Float16_t" or brackets > 1
+    return f"packed {kind} {title[title.index('[') :]}" if is_list and is_packed else ""
 
 
 def _basket_bytes(branch: Any, number: int) -> int:
@@ -216,8 +277,17 @@ def _basket_bytes(branch: Any, number: int) -> int:
     return int(branch.basket_compressed_bytes(number) or branch.basket(number).uncompressed_bytes)
 
 
-_RECORD = 2
-"""Role of a field that groups others, in the RNTuple format (a collection is 1)."""
+_COLLECTION, _RECORD = 1, 2
+"""Roles of fields that group others, in the RNTuple format: a list, whose one field below is its items; a record."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A field that groups others: its name, whether it is a list, and whether what is below it lies in a list."""
+
+    name: str
+    is_collection: bool = False
+    in_list: bool = False
 
 
 class TreeOfClusters(EventTree):
@@ -225,6 +295,7 @@ class TreeOfClusters(EventTree):
 
     def __init__(self, path: Path, name: str, tree: Any, place: str = "") -> None:
         super().__init__(path, name, tree, place)
+        self._nested: set[str] = set()
         # uproot looks through all fields to find that one has no children, at each reading: seconds for a NanoAOD.
         parents = {int(f.parent_field_id) for i, f in enumerate(tree.field_records) if f.parent_field_id != i}
         for number, field in enumerate(tree.all_fields):
@@ -233,19 +304,40 @@ class TreeOfClusters(EventTree):
 
     def _list_columns(self) -> dict[str, str | None]:
         # For the same reason the types are not asked of uproot.
-        names: dict[int, str] = {}
+        groups: dict[int, _Group] = {}  # by the number of a field: records, and lists of records
         types: dict[str, str | None] = {}
         for number, field in enumerate(self._tree.field_records):
-            name, parent = str(field.field_name), int(field.parent_field_id)
-            if parent != number and parent not in names:
+            name, parent, role = str(field.field_name), int(field.parent_field_id), int(field.struct_role)
+            if parent == number:
+                group, full = _Group(""), name
+            elif parent in groups:
+                group = groups[parent]
+                full = f"{group.name}.{name}"
+            else:
                 continue  # the items of a list
-            full = name if parent == number else f"{names[parent]}.{name}"
             if full.startswith("_collection"):
                 continue  # an importer's: its lists are shown again under their own names
-            types[full] = str(field.type_name)
-            if int(field.struct_role) == _RECORD:
-                names[number] = full
+            if group.is_collection:  # the one field below it stands for its items
+                if role == _RECORD:
+                    groups[number] = _Group(group.name, in_list=True)
+                continue
+            types[full] = f"std::vector<{field.type_name}>" if group.in_list else str(field.type_name)
+            if group.name and ":" not in full:
+                self._nested.add(full)
+            if role == _RECORD:
+                groups[number] = _Group(full, in_list=group.in_list)
+            elif role == _COLLECTION and not group.in_list:
+                groups[number] = _Group(full, is_collection=True)
         return types
+
+    def decoded_rows(self) -> int:
+        """The rows of the largest cluster: uproot decodes clusters whole."""
+        return max((int(cluster.num_entries) for cluster in self._tree.cluster_summaries), default=0)
+
+    def nested(self) -> frozenset[str]:
+        """Columns that lie in records, or in lists of records: `Muon.pt` of a list `Muon`."""
+        self.columns()
+        return frozenset(self._nested)
 
     def block_offsets(self, column: str) -> Ints:
         """First entry of each cluster and, last, the number of entries: (n + 1,) int64."""
@@ -256,8 +348,7 @@ class TreeOfClusters(EventTree):
         """Compressed bytes of each cluster: (n,) int64."""
         wanted = self._columns_of(self._known(column))
         clusters = self._tree.page_link_list
-        sizes = [sum(p.locator.num_bytes for c in wanted for p in pages[c].pages) for pages in clusters]
-        return np.array(sizes, dtype=np.int64)
+        return np.array([_cluster_bytes(pages, wanted) for pages in clusters], dtype=np.int64)
 
     def _columns_of(self, column: str) -> list[int]:
         """Numbers of the physical columns that hold a field and everything below it."""
@@ -276,14 +367,25 @@ class TreeOfClusters(EventTree):
         return self._tree[column].array(entry_start=start, entry_stop=stop)
 
 
+def _cluster_bytes(column_pages: Any, wanted: Sequence[int]) -> int:
+    """Compressed bytes of these physical columns in one cluster.
+
+    A column that was added after the cluster was written (a deferred column) has no pages in it.
+    """
+    present = [column for column in wanted if column < len(column_pages)]
+    return sum(int(page.locator.num_bytes) for column in present for page in column_pages[column].pages)
+
+
 @contextmanager
 def unreadable(path: Path | str, what: str) -> Iterator[None]:
     """Turn whatever ROOT's readers and decompressors raise into one AccessError that names file and place."""
     try:
         yield
-    except (AccessError, KeyboardInterrupt, MemoryError):
+    except (AccessError, KeyboardInterrupt):
         raise
     except Exception as error:
+        if is_refusal(error):  # a file is not damaged because a thread gets no stack
+            raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         cause = type(error).__name__
         raise AccessError(f"{path}: cannot read {what}: {first}", path=str(path), cause=cause) from error

@@ -27,6 +27,8 @@ _BASES = {
     "ULong64_t": "uint64",
     "float": "float32",
     "double": "float64",
+    "Float16_t": "float32",
+    "Double32_t": "float64",
     "char*": "string",
     "string": "string",
     "TString": "string",

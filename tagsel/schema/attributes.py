@@ -3,13 +3,18 @@
 Invariant: values are immutable, and a schema written by `to_json` reads back equal with `from_json`.
 
 Names. `Attribute.name` is what people write (`run`, `MET_pt`, `Muon.pt`); `Attribute.column` is the column
-on disk (`Muon_pt`). An attribute is one of three kinds:
+on disk (`Muon_pt`), which has another name where a twin in other letter case has that one already: Delta and DuckDB do
+not tell `x` from `X`. An attribute is one of three kinds:
 
 - *scalar*: one value an event;
 - *list* (`is_list`): values of the objects of `collection`, concatenated; the length of each event's list is the
   int32 column `counter` (`nMuon`), shared by all members of the collection;
 - *slot* (`slot` ≥ 1): the value of the slot-th object (1 = leading) of `collection`, stored as a scalar column
   (`LooseMuonPt2`); it is missing where `counter` is less than `slot`, whatever is stored.
+
+An attribute of which a file had nulls has a bitmap beside it, an attribute of the role `null` (`MET_pt__null`), a bool
+or, of a list, a list of bools: where it is true the value is missing, whatever is stored (NaN, 0, false or ""). That of
+a counter (`nMuon__null`) marks the events whose whole list is null. A part without the bitmap has no nulls.
 """
 
 from __future__ import annotations
@@ -23,11 +28,18 @@ from tagsel.errors import SchemaError, did_you_mean
 TYPES = ("bool", "int32", "int64", "float32", "float64", "bits32", "bits64", "string")
 """Attribute types. `bits*` are words of flags: stored as their signed pattern, read zero-extended."""
 
-ROLES = ("value", "id", "counter", "trigger", "flag", "weight", "reference", "menu", "time")
-"""What an attribute is for. `trigger` and `flag` mark words of bits whose names live in a menu."""
+ROLES = ("value", "id", "counter", "trigger", "flag", "weight", "reference", "menu", "time", "null")
+"""What an attribute is for. `trigger` and `flag` mark words of bits whose names live in a menu; `null` is a
+bool that is true where another attribute has no value."""
+
+NULL = "__null"
+"""What follows the name of an attribute in that of its nulls: `MET_pt__null`."""
 
 IDS = ("run", "lumi", "event")
 """The columns that every dataset has: int32, int32, int64."""
+
+IDENTITIES = ("run event", "run lumi event")
+"""What makes two events of data the same; the first where a dataset says nothing."""
 
 USER = "user."
 """Users' own attributes begin with it: no format has such names."""
@@ -56,16 +68,13 @@ class Attribute:
     counter: str = ""  # int32 column with the collection's length
     hot: bool = True  # hot columns are mapped, cold ones compressed
     aliases: tuple[str, ...] = ()
+    physical: str = ""  # name of the column on disk, where it is not `flat_name`
 
     def __post_init__(self) -> None:
         if self.type not in TYPES:
-            raise SchemaError(
-                f"attribute {self.name}: unknown type {self.type!r}", hint=f"one of {', '.join(TYPES)}"
-            )
+            raise SchemaError(f"attribute {self.name}: unknown type {self.type!r}", hint=f"one of {', '.join(TYPES)}")
         if self.role not in ROLES:
-            raise SchemaError(
-                f"attribute {self.name}: unknown role {self.role!r}", hint=f"one of {', '.join(ROLES)}"
-            )
+            raise SchemaError(f"attribute {self.name}: unknown role {self.role!r}", hint=f"one of {', '.join(ROLES)}")
         if self.is_list and not self.collection:
             collection, _, member = self.name.partition(".")
             object.__setattr__(self, "collection", collection)
@@ -74,9 +83,14 @@ class Attribute:
             raise SchemaError(f"attribute {self.name}: a list or slot needs collection, member and counter")
 
     @property
-    def column(self) -> str:
-        """Name of the column on disk: the attribute's name with `.` as `_`."""
+    def flat_name(self) -> str:
+        """The attribute's name with `.` as `_`: `Muon_pt`."""
         return self.name.replace(".", "_")
+
+    @property
+    def column(self) -> str:
+        """Name of the column on disk: the flat name, but for one that differs from a twin's in letter case only."""
+        return self.physical or self.flat_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +124,10 @@ class Schema:
     attributes: tuple[Attribute, ...]
     name: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    identity: str = IDENTITIES[0]
 
     def __post_init__(self) -> None:
+        check_identity(self.identity)
         seen: dict[str, str] = {}
         for attribute in self.attributes:
             # Delta tells the names of columns apart without regard to letter case.
@@ -133,12 +149,19 @@ class Schema:
         return {a.column: a for a in self.attributes}
 
     @cached_property
+    def by_flat_name(self) -> Mapping[str, Attribute]:
+        """Attributes by name with `.` as `_`."""
+        return {a.flat_name: a for a in self.attributes}
+
+    @cached_property
     def collections(self) -> Mapping[str, Collection]:
         """Collections of objects by name, lists and slots alike."""
         lists: dict[str, dict[str, Attribute]] = {}
         slots: dict[str, dict[str, list[Attribute]]] = {}
         counters: dict[str, str] = {}
         for a in self.attributes:
+            if a.role == "null":
+                continue
             if a.is_list:
                 lists.setdefault(a.collection, {})[a.member] = a
             elif a.slot:
@@ -147,10 +170,9 @@ class Schema:
                 continue
             if counters.setdefault(a.collection, a.counter) != a.counter:
                 raise SchemaError(f"collection {a.collection} has two counters: {counters[a.collection]}, {a.counter}")
-        ordered = {
-            c: {m: tuple(sorted(v, key=lambda a: a.slot)) for m, v in members.items()}
-            for c, members in slots.items()
-        }
+        ordered: dict[str, dict[str, tuple[Attribute, ...]]] = {}
+        for collection, members in slots.items():
+            ordered[collection] = {m: tuple(sorted(v, key=lambda a: a.slot)) for m, v in members.items()}
         return {c: Collection(c, counters[c], lists.get(c, {}), ordered.get(c, {})) for c in counters}
 
     def find(self, name: str) -> Attribute | None:
@@ -159,7 +181,16 @@ class Schema:
             return self.by_name[name]
         if name in self.aliases:
             return self.by_name[self.aliases[name]]
-        return self.by_column.get(name.replace(".", "_"))
+        return self.by_flat_name.get(name.replace(".", "_"))
+
+    def nulls_of(self, attribute: Attribute) -> Attribute | None:
+        """The bitmap that is true where `attribute` is null; None where no file had nulls of it."""
+        found = self.by_name.get(f"{attribute.name}{NULL}")
+        return found if found is not None and found.role == "null" else None
+
+    def shown(self) -> tuple[Attribute, ...]:
+        """The attributes that people know: all but the bitmaps of nulls."""
+        return tuple(a for a in self.attributes if a.role != "null")
 
     def __getitem__(self, name: str) -> Attribute:
         attribute = self.find(name)
@@ -177,8 +208,8 @@ class Schema:
         return len(self.attributes)
 
     def names(self) -> list[str]:
-        """Every name that `find` knows, canonical ones first."""
-        return [*self.by_name, *self.aliases]
+        """Every name that people use, canonical ones first."""
+        return [*(a.name for a in self.shown()), *self.aliases]
 
     def union(self, other: Schema) -> Schema:
         """This schema with the attributes that only `other` has after it; same name but other type is an error."""
@@ -187,22 +218,27 @@ class Schema:
             mine = merged.get(a.name)
             if mine is None:
                 merged[a.name] = a
-            elif (mine.type, mine.is_list, mine.unit, mine.slot, mine.counter) != (
-                a.type, a.is_list, a.unit, a.slot, a.counter
-            ):  # fmt: skip
+            elif _kind(mine) != _kind(a):
                 raise SchemaError(
                     f"attribute {a.name} is {describe_type(mine)} in the dataset and {describe_type(a)} in the input",
                     name=a.name,
                 )
+            elif mine.column != a.column:
+                raise SchemaError(
+                    f"attribute {a.name} is the column {mine.column} in the dataset and {a.column} in the input",
+                    hint="ingest the file again: it was read before its twin in other letter case came in",
+                    name=a.name,
+                )
             elif set(a.aliases) - set(mine.aliases):
                 merged[a.name] = replace(mine, aliases=tuple(dict.fromkeys((*mine.aliases, *a.aliases))))
-        return Schema(tuple(merged.values()), self.name or other.name)
+        return Schema(tuple(merged.values()), self.name or other.name, identity=self.identity)
 
     def to_json(self) -> dict[str, object]:
         """A JSON-ready form that `from_json` reads back; default values are left out."""
         defaults = {f.name: f.default for f in fields(Attribute)}
         rows = [{k: v for k, v in asdict(a).items() if v != defaults.get(k)} for a in self.attributes]
-        return {"name": self.name, "attributes": rows}
+        identity = {} if self.identity == IDENTITIES[0] else {"identity": self.identity}
+        return {"name": self.name, "attributes": rows, **identity}
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> Schema:
@@ -210,7 +246,41 @@ class Schema:
         rows = document["attributes"]
         assert isinstance(rows, Iterable)
         made = [Attribute(**{**row, "aliases": tuple(row.get("aliases", ()))}) for row in rows]
-        return cls(tuple(made), str(document.get("name", "")))
+        return cls(tuple(made), str(document.get("name", "")), identity=str(document.get("identity", IDENTITIES[0])))
+
+
+def null_attribute(attribute: Attribute) -> Attribute:
+    """The bitmap of an attribute's nulls.
+
+    >>> null_attribute(Attribute("MET_pt", "float32")).column
+    'MET_pt__null'
+    """
+    bitmap = Attribute(
+        f"{attribute.name}{NULL}",
+        "bool",
+        role="null",
+        description=f"True where {attribute.name} is null.",
+        hot=attribute.hot,
+        physical=f"{attribute.physical}{NULL}" if attribute.physical else "",
+    )
+    if not attribute.is_list:
+        return bitmap
+    member = f"{attribute.member}{NULL}"
+    return replace(
+        bitmap, is_list=True, collection=attribute.collection, member=member, counter=attribute.counter
+    )  # fmt: skip
+
+
+def check_identity(text: str) -> None:
+    """SchemaError for what is no identity of events."""
+    if text not in IDENTITIES:
+        hint = " or ".join(f'"{one}"' for one in IDENTITIES)
+        raise SchemaError(f"{text!r} is no identity of events", hint=hint, identity=text)
+
+
+def _kind(attribute: Attribute) -> tuple[str, bool, str, int, str]:
+    """What must be the same in a dataset and in the parts that join it."""
+    return attribute.type, attribute.is_list, attribute.unit, attribute.slot, attribute.counter
 
 
 _CLASH_HINT = "a source schema gives one of them another name, or leaves it out"

@@ -5,10 +5,10 @@ Invariant: the same name or file always gives the same source schema; no data fi
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from pathlib import Path
 
+from tagsel.base.documents import TOML_BYTES, DocumentError, parse_toml, read_bounded
 from tagsel.errors import SchemaError, did_you_mean
 from tagsel.schema.attributes import STAGES, Attribute, Schema
 from tagsel.schema.sourcefile import read_source_schema
@@ -34,8 +34,8 @@ def load_source_schema(name_or_path: str | Path) -> SourceSchema:
 def parse_source_schema(text: str, where: str) -> SourceSchema:
     """The source schema that a TOML text writes; `where` names the text in errors, as for `load_source_schema`."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except DocumentError as error:
         raise SchemaError(f"{where}: not TOML: {error}", path=where) from error
     return read_source_schema(document, where)
 
@@ -44,9 +44,11 @@ def _text_of(name: str) -> tuple[str, str]:
     if name in STANDARD:
         return resources.files("tagsel.schema").joinpath(f"standard/{name}.toml").read_text("utf-8"), name
     try:
-        return Path(name).read_text("utf-8"), name
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        return read_bounded(name, TOML_BYTES).decode("utf-8"), name
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = "not UTF-8 text"
         raise SchemaError(
             f"source schema {name}: {reason}",
             hint=did_you_mean(name, STANDARD) or f"a TOML file, or one of {', '.join(STANDARD)}",

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tagsel.errors import SchemaError, did_you_mean
-from tagsel.schema.attributes import IDS, ROLES, STAGES, TYPES
+from tagsel.schema.attributes import IDENTITIES, IDS, ROLES, STAGES, TYPES
 from tagsel.schema.sourcetypes import (
+    ENTRY,
     FORMATS,
     SourceAttribute,
     SourceBits,
@@ -23,13 +24,15 @@ _VALUE = {"type": str, "unit": str, "role": str, "description": str, "hot": bool
 _MEMBER = {**_VALUE, "branch": list, "aliases": list, "signed": bool}
 _KEYS: dict[str, dict[str, type]] = {
     "": {
-        "name": str, "format": str, "description": str, "tree": str, "recognise": list, "simulation": list,
-        "simulation_flag": list, "ignore": list, "rest": bool, "ids": dict, "references": dict, "units": dict,
+        "name": str, "format": str, "description": str, "tree": str, "identity": str,
+        "recognise": list, "simulation": list,
+        "simulation_flag": list, "ignore": list, "slim": list, "rest": bool, "ids": dict, "references": dict,
+        "units": dict,
         "attributes": Sequence, "patterns": Sequence, "bits": Sequence, "collections": Sequence, "slots": Sequence,
     },
     "attributes": {**_MEMBER, "name": str, "unknown": int},
     "patterns": {"match": list, "exclude": list, "role": str, "hot": bool},
-    "bits": {"match": list, "words": str, "role": str},
+    "bits": {"match": list, "exclude": list, "words": str, "role": str},
     "collections": {
         "name": str, "counter": str, "prefix": list, "take": list, "exclude": list, "members": dict,
     },
@@ -45,6 +48,7 @@ def read_source_schema(document: Mapping[str, Any], where: str) -> SourceSchema:
     """The source schema that a TOML document writes; `where` names it in errors."""
     top = _checked(document, "", where)
     _one_of(top.get("format", "tree"), FORMATS, f"{where}: format")
+    _one_of(top.get("identity", IDENTITIES[0]), IDENTITIES, f"{where}: identity")
     slots = [a for i, t in _tables(top, "slots", where) for a in _slots(t, f"{where}: slots[{i}]")]
     plain = [_attribute(t, t["name"], f"{where}: attributes[{i}]") for i, t in _tables(top, "attributes", where)]
     names = [a.name for a in (*plain, *slots)]
@@ -56,6 +60,7 @@ def read_source_schema(document: Mapping[str, Any], where: str) -> SourceSchema:
         format=top.get("format", "tree"),
         description=top.get("description", ""),
         tree=top.get("tree", ""),
+        identity=top.get("identity", ""),
         ids=_ids(top.get("ids", {}), where),
         references=_references(top.get("references", {}), where),
         recognise=tuple(top.get("recognise", ())),
@@ -63,6 +68,7 @@ def read_source_schema(document: Mapping[str, Any], where: str) -> SourceSchema:
         simulation_flag=tuple(top.get("simulation_flag", ())),
         rest=top.get("rest", False),
         ignore=tuple(top.get("ignore", ())),
+        slim=tuple(top.get("slim", ())),
         units=dict(top.get("units", {})),
         attributes=(*plain, *slots),
         patterns=tuple(SourcePattern(**_tuples(t)) for _, t in _tables(top, "patterns", where)),
@@ -143,8 +149,7 @@ def _ids(table: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...] | in
     ids: dict[str, tuple[str, ...] | int] = {}
     for key, value in table.items():
         _one_of(key, IDS, f"{where}: ids")
-        fixed = isinstance(value, int) and not isinstance(value, bool)
-        ids[key] = value if fixed else _names(value, f"{where}: ids.{key}")
+        ids[key] = _id(key, value, f"{where}: ids.{key}")
     missing = [i for i in IDS if i not in ids]
     if missing:
         raise SchemaError(
@@ -153,6 +158,23 @@ def _ids(table: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...] | in
             path=where,
         )
     return ids
+
+
+def _id(key: str, value: Any, where: str) -> tuple[str, ...] | int:
+    """Names of branches, a number that all rows have, or `ENTRY`."""
+    if key == "event" and value == "entry":
+        return ENTRY
+    if not isinstance(value, int) or isinstance(value, bool):
+        return _names(value, where)
+    if key == "event":
+        raise SchemaError(
+            f"{where} is {value}: all rows would be one event",
+            hint='event = "entry" takes the entry, in a file with a run of its own; ["entry"] is a branch of that name',
+            field=key,
+        )
+    if value < 0:
+        raise SchemaError(f"{where} is {value}: a number from 0 on was expected", field=key)
+    return value
 
 
 def _references(table: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:

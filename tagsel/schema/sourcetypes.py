@@ -12,6 +12,10 @@ from fnmatch import fnmatchcase
 FORMATS = ("nanoaod", "physlite", "pool", "tree", "parquet")
 """What a source schema may be for. `tree` is any ROOT tree, flat or jagged, TTree or RNTuple."""
 
+ENTRY = -1
+"""The `ids` of a source schema say so where the entry of an event in its file is its number."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceAttribute:
     """One attribute and where its values come from: the first of `branches` that the file has.
@@ -53,16 +57,28 @@ class SourcePattern:
 
 @dataclass(frozen=True, slots=True)
 class SourceBits:
-    """Booleans packed into words `<words>_0`, `<words>_1`, … of 32 bits; their names go into a menu."""
+    """Booleans packed into words `<words>_0`, `<words>_1`, … of 32 bits; their names go into a menu.
+
+    They are columns of bool or of any integer type, whose values are 0 and 1, that match a glob of `match` and none of
+    `exclude`.
+    """
 
     match: tuple[str, ...]
     words: str
     role: str
+    exclude: tuple[str, ...] = ()
+
+    def takes(self, name: str) -> bool:
+        """Whether the column `name` is one of these booleans, if its type allows that."""
+        return _matches(name, self.match) and not _matches(name, self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceCollection:
-    """Lists that belong together: `<prefix><member>`; `members` are named, `take` are globs over what follows."""
+    """Lists that belong together: `<prefix><member>`; `members` are named, `take` are globs over what follows.
+
+    With `rest` the other lists of these prefixes are taken, too.
+    """
 
     name: str
     counter: str
@@ -70,6 +86,7 @@ class SourceCollection:
     members: tuple[SourceAttribute, ...] = ()
     take: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    rest: bool = False
 
     def takes(self, member: str) -> bool:
         """Whether a member that is not named is taken all the same."""
@@ -80,10 +97,12 @@ class SourceCollection:
 class SourceSchema:
     """How files of one kind become TAGs; made by `load_source_schema`.
 
-    `ids` maps run, lumi, event to the names to look for, or to a whole number that all rows have. `references` maps a
+    `ids` maps run, lumi, event to the names to look for, or to a whole number that all rows have; event may be `ENTRY`.
+    `identity` is that of the dataset, "" = as usual. `references` maps a
     stage (aod, esd, raw) to names of Token columns. A file is recognised by any of the columns `recognise`. It is
     simulation when bit 0 of a column `simulation_flag` is set in the first row, or, without such a column, when it
-    has one of the columns `simulation`. With `rest` its other scalars but `ignore` are taken as they are.
+    has one of the columns `simulation`. With `rest` its other scalars but `ignore` are taken as they are. `slim` are
+    globs of the attributes that the profile slim takes; `profile` is the one that was asked for.
     """
 
     name: str
@@ -91,6 +110,7 @@ class SourceSchema:
     ids: Mapping[str, tuple[str, ...] | int]
     description: str = ""
     tree: str = ""
+    identity: str = ""
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recognise: tuple[str, ...] = ()
     simulation: tuple[str, ...] = ()
@@ -102,6 +122,8 @@ class SourceSchema:
     patterns: tuple[SourcePattern, ...] = ()
     bits: tuple[SourceBits, ...] = ()
     collections: tuple[SourceCollection, ...] = ()
+    slim: tuple[str, ...] = ()
+    profile: str = "standard"
 
     def unit_of(self, name: str) -> str:
         """The unit that the first matching glob of `units` gives to an attribute without one of its own."""

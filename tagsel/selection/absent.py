@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import cast
 
 import numpy as np
 
 from tagsel.errors import StoreError
-from tagsel.schema import NO_MENU
+from tagsel.schema import NO_MENU, Menu
 from tagsel.selection.query import BoundInput
-from tagsel.store import Frame
+from tagsel.store import Frame, watched
 
 
 def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) -> dict[str, dict[str, object]]:
@@ -19,7 +20,7 @@ def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) ->
     for bound in inputs:
         snapshot = bound.input.snapshot
         for chain in bound.cut.triggers:
-            lacking = [NO_MENU, *(i for i, menu in snapshot.menus.items() if chain not in menu.bits)]
+            lacking = [NO_MENU, *(i for i, menu in snapshot.menus.items() if not _has(menu, chain))]
             rows, runs = _tried(snapshot.frame, lacking, allow_losses)
             if rows:
                 known = absent.setdefault(chain, {"events": 0, "runs": []})
@@ -28,6 +29,13 @@ def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) ->
                     "runs": sorted(runs.union(cast("list[int]", known["runs"]))),
                 }
     return absent
+
+
+def _has(menu: Menu, chain: str) -> bool:
+    """Whether a menu has a chain, or, for a pattern (`HLT_Mu50_v*`), one that matches."""
+    if "*" not in chain and "?" not in chain:
+        return chain in menu.bits
+    return any(fnmatchcase(name, chain) for name in menu.bits)
 
 
 def _tried(frame: Frame, menus: Sequence[int], allow_losses: bool) -> tuple[int, set[int]]:
@@ -47,6 +55,7 @@ def _tried(frame: Frame, menus: Sequence[int], allow_losses: bool) -> tuple[int,
     return rows, runs
 
 
+@watched
 def _rows_of_menus(frame: Frame, menus: Sequence[int]) -> tuple[int, set[int]]:
     """Rows with one of these menus, and their runs; where the zones know both, nothing is read."""
     rows, runs = 0, set[int]()

@@ -13,7 +13,7 @@ from itertools import compress, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.cores import threads as threads_here
+from tagsel.base.cpus import threads as threads_here
 from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
 from tagsel.expr.chain import Chain, Job, Units
@@ -27,7 +27,7 @@ from tagsel.selection.plan import Plan, Verdict
 from tagsel.selection.remember import Notes, Recalled, recall
 from tagsel.selection.rows import Fates, Mask, Rows, addresses
 from tagsel.selection.threads import each
-from tagsel.store import Frame
+from tagsel.store import Frame, OpenParts
 
 LITTLE = 200_000
 """Rows x steps below which other threads are not woken."""
@@ -113,7 +113,7 @@ def _batches(
     for columns, members in frame.kinds:
         for mine, groups in by_menu(steps, frame, columns, members[run[members]]):
             read = frozenset(c for step in mine for c in columns_of(step)) & columns
-            for begin, end in pieces(frame.rows[groups], most=at_once(frame, read, groups)):
+            for begin, end in frame.batches(read, groups, at_once(frame, read, groups)):
                 yield _Cut(mine, undecided, frame, fates), columns, groups[begin:end]
 
 
@@ -128,10 +128,11 @@ def at_once(frame: Frame, columns: Iterable[str], groups: Ints) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A job, where it notes the accepted rows, its steps' fingerprints in the job's order, bytes of its columns, and
-    where it notes masks."""
+    """A job and the parts that it reads, where it notes the accepted rows, its steps' fingerprints in the job's order,
+    bytes of its columns, and where it notes masks."""
 
     job: Job
+    opened: OpenParts
     bits: Bits
     prints: Sequence[str]
     bytes: int
@@ -156,7 +157,7 @@ class _Cut:
         chosen = ordered([self.steps[n] for n in wanted], known.rank)
         needed = self.undecided[[node_of[id(step)] for step in chosen]][:, groups]
         prints = [known.print_of(step) for step in chosen]
-        frame.open(groups)
+        opened = frame.open(groups)
         recalled, before, alive = None, int(np.count_nonzero(needed)), self.fates.masks(groups)
         if how.masks is not None:
             parts = np.unique(frame.part_of[groups]).tolist()
@@ -167,16 +168,16 @@ class _Cut:
         notes = Notes.on(frame, groups, chosen, prints, needed) if how.masks is not None else None
         chain = known.chain_of(chosen, prints, frame, columns)
         bits = Bits.of(frame.rows[groups] if how.listing else groups[:0])
-        job, size = self._job(chain, groups, alive, needed, recalled, notes, bits)
-        return _Work(job, bits, prints, size, before - int(np.count_nonzero(needed)), notes)
+        job, size = self._job(chain, opened, groups, alive, needed, recalled, notes, bits)
+        return _Work(job, opened, bits, prints, size, before - int(np.count_nonzero(needed)), notes)
 
     def _job(
-        self, chain: Chain, groups: Ints, alive: Mapping[int, Mask], needed: npt.NDArray[np.bool_],
+        self, chain: Chain, opened: OpenParts, groups: Ints, alive: Mapping[int, Mask], needed: npt.NDArray[np.bool_],
         recalled: Recalled | None, notes: Notes | None, bits: Bits,
     ) -> tuple[Job, int]:  # fmt: skip
         """The job, and the bytes of the columns that it may touch."""
         frame = self.frame
-        memory = {name: frame.memory(name, groups) for name in sorted(chain.columns)}
+        memory = {name: opened.memory(name, groups) for name in sorted(chain.columns)}
         units = Units(
             frame.rows[groups], addresses(alive, groups),
             {name: m.addresses for name, m in memory.items()}, {name: m.sizes for name, m in memory.items()},
@@ -205,6 +206,7 @@ def _run(work: _Work, sizes: Ints, how: How) -> int | None:
     progress = how.progress
     told = None if progress is None else lambda number: progress(int(sizes[slice(*ranges[number])].sum()))
     done = each(one, range(len(ranges)), threads, told)
+    work.opened.check_whole()
     if any(count < 0 for count in done):
         return None
     known.learn(prints, seen.sum(axis=0))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tagsel.errors import StoreError
 from tagsel.events import Names
-from tagsel.store import Part, Snapshot
+from tagsel.store import Part, Snapshot, watch
 from tagsel.store.places import stretches
 
 Ints = npt.NDArray[np.int64]
@@ -70,7 +70,8 @@ def addresses(snapshot: Snapshot, *, deep: bool = False) -> Addresses:
     blocks = [np.zeros((0, 2), np.int64)]
     for part in snapshot.parts:
         try:
-            found = list(_read(part, deep))
+            with watch:
+                found = list(_read(part, deep))
         except StoreError as error:
             lost[part.name] = part.rows, error.message
             continue
@@ -90,6 +91,7 @@ def _read(part: Part, deep: bool) -> Iterator[tuple[Ints, dict[str, Spans]]]:
         if deep:
             for column in sorted(part.columns):
                 part.read(group, [column])
+            part.check_lists(group)
         at = stretches({name: columns[name] for name in ("run", "lumi")})
         ids = np.stack([columns["run"][at], columns["lumi"][at]], axis=1).astype(np.int64)
         yield np.unique(ids, axis=0), _spans(part, group, rows, columns.get("aod_entry"))

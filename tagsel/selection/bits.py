@@ -68,7 +68,7 @@ class Taken:
 
 
 def words_at(place: int, rows: int) -> Words:
-    """The words at an address that hold the bits of so many rows; whoever asks keeps them."""
+    """The words at an address that hold the bits of so many rows; the caller keeps the memory alive."""
     return np.ctypeslib.as_array((ctypes.c_uint64 * -(-rows // 64)).from_address(place))
 
 

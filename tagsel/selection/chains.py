@@ -21,13 +21,15 @@ from tagsel.errors import SchemaError, did_you_mean
 from tagsel.expr import Block
 from tagsel.schema import NO_MENU, Menu
 from tagsel.selection.answer import Fate
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
-from tagsel.selection.run import Count, Prepared, Progress, finish, passed, prepare
+from tagsel.selection.run import Count, Prepared, Progress, finish, of_count, passed, prepare
 from tagsel.selection.scan import Mask
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield
+from tagsel.store import watched
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
@@ -182,6 +184,12 @@ class _Counted:
     present: Ints
 
 
+def _outcome(answer: Chains) -> Outcome:
+    """What the log of questions keeps of counted chains."""
+    return replace(of_count(answer.count), subject=f"{len(answer.chains)} chains")
+
+
+@question("triggers", _outcome)
 def chain_counts(query: Query, pattern: str = "*", by: str = "", *, progress: Progress = None) -> Chains:
     """How often each chain that `pattern` matches fired, among the events that pass the query; `by` is a key of `BY`.
 
@@ -199,6 +207,7 @@ def chain_counts(query: Query, pattern: str = "*", by: str = "", *, progress: Pr
     return Chains(chains, BY[by], *_joined(found, len(chains), len(BY[by])), counted)
 
 
+@watched
 def scanned(
     query: Query, work: Callable[[Prepared, Unit, Block, Ints], T], add: Callable[[T, T], T], nothing: T, *,
     size: int = 0, progress: Progress = None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.store import Snapshot, Source
+from tagsel.store import Snapshot, Source, watched
 from tagsel.store.places import stretches
 
 Ints = npt.NDArray[np.int64]
@@ -79,6 +79,7 @@ class Contents:
         return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
+@watched
 def contents(snapshot: Snapshot) -> Contents:
     """What a snapshot holds. StoreError: a part is damaged."""
     sources = snapshot.sources

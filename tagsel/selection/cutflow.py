@@ -16,6 +16,7 @@ from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.kernels.exact import ExactSum
 from tagsel.selection.answer import Answer, Fate
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.bookkeeping import generated_sums
 from tagsel.selection.flow import flowing_by_steps
 from tagsel.selection.patterns import Patterns, by_pattern, ways_of
@@ -25,6 +26,7 @@ from tagsel.selection.run import Prepared, Progress, Runner, prepare
 from tagsel.selection.scan import Mask, judge, scan
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, weights_of
+from tagsel.store import watched
 
 WAYS = ("alone", "sequential", "all_but")
 
@@ -125,6 +127,14 @@ def _share(part: float, whole: float) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
+def _outcome(flow: Cutflow) -> Outcome:
+    """What the log of questions keeps of a cutflow."""
+    cut = " && ".join(f"({step.cut})" for step in flow.steps)
+    return Outcome(cut, flow.ledger.read, flow.ledger.accepted)
+
+
+@question("cutflow", _outcome)
+@watched
 def cutflow(query: Query, *, progress: Progress = None, runner: Runner | None = None) -> Cutflow:
     """The cutflow of the query's cuts in their order; the scan needs every row, so zones skip nothing."""
     prepared = prepare(query, zones=False)

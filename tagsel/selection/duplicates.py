@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tagsel.errors import StoreError
 from tagsel.selection.query import Input
-from tagsel.store import Part
+from tagsel.store import Part, watched
 
 Keys = npt.NDArray[Any]
 
@@ -108,6 +108,7 @@ def _shared(runs: Mapping[tuple[int, str], list[Keys]]) -> Keys:
     return np.asarray(values[counts > 1])
 
 
+@watched
 def _identities(source: int, part: Part, wanted: Sequence[bool]) -> _Ids:
     starts = np.cumsum([0, *part.groups])
     chosen = [group for group, want in enumerate(wanted) if want]
@@ -121,7 +122,10 @@ _EMPTY = np.empty(0, np.int64)
 
 
 def _repeated(inputs: Sequence[Input], read: Sequence[_Ids]) -> dict[tuple[int, str], npt.NDArray[np.bool_]]:
-    keys = pack([ids.run for ids in read], [ids.event for ids in read])
+    runs = [ids.run for ids in read]
+    if any(source.by_lumi for source in inputs):  # a luminosity block counts as a run of its own
+        runs = [(ids.run.astype(np.int64) << 32) | ids.lumi for ids in read]
+    keys = pack(runs, [ids.event for ids in read])
     found: dict[tuple[int, str], npt.NDArray[np.bool_]] = {}
     seen, lumis = (keys[0][:0], _EMPTY) if keys else (_EMPTY, _EMPTY)
     for index in range(len(inputs)):

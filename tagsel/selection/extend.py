@@ -20,7 +20,7 @@ from tagsel.schema import Attribute
 from tagsel.selection.columns import Columns
 from tagsel.selection.query import BoundInput
 from tagsel.selection.scan import naming_the_event
-from tagsel.store import Part, lookup
+from tagsel.store import Part, lookup, watched
 from tagsel.store.eventindex import EventIndex, encode
 from tagsel.store.extend import user_attributes
 
@@ -58,6 +58,7 @@ class Computed:
         kind = _TYPES[bound.node.kind or "bool"]
         return cls(user_attributes(name, kind, unit or bound.unit, description or bound.text), bound)
 
+    @watched
     def __call__(self, part: Part, group: int) -> Mapping[str, npt.NDArray[Any]]:
         """The columns in a row group. CutError: integers overflow; the event is named."""
         block = Block(part.groups[group], Columns(part, group))
@@ -94,6 +95,7 @@ class Joined:
             found |= stored(attributes, (full, there))
         return found
 
+    @watched
     def matches(self, part: Part, group: int) -> tuple[Ints, Ints]:
         """(row of the group, row of the table) of all pairs of one identity, by row."""
         ids = part.read(group, ("run", "lumi", "event", "aod_entry"))

@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.cores import threads as threads_here
+from tagsel.base.cpus import threads as threads_here
 from tagsel.errors import CutError, StoreError
 from tagsel.expr import Block
 from tagsel.expr.chain import address

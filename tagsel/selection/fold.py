@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tagsel.cores import threads as threads_here
+from tagsel.base.cpus import threads as threads_here
 from tagsel.selection.plan import Unit
 from tagsel.selection.run import Prepared, Progress
 from tagsel.selection.scan import Tally, Work, scan

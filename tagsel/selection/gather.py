@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.memory_limit import require
 from tagsel.events import EventList, Ledger, Names, Reference
+from tagsel.events.names import frozen
 from tagsel.schema import STAGES
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Input
@@ -64,6 +66,11 @@ def _from_stretches(known: Stretches, rows: Rows) -> Reference:
     return Reference.of(codes, [known.names[code] for code in used.tolist()], entry)
 
 
+def bytes_of(events: int, stages: int) -> int:
+    """Bytes of the columns of a list: run, lumi and event, and a file's code and an entry for each stage."""
+    return events * (4 + 4 + 8 + stages * (4 + 8))
+
+
 def event_list(
     blocks: Sequence[Accepted],
     inputs: Sequence[Input],
@@ -75,6 +82,8 @@ def event_list(
     stages = [stage for stage in STAGES if any(_says(b.stages.get(stage)) for b in blocks)]
     samples = [i.sample or i.dataset for i in inputs]
     sizes = [len(b.event) for b in blocks]
+    if len(blocks) > 1:  # they are joined into new columns
+        require(bytes_of(sum(sizes), len(stages)), f"the list of {sum(sizes):,} events")
     sources = np.repeat(np.array([b.source for b in blocks], np.int64), sizes) if simulation else _NONE
     return EventList.of_stored(
         _joined([b.run for b in blocks], np.int32),
@@ -85,6 +94,7 @@ def event_list(
         ledger,
         provenance,
         in_order=len(blocks) == 1 and blocks[0].in_order,
+        by_lumi=not simulation and any(i.by_lumi for i in inputs),
     )
 
 
@@ -110,4 +120,4 @@ def _reference(blocks: Sequence[Accepted], stage: str) -> Reference:
     starts = np.cumsum([0, *(len(r.guid.values) for r in found)]).tolist()
     codes = [r.guid.codes.astype(np.int64) + start for r, start in zip(found, starts, strict=False)]
     names = [name for r in found for name in r.guid.values]
-    return Reference(Names.of(_joined(codes, np.int64), names), _joined([r.entry for r in found], np.int64))
+    return Reference(Names.of(_joined(codes, np.int64), names), frozen(_joined([r.entry for r in found], np.int64)))

@@ -11,13 +11,22 @@ from tagsel.errors import SchemaError
 from tagsel.expr import Block
 from tagsel.expr.bounds import NONE
 from tagsel.schema import Attribute, Schema
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.run import prepare
 from tagsel.selection.scan import evaluate, visit
+from tagsel.store import watched
 
 
+def _outcome(answer: Any) -> Outcome:
+    """What the log of questions keeps of a look at the first events."""
+    return Outcome(subject=f"the first {len(answer)}: {', '.join(answer.fields)}")
+
+
+@question("head", _outcome)
+@watched
 def head(query: Query, n: int, attributes: Sequence[str]) -> Any:
     """The first `n` accepted events in dataset order: awkward records with the given attributes.
 
@@ -56,8 +65,24 @@ def _records(unit: Unit, rows: Any, attributes: Sequence[str], schema: Schema) -
         if attribute is None:
             schema[name]  # raises with the nearest names
             raise SchemaError(f"no attribute {name!r}")
-        fields[attribute.name] = _values(columns, Block(unit.rows, columns), attribute, rows)
+        values = _values(columns, Block(unit.rows, columns), attribute, rows)
+        fields[attribute.name] = _without_nulls(values, columns, schema, attribute, rows)
     return ak.zip(fields, depth_limit=1)
+
+
+def _without_nulls(values: Any, columns: Columns, schema: Schema, attribute: Attribute, rows: Any) -> Any:
+    """The values with None where a file had a null."""
+    import awkward as ak
+
+    null = schema.nulls_of(attribute)
+    if null is not None and null.column in columns:
+        bits = _values(columns, Block(0, columns), null, rows)
+        values = ak.mask(values, bits, valid_when=False)
+    counter = schema.by_column.get(attribute.counter) if attribute.is_list else None
+    absent = schema.nulls_of(counter) if counter is not None else None
+    if absent is not None and absent.column in columns:
+        values = ak.mask(values, columns[absent.column][rows], valid_when=False)
+    return values
 
 
 def _values(columns: Columns, block: Block, attribute: Attribute, rows: Any) -> Any:

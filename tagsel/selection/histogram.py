@@ -23,6 +23,7 @@ from tagsel.expr.compare import doubt
 from tagsel.expr.units import attribute_unit
 from tagsel.selection import filling
 from tagsel.selection.answer import Fate
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.bits import as_mask
 from tagsel.selection.filling import Fill, Sums, filled_directly, marked
@@ -30,10 +31,11 @@ from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
 from tagsel.selection.quantity import bind_quantity, in_unit, unit_factor, values_of
 from tagsel.selection.query import BoundInput, Query
-from tagsel.selection.run import Count, Progress, finish, passed, prepare
+from tagsel.selection.run import Count, Progress, finish, of_count, passed, prepare
 from tagsel.selection.scan import Mask
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Weights, Yield, weigh, weights_of
+from tagsel.store import watched
 
 Array = npt.NDArray[Any]
 
@@ -106,6 +108,14 @@ class Filled:
         return Table(("histogram", *columns, "value", "error"), tuple(rows))
 
 
+def _outcome(answer: tuple[tuple[Filled, ...], Count]) -> Outcome:
+    """What the log of questions keeps of histograms."""
+    filled, count = answer
+    return replace(of_count(count), subject="; ".join(one.name for one in filled))
+
+
+@question("hist", _outcome)
+@watched
 def histograms(query: Query, specs: Sequence[Spec], *, progress: Progress = None) -> tuple[tuple[Filled, ...], Count]:
     """Every histogram of the accepted events, in one scan, each column read once; and the ledger of all rows.
 

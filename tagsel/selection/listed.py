@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.cores import threads as threads_here
+from tagsel.base.cpus import threads as threads_here
+from tagsel.base.memory_limit import require
 from tagsel.events import Names, Reference
 from tagsel.events.names import frozen
 from tagsel.expr.chain import address
@@ -23,7 +24,7 @@ from tagsel.schema import STAGES
 from tagsel.selection.accept import at_once, pieces
 from tagsel.selection.assemble import assemble
 from tagsel.selection.bits import Taken
-from tagsel.selection.gather import Accepted
+from tagsel.selection.gather import Accepted, bytes_of
 from tagsel.selection.threads import each
 from tagsel.store import Frame
 
@@ -105,6 +106,7 @@ def listed(source: int, frame: Frame, taken: Taken, threads: int = 0) -> Accepte
         return assemble(source, frame, rows, _events(frame, rows))
     run = _Run.of(frame, known, taken, threads)
     total = int(taken.counts.sum())
+    require(bytes_of(total, len(known.stages)), f"the list of {total:,} events")
     columns = _Columns.of(total, tuple(known.stages))
     hit = np.flatnonzero(run.counts)
     constants, rising, tables = [(known.run, columns.run), (known.lumi, columns.lumi)], [], {}
@@ -183,10 +185,13 @@ class _Run:
         dest[order] = np.cumsum(mine) - mine
         job, written = _Job(constants, rising, dest, event), 0
         groups = self.taken.groups
-        for begin, end in pieces(self.frame.rows[groups], most=at_once(self.frame, ["event"], groups)):
-            memory = self.frame.memory("event", groups[begin:end])
+        for begin, end in self.frame.batches(["event"], groups, at_once(self.frame, ["event"], groups)):
+            some = groups[begin:end]
+            opened = self.frame.open(some, again=True)
+            memory = opened.memory("event", some)
             self.units[begin:end, 1] = memory.addresses
             written += self._run(begin, end, job, memory)
+            opened.check_whole()
             del memory  # what it has decoded goes before the next batch comes
         if written != len(event):
             raise RuntimeError(f"{written} events of {len(event)} were written")

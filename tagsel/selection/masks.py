@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.fork_lock import fork_lock
 from tagsel.expr import Node, fingerprint
 from tagsel.selection import maskfiles
 from tagsel.store import Part
@@ -56,7 +56,7 @@ class Masks:
         self._shared = shared
         self._held: OrderedDict[tuple[str, str], Mask] = OrderedDict()
         self._bytes = 0
-        self._lock = Lock()
+        self._lock = fork_lock()
         self._families: dict[str, dict[float, str]] = {}
         self._family_of: dict[str, tuple[str, float] | None] = {}
 

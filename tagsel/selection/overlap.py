@@ -19,6 +19,7 @@ from tagsel.events import EventList
 from tagsel.events.identity import check_lumis, identity_groups
 from tagsel.events.names import Names, Reference
 from tagsel.expr import Block
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.chains import ROWS, chain_names, decoder, scanned
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
@@ -26,6 +27,7 @@ from tagsel.selection.regions import regions
 from tagsel.selection.run import Count, Prepared, Progress
 from tagsel.selection.select import select
 from tagsel.selection.table import Table
+from tagsel.store import watched
 
 Ints = npt.NDArray[np.int64]
 Shared = tuple[Ints, Ints, int]
@@ -113,6 +115,13 @@ def shared_rows(inside: npt.NDArray[Any]) -> Shared:
     return shared, alone, anywhere
 
 
+def _outcome(answer: Overlaps) -> Outcome:
+    """What the log of questions keeps of an overlap: the events that are in any of the sets."""
+    read = sum(count.read for count in answer.counts) if answer.kind == "dataset" else answer.counts[0].read
+    return Outcome("", read, answer.events, subject=f"{len(answer.names)} {answer.kind}s")
+
+
+@question("overlap", _outcome)
 def chain_overlap(query: Query, pattern: str = "*", *, progress: Progress = None) -> Overlaps:
     """The trigger chains that `pattern` matches among the events that pass the query; a chain that a row's menu lacks
     did not fire there. SchemaError for a pattern that matches none."""
@@ -131,6 +140,7 @@ def _add(one: Shared, other: Shared) -> Shared:
     return one[0] + other[0], one[1] + other[1], one[2] + other[2]
 
 
+@question("overlap", _outcome)
 def region_overlap(query: Query, cuts: Mapping[str, str], *, progress: Progress = None) -> Overlaps:
     """Cuts by name, each a set of the events that pass it and the query."""
     found = regions(query, cuts, overlap=True, progress=progress)
@@ -138,6 +148,8 @@ def region_overlap(query: Query, cuts: Mapping[str, str], *, progress: Progress 
     return Overlaps("region", tuple(found), found.overlap, found.alone, found.anywhere, tuple(found.values()))
 
 
+@question("overlap", _outcome)
+@watched
 def dataset_overlap(query: Query, *, progress: Progress = None) -> Overlaps:
     """The query's datasets, by the identity of the events that pass it in each.
 
@@ -159,13 +171,14 @@ def dataset_overlap(query: Query, *, progress: Progress = None) -> Overlaps:
 def _by_identity(lists: Sequence[EventList]) -> Shared:
     """How many identities lists share."""
     run, lumi, event = (np.concatenate([getattr(x, name) for x in lists]) for name in ("run", "lumi", "event"))
-    columns = [run, event]
+    by_lumi = any(x.by_lumi for x in lists)
+    columns = [run, lumi, event] if by_lumi else [run, event]
     samples = [x.sample for x in lists if x.sample is not None]
     if samples:
         aod = reduce(Reference.join, (x.references["aod"] for x in lists))
         columns = [reduce(Names.join, samples).codes, run, lumi, event, aod.guid.codes, aod.entry]
     groups = identity_groups(columns)
-    if not samples:
+    if not samples and not by_lumi:
         check_lumis(groups, run, lumi, event)
     of_row = np.repeat(np.arange(len(lists)), [len(x) for x in lists])[groups.order]
     ends = np.append(groups.starts[1:], [len(of_row)] * bool(len(of_row))).astype(np.int64)

@@ -1,7 +1,7 @@
 """Find events by their identity: one or ten million, every miss listed.
 
-Invariant: found + missing = asked; of data an event is found once (the row that counts), of simulation in every
-row that carries its numbers. A luminosity block that is given must agree.
+Invariant: found + missing + named twice = asked; of data an event is found once (the row that counts), of simulation in
+every row that carries its numbers. A luminosity block that is given must agree.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.errors import TagselError
 from tagsel.events import EventList
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.assemble import assemble, ids_of
 from tagsel.selection.gather import Accepted, event_list
-from tagsel.selection.query import Query
+from tagsel.selection.query import Query, named_inputs
 from tagsel.selection.rows import rows_that_count
-from tagsel.store import lookup
+from tagsel.store import lookup, watched
 
 Ints = npt.NDArray[np.int64]
 
@@ -29,12 +31,27 @@ class Picked:
     """The events found, and those that no input has, in the order asked.
 
     `missed` is (n, 4) int64: run, lumi (-1: not given), event, and the luminosity block that the data have the event
-    in where it is another one (else -1).
+    in where it is another one (else -1). `named_twice` counts ids that name an event which an id before them names.
     """
 
     events: EventList
     missed: Ints
     asked: int
+    named_twice: int = 0
+
+    @property
+    def found(self) -> int:
+        """How many different events that were asked for are there."""
+        return self.asked - len(self.missed) - self.named_twice
+
+    def check(self) -> None:
+        """TagselError unless the sum closes: of data, no event that was found may lack in the answer."""
+        if self.events.simulation:
+            return
+        distinct = len(self.events.distinct())
+        if distinct < self.found:
+            sum_ = f"{distinct} found + {len(self.missed)} missed + {self.named_twice} named twice"
+            raise TagselError(f"the sum of pick does not close: {sum_} is not {self.asked} asked")
 
     @property
     def misses(self) -> tuple[tuple[int, int, int], ...]:
@@ -50,7 +67,9 @@ class Picked:
         """What `--json` prints."""
         return {
             "asked": self.asked,
-            "found": self.asked - len(self.missed),
+            "found": self.found,
+            "missed": len(self.missed),
+            "named_twice": self.named_twice,
             "rows": len(self.events),
             "misses": [
                 {"run": r, "lumi": lumi if lumi >= 0 else None, "event": e, "in_lumi": there if there >= 0 else None}
@@ -60,6 +79,13 @@ class Picked:
         }
 
 
+def _outcome(answer: Picked) -> Outcome:
+    """What the log of questions keeps of events that were looked up."""
+    return Outcome(accepted=answer.found, subject=f"{answer.asked} events by identity")
+
+
+@question("pick", _outcome)
+@watched
 def pick(query: Query, wanted: EventList) -> Picked:
     """The rows of the query's inputs that hold the wanted identities (run, event; and lumi where it is given)."""
     asked = _Asked(wanted)
@@ -79,12 +105,13 @@ def pick(query: Query, wanted: EventList) -> Picked:
     missed = asked.missed()
     history = {
         "operation": "pick",
-        "datasets": [i.pinned for i in query.inputs],
+        **named_inputs(query.inputs),
         "asked": len(wanted),
         "missed": len(missed),
         "misses": missed[:_SAID, :3].tolist(),
     }
-    return Picked(event_list(blocks, query.inputs, None, history), missed, len(wanted))
+    events = event_list(blocks, query.inputs, None, history)
+    return Picked(events, missed, len(wanted), 0 if query.simulation else asked.named_twice())
 
 
 @dataclass
@@ -96,12 +123,14 @@ class _Asked:
     event: Ints = field(init=False)
 
     def __post_init__(self) -> None:
-        self.run, self.event, key = lookup.distinct(self.wanted.run, self.wanted.event)
+        self.run, self.event, self.key = lookup.distinct(self.wanted.run, self.wanted.event)
+        key = self.key
         self.members = np.argsort(key, kind="stable")  # who asks for each key, key by key
         self.counts = np.bincount(key, minlength=len(self.run))
         self.starts = np.cumsum(self.counts) - self.counts
         self.hit = np.zeros(len(self.wanted), np.bool_)
         self.there = np.full(len(self.wanted), -1, np.int32)
+        self.block = np.full(len(self.wanted), -1, np.int32)  # the luminosity block of the answer
 
     def answered(self, keys: Ints, lumi: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which rows, of these keys and in these luminosity blocks, answer someone; it is noted whom."""
@@ -110,6 +139,7 @@ class _Asked:
             wanted = self.wanted.lumi[member]
             agrees: npt.NDArray[np.bool_] = (wanted < 0) | (wanted == lumi)
             self.hit[member[agrees]] = True
+            self.block[member[agrees]] = lumi[agrees]
             self.there[member[~agrees]] = lumi[~agrees]
             return agrees
         counts = self.counts[keys]
@@ -119,8 +149,17 @@ class _Asked:
         wanted = self.wanted.lumi[member]
         agrees = (wanted < 0) | (wanted == lumi[row])
         self.hit[member[agrees]] = True
+        self.block[member[agrees]] = lumi[row[agrees]]
         self.there[member[~agrees]] = lumi[row[~agrees]]
         return np.bincount(row[agrees], minlength=len(keys)) > 0
+
+    def named_twice(self) -> int:
+        """How many of those answered name an event that another one answered names, too."""
+        if len(self.run) == len(self.wanted):
+            return 0
+        answers = np.stack([self.key[self.hit], self.block[self.hit]])
+        distinct: int = np.unique(answers, axis=1).shape[1]
+        return int(self.hit.sum()) - distinct
 
     def missed(self) -> Ints:
         """As `Picked.missed`."""

@@ -31,7 +31,7 @@ from tagsel.selection.run import Prepared, Progress, counting
 from tagsel.selection.scan import with_hint
 from tagsel.selection.select import listing
 from tagsel.selection.weights import Yield
-from tagsel.store import Frame, Snapshot
+from tagsel.store import Frame, Snapshot, watch, watched
 from tagsel.store.log import PartRecord, State
 
 Ints = npt.NDArray[np.int64]
@@ -84,6 +84,7 @@ class Piece:
     rows: int = 0
 
 
+@watched
 def answer(piece: Piece) -> Answer:
     """Do a piece, in this thread alone. TagselError: what the same rows would raise at home."""
     prepared = _prepared(piece)
@@ -94,6 +95,7 @@ def answer(piece: Piece) -> Answer:
 # -- where the question is asked
 
 
+@watched
 def split(prepared: Prepared, verb: str, top: Top, rows: int) -> tuple[Answer, int, Iterator[Piece]]:
     """What needs no look at any row, how many rows that settles, and the pieces of the rest, of about `rows` rows each.
 
@@ -138,7 +140,8 @@ def _fates(prepared: Prepared, index: int, frame: Frame) -> tuple[Fates, Mapping
     counts, masks, lost = np.zeros((3, len(frame)), np.int64), dict[int, Mask](), dict[int, str]()
     for group, unit in enumerate(u for u in prepared.plan.units if u.source == index):
         try:
-            judged = prepared.rows.judge(unit, Columns(unit.part, unit.group))
+            with watch:
+                judged = prepared.rows.judge(unit, Columns(unit.part, unit.group))
         except StoreError as error:
             lost[group] = error.message
             continue
@@ -174,6 +177,7 @@ def _all(bound: BoundInput) -> list[Bound]:
     return [*bound.cuts, bound.cut, *([bound.weight] if bound.weight else [])]
 
 
+@watched
 def _piece(
     bound: BoundInput, question: Question, frame: Frame, verdict: Verdict, fates: Fates, lost: Mapping[int, str],
     groups: Ints, source: int,

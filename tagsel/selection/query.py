@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
-from tagsel.errors import CutError, SchemaError
+from tagsel.errors import CutError, SchemaError, StoreError
 from tagsel.expr import Bound, LumiTable, Scope, bind, bind_value
 from tagsel.expr.nodes import SEMANTICS
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.store import Snapshot
+
+log = logging.getLogger("tagsel")
 
 DUPLICATES = ("error", "first", "all")
 """What to do with an event that stands in several rows; data takes `first`, simulation `all`."""
@@ -35,9 +39,25 @@ class Input:
     priority: float = 0
 
     @property
+    def by_lumi(self) -> bool:
+        """Whether an event of data is (run, lumi, event) here."""
+        return self.snapshot.schema.identity == "run lumi event"
+
+    @property
     def pinned(self) -> str:
         """`name@snapshot`, which means the same rows for ever."""
         return f"{self.dataset}@{self.snapshot.number}"
+
+
+def named_inputs(inputs: Sequence[Input]) -> dict[str, object]:
+    """The `datasets` of a list's provenance by name and snapshot, and the hash of what each holds, its `contents`.
+
+    By the hash a dataset is told apart from others of its name; copies have the same.
+    """
+    return {
+        "datasets": [source.pinned for source in inputs],
+        "contents": {source.pinned: source.snapshot.content for source in inputs},
+    }
 
 
 def no_named_cuts(name: str) -> str:
@@ -56,7 +76,7 @@ class Query:
     """A question to one or more datasets: an event is accepted when it passes every cut and is not masked.
 
     `cuts` are (name, text) pairs in order; `lumi` lists are intersected; `weight` is an attribute or expression;
-    `remember`: whether masks of earlier answers are used, and filled.
+    `remember`: whether masks of earlier answers are used, and filled. `home`: the workspace in which it is asked.
     """
 
     inputs: tuple[Input, ...]
@@ -68,6 +88,7 @@ class Query:
     threads: int = 0
     tier: str = "auto"
     remember: bool = True
+    home: Path | None = field(default=None, compare=False)
     named: Callable[[str], str] = field(default=no_named_cuts, compare=False)
     tables: Callable[[str], LumiTable] = field(default=lumi_table, compare=False)
 
@@ -81,6 +102,13 @@ class Query:
                 f"data and simulation cannot be selected together (data: {data})",
                 hint="select them apart: an event of simulation is not identified by run and event alone",
             )
+        if len({i.by_lumi for i in self.inputs}) > 1 and not self.simulation:
+            apart = ", ".join(i.dataset for i in self.inputs if i.by_lumi)
+            raise SchemaError(f"events of {apart} are run lumi event, those of the others run event",
+                              hint="select them apart")  # fmt: skip
+        named_twice = [name for name, times in Counter(name for name, _ in self.cuts if name).items() if times > 1]
+        if named_twice:
+            raise CutError(f"two cuts have the name {named_twice[0]}", hint="give one of them another name")
         if not self.cuts:
             object.__setattr__(self, "cuts", (("", "true"),))
         ordered = sorted(self.inputs, key=lambda i: (i.priority, i.dataset, i.snapshot.number))
@@ -113,11 +141,45 @@ class BoundInput:
     weight: Bound | None
 
 
+def scope_of(snapshot: Snapshot, lumi: Callable[[str], LumiTable], named: Callable[[str], str]) -> Scope:
+    """What the names of a cut mean in a snapshot."""
+    return Scope(snapshot.schema, snapshot.menus, lumi, named, partial(_left_out, snapshot))
+
+
+def _left_out(snapshot: Snapshot, name: str) -> str:
+    """What to try for a name in a cut that is a column which the ingest of the snapshot's files left out; else ""."""
+    try:
+        columns = snapshot.omissions
+    except StoreError as error:  # the cut is wrong anyway, and its error is what the user needs
+        log.warning("no hint says which columns the ingest left out: %s", error.message)
+        return ""
+    for column in columns:
+        if _may_mean(name, column.name):
+            remedy = f"; {column.remedy}" if column.remedy else ""
+            return f"the ingest left out, as {column.reason}: {column.name}{remedy}"
+    return ""
+
+
+def _may_mean(name: str, column: str) -> bool:
+    """Whether a name in a cut may mean a column of a file.
+
+    >>> _may_mean("Muon.jetIdx", "Muon_jetIdx"), _may_mean("Muon.quality", "AnalysisMuonsAuxDyn.quality")
+    (True, True)
+    >>> _may_mean("Muon.quality", "AnalysisJetsAuxDyn.quality"), _may_mean("Muon", "Muon_jetIdx")
+    (False, False)
+    """
+    if name.replace(".", "_") == column.replace(".", "_"):
+        return True
+    collection, _, member = name.partition(".")
+    container, _, variable = column.partition(".")
+    return bool(member) and member == variable and collection in container
+
+
 def bind_query(query: Query) -> tuple[BoundInput, ...]:
     """Bind every cut to every input's schema; all errors of names, types and units come from here."""
     bound = []
     for source in query.inputs:
-        scope = Scope(source.snapshot.schema, source.snapshot.menus, lumi=query.tables, named=query.named)
+        scope = scope_of(source.snapshot, query.tables, query.named)
         cuts = tuple(_remembered(source.snapshot, text, scope) for _, text in query.cuts)
         weight = bind_value(query.weight, scope) if query.weight else None
         if weight is not None and weight.node.kind not in ("int", "f32", "f64"):
@@ -163,5 +225,6 @@ def selection_hash(query: Query, bound: tuple[BoundInput, ...], top: tuple[int, 
         "lumi": mask.digest if mask is not None else None,
         "duplicates": query.policy,
         **({"top": list(top)} if top else {}),
+        **({"identity": "run lumi event"} if any(b.input.by_lumi for b in bound) else {}),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -20,7 +20,7 @@ from tagsel.selection.assemble import assemble, ids_of, stage_of
 from tagsel.selection.gather import event_list
 from tagsel.selection.query import Input, Query
 from tagsel.selection.rows import Filter, rows_that_count
-from tagsel.store import Frame, lookup
+from tagsel.store import Frame, lookup, watched
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -53,6 +53,7 @@ class Found:
 KEPT, MOVED, VANISHED, AMBIGUOUS, REPEATED = range(5)
 
 
+@watched
 def find(
     query: Query, wanted: EventList, former: Collection[str] = (), samples: Mapping[str, str] | None = None
 ) -> Found:
@@ -77,6 +78,7 @@ def find(
     return found
 
 
+@watched
 def gathered(query: Query, found: Found, wanted: EventList, provenance: Mapping[str, object]) -> EventList:
     """The new list: the rows that events were found in."""
     blocks = []

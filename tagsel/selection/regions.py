@@ -21,6 +21,7 @@ from tagsel.expr import Block, Bound, conjuncts
 from tagsel.expr.bounds import ALL, NONE, SOME
 from tagsel.selection.accept import Passing
 from tagsel.selection.answer import Fate
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.fold import folded
 from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.plan import Unit, plan
@@ -32,6 +33,7 @@ from tagsel.selection.several import Cuts, count_several, loops_at_hand
 from tagsel.selection.steps import able
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, weigh, weights_of
+from tagsel.store import watched
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,6 +113,14 @@ class _Found:
         return _Found(yields, self.shared + other.shared, self.alone + other.alone, anywhere, rows)
 
 
+def _outcome(answer: Regions) -> Outcome:
+    """What the log of questions keeps of regions: how many events each has."""
+    counts = "; ".join(f"{name}: {count.cut}: {count.accepted}" for name, count in answer.items())
+    return Outcome(counts, next(iter(answer.values())).read)
+
+
+@question("regions", _outcome)
+@watched
 def regions(
     query: Query, cuts: Mapping[str, str], *, overlap: bool = False, lists: bool = False, progress: Progress = None
 ) -> Regions:

@@ -20,6 +20,7 @@ from tagsel.expr.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.accept import How, Passing, accept
 from tagsel.selection.answer import Answer, Fate, Top
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.masks import MASKS
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
@@ -27,7 +28,7 @@ from tagsel.selection.rows import Rows, rows_that_count
 from tagsel.selection.scan import Mask, evaluate, scan, with_hint
 from tagsel.selection.steps import able
 from tagsel.selection.weights import Yield, total, weigh, weights_of
-from tagsel.store import Frame
+from tagsel.store import Frame, watched
 
 Progress = Callable[[int], None] | None
 
@@ -197,6 +198,13 @@ def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) ->
         raise with_hint(error) from error
 
 
+def of_count(count: Count) -> Outcome:
+    """What the log of questions keeps of a count."""
+    return Outcome(count.cut, count.read, count.accepted, count.selection)
+
+
+@question("count", of_count)
+@watched
 def count(query: Query, *, zones: bool = True, progress: Progress = None, runner: Runner | None = None) -> Count:
     """How many events the query accepts."""
     started = time.perf_counter()

@@ -23,12 +23,13 @@ from tagsel.events import Ledger
 from tagsel.expr import Block
 from tagsel.expr.bounds import SOME
 from tagsel.schema import Schema
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.interval import CONFIDENCE, interval
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query, canonical_cut
 from tagsel.selection.run import Prepared, Progress, Work, passed, prepare
 from tagsel.selection.scan import Mask, losses, scan
-from tagsel.store import Part
+from tagsel.store import Part, watched
 
 WANTED, FEWEST = 200, 20
 """Blocks that a sample has where the data are many, and at least."""
@@ -148,6 +149,13 @@ class Slice:
         return None if found is None else found[self.start : self.start + self.rows]
 
 
+def _outcome(answer: Estimate) -> Outcome:
+    """What the log of questions keeps of an estimate: its interval stands in the text, for it is no count."""
+    return Outcome(answer.cut, answer.read, subject=f"{answer.low} to {answer.high} events")
+
+
+@question("estimate", _outcome)
+@watched
 def estimate(query: Query, *, sample: float = 0.01, seed: int = 0, progress: Progress = None) -> Estimate:
     """About how many events the query accepts, from about `sample` (0 to 1) of the rows that zones leave open.
 

@@ -22,6 +22,7 @@ from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.rows import Rows
 from tagsel.selection.threads import each
+from tagsel.store import watch
 
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
@@ -48,10 +49,11 @@ Work = Callable[[Unit, Block, Mask | None], T]
 def visit(unit: Unit, rows: Rows, work: Work[T], needs_rows: bool) -> Tally[T]:
     """Tally one unit; where the verdict is NONE (and the caller does not need rows) the small tables suffice."""
     columns = Columns(unit.part, unit.group)
-    found = rows.judge(unit, columns)
-    tally: Tally[T] = Tally(unit, found.duplicate, found.masked, alive=found.alive)
-    if found.alive and (needs_rows or unit.verdict != NONE):
-        tally = replace(tally, result=work(unit, Block(unit.rows, columns), found.mask))
+    with watch:
+        found = rows.judge(unit, columns)
+        tally: Tally[T] = Tally(unit, found.duplicate, found.masked, alive=found.alive)
+        if found.alive and (needs_rows or unit.verdict != NONE):
+            tally = replace(tally, result=work(unit, Block(unit.rows, columns), found.mask))
     return replace(tally, bytes=columns.bytes)
 
 

@@ -19,20 +19,29 @@ from tagsel.expr.interpret import interpret_value
 from tagsel.expr.nodes import SEMANTICS
 from tagsel.selection.accept import Passing
 from tagsel.selection.answer import Answer, Fate, Keys, Top
+from tagsel.selection.asked import Outcome, question, unlogged
 from tagsel.selection.bookkeeping import totals
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
 from tagsel.selection.gather import Accepted, event_list, gather
 from tagsel.selection.listed import listed
 from tagsel.selection.plan import Unit
-from tagsel.selection.query import Query
-from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, passed, prepare
+from tagsel.selection.query import Query, named_inputs
+from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, of_count, passed, prepare
 from tagsel.selection.scan import Mask, naming_the_event, scan, with_hint
 from tagsel.selection.top import best, best_of_all, bind_top, descending
 from tagsel.selection.weights import Yield, total, weights_of
+from tagsel.store import watched
 
 _NO_KEYS = np.empty(0)
 
 
+def _outcome(answer: tuple[EventList, Count]) -> Outcome:
+    """What the log of questions keeps of a list."""
+    return of_count(answer[1])
+
+
+@question("select", _outcome)
+@watched
 def select(
     query: Query, *, top: Top = None, zones: bool = True, progress: Progress = None, runner: Runner | None = None
 ) -> tuple[EventList, Count]:
@@ -106,7 +115,8 @@ def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | No
     weighted = query if _weights_are_whole(prepared) else replace(query, weight="")
     several = len(query.cuts) > 1 or weighted.weight or top
     try:
-        flow = cutflow(weighted, runner=runner) if several else _one_step(prepared, counted.ledger)
+        with unlogged():
+            flow = cutflow(weighted, runner=runner) if several else _one_step(prepared, counted.ledger)
         flowing: dict[str, object] = {"cutflow": flow.to_json()}
         if not top and flow.steps[-1].sequential.n != counted.accepted:
             flowing = {"cutflow": None, "cutflow_missing": "it counts other events than were selected"}
@@ -115,7 +125,7 @@ def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | No
     return {
         "cut": counted.cut,
         "selection": counted.selection,
-        "datasets": [i.pinned for i in inputs],
+        **named_inputs(inputs),
         "lumi": [lumi.digest for lumi in query.lumi],
         "duplicates": query.policy,
         "weight": query.weight,

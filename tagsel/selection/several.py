@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.cores import threads as threads_here
+from tagsel.base.cpus import threads as threads_here
 from tagsel.expr import Node
 from tagsel.expr.bounds import NONE, SOME
 from tagsel.expr.chain import Units
@@ -78,7 +78,7 @@ class Cuts:
         for columns, members in frame.kinds:
             for steps, groups in by_menu(self.steps, frame, columns, members[run[members]]):
                 read = frozenset(c for step in steps for c in columns_of(step)) & columns
-                for begin, end in pieces(frame.rows[groups], most=at_once(frame, read, groups)):
+                for begin, end in frame.batches(read, groups, at_once(frame, read, groups)):
                     yield steps, columns, groups[begin:end]
 
 
@@ -101,10 +101,10 @@ def count_several(
     for steps, columns, groups in cuts.batches(frame, fates):
         order = sorted(range(len(steps)), key=lambda n: known.known(steps[n]).cost)
         place = {n: k for k, n in enumerate(order)}
-        frame.open(groups)
+        opened = frame.open(groups)
         chosen = [steps[n] for n in order]
         chain = known.chain_of(chosen, [known.print_of(s) for s in chosen], frame, columns)
-        memory = {name: frame.memory(name, groups) for name in sorted(chain.columns)}
+        memory = {name: opened.memory(name, groups) for name in sorted(chain.columns)}
         alive = fates.masks(groups)
         units = Units(
             frame.rows[groups], addresses(alive, groups), {name: m.addresses for name, m in memory.items()},
@@ -117,6 +117,7 @@ def count_several(
             needed=cuts.undecided[order][:, groups], live=cuts.live[:, groups], accepted=out,
         )  # fmt: skip
         counts = _run(job, frame.rows[groups], threads, progress)
+        opened.check_whole()
         if counts is None:
             return None
         total += counts
@@ -132,5 +133,9 @@ def _run(job: SeveralJob, sizes: Ints, threads: int, progress: Progress) -> Ints
     ranges = pieces(sizes, workers)
     counts = np.zeros((len(ranges), job.cuts), np.int64)
     told = None if progress is None else lambda number: progress(int(sizes[slice(*ranges[number])].sum()))
-    done = each(lambda number: job.run(*ranges[number], counts[number]), range(len(ranges)), workers, told)
+
+    def one(number: int) -> int:
+        return job.run(*ranges[number], counts[number])
+
+    done = each(one, range(len(ranges)), workers, told)
     return counts.sum(axis=0) if not any(done) else None

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.fork_lock import fork_lock
 from tagsel.expr import Bound, Node, fingerprint
 from tagsel.expr.chain import Chain
 from tagsel.expr.emit import emit
@@ -46,7 +46,7 @@ class Step:
 
 _steps: OrderedDict[int, Step] = OrderedDict()
 _seen: OrderedDict[str, tuple[int, int]] = OrderedDict()
-_lock = Lock()
+_lock = fork_lock()
 
 
 def known(step: Node) -> Step:

@@ -23,14 +23,16 @@ from tagsel.expr.bounds import ALL
 from tagsel.expr.interpret import interpret_value
 from tagsel.expr.nodes import INT_MAX, INT_MIN
 from tagsel.selection.answer import Fate
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.fold import folded
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut
 from tagsel.selection.regions import queries, regions
-from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
+from tagsel.selection.run import Count, Prepared, Progress, finish, of_count, prepare
 from tagsel.selection.scan import Mask, judge, naming_the_event
 from tagsel.selection.table import Table
 from tagsel.selection.weights import Yield, weights_of
+from tagsel.store import watched
 
 MOST_POINTS = 10_000
 _PLACE = re.compile(r"\{(\w*)\}")
@@ -85,6 +87,14 @@ class Sweep:
         return {"points": points, "weight": self.weight, **about}
 
 
+def _outcome(answer: Sweep) -> Outcome:
+    """What the log of questions keeps of a sweep: how many events each value leaves."""
+    counts = "; ".join(f"{point.value}: {point.passing.n}" for point in answer.points)
+    return replace(of_count(answer.loosest), subject=counts)
+
+
+@question("sweep", _outcome)
+@watched
 def sweep(query: Query, cut: str, values: Sequence[str], *, progress: Progress = None) -> Sweep:
     """The events that pass `cut` with each of `values` in the place of `{x}`, and all cuts of the query.
 

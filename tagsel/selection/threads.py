@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from tagsel.cores import cpu_here, cpus, keep_to
-from tagsel.cores import threads as threads_here
+from tagsel.base.cpus import cpu_here, cpus, keep_to
+from tagsel.base.cpus import threads as threads_here
+from tagsel.base.memory_limit import has_room_for_a_thread
+from tagsel.store import watch
 
 LEFT = -1
 """What stands for no item: a thread of the pool has stopped."""
@@ -54,7 +56,7 @@ class _Pool:
         self._threads: list[_Thread] = []
 
     def run(self, work: Callable[[], None], threads: int) -> None:
-        """Begin `work` in so many threads; it raises nothing."""
+        """Begin `work` in so many threads, or in as many as there is memory for; it raises nothing."""
         allowed = cpus()
 
         def begin() -> None:
@@ -62,16 +64,19 @@ class _Pool:
             work()
 
         living = [thread for thread in self._threads if thread.is_alive()]
-        while len(living) < threads:
+        while len(living) < threads and has_room_for_a_thread():
             thread = _Thread(self._tasks)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # there may be no more threads: the caller's does the work
+                break
             living.append(thread)
         self._threads = living
         if elsewhere := allowed - {cpu_here()}:
             for thread in living:
                 if not thread.busy and thread.native_id is not None:
                     keep_to(elsewhere, thread.native_id)
-        for _ in range(threads):
+        for _ in range(min(threads, len(living))):
             self._tasks.put(begin)
 
 
@@ -92,13 +97,16 @@ def each(
 ) -> list[Result]:  # fmt: skip
     """`work` of every item, in `threads` threads (0: as many as this process may use), in the order of the items.
 
+    Each is a `watch`: StoreError where it read of a part that was cut short meanwhile.
+
     `done` is called in the caller's thread for each item that is. Of several errors that of the first item is raised.
     """
     workers = min(threads or threads_here(), len(items))
     if workers < 2:
         results = []
         for item in items:
-            results.append(work(item))
+            with watch:
+                results.append(work(item))
             if done is not None:
                 done(item)
         return results
@@ -189,7 +197,8 @@ class _Shared(Generic[Item, Result]):
                     return
                 self.taken += 1
             try:
-                self.results[item] = self.work(self.items[item])
+                with watch:
+                    self.results[item] = self.work(self.items[item])
             except BaseException as error:
                 self.errors[item] = error
                 self.stopped = True

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from threading import Lock
 
+from tagsel.base.fork_lock import fork_lock
 from tagsel.expr import Node
 from tagsel.expr.lower import steps_of
 from tagsel.kernels import driver, kernel_cache, listing
@@ -36,7 +36,7 @@ PART = 0.01
 MOST_KNOWN = 4096
 
 _spent: dict[str, float] = {}
-_lock = Lock()
+_lock = fork_lock()
 
 
 def choose(inputs: Sequence[BoundInput], open_rows: Sequence[Sequence[tuple[int, int]]]) -> str:

@@ -16,12 +16,13 @@ from tagsel.errors import StoreError
 from tagsel.expr import Block
 from tagsel.expr.bounds import ALL
 from tagsel.expr.explain import explain_row
+from tagsel.selection.asked import Outcome, question
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, bind_query
 from tagsel.selection.rows import Filter, rows_that_count
 from tagsel.selection.scan import judge
-from tagsel.store import Part, lookup
+from tagsel.store import Part, lookup, watch, watched
 
 Ints = npt.NDArray[np.int64]
 
@@ -92,6 +93,13 @@ class Why:
         }  # fmt: skip
 
 
+def _outcome(answer: Why) -> Outcome:
+    """What the log of questions keeps of the reason for one event."""
+    return Outcome(subject=f"{answer.run}:{answer.event} is {answer.verdict}")
+
+
+@question("why", _outcome)
+@watched
 def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
     """The verdict on one event (of that luminosity block, where it is given), or *not in dataset*.
 
@@ -105,8 +113,9 @@ def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
     for index, source in enumerate(bound):
         for part in lookup.near(source.input.snapshot.parts, run, event):
             try:
-                for unit, places in _by_group(index, part, lookup.find_in(part, *asked)[1]):
-                    found += _reasons(query, source, unit, rows, places, lumi)
+                with watch:
+                    for unit, places in _by_group(index, part, lookup.find_in(part, *asked)[1]):
+                        found += _reasons(query, source, unit, rows, places, lumi)
             except StoreError as error:
                 found.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
     keeper = next((r for r in found if r.verdict not in ("duplicate", "part unreadable")), None)

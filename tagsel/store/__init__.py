@@ -1,11 +1,12 @@
 """TAG datasets on disk: parts, commits, snapshots, zones."""
 
+from tagsel.store.bus_error import watch, watched
 from tagsel.store.conform import arrow_schema
-from tagsel.store.frame import Frame
+from tagsel.store.frame import Frame, OpenParts
 from tagsel.store.layout import ROW_GROUP, NewPart, Source, write_part
 from tagsel.store.parts import Part
 from tagsel.store.places import Stretches
-from tagsel.store.snapshots import Snapshot
+from tagsel.store.snapshots import Snapshot, at_least
 from tagsel.store.table import Table
 from tagsel.store.upkeep import CompactPlan
 from tagsel.store.zones import Zone
@@ -15,6 +16,7 @@ __all__ = [
     "CompactPlan",
     "Frame",
     "NewPart",
+    "OpenParts",
     "Part",
     "Snapshot",
     "Source",
@@ -22,5 +24,8 @@ __all__ = [
     "Table",
     "Zone",
     "arrow_schema",
+    "at_least",
+    "watch",
+    "watched",
     "write_part",
 ]

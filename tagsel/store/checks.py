@@ -7,6 +7,7 @@ reads Delta.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tagsel.store import columns, disk, log
 from tagsel.store.conform import arrow_schema, kinds_of, same_kind
 from tagsel.store.layout import NewPart, Source
 from tagsel.store.log import PartRecord, State
+from tagsel.store.mapping import identity
+from tagsel.store.parts import MOST_ROWS, Part
 
 _ID_TYPES = dict(zip(IDS, ("int32", "int32", "int64"), strict=True))
 
@@ -74,8 +77,7 @@ def fresh(state: State, parts: Iterable[NewPart], sources: Iterable[Source]) -> 
 def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRecord:
     """What the log keeps of a part, once its file is found whole and of the types of `schema`."""
     path = folder / part.name
-    identity = columns.identity(path, part.bytes)
-    meta = columns.metadata(identity)
+    meta = columns.metadata(identity(path, part.bytes))
     fields = {f.name: f for f in meta.schema.to_arrow_schema()}
     for wanted in arrow_schema(schema):
         have = fields.get(wanted.name)
@@ -88,8 +90,21 @@ def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRec
     if meta.num_rows != part.rows:
         raise StoreError(f"{path} holds {meta.num_rows} rows, not {part.rows}", path=str(path))
     groups = tuple(meta.row_group(g).num_rows for g in range(meta.num_row_groups))
+    if groups and max(groups) > MOST_ROWS:
+        raise StoreError(f"{path} has a row group of {max(groups):,} rows: at most {MOST_ROWS:,}", path=str(path))
+    if b"tagsel.content" not in (meta.metadata or {}):  # another program wrote it
+        _check_lists(Part(part.name, folder, part.rows, part.bytes, groups, frozenset(fields)), schema)
     listed = disk.write_document(log.commits_folder(folder), [c for c in kinds_of(schema) if c in fields])
     return PartRecord(part.name, part.rows, part.bytes, groups, listed)
+
+
+def _check_lists(part: Part, schema: Schema) -> None:
+    """Compare the lists of a part with their counters, event by event. StoreError: a list has another length."""
+    kinds = {column: kind for column, kind in kinds_of(schema).items() if column in part.columns}
+    counters = {a.column: a.counter for a in schema if a.is_list}
+    described = replace(part, kinds=kinds, counters=counters)
+    for group in range(len(part.groups)):
+        described.check_lists(group)
 
 
 def placed(parts: Sequence[NewPart], sources: Iterable[Source]) -> list[tuple[int, dict[str, Any]]]:

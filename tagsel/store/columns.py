@@ -9,7 +9,6 @@ caller unverified, unless the file was written by another program without CRCs.
 from __future__ import annotations
 
 import hashlib
-import resource
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,9 @@ import numpy as np
 
 from tagsel.errors import StoreError
 from tagsel.store import disk
+from tagsel.store.bus_error import watch
 from tagsel.store.footers import part_name, read_footer
+from tagsel.store.mapping import Identity, Mapping, whole, window
 from tagsel.store.pages import BITS, Chunk
 
 if TYPE_CHECKING:
@@ -39,43 +40,36 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """The NumPy type in which values of an attribute type are handed out; words of bits are unsigned."""
 
-_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-OPEN_MAPS = min(max(_FILES // 3, 16), 4096) if _FILES > 0 else 4096  # each map holds a descriptor
-Identity = tuple[str, int, int, int]
+_READ_AT_ONCE = 1 << 22
 
 _verified: dict[tuple[Identity, str], int] = {}  # row groups, one bit each, whose CRC was found right
 
 
-def identity(path: Path, size: int | None = None) -> Identity:
-    """What stands for the content of `path` in this process; StoreError if it is gone or not `size` bytes."""
-    try:
-        state = path.stat()
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"part {path} is not there: removed by gc after a compaction or restore, by an ingest of "
-            "the same file that was broken off, or from outside",
-            hint="open the dataset's latest snapshot; pin snapshots that must stay readable",
-            path=str(path),
-        ) from error
-    except OSError as error:
-        raise StoreError(f"cannot open part {path}: {error.strerror}", path=str(path)) from error
-    if size is not None and state.st_size != size:
-        raise StoreError(
-            f"part {path} has {state.st_size} bytes, the log says {size}: it was cut short or changed",
-            path=str(path),
-            size=state.st_size,
-            expected=size,
-        )
-    return str(path), state.st_ino, state.st_mtime_ns, state.st_size
+def open_part(part: Identity) -> Mapping | None:
+    """The bytes of a part, once its footer's hash has been found equal to its name.
+
+    None: the part is too large for the address space, and `chunk_bytes` maps pieces of it. StoreError: the part is gone
+    or damaged.
+    """
+    check_footer(part)
+    return whole(part)
 
 
-@lru_cache(maxsize=OPEN_MAPS)
-def mapped(part: Identity) -> np.memmap[Any, np.dtype[np.uint8]]:
-    """The bytes of a part, mapped read-only, once its footer's hash has been found equal to its name."""
-    path = Path(part[0])
-    _check_footer(path)
-    with disk.saying("map", path):
-        return np.memmap(path, dtype=np.uint8, mode="r")
+def chunk_bytes(part: Identity, start: int, size: int) -> Array:
+    """Some bytes of an opened part, (size,) uint8, read-only. StoreError: the part does not have them."""
+    watch.note(part[0], part[2])
+    mapping = open_part(part)
+    if mapping is None:
+        return window(part, start, size).bytes()
+    if start < 0 or size < 0 or start + size > mapping.size:
+        raise StoreError(f"{part[0]} has {mapping.size} bytes: it has none at {start} to {start + size}", path=part[0])
+    return mapping.bytes()[start : start + size]
+
+
+@lru_cache(maxsize=1 << 16)
+def check_footer(part: Identity) -> None:
+    """Compare a part's footer with its name, once. StoreError: they differ."""
+    _check_footer(Path(part[0]))
 
 
 def _check_footer(path: Path) -> None:
@@ -95,7 +89,7 @@ def metadata(part: Identity) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    mapped(part)
+    check_footer(part)
     try:
         return pq.read_metadata(part[0])
     except (pa.ArrowException, OSError) as error:
@@ -105,14 +99,25 @@ def metadata(part: Identity) -> Any:
 def content_is_right(part: Identity) -> bool:
     """Whether all bytes before the footer are those whose SHA-256 it states; True where it states none."""
     stated = (metadata(part).metadata or {}).get(b"tagsel.content")
-    data = mapped(part)
-    end = len(data) - int.from_bytes(data[-8:-4].tobytes(), "little") - 8
-    return stated is None or hashlib.sha256(data[:end].data).hexdigest().encode() == stated
+    if stated is None:
+        return True
+    digest = hashlib.sha256()
+    with disk.saying("read", Path(part[0])), Path(part[0]).open("rb") as file:
+        left = part[2] - len(read_footer(Path(part[0])))
+        while left > 0:
+            data = file.read(min(left, _READ_AT_ONCE))
+            if not data:
+                return False
+            digest.update(data)
+            left -= len(data)
+    return digest.hexdigest().encode() == bytes(stated)
 
 
 def crc_of(part: Identity, chunk: Chunk) -> int:
     """CRC-32 of the bytes that a chunk's CRC covers."""
-    return zlib.crc32(mapped(part)[chunk.body : chunk.body + chunk.size].data)
+    data = chunk_bytes(part, chunk.body, chunk.size)
+    with watch:
+        return zlib.crc32(data.data)
 
 
 def verify(part: Identity, group: int, column: str, chunk: Chunk) -> None:
@@ -128,11 +133,11 @@ def verify(part: Identity, group: int, column: str, chunk: Chunk) -> None:
 def map_chunk(part: Identity, group: int, column: str, chunk: Chunk, dtype: np.dtype[Any]) -> Array:
     """The values of a mappable chunk: a read-only view of the mapped file (booleans are unpacked: a copy)."""
     verify(part, group, column, chunk)
-    data = mapped(part)
     if chunk.kind == BITS:
-        packed = data[chunk.start : chunk.start + chunk.size].view(np.ndarray)
+        packed = chunk_bytes(part, chunk.start, chunk.size)
         return np.unpackbits(packed, count=chunk.values, bitorder="little").view(np.bool_)
-    return np.ndarray((chunk.values,), dtype, buffer=data, offset=chunk.start)
+    data = chunk_bytes(part, chunk.start, chunk.values * dtype.itemsize)
+    return data.view(dtype)
 
 
 def damaged(part: Identity, group: int, column: str, why: str) -> StoreError:

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tagsel.base.atomic_write import sync
+from tagsel.base.fail_points import fail_point
 from tagsel.errors import StoreError
-from tagsel.faults import step
 from tagsel.schema import IDS, Schema
-from tagsel.store import disk, log, pins, zones
+from tagsel.store import disk, log, pins, unsettled, zones
 from tagsel.store.conform import arrow_schema, kinds_of
 from tagsel.store.duplicates import extend, save
 from tagsel.store.log import PartRecord, State
@@ -65,13 +66,20 @@ def create(folder: Path, schema: Schema) -> State:
     with disk.locked(folder / "_tagsel"), disk.saying("create a dataset in", folder):
         if (folder / "_delta_log").exists() and log.newest_version(folder) >= 0:
             raise StoreError(f"there is a dataset in {folder} already", hint="open it, or choose another folder")
-        for number in log.manifests(folder):  # of a dataset that was here before
-            _forget(folder, number)
+        for number in reversed(log.manifests(folder)):
+            remembered = log.read_manifest(folder, number)
+            if remembered is not None and remembered.rows:
+                raise StoreError(
+                    f"{folder} holds a dataset of {remembered.rows:,} events whose log, _delta_log, is gone",
+                    hint="put the log back from a backup, or move the folder away",
+                    path=str(folder / "_delta_log"),
+                )
+            _forget(folder, number)  # of a dataset that was here before
         commits = log.commits_folder(folder)
         columns = disk.write_document(commits, schema.to_json())
         record = {"format": log.FORMAT, "op": "create", "schema": columns, "nonce": uuid.uuid4().hex}
         properties = CommitProperties(custom_metadata={log.MARK: disk.write_document(commits, record)})
-        step("store.commit")
+        fail_point("store.commit")
         try:
             DeltaTable.create(str(folder), nullable(schema), configuration=_CONFIGURATION, commit_properties=properties)
         except DeltaError as error:
@@ -83,23 +91,28 @@ def create(folder: Path, schema: Schema) -> State:
 def commit(folder: Path, change: Callable[[State], Change]) -> Snapshot:
     """Commit what `change` makes of the latest state; it is made again when another writer came first."""
     with disk.locked(folder / "_tagsel"), disk.saying("commit to", folder):
+        log.check_whole(folder)
         for _ in range(_RETRIES):
+            newest = log.newest_version(folder)
             before = log.latest(folder)
             made = change(before)
             record = {**made.record, "format": log.FORMAT, "nonce": uuid.uuid4().hex}
             name = disk.write_document(log.commits_folder(folder), record)
-            step("store.commit")
-            if _delta(folder, made, name):
+            unsettled.note(folder, before.number + 1)
+            fail_point("store.commit")
+            reason = _delta(folder, before, newest, made, name)
+            if not reason:
                 break
         else:
             raise StoreError(
-                f"{_RETRIES} commits to {folder} were forestalled by other writers",
-                hint="try again when they are done",
+                f"{folder} was not changed, in {_RETRIES} tries: {reason}",
+                hint="try again when no other program writes to it",
+                path=str(folder),
             )
-        step("store.logged")
+        fail_point("store.logged")
         state = next(s for s in log.states(folder, before) if log.record_of(folder, s.version) == name)
         _sync_entry(folder, state.version)
-    step("store.manifest")
+    fail_point("store.manifest")
     log.write_manifest(folder, state)
     snapshot = Snapshot(folder, state)
     _mark(snapshot, before, str(made.record["op"]))
@@ -107,8 +120,9 @@ def commit(folder: Path, change: Callable[[State], Change]) -> Snapshot:
     return snapshot
 
 
-def _delta(folder: Path, made: Change, record: str) -> bool:
-    """Commit to the Delta log; False when another writer changed the table meanwhile."""
+def _delta(folder: Path, before: State, newest: int, made: Change, record: str) -> str:
+    """Commit to the Delta log, which had the version `newest` and the state `before`; "", or why this must be tried
+    again: another writer changed the table meanwhile. StoreError: the log has other parts than that state."""
     from deltalake import CommitProperties, DeltaTable
     from deltalake import Schema as DeltaSchema
     from deltalake.exceptions import CommitFailedError, DeltaError
@@ -120,17 +134,20 @@ def _delta(folder: Path, made: Change, record: str) -> bool:
     came = [_add(folder, p, made.schema, now) for p in made.added]
     try:
         table = DeltaTable(str(folder))
+        if table.version() != newest:
+            return f"Delta reads version {table.version()}, and the files in _delta_log go to version {newest}"
+        log.need_agreement(folder, table, before)
         have = set(table.schema().to_arrow().names)
         new = [f for f in nullable(made.schema) if f.name not in have]
         if new:
             table.alter.add_columns(DeltaSchema.from_arrow(_fields(new)).fields)
             table = DeltaTable(str(folder))
         table.create_write_transaction([*gone, *came], "append", table.schema(), commit_properties=properties)
-    except CommitFailedError:
-        return False
+    except CommitFailedError as error:
+        return f"another writer came first ({error})"
     except DeltaError as error:
         raise StoreError(f"cannot commit to {folder}: {error}", path=str(folder)) from error
-    return True
+    return ""
 
 
 def _fields(fields: list[pa.Field]) -> pa.Schema:
@@ -140,25 +157,30 @@ def _fields(fields: list[pa.Field]) -> pa.Schema:
 
 
 def _add(folder: Path, part: PartRecord, schema: Schema, now: int) -> Any:
-    """The log's entry for a part; statistics of the ids only: those of floats mislead where there is NaN."""
+    """The log's entry for a part."""
     from deltalake.transaction import AddAction
 
+    return AddAction(part.name, part.bytes, {}, now, True, json.dumps(statistics(folder, part, schema)))
+
+
+def statistics(folder: Path, part: PartRecord, schema: Schema) -> dict[str, Any]:
+    """What the log says of a part's rows, for other engines: of the ids only, for those of floats mislead where there
+    is NaN. StoreError: the part is damaged."""
     kinds = kinds_of(schema)
     listed: Any = disk.read_document(log.commits_folder(folder), part.columns)
-    sidecar = zones.Zones(folder / part.name, part.bytes, len(part.groups), {c: kinds[c] for c in listed})
+    sidecar = zones.Zones(folder / part.name, part.bytes, len(part.groups), {c: kinds[c] for c in listed}, part.rows)
     bounds = {c: sidecar.zone(c) for c in IDS}
-    statistics = {
+    return {
         "numRecords": part.rows,
         "minValues": {c: int(z.min.min()) for c, z in bounds.items()},
         "maxValues": {c: int(z.max.max()) for c, z in bounds.items()},
         "nullCount": dict.fromkeys(IDS, 0),
     }
-    return AddAction(part.name, part.bytes, {}, now, True, json.dumps(statistics))
 
 
 def _sync_entry(folder: Path, version: int) -> None:
-    disk.sync(log.entry_path(folder, version))
-    disk.sync(folder / "_delta_log")
+    sync(log.entry_path(folder, version))
+    sync(folder / "_delta_log")
 
 
 def _mark(snapshot: Snapshot, before: State, op: str) -> None:
@@ -171,15 +193,20 @@ def _mark(snapshot: Snapshot, before: State, op: str) -> None:
             return
         if op == "append":
             known = len(before.parts)
-            rows = extend(rows, snapshot.parts[:known], snapshot.parts[known:])
-        save(duplicates_path(snapshot.folder, snapshot.number), rows)
+            identity = snapshot.schema.identity.split()
+            rows = extend(rows, snapshot.parts[:known], snapshot.parts[known:], identity)
+        save(duplicates_path(snapshot.folder, snapshot.number), rows, snapshot.marks.binding())
     except StoreError as error:
         logging.getLogger("tagsel").warning("duplicates of %s are not marked yet: %s", snapshot.folder, error)
 
 
 def _prune(folder: Path, newest: int) -> None:
     """Drop caches of snapshots that are neither recent nor pinned."""
-    keep = pins.read(folder)
+    try:
+        keep = pins.read(folder)
+    except StoreError as error:  # after the commit: all caches stay, and gc names the file
+        logging.getLogger("tagsel").warning("%s", error.message)
+        return
     for number in log.manifests(folder):
         if number <= newest - _KEPT and number not in keep:
             _forget(folder, number)

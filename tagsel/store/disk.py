@@ -1,50 +1,34 @@
-"""How bytes reach the disk for good: written aside, fsynced, renamed, the folder fsynced; and the dataset's
-lock.
+"""Documents, errors and locks of a dataset's folder.
 
-Invariant: a file under its final name is whole. What a killed process leaves behind is named `.tmp-…` and
-is removed by `gc`.
+Invariant: a file under its final name is whole. What a killed process leaves behind is named `.tmp-…` and is removed
+by `gc`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tagsel.base.atomic_write import remedy, write_bytes
+from tagsel.base.lock_file import LockFile, acquire, held, read_holder
 from tagsel.errors import StoreError
-from tagsel.faults import step
-from tagsel.held import drop, take
 
-TEMPORARY = ".tmp-"
-"""Prefix of files that are being written."""
+PATIENCE = 60.0
+"""Seconds to wait while another process changes a dataset; a commit takes less than one."""
 
-_fsync: Callable[[int], None] = os.fsync  # a seam: tests make it fail
+LONG_PATIENCE = 600.0
+"""Seconds to wait for a lock while another process extends a dataset, splits a job, or ingests its output."""
 
+LAST_PATIENCE = 6 * 3600.0
+"""Seconds to wait for a lock where to give up would throw finished work away."""
 
-def temporary(folder: Path) -> Path:
-    """A fresh name in `folder` for a file that is being written."""
-    return folder / f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
+_SILENT_S = 3.0  # after that many seconds the log says for whom we wait
 
-
-def sync(path: Path) -> None:
-    """Force a file or folder to the disk; an error is final: it is never retried and called good."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        _fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all of `data`; `os.write` may take less than it was given."""
-    view = memoryview(data).cast("B")
-    while len(view):
-        view = view[os.write(descriptor, view) :]
+log = logging.getLogger("tagsel")
 
 
 @contextmanager
@@ -56,32 +40,10 @@ def saying(what: str, path: Path) -> Iterator[None]:
         place = error.filename if isinstance(error.filename, str) else str(path)
         raise StoreError(
             f"cannot {what} {path}: {error.strerror or error}",
-            hint="free some space, or check the permissions of the folder",
+            hint=remedy(error),
             path=place,
             errno=error.errno,
         ) from error
-
-
-def write_file(path: Path, data: bytes, *, lasting: bool = True) -> None:
-    """Put `data` under `path` at once and for good; on an error nothing is left behind. Errors: OSError.
-
-    Not `lasting`: a cache that knows when it is not whole; the disk is not waited for.
-    """
-    aside = temporary(path.parent)
-    try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            write_all(descriptor, data)
-            if lasting:
-                _fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        aside.rename(path)
-        if lasting:
-            sync(path.parent)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def write_document(folder: Path, document: object) -> str:
@@ -90,7 +52,7 @@ def write_document(folder: Path, document: object) -> str:
     name = hashlib.sha256(data).hexdigest()
     path = folder / f"{name}.json"
     if not path.exists():
-        write_file(path, data)
+        write_bytes(path, data)
     return name
 
 
@@ -106,20 +68,14 @@ def read_document(folder: Path, name: str) -> object:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the dataset's lock: commits, pins and clean-ups of one machine happen one after another.
+def locked(folder: Path, patience: float | None = None, action: str = "changing the dataset") -> Iterator[None]:
+    """Hold the lock of a folder: commits, pins and clean-ups of one machine happen one after another.
 
-    The kernel frees the lock of a killed process. Writers that do not know it (another engine) are still
-    kept apart by the Delta protocol itself.
+    Writers that do not know it (another engine) are still kept apart by the Delta protocol itself. StoreError, naming
+    the holder, after `patience` seconds, PATIENCE where none is given.
     """
-    path = folder / "lock"
-    with saying("lock", path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _waited_for(folder / "lock", PATIENCE if patience is None else patience, action):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -127,25 +83,38 @@ def changing(folder: Path) -> Iterator[None]:
     """Hold the right to change what the dataset in `folder` holds, from asking whether that may be until the catalog
     knows of it: no other process of this machine closes or moves it meanwhile. The folder need not be there."""
     path = folder.with_name(f".{hashlib.sha256(folder.name.encode()).hexdigest()[:16]}.lock")
-    with saying("lock", path):
-        lock = take(path, None)
-    assert lock is not None  # it waits
+    with _for_long(path, f"changing {folder.name}", LONG_PATIENCE):
+        yield
+
+
+@contextmanager
+def taking_in(datasets: Path) -> Iterator[None]:
+    """Hold the right to take input files into any dataset of the folder `datasets`, from looking whether their GUIDs
+    are those of other files until the catalog knows them: no other process of this machine takes any in meanwhile.
+
+    Whoever asks has written their parts, and may be one of hundreds: they wait for up to `LAST_PATIENCE`.
+    """
+    with _for_long(datasets / ".files.lock", "taking files into a dataset", LAST_PATIENCE):
+        yield
+
+
+@contextmanager
+def _for_long(path: Path, action: str, patience: float) -> Iterator[None]:
+    """Hold a lock that others may wait for long; its file goes with it."""
+    lock = _waited_for(path, patience, action)
     try:
         yield
     finally:
-        drop(path, lock)
+        lock.remove()
 
 
-__all__ = [
-    "TEMPORARY",
-    "changing",
-    "locked",
-    "read_document",
-    "saying",
-    "step",
-    "sync",
-    "temporary",
-    "write_all",
-    "write_document",
-    "write_file",
-]
+def _waited_for(path: Path, patience: float, action: str) -> LockFile:
+    """The lock on `path`. StoreError, naming the holder, after `patience` seconds; the log says earlier who it is."""
+    silent = min(_SILENT_S, patience)
+    lock = acquire(path, patience=silent, action=action)
+    if lock is None and patience > silent:
+        log.warning("waiting for %s, up to %g s", read_holder(path), patience)
+        lock = acquire(path, patience=patience - silent, action=action)
+    if lock is None:
+        raise held(path, patience, StoreError)
+    return lock

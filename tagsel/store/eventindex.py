@@ -14,7 +14,6 @@ Invariant: what it finds is what a look at every row finds.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
 from dataclasses import dataclass
@@ -42,11 +41,6 @@ _NONE = np.zeros(0, np.int64)
 def index_path(part: Path) -> Path:
     """Where the event index of a part lies."""
     return part.parent / "_tagsel" / "index" / f"{part.stem}.index"
-
-
-def identity_of(part: Path) -> bytes:
-    """What binds an index to its part: a hash of the part's name, which is a hash of its content; 16 bytes."""
-    return hashlib.sha256(part.stem.encode()).digest()[:16]
 
 
 @dataclass(frozen=True)
@@ -94,14 +88,34 @@ class EventIndex:
         self._seen = np.zeros(pages, np.bool_)
         self._events = Packed(self._words[: events * 8].view("<u8"), self._is.event_bits, self._is.event_starts)
         self._rows = Packed(self._words[events * 8 :].view("<u8"), self._is.row_bits, self._is.row_starts)
+        self._count = rows
+        self._check()
+
+    def _check(self) -> None:
+        """See that all that the search reads lies in the index. ValueError: it does not."""
+        index = self._is
+        per_run = -(-index.sizes // BLOCK)
+        runs = bool((index.sizes > 0).all()) and int(index.sizes.sum()) == self._count
+        if not runs or index.first_block.tolist() != [0, *np.cumsum(per_run).tolist()]:
+            raise ValueError("the index has other rows than its part")
+        before = _counted(per_run) * BLOCK
+        sizes = np.minimum(np.repeat(index.sizes, per_run) - before, BLOCK)
+        for packed in (self._events, self._rows):
+            if len(sizes) != len(packed.starts) or not packed.lie_inside(sizes):
+                raise ValueError("the index has blocks that lie beyond it")
 
     def find(self, run: Array, event: Array) -> tuple[Array, Array]:
         """Which of the wanted, and a row that carries it: (n,) int64 each, in the order of the wanted, then of rows.
 
         `run` and `event`, (n,) int32 and int64, rise together and repeat nothing. ValueError: the index is damaged.
         """
-        if not _compiled(len(run)):
-            return self._found(run, event)
+        which, rows = self._searched(run, event) if _compiled(len(run)) else self._found(run, event)
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self._count:
+            raise ValueError("the index names rows that its part does not have")
+        return which, rows
+
+    def _searched(self, run: Array, event: Array) -> tuple[Array, Array]:
+        """`find`, by compiled code."""
         rows = self._by_kernel(run, event)
         several = np.flatnonzero(rows == finding.SEVERAL)
         which = np.flatnonzero(rows >= 0)
@@ -228,7 +242,7 @@ def _counted(copies: Array) -> Array:
 
 
 def encode(run: Array, event: Array, part: bytes) -> bytes:
-    """The index file of rows with these runs and events, (n,) int32 and int64; `part` as `identity_of`."""
+    """The index file of rows with these runs and events, (n,) int32 and int64; `part` as `footers.identity_of`."""
     order = _order(run, event)
     run, event = run[order], event[order]
     starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(run)), np.bool_), run[1:] != run[:-1]]))

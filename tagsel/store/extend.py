@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tagsel.errors import StoreError
 from tagsel.schema import USER, Attribute, Schema
+from tagsel.store import log
 from tagsel.store.columns import Array
 from tagsel.store.conform import arrow_schema, arrow_type, same_kind
 from tagsel.store.layout import NewPart, caches_of, write_part
@@ -99,11 +100,11 @@ def _batches(
 
 
 def check_other_engines(folder: Path, attributes: Sequence[Attribute]) -> None:
-    """Refuse a column that the Delta table has with another type: of an extension that was undone."""
+    """Refuse a column that the Delta table has with another type: of an extension that was undone. StoreError also
+    where the log lacks an entry, or cannot be read."""
     import pyarrow as pa
-    from deltalake import DeltaTable
 
-    have = {f.name.lower(): f for f in pa.schema(DeltaTable(str(folder)).schema().to_arrow())}
+    have = {f.name.lower(): f for f in pa.schema(log.delta_table(folder).schema().to_arrow())}
     for wanted in arrow_schema(Schema(tuple(attributes))):
         field = have.get(wanted.name.lower())
         if field is not None and not (field.name == wanted.name and same_kind(field.type, wanted.type)):

@@ -21,6 +21,14 @@ def part_name(footer: bytes, rows: int) -> str:
     return f"{hashlib.sha256(footer).hexdigest()[:32]}-{rows}{SUFFIX}"
 
 
+def identity_of(part: Path) -> bytes:
+    """What binds a cache to its part: a hash of the part's name, which is a hash of its content; 16 bytes.
+
+    The caches beside a part have its stem, so their paths give the same identity.
+    """
+    return hashlib.sha256(part.stem.encode()).digest()[:16]
+
+
 def read_footer(path: Path) -> bytes:
     """The footer's bytes (metadata, its length, magic) of a Parquet file; StoreError when there is none."""
     with disk.saying("read", path), path.open("rb") as file:

@@ -10,18 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tagsel.base.fork_lock import fork_lock
+from tagsel.base.memory_limit import PAGE
+from tagsel.errors import StoreError
 from tagsel.store import columns as cols
 from tagsel.store.columns import DTYPES, Array
+from tagsel.store.mapping import MOST_PARTS, Identity, batch_bytes, identity, window
 from tagsel.store.memo import Memo
-from tagsel.store.pages import FIXED, LIST, Chunk
+from tagsel.store.pages import FIXED, LIST, Chunk, inside
+from tagsel.store.parts import MOST_ROWS
 from tagsel.store.places import Stretches
-from tagsel.store.stacked import BOUNDS, WHERE, Stack
-from tagsel.store.zones import Zone, zone
+from tagsel.store.stacked import BOUNDS, WHERE, Stack, folder_of
+from tagsel.store.zones import Zone, sidecar_path, zone
 
 if TYPE_CHECKING:
     from tagsel.store.parts import Part
@@ -40,6 +46,66 @@ class Memory:
     held: Sequence[Any]
 
 
+class OpenParts:
+    """Parts of a frame whose files are mapped; the maps stay while this lives.
+
+    `files`: what stands for each part's file, by the part's number in the frame.
+    """
+
+    def __init__(self, frame: Frame, files: dict[int, Identity], replacements: int) -> None:
+        self.frame = frame
+        self.files = files
+        self.replacements = replacements
+        self._maps = {part: cols.open_part(file) for part, file in files.items()}
+        self._bases = np.zeros(len(frame.parts), np.uint64)
+        for part, mapping in self._maps.items():
+            if mapping is not None:
+                self._bases[part] = mapping.address
+        self._in_windows = any(mapping is None for mapping in self._maps.values())
+
+    def check_whole(self) -> None:
+        """See that no part was cut short while it was read; first, then use what was read. StoreError: one was."""
+        for part, mapping in self._maps.items():
+            if mapping is not None:
+                mapping.check_whole()
+            else:
+                identity(self.frame.parts[part].path, self.frame.parts[part].bytes)
+
+    def memory(self, column: str, groups: Array) -> Memory:
+        """A column of row groups, mapped where the layout allows, decoded elsewhere; their parts have it.
+
+        StoreError: a part is gone, cut short or damaged.
+        """
+        frame = self.frame
+        block = frame.where(column)[:, groups]
+        part_of = frame.part_of[groups]
+        attribute, is_list = frame.parts[part_of[0]].kinds[column]
+        dtype = DTYPES[attribute]
+        addresses = self._bases[part_of] + block[_START].astype(np.uint64)
+        frame.verify(column, groups, self)
+        mapped = (block[_KIND] == FIXED) | (block[_KIND] == LIST)
+        sizes, held = block[_VALUES], [self, *self._maps.values()]
+        if self._in_windows:
+            for at in np.flatnonzero(mapped & (self._bases[part_of] == 0)).tolist():
+                start, size = int(block[_START, at]), int(sizes[at]) * dtype.itemsize
+                piece = window(self.files[int(part_of[at])], start, size)
+                addresses[at] = piece.address
+                held.append(piece)
+        if not mapped.all():
+            sizes = sizes.copy()
+            for at in np.flatnonzero(~mapped).tolist():
+                group = groups[at]
+                values = frame.parts[part_of[at]].read(int(frame.group_of[group]), [column])[column]
+                if not is_list and len(values) != frame.rows[group]:
+                    raise cols.damaged(
+                        self.files[int(part_of[at])], int(frame.group_of[group]), column,
+                        f"{len(values)} values for {frame.rows[group]} rows",
+                    )  # fmt: skip
+                addresses[at], sizes[at] = values.__array_interface__["data"][0], values.size
+                held.append(values)
+        return Memory(addresses, sizes, dtype.str[1:], held)
+
+
 class Frame:
     """The row groups of `parts`, G in all, in order.
 
@@ -54,6 +120,9 @@ class Frame:
         sizes = [len(p.groups) for p in parts]
         self.part_of = np.repeat(np.arange(len(parts)), sizes)
         self.rows = np.array([n for p in parts for n in p.groups], np.int64)
+        if len(self.rows) and self.rows.max() > MOST_ROWS:
+            part = self.part(int(self.rows.argmax()))
+            raise StoreError(f"{part.path} has a row group of {self.rows.max():,} rows: at most {MOST_ROWS:,}")
         self.first_rows = np.cumsum(self.rows) - self.rows
         starts = np.cumsum([0, *sizes])
         self.group_of = np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
@@ -62,8 +131,10 @@ class Frame:
         self._verified: dict[str, Array] = {}
         self.memo = Memo()
         self._places: dict[str, Stretches | None] = {}
-        self._identities: list[cols.Identity | None] = [None] * len(parts)
-        self._bases = np.zeros(len(parts), np.uint64)
+        self.bytes = sum(p.bytes for p in parts)
+        self._files: list[Identity | None] = [None] * len(parts)
+        self._replacements = 0  # how often a part was found to be another file than before
+        self._lock = fork_lock()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,8 +158,33 @@ class Frame:
         """
         found = self._halves.get((column, number))
         if found is None:
-            found = self._halves[column, number] = self._stack.half(column, number)
+            found = self._stack.half(column, number)
+            if number == WHERE:
+                self._check_places(column, found)
+            self._halves[column, number] = found
         return found
+
+    def _check_places(self, column: str, where: Array) -> None:
+        """See that the chunks of a column lie in their files and have a value a row, before an address is made.
+
+        StoreError: they do not.
+        """
+        attribute, is_list = next(p.kinds[column] for p in self.parts if column in p.columns)
+        sizes = np.array([p.bytes for p in self.parts], np.int64)[self.part_of]
+        right = inside(where, DTYPES[attribute].itemsize, sizes)
+        if not is_list and attribute != "string":
+            there = np.array([column in p.columns for p in self.parts], np.bool_)[self.part_of]
+            right &= ~there | (where[_VALUES] == self.rows)
+        if not right.all():
+            group = int(np.flatnonzero(~right)[0])
+            path, rows = self.part(group).path, int(self.rows[group])
+            raise StoreError(
+                f"the sidecar of part {path} is wrong: column {column}, row group {self.group_of[group]}: "
+                f"{where[_VALUES, group]} values at byte {where[_START, group]}, for {rows} rows",
+                hint=f"delete {sidecar_path(path)} and {folder_of(path.parent)}: they are made again from the parts",
+                path=str(path),
+                column=column,
+            )
 
     def zone(self, column: str, groups: Array) -> Zone | None:
         """Bounds of a column over the given row groups, whose parts have it; None for text."""
@@ -110,56 +206,92 @@ class Frame:
         """NumPy's type of a column ("f4"); "" where no part has it."""
         return next((DTYPES[p.kinds[column][0]].str[1:] for p in self.parts if column in p.kinds), "")
 
-    def memory(self, column: str, groups: Array) -> Memory:
-        """A column of the given row groups, mapped where the layout allows, decoded elsewhere; their parts have it.
-
-        StoreError: a part is gone, cut short or damaged.
-        """
-        block = self._half(column, WHERE)[:, groups]
-        part_of = self.part_of[groups]
-        kind = self.parts[part_of[0]].kinds[column]
-        addresses = self._bases[part_of] + block[_START].astype(np.uint64)
-        self._verify(column, groups)
-        mapped = (block[_KIND] == FIXED) | (block[_KIND] == LIST)
-        sizes, held = block[_VALUES], []
-        if not mapped.all():
-            sizes = sizes.copy()
-            for at in np.flatnonzero(~mapped).tolist():
-                values = self.parts[part_of[at]].read(int(self.group_of[groups[at]]), [column])[column]
-                addresses[at], sizes[at] = values.__array_interface__["data"][0], values.size
-                held.append(values)
-        return Memory(addresses, sizes, DTYPES[kind[0]].str[1:], held)
+    def where(self, column: str) -> Array:
+        """Where the values of a column lie in each row group (the fields of `Chunk`), (6, G) int64."""
+        return self._half(column, WHERE)
 
     def mapped(self, columns: Iterable[str], groups: Array) -> bool:
         """Whether columns of row groups whose parts have them are used where they lie in the files, none decoded."""
         kinds = [self._half(column, WHERE)[_KIND, groups] for column in columns]
         return all(bool(((k == FIXED) | (k == LIST)).all()) for k in kinds)
 
-    def open(self, groups: Array) -> None:
-        """See that the parts of the given row groups are the files that the log names, and map them.
+    def open(self, groups: Array, again: bool = False) -> OpenParts:
+        """The parts of the given row groups, once they are seen to be the files that the log names, and mapped.
 
+        `again`: this question has opened them before, so the files are not looked at unless they must be mapped anew.
         What was known of a file that has been replaced is forgotten. StoreError: gone, cut short, footer damaged.
         """
-        for part in np.unique(self.part_of[groups]).tolist():
-            identity = cols.identity(self.parts[part].path, self.parts[part].bytes)
-            if identity != self._identities[part]:
-                self._bases[part] = cols.mapped(identity).__array_interface__["data"][0]
-                self._identities[part] = identity
-                for verified in self._verified.values():
-                    verified[self.starts[part] : self.starts[part + 1]] = False
+        parts = np.unique(self.part_of[groups]).tolist()
+        files: dict[int, Identity] = {}
+        replacements = self._replacements
+        for part in parts:
+            before = self._files[part]
+            if again and before is not None:
+                files[part] = before
+                continue
+            files[part] = identity(self.parts[part].path, self.parts[part].bytes)
+            if files[part] != before:
+                cols.check_footer(files[part])
+                self._replaced(part, files[part])
+                replacements += 1
+        return OpenParts(self, files, replacements)
 
-    def _verify(self, column: str, groups: Array) -> None:
-        """Compare pages with their CRCs where that was not done yet."""
+    def _replaced(self, part: int, file: Identity) -> None:
+        """Forget which chunks of a part were verified."""
+        with self._lock:
+            self._files[part] = file
+            self._replacements += 1
+            for verified in self._verified.values():
+                verified[self.starts[part] : self.starts[part + 1]] = False
+
+    def mapped_bytes(self, columns: Iterable[str], groups: Array) -> Array:
+        """About how many bytes are mapped for columns of each row group, (len(groups),) int64.
+
+        A part that is mapped as a whole counts with its first row group here.
+        """
+        most, part_of = batch_bytes(), self.part_of[groups]
+        sizes = np.array([part.bytes for part in self.parts], np.int64)[part_of]
+        first = np.ones(len(groups), np.bool_)
+        first[1:] = part_of[1:] != part_of[:-1]
+        whole = np.where(first, sizes, 0)
+        if not (sizes > most).any():
+            return whole
+        size = Chunk._fields.index("size")
+        windows = sum((self._half(c, WHERE)[size, groups] + 2 * PAGE for c in columns), np.zeros(len(groups), np.int64))
+        return np.where(sizes > most, windows, whole)
+
+    def batches(self, columns: Iterable[str], groups: Array, rows: int) -> list[tuple[int, int]]:
+        """Ranges of `groups` that are looked at together: of about `rows` rows, and of no more parts and bytes than may
+        be mapped at once."""
+        if not len(groups):
+            return []
+        number = (np.cumsum(self.rows[groups]) - 1) // rows
+        limit = batch_bytes()
+        if len(self.parts) > MOST_PARTS or self.bytes > limit:
+            number += (np.cumsum(self.mapped_bytes(columns, groups)) - 1) // limit
+            number += (self.part_of[groups] - self.part_of[groups[0]]) // MOST_PARTS
+        edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(groups)]
+        return list(pairwise(edges))
+
+    def verify(self, column: str, groups: Array, opened: OpenParts) -> None:
+        """Compare pages of opened parts with their CRCs where that was not done yet."""
         verified = self._verified.get(column)
         if verified is None:
-            verified = self._verified[column] = np.zeros(len(self), np.bool_)
+            verified = self._verified.setdefault(column, np.zeros(len(self), np.bool_))
+        current = opened.replacements == self._replacements
+        fresh = groups[~verified[groups]] if current else groups
+        if not len(fresh):
+            return
         where = self._half(column, WHERE)
-        for group in groups[~verified[groups]].tolist():
+        for group in fresh.tolist():
             part, within = int(self.part_of[group]), int(self.group_of[group])
-            identity = self._identities[part]
-            assert identity is not None  # `open` came first
-            cols.verify(identity, within, column, Chunk(*where[:, group].tolist()))
-            verified[group] = True
+            chunk = Chunk(*where[:, group].tolist())
+            cols.verify(opened.files[part], within, column, chunk)
+            if chunk.kind == LIST:
+                self.parts[part].check_length(opened.files[part], within, column, chunk.values)
+        with self._lock:
+            if opened.replacements == self._replacements:
+                verified[fresh] = True
 
     def pieces(self, rows: Array) -> Iterator[tuple[Part, int, Array, slice]]:
         """Rows of the snapshot, rising, by row group: (part, its row group, rows within it, where in `rows`)."""

@@ -3,7 +3,8 @@ hash.
 
 Hot columns are REQUIRED, PLAIN, uncompressed, one page a chunk, so that the bytes in the file are the
 array; cold ones are zstd, strings with a dictionary. Row groups hold `ROW_GROUP` events. The footer carries
-the SHA-256 of all bytes before it, so the name, a hash of the footer, is a hash of the content.
+the SHA-256 of all bytes before it, so the name, a hash of the footer, is a hash of the content. Floats carry no
+statistics: minimum and maximum leave NaN out, and an engine that trusts them (DuckDB 2.0) then finds no NaN.
 
 Invariant: a part is written aside, fsynced, renamed, and its folder fsynced, before `write_part` returns.
 """
@@ -16,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel.faults import step
+from tagsel.base.atomic_write import sync, temporary_name
+from tagsel.base.fail_points import fail_point
 from tagsel.schema import Schema
 from tagsel.store import disk, lookup, zones
-from tagsel.store.columns import identity
 from tagsel.store.conform import conforming, kinds_of
 from tagsel.store.eventindex import index_path
 from tagsel.store.footers import part_name, read_footer
+from tagsel.store.mapping import identity
 from tagsel.store.parts import Part
 from tagsel.store.sink import Sink
 
@@ -87,17 +89,17 @@ def write_part(
         return None
     sources = tuple(sources)
     with disk.saying("write a part in", folder):
-        aside = disk.temporary(folder)
+        aside = temporary_name(folder)
         sink = Sink(aside)
         try:
             rows = _write(sink, first, groups, schema, sources)
-            step("store.fsync")
+            fail_point("store.fsync")
             sink.sync()
             sink.close()
             name = part_name(read_footer(aside), rows)
-            step("store.rename")
+            fail_point("store.rename")
             aside.rename(folder / name)
-            disk.sync(folder)
+            sync(folder)
         except BaseException:
             sink.give_up()
             sink.close()
@@ -129,7 +131,7 @@ def _write(
     rows = 0
     try:
         for table in _chain(first, groups):
-            step("store.write")
+            fail_point("store.write")
             writer.write_table(table, row_group_size=ROW_GROUP)
             rows += table.num_rows
         writer.add_key_value_metadata(
@@ -156,10 +158,12 @@ def _options(schema: Schema) -> dict[str, Any]:
     """The Parquet writer's settings; columns are named by their path in the file."""
     paths = {a: f"{a.column}.list.element" if a.is_list else a.column for a in schema}
     strings = [paths[a] for a in schema if a.type == "string"]
+    exact = [path for a, path in paths.items() if a.type not in ("float32", "float64")]
     return {
         "compression": {p: "NONE" if a.hot and a.type != "string" else "ZSTD" for a, p in paths.items()},
         "compression_level": {p: _ZSTD_LEVEL for a, p in paths.items() if not a.hot or a.type == "string"},
         "use_dictionary": strings or False,
+        "write_statistics": exact or False,
         "write_page_checksum": True,
         "data_page_version": "1.0",
         "data_page_size": _ONE_PAGE,

@@ -6,7 +6,6 @@ Invariant: the rows are those that a look at every row of every part finds.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from tagsel.base.atomic_write import write_bytes
 from tagsel.errors import StoreError
-from tagsel.store import columns as cols
-from tagsel.store import disk
+from tagsel.store.bus_error import watch
 from tagsel.store.columns import Array
-from tagsel.store.eventindex import EventIndex, encode, identity_of, index_path
+from tagsel.store.eventindex import EventIndex, encode, index_path
+from tagsel.store.footers import identity_of
+from tagsel.store.mapping import POOL, Identity, Mapping, identity, identity_by
 from tagsel.store.parts import Part
 
 Key = TypeVar("Key")
@@ -28,7 +29,9 @@ _AT_ONCE = 1 << 20  # ids looked up together: bounds the memory
 _WIDEST = (0, np.iinfo(np.int32).max, 0, np.iinfo(np.int64).max)
 _KEPT = 16  # indexes that no file holds (of a read-only dataset), and sets of parts whose spans are known
 
-_unwritten: dict[cols.Identity, EventIndex] = {}
+_INDEXES = 1024  # indexes that stay mapped
+
+_unwritten: dict[Identity, EventIndex] = {}
 _known_spans: dict[tuple[Path, tuple[str, ...]], Array] = {}
 
 
@@ -67,8 +70,17 @@ def near(parts: Sequence[Part], run: int, event: int) -> list[Part]:
 
 def find_in(part: Part, run: Array, event: Array) -> tuple[Array, Array]:
     """As `find`, in one part, which is not looked at where its index is there."""
-    with contextlib.suppress(OSError, ValueError):
-        return _index(part).find(run, event)
+    path = index_path(part.path)
+    try:
+        file = identity_by(str(path), path.stat())
+        with watch:
+            watch.note(str(path), file[2])
+            return _mapped(file, part.path, part.rows).find(run, event)
+    except (OSError, ValueError):
+        pass
+    except StoreError as error:
+        if error.fields.get("path") != str(path):
+            raise
     return _made(part).find(run, event)
 
 
@@ -97,16 +109,21 @@ def build(part: Part) -> EventIndex:
 
     StoreError: the part is damaged.
     """
-    groups = [part.read(group, ("run", "event")) for group in range(len(part.groups))]
-    run, event = (np.concatenate([np.zeros(0, t), *(g[c] for g in groups)]) for c, t in _IDS)
+    with watch:  # it is left before anything is written
+        groups = [part.read(group, ("run", "event")) for group in range(len(part.groups))]
+        ids = []
+        for column, kind in _IDS:
+            values = [group[column] for group in groups]
+            ids.append(np.concatenate([np.zeros(0, kind), *values]))
+    run, event = ids
     data = encode(run, event, identity_of(part.path))
     made = EventIndex(np.frombuffer(data, np.uint8), identity_of(part.path), part.rows)
     path = index_path(part.path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_file(path, data)
+        write_bytes(path, data)
     except OSError:  # a cache: a read-only or full disk is no error here
-        _remember(_unwritten, cols.identity(part.path, part.bytes), made)
+        _remember(_unwritten, identity(part.path, part.bytes), made)
     return made
 
 
@@ -114,20 +131,16 @@ _IDS = (("run", np.int32), ("event", np.int64))
 
 
 def _made(part: Part) -> EventIndex:
-    return _unwritten.get(cols.identity(part.path, part.bytes)) or build(part)
+    return _unwritten.get(identity(part.path, part.bytes)) or build(part)
 
 
-def _index(part: Part) -> EventIndex:
-    """The index in the part's file. OSError, ValueError: it is not there, or not that of the part."""
-    path = index_path(part.path)
-    state = path.stat()
-    return _mapped(path, (state.st_ino, state.st_mtime_ns, state.st_size), part.rows)
+@lru_cache(maxsize=_INDEXES)
+def _mapped(file: Identity, part: Path, rows: int) -> EventIndex:
+    """The index in a file, whose bytes its arrays keep. OSError, ValueError: it is gone, or not that of the part."""
+    return EventIndex(Mapping(file).bytes(), identity_of(part), rows)
 
 
-@lru_cache(maxsize=cols.OPEN_MAPS)
-def _mapped(path: Path, state: tuple[int, int, int], rows: int) -> EventIndex:
-    """The index in a file; `state` tells one file under the same name from another."""
-    return EventIndex(np.memmap(path, np.uint8, mode="r").view(np.ndarray), identity_of(path), rows)
+POOL.also_clear(_mapped.cache_clear)
 
 
 def _spans(parts: Sequence[Part]) -> Array:

@@ -6,8 +6,9 @@ Invariant: whatever is kept is what making it again would give, so nothing is lo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from threading import Lock
 from typing import TypeVar, cast
+
+from tagsel.base.fork_lock import fork_lock
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Memo:
 
     def __init__(self) -> None:
         self._kinds: dict[str, dict[Hashable, object]] = {}
-        self._lock = Lock()
+        self._lock = fork_lock()
 
     def once(self, kind: str, key: Hashable, make: Callable[[], T], most: int = MOST) -> T:
         """What `make` gave for the key before, or gives now; an error is not kept."""
@@ -41,3 +42,8 @@ class Memo:
                 del known[next(iter(known))]
             known[key] = made
         return made
+
+    def clear(self) -> None:
+        """Forget everything: what is asked for next is made again."""
+        with self._lock:
+            self._kinds.clear()

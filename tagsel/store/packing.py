@@ -78,6 +78,13 @@ class Packed:
     bits: Array
     starts: Array
 
+    def lie_inside(self, sizes: Array) -> bool:
+        """Whether blocks of `sizes` numbers, and the words that are read with them, lie in the words."""
+        if bool((self.bits > 64).any()):
+            return False
+        last = len(self.words) - PADDING - words_of(self.bits, sizes)
+        return bool(((self.starts >= 0) & (self.starts <= last)).all())
+
     def of(self, blocks: Array) -> Opened:
         """The given blocks, ready to be read from."""
         bits = self.bits[blocks]

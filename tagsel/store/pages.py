@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+
 DECODE, FIXED, LIST, BITS = 0, 1, 2, 3
 """How a chunk is read: by a Parquet reader; as numbers; as the tail of a list's page; as bits."""
 
@@ -28,6 +30,24 @@ class Chunk(NamedTuple):
     body: int = 0  # offset of what the CRC covers: the page's body; of a chunk to decode, all of it
     size: int = 0  # bytes of that
     crc: int = -1  # CRC-32; -1: not known yet
+
+
+def inside(where: Any, width: int, sizes: Any) -> Any:
+    """Whether chunks lie within their files: (6, G) int64 fields of `Chunk`, values of `width` bytes, files' sizes.
+
+    The values of a mapped chunk lie in the bytes that its CRC covers. Nothing is added before it is bounded, so no sum
+    wraps. Returns (G,) bool.
+    """
+    kind, start, values, body, size, _ = where
+    covered = (body >= 0) & (size >= 0) & (body <= sizes) & (size <= sizes - np.clip(body, 0, sizes))
+    end = np.where(covered, body + size, 0)
+    starts_inside = (start >= body) & (start <= end)
+    room = np.where(starts_inside, end - start, 0)
+    numbers = (kind == FIXED) | (kind == LIST)
+    fits = np.where(numbers, values <= room // width, values <= 8 * room)
+    mapped = numbers | (kind == BITS)
+    known = mapped | (kind == DECODE)
+    return known & covered & (values >= 0) & (~mapped | (starts_inside & fits))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

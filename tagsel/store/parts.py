@@ -16,14 +16,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tagsel.store import columns as cols
+from tagsel.store.bus_error import watched
 from tagsel.store.columns import DTYPES, Array
 from tagsel.store.duplicates import Marks
+from tagsel.store.mapping import Identity, identity
 from tagsel.store.pages import DECODE
 from tagsel.store.places import Stretches
 from tagsel.store.zones import Kind, Zone, Zones, chunk, read_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+MOST_ROWS = (1 << 31) - 1
+"""Rows that a row group may have: machine code counts them in int32."""
+
+_counted: dict[tuple[Identity, str], int] = {}  # row groups, one bit each, whose counters were found right
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Part:
     first_row: int = field(default=0, compare=False)  # in the snapshot
     kinds: Mapping[str, Kind] = field(default_factory=dict, compare=False, repr=False)  # of its own columns
     marks: Marks | None = field(default=None, compare=False, repr=False)
+    counters: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)  # of its list columns
 
     @cached_property
     def path(self) -> Path:
@@ -57,10 +66,10 @@ class Part:
         wanted = [c for c in columns if c in self.columns]
         if not wanted:
             return {}
-        identity = cols.identity(self.path, self.bytes)
-        return {c: self._values(identity, group, c) for c in wanted}
+        file = identity(self.path, self.bytes)
+        return {c: self._values(file, group, c) for c in wanted}
 
-    def _values(self, identity: cols.Identity, group: int, column: str) -> Array:
+    def _values(self, file: Identity, group: int, column: str) -> Array:
         kind = self.kinds[column]
         if kind[0] == "string":
             codes, names = self.read_codes(group, column)
@@ -71,19 +80,61 @@ class Part:
             values = np.full(self.groups[group], block[0, group]).astype(DTYPES[kind[0]])
             values.flags.writeable = False
             return values  # one value in the whole row group (a menu): no need to decompress it
-        return read_values(identity, group, column, where, kind)
+        values = read_values(file, group, column, where, kind)
+        if kind[1]:
+            self.check_length(file, group, column, len(values))
+        elif len(values) != self.groups[group]:
+            raise cols.damaged(file, group, column, f"{len(values)} values for {self.groups[group]} rows")
+        return values
+
+    def check_length(self, file: Identity, group: int, column: str, values: int) -> None:
+        """Compare a list column's number of values with its counter, the first time. StoreError: they differ.
+
+        Each length is bounded before it is added, so that no sum wraps.
+        """
+        counter = self.counters.get(column)
+        if counter is None or counter not in self.columns:
+            return
+        seen = _counted.get((file, column), 0)
+        if seen >> group & 1:
+            return
+        lengths = np.maximum(self._values(file, group, counter), 0)
+        longest = int(lengths.max(initial=0))
+        total = longest if longest > values else int(lengths.sum(dtype=np.int64))
+        if total != values:
+            raise cols.damaged(
+                file, group, column, f"it has {values:,} values, its counter {counter} says {total:,}"
+            )
+        _counted[file, column] = seen | 1 << group
+
+    @watched
+    def check_lists(self, group: int) -> None:
+        """Compare each event's list with its counter, value by value. StoreError: a list has another length."""
+        import pyarrow.compute as pc
+
+        for column in sorted(self.counters.keys() & self.columns):
+            counter = self.counters[column]
+            if counter not in self.columns:
+                continue
+            lengths = pc.list_value_length(self.arrow(group, column)).to_numpy(zero_copy_only=False)
+            stated = self.read(group, [counter])[counter]
+            wrong = np.flatnonzero(lengths != np.maximum(stated, 0))
+            if len(wrong):
+                row = int(wrong[0])
+                why = f"it has {lengths[row]} values in row {row}, its counter {counter} says {stated[row]}"
+                raise cols.damaged(identity(self.path, self.bytes), group, column, why)
 
     def read_codes(self, group: int, column: str) -> tuple[Array, list[str]]:
         """A string column of a row group as codes, (rows,) int32, into the list of strings beside it."""
-        identity = cols.identity(self.path, self.bytes)
-        cols.verify(identity, group, column, chunk(self._zones.block(column), group))
-        return cols.decode_codes(identity, group, column)
+        file = identity(self.path, self.bytes)
+        cols.verify(file, group, column, chunk(self._zones.block(column), group))
+        return cols.decode_codes(file, group, column)
 
     def arrow(self, group: int, column: str, dictionary: bool = False) -> pa.Array:
         """A column of a row group as an Arrow array in the file's own type (lists as lists)."""
-        identity = cols.identity(self.path, self.bytes)
-        cols.verify(identity, group, column, chunk(self._zones.block(column), group))
-        return cols.decode_arrow(identity, group, column, dictionary)
+        file = identity(self.path, self.bytes)
+        cols.verify(file, group, column, chunk(self._zones.block(column), group))
+        return cols.decode_arrow(file, group, column, dictionary)
 
     def zones(self, columns: Iterable[str]) -> dict[str, Zone]:
         """Bounds by row group of those columns that the part has; strings have none and are left out."""
@@ -92,7 +143,7 @@ class Part:
 
     @cached_property
     def _zones(self) -> Zones:
-        return Zones(self.path, self.bytes, len(self.groups), self.kinds)
+        return Zones(self.path, self.bytes, len(self.groups), self.kinds, self.rows)
 
     def lumi_counts(self, group: int) -> tuple[Array, Array, Array]:
         """Luminosity blocks of a row group: run int32, lumi int32, events int64, (n_blocks,) each, sorted."""

@@ -44,6 +44,14 @@ class Stretches:
         """The stretch that each row lies in, (len(rows),) int64."""
         return np.searchsorted(self.starts, rows, side="right") - 1
 
+    def check(self, rows: int) -> None:
+        """ValueError unless these are stretches of so many rows: they begin at row 0 and rise; codes have a name."""
+        starts, code = self.starts, self.fields.get("code")
+        rise = len(starts) == 0 or (starts[0] == 0 and starts[-1] < rows and bool((starts[1:] > starts[:-1]).all()))
+        named = code is None or not len(code) or (code.min() >= 0 and code.max() < len(self.names))
+        if not rise or not named or (rows > 0 and not len(starts)):
+            raise ValueError(f"the stretches are not those of {rows:,} rows")
+
 
 def stretches(columns: Mapping[str, Array], rising: str = "") -> Array:
     """First rows of the stretches in which `columns` are constant (and `rising` rises by one): (n,) int64, from 0."""
@@ -105,8 +113,8 @@ def encode(places: Mapping[str, Stretches]) -> bytes:
     return b"".join([_LENGTH.pack(len(text)), text, *body])
 
 
-def decode(data: bytes) -> dict[str, Stretches]:
-    """What `encode` made bytes of."""
+def decode(data: bytes, rows: int) -> dict[str, Stretches]:
+    """What `encode` made bytes of. ValueError: no stretches of so many rows; machine code goes by them."""
     (length,) = _LENGTH.unpack_from(data)
     at = _LENGTH.size + length
     found = {}
@@ -116,6 +124,7 @@ def decode(data: bytes) -> dict[str, Stretches]:
             arrays[name] = np.frombuffer(data, _TYPES[name], head["n"], at)
             at += arrays[name].nbytes
         found[kind] = Stretches(arrays.pop("starts"), arrays, tuple(head["names"]))
+        found[kind].check(rows)
     return found
 
 

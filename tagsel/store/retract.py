@@ -19,6 +19,7 @@ import numpy as np
 from tagsel.errors import StoreError
 from tagsel.schema import Schema
 from tagsel.store import disk, log
+from tagsel.store.bus_error import watch
 from tagsel.store.columns import Array
 from tagsel.store.layout import NewPart, Source, caches_of, write_part
 from tagsel.store.log import PartRecord
@@ -207,7 +208,9 @@ def _places(lost: Losses) -> dict[str, Any]:
     whole: set[str] = set()
     for part in lost.parts:
         try:
-            for found in _read(part, lost.mask(part), names):
+            with watch:
+                read = list(_read(part, lost.mask(part), names))
+            for found in read:
                 for column, values in found.items():
                     rows[column].append(values)
         except StoreError:  # of a damaged part it is not known: then all of the file is meant

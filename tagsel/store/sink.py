@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 
-from tagsel.store import disk
+from tagsel.base import atomic_write
 
 _AHEAD = 16
 """Pieces that may wait to be written: column chunks, so far less than a row group."""
@@ -60,7 +60,7 @@ class Sink:
         """Return when all bytes are on the disk. OSError: they are not."""
         self._waiting.join()
         self._raise()
-        disk._fsync(self._descriptor)
+        atomic_write._fsync(self._descriptor)
 
     def give_up(self) -> None:
         """Write nothing more, and raise nothing: the file is about to be removed."""
@@ -73,6 +73,8 @@ class Sink:
             self._waiting.put(None)
             self._thread.join()
             os.close(self._descriptor)
+            # Arrow never lets go of this object; a traceback would keep all that the process was at alive with it.
+            self._error = None
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -84,12 +86,12 @@ class Sink:
         while (data := self._waiting.get()) is not None:
             try:
                 if self._error is None and not self._given_up:
-                    disk.write_all(self._descriptor, data)
+                    atomic_write.write_all(self._descriptor, data)
                     self._hash.update(data)
                     unflushed += len(data)
                     if unflushed >= _FLUSH:
                         unflushed = 0
-                        disk._fsync(self._descriptor)
+                        atomic_write._fsync(self._descriptor)
             except BaseException as error:  # raised again, in the thread that gave the bytes
                 self._error = error
             finally:

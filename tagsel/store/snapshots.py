@@ -6,15 +6,19 @@ listing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tagsel.errors import StoreError
 from tagsel.schema import Menu, Schema
-from tagsel.store import disk
-from tagsel.store.duplicates import Marks
+from tagsel.schema.attributes import IDENTITIES
+from tagsel.store import disk, omissions
+from tagsel.store.columns import Array
+from tagsel.store.duplicates import Marks, SplitEvents, counted_rows, numbers_of, split_events
 from tagsel.store.frame import Frame
 from tagsel.store.layout import Source
 from tagsel.store.log import PartRecord, State, commits_folder, entry_path, latest, newest_version
@@ -43,6 +47,11 @@ class Snapshot:
         return self.state.rows
 
     @property
+    def content(self) -> str:
+        """The first 16 hex digits of a SHA-256 over its parts' names, which are hashes of what the parts hold."""
+        return hashlib.sha256("\n".join(p.name for p in self.state.parts).encode()).hexdigest()[:16]
+
+    @property
     def bytes(self) -> int:
         """Bytes of all parts."""
         return sum(p.bytes for p in self.state.parts)
@@ -61,8 +70,9 @@ class Snapshot:
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """Its parts in order."""
-        marks = Marks(duplicates_path(self.folder, self.number))
+        marks = self._marks_of_no_part()
         types = {a.column: (a.type, a.is_list) for a in self.schema}
+        counters = {a.column: a.counter for a in self.schema if a.is_list}
         known: dict[str, tuple[dict[str, Kind], frozenset[str]]] = {}
         made, row = [], 0
         for p in self.state.parts:
@@ -70,7 +80,7 @@ class Snapshot:
                 listed = self._document(p.columns)
                 known[p.columns] = {c: types[c] for c in listed}, frozenset(listed)
             kinds, columns = known[p.columns]
-            made.append(Part(p.name, self.folder, p.rows, p.bytes, p.groups, columns, row, kinds, marks))
+            made.append(Part(p.name, self.folder, p.rows, p.bytes, p.groups, columns, row, kinds, marks, counters))
             row += p.rows
         marks.parts = tuple(made)
         return marks.parts
@@ -109,6 +119,13 @@ class Snapshot:
         return frozenset(self.state.guids)
 
     @cached_property
+    def omissions(self) -> tuple[omissions.Omission, ...]:
+        """The columns of its files that the ingest left out, each once for each reason."""
+        documents = dict.fromkeys(str(source.bookkeeping.get(omissions.KEY, "")) for source in self.sources)
+        left_out = [one for document in documents if document for one in omissions.read(self.folder, document)]
+        return tuple(dict.fromkeys(left_out))
+
+    @cached_property
     def retractions(self) -> tuple[Retraction, ...]:
         """Files that were taken out of the dataset, in order, those that came back since included."""
         return tuple(read_retraction(self.folder, name) for name in self.state.retractions)
@@ -117,11 +134,29 @@ class Snapshot:
         """Rows that repeat the (run, event) of another row."""
         return len(self.marks.rows())
 
+    def split_events(self) -> SplitEvents | None:
+        """Repeated (run, event) that stand in several luminosity blocks; None where there are none."""
+        if self.schema.identity != IDENTITIES[0]:
+            return None
+        return split_events(self.parts, self.marks.rows())
+
+    def counted_rows(self, duplicates: Array) -> Array:
+        """The rows that count of the events that these sorted, marked rows repeat."""
+        return counted_rows(self.parts, self.marks.rows(), duplicates, self.marks.identity)
+
+    def numbers_of(self, rows: Array) -> dict[str, Array]:
+        """The numbers of the events in these sorted rows: run, event, and what else makes an event's identity."""
+        return numbers_of(self.parts, rows, self.marks.identity)
+
     @property
     def marks(self) -> Marks:
         """Its duplicate marks."""
         held = self.parts[0].marks if self.parts else None
-        return held or Marks(duplicates_path(self.folder, self.number))
+        return held or self._marks_of_no_part()
+
+    def _marks_of_no_part(self) -> Marks:
+        path = duplicates_path(self.folder, self.number)
+        return Marks(path, self.number, identity=tuple(self.schema.identity.split()))
 
     def _document(self, name: str) -> Any:
         return disk.read_document(commits_folder(self.folder), name)
@@ -150,6 +185,25 @@ def newest(folder: Path) -> Snapshot:
         _newest.pop(next(iter(_newest)), None)
     _newest[folder] = _stamp(folder, state.version), snapshot
     return snapshot
+
+
+def at_least(snapshot: Snapshot, number: int, rows: int) -> Snapshot:
+    """A newest snapshot that was opened, or a newer one, where a catalog knows snapshot `number` with `rows` events.
+
+    StoreError where the dataset's log ends before that number: entries are missing.
+    """
+    if snapshot.number < number:  # somebody may have added one since
+        snapshot = newest(snapshot.folder)
+    if snapshot.number >= number:
+        return snapshot
+    folder = snapshot.folder
+    raise StoreError(
+        f"dataset {folder.name}: the catalog knows snapshot {number} with {rows:,} events, its log "
+        f"{folder / '_delta_log'} ends at snapshot {snapshot.number} with {snapshot.rows:,}: entries are missing",
+        hint="put them back from a backup of _delta_log; else tagsel catalog recover says what can be had without them",
+        dataset=folder.name,
+        path=str(folder / "_delta_log"),
+    )
 
 
 def _stamp(folder: Path, version: int) -> tuple[int, int]:

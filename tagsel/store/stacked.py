@@ -3,10 +3,11 @@ one a part.
 
 A stack holds one column's zones (or one kind of places) of all parts, one after another, under the parts' names, which
 are hashes of their content: a stack is right for every snapshot whose parts begin with its own, or the other way
-round, and grows after an append. It is a cache: absent, damaged or foreign, it is made again from the sidecars.
+round, and grows after an append. It also names what it stacks (`key_of`), as its file's name does. It is a cache:
+absent, damaged or foreign, it is made again from the sidecars.
 
-File, little-endian: header (magic, parts, sections, row groups, CRC of header, names and table of sections), the parts'
-names (16 B each), the table (length, CRC of each section), the sections. Version: in the magic.
+File, little-endian: header (magic, key, parts, sections, row groups, CRC of header, names and table of sections), the
+parts' names (16 B each), the table (length, CRC of each section), the sections. Version: in the magic.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tagsel.store import disk
+from tagsel.base.atomic_write import write_bytes
 from tagsel.store.columns import Array
 from tagsel.store.places import Stretches, decode, encode, joined
 from tagsel.store.zones import FIELDS
@@ -41,8 +42,9 @@ FEWEST = 2
 AT_MOST_MISSING = 64
 """So many new parts, or one for 32 old ones, are read from their sidecars before a stack is written anew."""
 
-_MAGIC = b"TAGSELS1"
-_HEADER = struct.Struct("<8sIIQI4x")
+_MAGIC = b"TAGSELS2"
+_HEADER = struct.Struct("<8s16sIIQQ")
+_CHECKED = _HEADER.size - 8  # bytes of the header before its CRC
 _SECTION = struct.Struct("<QI4x")
 _NAME = 16
 
@@ -52,24 +54,31 @@ def folder_of(dataset: Path) -> Path:
     return dataset / "_tagsel" / "stacked"
 
 
+def key_of(what: str) -> bytes:
+    """What binds a stack to what it stacks, 16 bytes: the stack's file is named by them, too."""
+    return hashlib.sha256(what.encode()).digest()[:16]
+
+
 def names_of(parts: Iterable[str]) -> bytes:
     """The content hashes in parts' names, 16 bytes each. Errors: ValueError where a name holds none."""
     return bytes.fromhex("".join(name[: 2 * _NAME] for name in parts))
 
 
 class Stored:
-    """A stack file, of which only the sections asked for are read. Errors: OSError; ValueError: damaged."""
+    """A stack file, of which only the sections asked for are read. Errors: OSError; ValueError: damaged, or foreign."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
             head = self._bytes(0, _HEADER.size)
-            magic, parts, sections, groups, crc = _HEADER.unpack(head)
+            magic, key, parts, sections, groups, crc = _HEADER.unpack(head)
             self.parts, self.groups = int(parts), int(groups)
+            if key != bytes.fromhex(path.stem):
+                raise ValueError("a stack of something else")
             if magic != _MAGIC or self.parts * _NAME > os.fstat(self._descriptor).st_size or sections > 2:
                 raise ValueError("not a stack")
             table = self._bytes(_HEADER.size, self.parts * _NAME + sections * _SECTION.size)
-            if zlib.crc32(head[:24] + table) != crc:
+            if zlib.crc32(head[:_CHECKED] + table) != crc:
                 raise ValueError("the head of the stack is damaged")
         except BaseException:
             self.close()
@@ -109,11 +118,12 @@ class Stored:
 def write(path: Path, names: bytes, groups: int, sections: Sequence[bytes]) -> None:
     """Write a stack aside and rename it; where that cannot be done there is none, which is no error."""
     table = b"".join(_SECTION.pack(len(s), zlib.crc32(s)) for s in sections)
-    head = struct.pack("<8sIIQ", _MAGIC, len(names) // _NAME, len(sections), groups)
-    header = head + struct.pack("<I4x", zlib.crc32(head + names + table))
+    key = bytes.fromhex(path.stem)
+    head = _HEADER.pack(_MAGIC, key, len(names) // _NAME, len(sections), groups, 0)[:_CHECKED]
+    header = head + struct.pack("<Q", zlib.crc32(head + names + table))
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        disk.write_file(path, b"".join([header, names, table, *sections]), lasting=False)
+        write_bytes(path, b"".join([header, names, table, *sections]), durable=False)
 
 
 class Stack:
@@ -185,7 +195,7 @@ class Stack:
         return found
 
     def _more_places(self, path: Path | None, stored: Stored, kind: str) -> Stretches | None:
-        held = decode(stored.section(0))
+        held = decode(stored.section(0), sum(p.rows for p in self.parts[: stored.parts]))
         if stored.parts == len(self.parts) or kind not in held:
             return held.get(kind)
         fresh = ((p.first_row, p.places()) for p in self.parts[stored.parts :])
@@ -194,10 +204,10 @@ class Stack:
             self._write_places(path, kind, found)
         return found
 
-    def _path(self, key: str) -> Path | None:
+    def _path(self, what: str) -> Path | None:
         if self._folder is None or self._names is None:
             return None
-        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.stack"
+        return self._folder / f"{key_of(what).hex()}.stack"
 
     def _stored(self, path: Path | None) -> Stored | None:
         """The stack in a file, if one of its parts and ours begins with the other."""

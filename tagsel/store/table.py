@@ -6,10 +6,12 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tagsel.base.lock_file import lock_file
 from tagsel.errors import StoreError
 from tagsel.schema import Attribute, Menu, Schema
 from tagsel.store import checks, disk, log, pins, snapshots, upkeep
@@ -40,9 +42,7 @@ class Table:
     @staticmethod
     def exists(folder: Path) -> bool:
         """Whether there is a dataset in `folder`; one whose maker was killed may have a log without an entry."""
-        return log.has_entry(folder, 0) or (
-            (folder / "_delta_log").is_dir() and log.newest_version(folder) >= 0
-        )
+        return log.has_entry(folder, 0) or ((folder / "_delta_log").is_dir() and log.newest_version(folder) >= 0)
 
     @classmethod
     def open(cls, folder: Path) -> Table:
@@ -131,6 +131,30 @@ class Table:
 
         return commit(self.folder, change)
 
+    def go_on(self, wanted: State, number: int) -> Snapshot:
+        """Go on after entries of the log were lost: new snapshots of the content `wanted`, until there is `number`.
+
+        Manifests beyond the log are evidence no more, and go. StoreError: parts are gone.
+        """
+        self._check_whole(wanted)
+        newest = max(log.versions(self.folder))
+        for known in log.manifests(self.folder):
+            state = log.read_manifest(self.folder, known)
+            if state is not None and state.version > newest:
+                log.manifest_path(self.folder, known).unlink(missing_ok=True)
+
+        def change(state: State) -> Change:
+            have, want = set(state.parts), set(wanted.parts)
+            added = tuple(p for p in wanted.parts if p not in have)
+            removed = tuple(p for p in state.parts if p not in want)
+            record = {"op": "restore", "of": wanted.number, "state": asdict(wanted)}
+            return Change(record, Snapshot(self.folder, wanted).schema, added, removed)
+
+        snapshot = commit(self.folder, change)
+        while snapshot.number < number:
+            snapshot = commit(self.folder, change)
+        return snapshot
+
     def compact(self, *, dry_run: bool = False) -> CompactPlan | Snapshot:
         """Pack neighbouring small parts into parts of 1 to 8 million rows, order and content kept.
 
@@ -155,13 +179,15 @@ class Table:
         return commit(self.folder, change)
 
     def extend(
-        self, snapshot: Snapshot, attributes: Sequence[Attribute], values: Values, said: Mapping[str, object]
-    ) -> Snapshot:
+        self, snapshot: Snapshot, attributes: Sequence[Attribute], values: Values, said: Mapping[str, object],
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> Snapshot:  # fmt: skip
         """A new snapshot whose parts have the users' `attributes`, too: same rows, same order, same digests.
 
         `snapshot` is the latest, `attributes` are those of `extend.user_attributes`; `values` gives them by row group;
-        `said`, JSON-ready, is kept in the commit. Parts that have them already are left alone. The old parts stay until
-        `gc`. StoreError: no part lacks them, or the dataset changed meanwhile.
+        `said`, JSON-ready, is kept in the commit. `before_commit` is called once all is computed, and may refuse. Parts
+        that have them already are left alone. The old parts stay until `gc`. StoreError: no part lacks them, or the
+        dataset changed meanwhile.
         """
         merged = snapshot.schema.union(Schema(tuple(attributes)))
         extending.check_other_engines(self.folder, attributes)
@@ -184,8 +210,9 @@ class Table:
             return Change(record, mine, tuple(new for _, new in records), removed)
 
         try:
+            before_commit()
             return commit(self.folder, change)
-        except StoreError:
+        except BaseException:
             held = {p.name for p in log.latest(self.folder).parts}
             extending.discard(self.folder, [m for m in made if m[1].name not in held])
             raise
@@ -231,14 +258,24 @@ class Table:
         """Pinned snapshots and the reasons."""
         return pins.read(self.folder)
 
-    def gc(self, *, dry_run: bool, grace_s: float) -> list[Path]:
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep others from removing anything meanwhile; also for a reader, who may not write here."""
+        lock = self.folder / "_tagsel" / "lock"
+        name = f"dataset {self.folder.name}"
+        with lock_file(lock, shared=True, reader=True, patience=disk.PATIENCE, action="pinning", what=name):
+            yield
+
+    def gc(self, *, dry_run: bool, grace_s: float, keep: Callable[[], Iterable[int]] = tuple) -> list[Path]:
         """Remove what no snapshot needs and has not changed for `grace_s` seconds; the files, removed or to
         be.
 
-        That is: temporary files, parts of no snapshot, parts that the latest and the pinned snapshots lack.
+        That is: temporary files, parts of no snapshot, parts that the latest and the pinned snapshots lack. Snapshots
+        of `keep`, which others pinned and which is asked while nobody can pin, stay as well. StoreError, before
+        anything is removed, where the pins or an entry of the log are damaged or missing.
         """
         with disk.locked(self.folder / "_tagsel"):
-            found = upkeep.garbage(self.folder, grace_s)
+            found = upkeep.garbage(self.folder, grace_s, keep())
             if not dry_run:
                 with disk.saying("clean up", self.folder):
                     for path in found:

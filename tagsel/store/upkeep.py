@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from tagsel.base.atomic_write import TEMPORARY
 from tagsel.errors import StoreError
-from tagsel.schema import Schema
+from tagsel.schema import Attribute, Schema
 from tagsel.store import disk, log, pins, stacked
 from tagsel.store.footers import SUFFIX
 from tagsel.store.layout import NewPart, caches_of, write_part
@@ -31,6 +34,7 @@ LARGE = 8_000_000
 """Packed parts have at most as many rows."""
 
 _PART = re.compile(r"[0-9a-f]{32}-\d+\.parquet")
+_PART_STEM = re.compile(r"[0-9a-f]{32}-\d+\.")
 _DOCUMENT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -44,12 +48,17 @@ class CompactPlan:
 
 
 def plan(snapshot: Snapshot) -> CompactPlan:
-    """Bins of two or more neighbours with the same columns, packed until they are no longer small."""
+    """Bins of two or more neighbours with the same columns, packed until they are no longer small.
+
+    A bitmap of nulls that a part lacks says that it has none: such columns may differ.
+    """
+    bitmaps = {a.column for a in snapshot.schema if a.role == "null"}
     bins: list[list[Part]] = []
     for part in snapshot.parts:
         last = bins[-1] if bins else []
         rows = sum(p.rows for p in last)
-        fits = last and last[0].columns == part.columns and rows + part.rows <= LARGE
+        is_alike = bool(last) and last[0].columns - bitmaps == part.columns - bitmaps
+        fits = is_alike and rows + part.rows <= LARGE
         if fits and (rows < SMALL or part.rows < SMALL):
             last.append(part)
         else:
@@ -63,7 +72,8 @@ def plan(snapshot: Snapshot) -> CompactPlan:
 def pack(snapshot: Snapshot, names: Sequence[str]) -> tuple[NewPart, Schema]:
     """Write the rows of neighbouring parts as one new part; the schema holds the columns that they have."""
     parts = [p for p in snapshot.parts if p.name in set(names)]
-    schema = Schema(tuple(a for a in snapshot.schema if a.column in parts[0].columns))
+    columns = frozenset().union(*(p.columns for p in parts))
+    schema = Schema(tuple(a for a in snapshot.schema if a.column in columns))
     packed = write_part(snapshot.folder, schema, _batches(parts, schema))
     if packed is None or packed.rows != sum(p.rows for p in parts):
         raise StoreError(f"packing {len(parts)} parts of {snapshot.folder} lost rows: the new part is not used")
@@ -75,18 +85,37 @@ def _batches(parts: Sequence[Part], schema: Schema) -> Iterator[pa.RecordBatch]:
 
     for part in parts:
         for group in range(len(part.groups)):
-            arrays = [part.arrow(group, a.column) for a in schema]
+            arrays = [_column(part, group, a) for a in schema]
             yield pa.RecordBatch.from_arrays(arrays, names=[a.column for a in schema])
 
 
-def garbage(folder: Path, grace_s: float) -> list[Path]:
-    """Files that nobody needs and that nothing touched for `grace_s` seconds, sorted."""
+def _column(part: Part, group: int, attribute: Attribute) -> pa.Array:
+    """A column of a row group; false in every place of a bitmap of nulls that the part lacks."""
+    import pyarrow as pa
+
+    if attribute.column in part.columns:
+        return part.arrow(group, attribute.column)
+    if not attribute.is_list:
+        return pa.array(np.zeros(part.groups[group], np.bool_))
+    counts = part.read(group, [attribute.counter])[attribute.counter]
+    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.zeros(offsets[-1], np.bool_)))
+
+
+def garbage(folder: Path, grace_s: float, keep_snapshots: Iterable[int] = ()) -> list[Path]:
+    """Files that nobody needs and that nothing touched for `grace_s` seconds, sorted.
+
+    StoreError where the pins are damaged or the log lacks an entry: then nobody can say what is needed.
+    """
+    log.check_whole(folder)
     now = time.time()
 
     def old(path: Path) -> bool:
         return now - path.stat().st_mtime >= grace_s
 
-    kept = [log.latest(folder), *(log.at(folder, number) for number in pins.read(folder))]
+    latest = log.latest(folder)
+    pinned = sorted({*pins.read(folder), *keep_snapshots})
+    kept = [latest, *(log.at(folder, number) for number in pinned if number < latest.number)]
     keep = {p.name for state in kept for p in state.parts}
     left = _left(folder)
     found = [
@@ -100,36 +129,52 @@ def garbage(folder: Path, grace_s: float) -> list[Path]:
         found += [p for p in cache.parent.glob(cache.name) if p.stem not in parts and old(p)]
     found += [p for p in stacked.useless(folder, [[p.name for p in s.parts] for s in kept]) if old(p)]
     for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones", "index", "stacked"))):
-        found += [p for p in place.glob(f"{disk.TEMPORARY}*") if old(p)]
+        found += [p for p in place.glob(f"{TEMPORARY}*") if old(p)]
     found += [p for p in (folder / "_delta_log").glob("*.tmp") if old(p)]
     found += [p for p in _unnamed(folder) if old(p)]
+    return sorted(found)
+
+
+def left_by_the_killed(folder: Path, grace_s: float) -> list[Path]:
+    """What an ingest that was killed before its first commit left in a folder that is no table yet, sorted.
+
+    Only files that tagsel names: parts, the caches beside them, and temporary files; none younger than `grace_s`.
+    """
+    if (folder / "_delta_log").exists():
+        return []
+    now = time.time()
+    found = []
+    for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "zones", "index"))):
+        for path in place.glob("*"):
+            ours = path.name.startswith(TEMPORARY) or _PART_STEM.match(path.name)
+            if ours and path.is_file() and now - path.stat().st_mtime >= grace_s:
+                found.append(path)
     return sorted(found)
 
 
 def _unnamed(folder: Path) -> list[Path]:
     """Commit records, and documents beside them, that no entry of the log leads to: of commits that did not land."""
     commits = log.commits_folder(folder)
-    named: set[str] = set()
-    try:
-        for version in range(log.newest_version(folder) + 1):
-            record = log.record_of(folder, version)
-            if record is not None:
-                text = (commits / f"{record}.json").read_text()
-                named |= {record, *_DOCUMENT.findall(text)}
-    except (StoreError, OSError):  # old log entries are gone: nothing can be said
+    if not log.begins_at_0(folder):
         return []
+    named: set[str] = set()
+    for version in range(log.newest_version(folder) + 1):
+        record = log.record_of(folder, version)
+        if record is not None:
+            disk.read_document(commits, record)  # whole, or an error
+            text = (commits / f"{record}.json").read_text("utf-8")
+            named |= {record, *_DOCUMENT.findall(text)}
     return [p for p in commits.glob("*.json") if p.stem not in named]
 
 
 def _left(folder: Path) -> dict[str, Path]:
     """Parts that some commit took out, and its log entry: its age is how long readers were given."""
+    if not log.begins_at_0(folder):  # then the parts' own age counts
+        return {}
     left: dict[str, Path] = {}
     held: set[str] = set()
-    try:
-        for state in log.states(folder):
-            names = {p.name for p in state.parts}
-            left.update(dict.fromkeys(held - names, log.entry_path(folder, state.version)))
-            held = names
-    except StoreError:  # old log entries are gone: then the parts' own age counts
-        return {}
+    for state in log.states(folder):
+        names = {p.name for p in state.parts}
+        left.update(dict.fromkeys(held - names, log.entry_path(folder, state.version)))
+        held = names
     return left

@@ -2,13 +2,13 @@
 part.
 
 The sidecar also says where the values lie (so that mapping needs no Parquet reader) and holds the small
-table (run, lumi) → events. It is a cache: deleted or damaged, it is rebuilt by reading the part. Its
+table (run, lumi) → events. It is a cache: deleted, damaged or of another part, it is rebuilt by reading the part. Its
 columns are found by the hash of their name and lie apart, so reading the zones of 3 columns costs the same
 in a part of 10 or of 1,000 columns. Invariant: what it says is what the part's own bytes say.
 
-File, little-endian: header (magic, columns, groups, rows of the small table, bytes of the places, CRC of header and
-directory), directory (16 B a column, sorted by hash), one block a column (`FIELDS` × groups × 8 B), the small
-table, the places (`places`), the last two with a CRC each. Version: in the magic.
+File, little-endian: header (magic, hash of the part's name, columns, groups, rows of the small table, bytes of the
+places, CRC of each of the two, CRC of header and directory), directory (16 B a column, sorted by hash, with its block's
+CRC), one block a column (`FIELDS` × groups × 8 B), the small table, the places (`places`). Version: in the magic.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from tagsel.base.atomic_write import write_bytes
 from tagsel.errors import StoreError
 from tagsel.store import columns as cols
 from tagsel.store import disk, pages
-from tagsel.store.columns import DTYPES, Array, Identity
-from tagsel.store.decoded import DECODED
+from tagsel.store.bus_error import watched
+from tagsel.store.columns import DTYPES, Array
+from tagsel.store.decoded import DECODED, Decoded
+from tagsel.store.footers import identity_of
+from tagsel.store.mapping import Identity, identity
 from tagsel.store.pages import DECODE, Chunk
 from tagsel.store.places import Collected, Stretches, decode, encode
 
@@ -38,8 +42,9 @@ Answer = TypeVar("Answer")
 Kind = tuple[str, bool]
 """An attribute type and whether the column is a list."""
 
-_MAGIC = b"TAGSELZ2"
-_HEADER = struct.Struct("<8sIIQQI4x")
+_MAGIC = b"TAGSELZ3"
+_HEADER = struct.Struct("<8s16sIIQQIIQ")
+_CHECKED = _HEADER.size - 8  # bytes of the header before its CRC
 _ENTRY = np.dtype([("hash", "<u8"), ("crc", "<u4"), ("type", "u1"), ("list", "u1"), ("pad", "<u2")])
 _TYPES = tuple(DTYPES)
 FIELDS = ("min", "max", "ored", "anded", "nan", "n", "kind", "start", "values", "body", "size", "crc")
@@ -71,23 +76,26 @@ def sidecar_path(part: Path) -> Path:
 class Sidecar:
     """One part's sidecar, read piece by piece; `data` is all of it where the file could not be written."""
 
-    def __init__(self, path: Path, groups: int, data: bytes | None = None) -> None:
+    def __init__(self, path: Path, groups: int, size: int, data: Array | None = None) -> None:
         self.path = path
         self.groups = groups
+        self._size = size  # bytes of the part
         self._data = data
         self._blocks: dict[str, Array] = {}
         header = self._bytes(0, _HEADER.size)
-        magic, ncols, ngroups, self._lumis, self._places, crc = _HEADER.unpack(header)
-        raw = self._bytes(_HEADER.size, ncols * _ENTRY.itemsize)
-        if magic != _MAGIC or ngroups != groups or zlib.crc32(header[:32] + raw) != crc:
+        magic, part, ncols, ngroups, self._lumis, self._places, *self._crcs, crc = _HEADER.unpack(header)
+        if (magic, part, ngroups) != (_MAGIC, identity_of(path), groups):
             raise ValueError("not a sidecar of this part")
+        raw = self._bytes(_HEADER.size, ncols * _ENTRY.itemsize)
+        if zlib.crc32(header[:_CHECKED] + raw) != crc:
+            raise ValueError("the sidecar's header is damaged")
         self._directory = np.frombuffer(raw, _ENTRY)
         self._start = _HEADER.size + len(raw)
         self._block_size = len(FIELDS) * groups * 8
 
     def _bytes(self, offset: int, size: int) -> bytes:
         if self._data is not None:
-            data = self._data[offset : offset + size]
+            data = self._data[offset : offset + size].tobytes()
         else:
             descriptor = os.open(self.path, os.O_RDONLY)
             try:
@@ -108,49 +116,58 @@ class Sidecar:
             raw = self._bytes(self._start + at * self._block_size, self._block_size)
             if zlib.crc32(raw) != self._directory["crc"][at]:
                 raise ValueError(f"the sidecar's column {column} is damaged")
-            self._blocks[column] = np.frombuffer(raw, "<i8").reshape(len(FIELDS), self.groups)
+            block = np.frombuffer(raw, "<i8").reshape(len(FIELDS), self.groups)
+            width = DTYPES[_TYPES[self._directory["type"][at] % len(_TYPES)]].itemsize
+            if not pages.inside(block[6:], width, self._size).all():
+                raise ValueError(f"the sidecar's column {column} lies beyond the part")
+            self._blocks[column] = block
         return self._blocks[column]
 
-    def _checked(self, start: int, size: int, what: str) -> bytes:
-        """Bytes that are followed by their CRC."""
-        raw = self._bytes(start, size + 4)
-        if zlib.crc32(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
-            raise ValueError(f"the sidecar's {what} is damaged")
-        return raw[:-4]
+    def _table(self, number: int) -> bytes:
+        """The table of luminosity blocks (0) or of places (1)."""
+        start = self._start + len(self._directory) * self._block_size
+        sizes = (8 * (self.groups + 1) + 16 * self._lumis, self._places)
+        raw = self._bytes(start + sum(sizes[:number]), sizes[number])
+        if zlib.crc32(raw) != self._crcs[number]:
+            raise ValueError(f"the sidecar's table of {('luminosity blocks', 'places')[number]} is damaged")
+        return raw
 
     def lumis(self) -> tuple[Array, Array, Array, Array]:
         """The small table: group offsets (groups + 1), run int32, lumi int32, events int64."""
-        start = self._start + len(self._directory) * self._block_size
-        body = self._checked(start, 8 * (self.groups + 1) + 16 * self._lumis, "table of luminosity blocks")
+        body = self._table(0)
         offsets = np.frombuffer(body, "<i8", self.groups + 1)
         n = np.frombuffer(body, "<i8", self._lumis, offsets.nbytes)
         run = np.frombuffer(body, "<i4", self._lumis, offsets.nbytes + n.nbytes)
         lumi = np.frombuffer(body, "<i4", self._lumis, offsets.nbytes + n.nbytes + run.nbytes)
         return offsets, run, lumi, n
 
-    def places(self) -> dict[str, Stretches]:
-        """Stretches of rows by kind (`places`)."""
-        start = self._start + len(self._directory) * self._block_size + 8 * (self.groups + 1) + 16 * self._lumis + 4
-        return decode(self._checked(start, self._places, "table of places"))
+    def places(self, rows: int) -> dict[str, Stretches]:
+        """Stretches of the part's rows by kind (`places`). ValueError: they are not those of so many rows."""
+        return decode(self._table(1), rows)
 
 
 def _hash(column: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(column.encode()).digest()[:8], "little"))
 
 
+_UNWRITTEN = Decoded(most_bytes=256 << 20)
+"""Sidecars that were made but cannot be written, of read-only datasets."""
+
+
 @lru_cache(maxsize=16_384)
-def _opened(part: Path, groups: int) -> Sidecar:
-    return Sidecar(sidecar_path(part), groups)
+def _opened(part: Path, groups: int, size: int) -> Sidecar:
+    return Sidecar(sidecar_path(part), groups, size)
 
 
 @dataclass(frozen=True)
 class Zones:
-    """The sidecar of one part, rebuilt by reading the part where it is absent or damaged."""
+    """The sidecar of one part, rebuilt by reading the part where it is absent, damaged or another part's."""
 
     part: Path
-    size: int | None  # bytes of the part by the log
+    size: int  # bytes of the part by the log
     groups: int
     kinds: Mapping[str, Kind]  # all columns of the part
+    rows: int
 
     def block(self, column: str) -> Array:
         """The fields of a column, (len(FIELDS), groups) int64. StoreError: the part itself is damaged."""
@@ -166,18 +183,20 @@ class Zones:
 
     def places(self) -> dict[str, Stretches]:
         """As `Sidecar.places`."""
-        return self._ask(Sidecar.places)
+        return self._ask(lambda sidecar: sidecar.places(self.rows))
 
     def _ask(self, question: Callable[[Sidecar], Answer]) -> Answer:
-        try:
-            return question(_opened(self.part, self.groups))
-        except (OSError, ValueError):
-            rebuilt = build(cols.identity(self.part, self.size), self.kinds)
-        _opened.cache_clear()
-        try:
-            return question(_opened(self.part, self.groups))
-        except (OSError, ValueError):  # a read-only dataset: from memory
-            return question(Sidecar(sidecar_path(self.part), self.groups, rebuilt))
+        with contextlib.suppress(OSError, ValueError):
+            return question(_opened(self.part, self.groups, self.size))
+        file = identity(self.part, self.size)
+        rebuilt = _UNWRITTEN.get(file)
+        if rebuilt is None:
+            rebuilt = np.frombuffer(build(file, self.kinds), np.uint8)
+            _opened.cache_clear()
+            with contextlib.suppress(OSError, ValueError):
+                return question(_opened(self.part, self.groups, self.size))
+            _UNWRITTEN.keep(file, rebuilt)  # a read-only dataset
+        return question(Sidecar(sidecar_path(self.part), self.groups, self.size, rebuilt))
 
 
 def chunk(block: Array, group: int) -> Chunk:
@@ -204,6 +223,17 @@ def build(part: Identity, kinds: Mapping[str, Kind], *, written: bool = False) -
     The part's bytes are first compared with the SHA-256 in its footer, unless they were just `written`: page headers
     have no CRC, and a sidecar made from a damaged one would mislead for ever. StoreError: the part is damaged.
     """
+    data = _made(part, kinds, written)
+    with contextlib.suppress(OSError):  # a cache: a read-only or full disk is no error here
+        target = sidecar_path(Path(part[0]))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, data)
+    return data
+
+
+@watched
+def _made(part: Identity, kinds: Mapping[str, Kind], written: bool) -> bytes:
+    """The sidecar of a part."""
     path = Path(part[0])
     right = written or cols.content_is_right(part)
     meta = cols.metadata(part)
@@ -219,12 +249,8 @@ def build(part: Identity, kinds: Mapping[str, Kind], *, written: bool = False) -
                     raise cols.damaged(part, group, column, str(error)) from error
     if not right:
         raise StoreError(f"part {path} is damaged: its content is not the one that its footer states", path=str(path))
-    data = _encode(blocks, kinds, _lumi_table(part, blocks, kinds), encode(_placed(part, blocks, kinds)))
-    with contextlib.suppress(OSError):  # a cache: a read-only or full disk is no error here
-        target = sidecar_path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_file(target, data)
-    return data
+    places = encode(_placed(part, blocks, kinds))
+    return bound(_encode(blocks, kinds, _lumi_table(part, blocks, kinds), places), path)
 
 
 def _examined(part: Identity, file: BinaryIO, group: int, leaf: int, column: str, kind: Kind) -> list[int]:
@@ -302,6 +328,7 @@ def _placed(part: Identity, blocks: Mapping[str, Array], kinds: Mapping[str, Kin
 def _encode(
     blocks: Mapping[str, Array], kinds: Mapping[str, Kind], lumis: list[tuple[Array, Array]], places: bytes
 ) -> bytes:
+    """A sidecar that is not `bound` to a part yet."""
     names = sorted(blocks, key=_hash)
     raw = [blocks[c].tobytes() for c in names]
     rows = [
@@ -320,7 +347,15 @@ def _encode(
             (keys & 0xFFFF_FFFF).astype("<i4"),
         )
     )
-    head = struct.pack("<8sIIQQ", _MAGIC, len(names), len(lumis), len(keys), len(places))
-    header = head + struct.pack("<I4x", zlib.crc32(head + directory))
-    tables = [piece for table in (small, places) for piece in (table, struct.pack("<I", zlib.crc32(table)))]
-    return b"".join([header, directory, *raw, *tables])
+    crcs = zlib.crc32(small), zlib.crc32(places)
+    header = _HEADER.pack(_MAGIC, bytes(16), len(names), len(lumis), len(keys), len(places), *crcs, 0)
+    return b"".join([header, directory, *raw, small, places])
+
+
+def bound(data: bytes, part: Path) -> bytes:
+    """A sidecar as that of `part`: its header names the part, and has its CRC."""
+    magic, _, ncols, *sizes, _ = _HEADER.unpack_from(data)
+    body = data[_HEADER.size :]
+    head = _HEADER.pack(magic, identity_of(part), ncols, *sizes, 0)[:_CHECKED]
+    crc = zlib.crc32(head + body[: ncols * _ENTRY.itemsize])
+    return head + struct.pack("<Q", crc) + body

@@ -306,5 +306,5 @@ def test_a_copy_that_breaks_while_it_is_read_gives_way_to_the_next(
     for batch in (7, 1000):
         source = reading(two.map(events), events, "MET_pt", batch=batch)
         found = [x for made in source for x in made.events.MET_pt.tolist()]
-        assert found == [row[5] for row in own.rows]
+        assert found == [row[5] for row in own.truth(events)]
         assert source.report.ledger.unreadable == 0

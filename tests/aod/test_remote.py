@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +82,46 @@ def test_feature_109_only_what_is_needed_comes_over_the_network(maker: ModuleTyp
         events = one.events([1234])
         assert arrays(away.map(events), events, "MET_pt").MET_pt.to_list() == [one.rows[1234][5]]
         assert 0 < sent.bytes < one.files[0].bytes / 3
+
+
+@pytest.mark.parametrize("redirect", [False, True], ids=["direct", "redirected"])
+@pytest.mark.parametrize("several", ["refused", "parts", "whole"])
+def test_feature_109_bytes_read_over_http_are_what_the_server_counts(
+    sample: Any, several: str, redirect: bool
+) -> None:
+    """Every tenth basket of a file in batches of seven, then all of two files: bytes of files, without headers of HTTP.
+
+    A server that answers a request for several ranges with the whole file is found out once: the first reading is not
+    counted for it.
+    """
+    folder = Path(sample.files[0].pfn).parent
+    with httpd.running(folder, several=several, redirect=redirect) as (address, sent):
+        away = far(sample, [f"{address}/{Path(f.pfn).name}" for f in sample.files])
+        for number, rows in enumerate([range(0, 50, 11), range(3, 70)]):
+            events = sample.events(rows)
+            before = sent.bytes
+            source = reading(away.map(events), events, "MET_pt,Muon_*", 7)
+            assert sum(len(batch.rows) for batch in source) == len(events)
+            report = source.report
+            if several != "whole" or number:
+                assert sent.bytes - before == report.bytes_asked == report.bytes_read + report.bytes_opened
+            near = forecast(sample.map(events), events, "MET_pt,Muon_*", 7)  # of the local files, nothing read
+            assert (near.bytes_read, near.bytes_opened) == (report.bytes_read, report.bytes_opened)
+
+
+def test_a_copy_that_breaks_off_is_counted_as_far_as_it_came(sample: Any) -> None:
+    """The first answer, 403 bytes of header, breaks off in the middle; the copy of another server is read instead."""
+    from aodmaker import Replica
+
+    folder, name = Path(sample.files[0].pfn).parent, Path(sample.files[0].pfn).name
+    events = sample.events(range(10))
+    with httpd.running(folder, breaks=1) as (first, cut), httpd.running(folder) as (second, whole):
+        copies = {sample.files[0].guid: [Replica("A", f"{first}/{name}"), Replica("B", f"{second}/{name}")]}
+        gone = far(sample, ["/nowhere/a.root", *(f.pfn for f in sample.files[1:])], copies)
+        source = reading(gone.map(events), events, "MET_pt")
+        assert sum(len(batch.rows) for batch in source) == 10
+        assert 0 < cut.bytes < 403
+        assert abs(source.report.bytes_asked - cut.bytes - whole.bytes) <= 403
 
 
 def test_copies_are_tried_in_turn(sample: Any, serve: Callable[[Path], str], tmp_path: Path) -> None:
@@ -168,11 +207,9 @@ def test_fault_26_a_server_that_accepts_and_never_answers_costs_one_timeout(
     first, *others = mapped.files
     (here,) = [f.pfn for f in sample.files if f.guid == first.guid]
     spared = replace(first, others=(here,))
-    begun = time.monotonic()
     source = reading(replace(mapped, files=(spared, *others)), events, "MET_pt")
     delivered = sum(len(batch.rows) for batch in source)
-    assert time.monotonic() - begun < 5
-    assert len(taken) == 1
+    assert len(taken) == 1  # one connection, and so one timeout
     assert source.report.ledger.delivered == delivered == len(first.entries)
     assert source.report.ledger.unreadable == 120 - len(first.entries)
     assert [p.guid for p in source.report.problems] == [f.guid for f in others]

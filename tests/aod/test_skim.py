@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,6 +50,21 @@ def test_feature_55_a_root_skim_holds_the_events_in_order(sample: Any, tmp_path:
     assert report.bytes_written == Path(report.path).stat().st_size
     assert 0 < report.read.bytes_read <= report.read.bytes_total
     json.dumps(report.to_json())
+
+
+def test_what_is_read_more_than_once_is_said_to_be(
+    sample: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first file has 50 events in few baskets: read one by one, each basket is read for each of its events."""
+    events = sample.events(range(50))
+    once = skim(sample.map(events), events, tmp_path / "once.root", "*").read
+    assert once.amount == f"{once.bytes_asked:,} of {once.bytes_total:,} B read in 1 files"
+    monkeypatch.setattr(import_module("tagsel.aod.skim"), "BATCH", 1)
+    read = skim(sample.map(events), events, tmp_path / "often.root", "*").read
+    assert read.bytes_total == once.bytes_total == Path(sample.map(events).files[0].pfn).stat().st_size
+    assert read.bytes_asked > read.bytes_total
+    said = f"{read.bytes_asked:,} B read in 1 files of {read.bytes_total:,} B, parts more than once"
+    assert read.amount == said
 
 
 def test_a_parquet_skim_holds_the_same(sample: Any, tmp_path: Path) -> None:
@@ -128,11 +144,12 @@ def test_nothing_is_written_where_nothing_can_be_read(own: Any, tmp_path: Path) 
 
 def test_an_old_output_stands_until_the_new_one_is_whole(sample: Any, tmp_path: Path) -> None:
     out = tmp_path / "out.root"
-    out.write_text("old")
     events = sample.events([1])
+    skim(sample.map(events), events, out, "MET_pt")
+    old = out.read_bytes()
     with pytest.raises(AccessError, match=r"'Elektron_\*' matches no branch"):
-        skim(sample.map(events), events, out, "Elektron_*")
-    assert out.read_text() == "old"
+        skim(sample.map(events), events, out, "Elektron_*", force=True)
+    assert out.read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["out.root"]
     with pytest.raises(AccessError, match=r"a skim is \.root or \.parquet"):
         skim(sample.map(events), events, tmp_path / "out.txt", "*")
@@ -146,7 +163,9 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_read(own: Any, tmp_path
     did = skim(own.map(events), events, tmp_path / "out.root", "MET_pt")
     assert (would.read.bytes_read, would.read.files, would.ledger) == (did.read.bytes_read, did.read.files, did.ledger)
     Path(own.files[1].pfn).unlink()
-    would = skim(own.map(events), events, tmp_path / "out.root", "MET_pt", dry_run=True)
+    with pytest.raises(AccessError, match="exists"):
+        skim(own.map(events), events, tmp_path / "out.root", "MET_pt", dry_run=True)
+    would = skim(own.map(events), events, tmp_path / "other.root", "MET_pt", dry_run=True)
     assert would.ledger.unreadable == 2
 
 

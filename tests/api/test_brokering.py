@@ -62,11 +62,6 @@ def test_where_no_copy_can_be_used_nothing_runs_and_the_remedy_is_named(home: Wo
     assert "HOME is down until 2999-01-01" in refused.value.message
     assert refused.value.hint == "tagsel sites up FAR"
     assert home.jobs() == []
-    plan = home.submit(events, tmp_path / "job.py", dry_run=True)
-    assert [c["problem"] for c in plan["brokering"]] == ["no site with a copy gives it"] * 2
-    events.save(tmp_path / "z.events")
-    said = ["submit", str(tmp_path / "z.events"), "--run", str(tmp_path / "job.py"), "-w", str(home.folder)]
-    assert [run([*said, "--dry-run"]), run(said)] == [2, 2]  # a dry run ends as it would end without
 
 
 def test_an_excluded_site_gets_no_jobs_but_gives_its_files(home: Workspace) -> None:

@@ -15,7 +15,7 @@ from nanofile import nano
 from tagsel.api import Workspace
 from tagsel.catalog import PutDataset, SetMeta
 from tagsel.cli.main import run
-from tagsel.errors import CatalogError
+from tagsel.errors import CatalogError, TagselError
 from tagsel.store import disk
 
 
@@ -107,6 +107,20 @@ def test_keys_that_say_whose_a_dataset_is_are_not_the_users(home: Workspace, tmp
     assert "new.TAG" not in home
 
 
+def test_a_dataset_that_is_frozen_before_damage_is_met_is_said_to_be(home: Workspace) -> None:
+    """The content cannot be read, so its digests are not recorded; but nothing adds to it any more."""
+    (part,) = (home.folder / "data" / "one.TAG").glob("*.parquet")
+    whole = part.read_bytes()
+    part.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TagselError, match=r"one\.TAG is frozen, but then: .*" + part.name) as failed:
+        home.close("one.TAG", freeze=True)
+    assert "the same command again says the rest" in failed.value.hint
+    assert home.catalog.dataset("one.TAG").state == "frozen"
+    assert "frozen_events" not in home.catalog.dataset("one.TAG").meta
+    part.write_bytes(whole)
+    assert home.close("one.TAG", freeze=True)["frozen_lumi_blocks"] == 5
+
+
 def test_a_container_takes_no_rows(home: Workspace, tmp_path: Path) -> None:
     home.catalog.record(PutDataset("both.TAG", members=("one.TAG", "three.TAG")))
     with pytest.raises(CatalogError, match=r"both\.TAG is a container"):
@@ -115,3 +129,30 @@ def test_a_container_takes_no_rows(home: Workspace, tmp_path: Path) -> None:
         home.runs("both.TAG")
     assert "one.TAG" in refused.value.hint
     assert not (home.folder / "data" / "both.TAG").exists()
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_fault_58_a_frozen_dataset_is_not_extended(home: Workspace, freeze: bool) -> None:
+    home.close("one.TAG", freeze=freeze)
+    before = home["one.TAG"].inputs[0].snapshot.number
+    with pytest.raises(CatalogError, match="one.TAG is (closed|frozen): its content cannot change"):
+        home.extend("one.TAG", "double = 2 * MET_pt")
+    assert home["one.TAG"].inputs[0].snapshot.number == before
+    assert home.extend("three.TAG", "double = 2 * MET_pt").matched == 12
+
+
+def test_fault_58_retracting_a_file_behind_a_frozen_dataset_names_it_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of 25 events is in two datasets, of which one is frozen: 25 rows go, 25 stay and are named."""
+    home = workspace(tmp_path)
+    path = nano(tmp_path / "x.root", 1)
+    for name in ("kept.TAG", "open.TAG"):
+        home.ingest(path, dataset=name)
+    frozen = home.close("kept.TAG", freeze=True)
+    assert run(["-w", str(home.folder), "retract", str(path), "--reason", "bad", "--yes"]) == 3
+    assert "kept.TAG is frozen: it keeps its 25 rows of x.root" in capsys.readouterr().err
+    assert (home["kept.TAG"].events, home["open.TAG"].events) == (25, 0)
+    assert home["kept.TAG"].where("true").events().digest == frozen["frozen_events"]
+    with pytest.raises(CatalogError, match="x.root is behind 25 of 25 rows of kept.TAG, which is frozen"):
+        home.retract(path, reason="bad")

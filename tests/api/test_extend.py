@@ -14,8 +14,11 @@ import pytest
 from builders import GUIDS, build, rows, workspace
 
 from tagsel.api import Workspace
+from tagsel.catalog import Catalog, Change, LogQuery
 from tagsel.cli.main import run
-from tagsel.errors import AccessError, CutError, SchemaError, StoreError, TagselError
+from tagsel.errors import AccessError, CatalogError, CutError, SchemaError, StoreError, TagselError
+from tagsel.store import disk
+from tagsel.store import extend as extending
 
 
 @pytest.fixture
@@ -221,3 +224,44 @@ def test_the_command_and_other_engines(home: Workspace, capsys: pytest.CaptureFi
     paths = [str(p.path) for p in home["a.TAG"].inputs[0].snapshot.parts]
     seen = duckdb.sql(f"select count(*) from read_parquet({paths!r}) where user_lead_known = 1").fetchall()
     assert seen == [(document["matched"],)]
+
+
+def test_an_extension_computes_before_it_takes_the_datasets_lock(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that come while it computes are committed at once; then it is refused, and none of its parts is left."""
+    build(home, "a.TAG", rows(60, 1))
+    write = extending.write_part
+    appended: list[int] = []
+
+    def write_while_others_append(*arguments: Any) -> Any:
+        written = write(*arguments)
+        if not appended:
+            with disk.changing(home.folder / "data" / "a.TAG"):  # as an ingest does
+                appended.append(build(home, "a.TAG", rows(40, 2)).snapshot().number)
+        return written
+
+    monkeypatch.setattr(extending, "write_part", write_while_others_append)
+    with pytest.raises(StoreError, match="a.TAG was changed while it was extended: it is at snapshot 2") as error:
+        home.extend("a.TAG", "double = 2 * MET_pt")
+    assert error.value.hint == "extend it again"
+    parts = {part.name for part in home["a.TAG"].inputs[0].snapshot.parts}
+    assert {path.name for path in (home.folder / "data" / "a.TAG").glob("*.parquet")} == parts
+    assert home.extend("a.TAG", "double = 2 * MET_pt").matched == 100
+
+
+def test_what_fails_behind_a_commit_says_that_it_is_committed(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal refuses the line of the audit alone, which comes after the commit and its registration."""
+    build(home, "a.TAG", rows(60, 1))
+    record = Catalog.record
+
+    def refuse_audits(self: Catalog, *changes: Change) -> None:
+        if any(isinstance(change, LogQuery) for change in changes):
+            raise CatalogError("the journal cannot be written: No space left on device", hint="free some space")
+        record(self, *changes)
+
+    monkeypatch.setattr(Catalog, "record", refuse_audits)
+    with pytest.raises(CatalogError, match=r"a.TAG@2 is committed, but then: the journal .* No space left") as error:
+        home.extend("a.TAG", "double = 2 * MET_pt")
+    assert error.value.hint == "free some space"
+    assert home["a.TAG"].inputs[0].snapshot.number == 2

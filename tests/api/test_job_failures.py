@@ -5,17 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nanofile import nano, tagsel
+from nanofile import TAGSEL, nano, tagsel
 
 from tagsel.api import Workspace
 from tagsel.api.lists import Events
+from tagsel.base.lock_file import Holder
+from tagsel.catalog.requests import RequestJob
 from tagsel.cli.main import run
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger
+from tagsel.jobs import load, plan_job
+from tagsel.jobs.plan import write_folder
 
 NAME = "data18.X.TAG"
 PICKY = """
@@ -134,6 +142,28 @@ def test_feature_67_resplit_in_python(home: Workspace, events: Events, script: P
         home.jobs("resplit", "1", pieces=0, into=2)
 
 
+def test_fault_48_what_an_interrupted_job_leaves_is_said_truly(
+    home: Workspace, events: Events, script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its process died before any of its two pieces ran: nothing failed, but 24 events are not delivered."""
+    (home.folder / "jobs").mkdir()
+    write_folder(home.folder / "jobs", plan_job(events, home.map(events), script, by="file"), events, "")
+    place = ["-w", str(home.folder)]
+    lost = "2 pieces were not run to the end, and their events count as failed"
+    said = f"{lost}: tagsel jobs resubmit 0001 runs what is missing"
+    assert run(["jobs", "show", "1", *place]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == "job 0001: interrupted, 0 of 2 pieces done\n"
+    assert f"24 accepted + 0 delivered + 0 unreadable + 24 failed\n{said}\n" in shown.err
+    assert run(["jobs", "diagnose", "1", *place]) == 0
+    assert capsys.readouterr().err == f"job 1: {said}\n"
+    assert run(["jobs", "diagnose", "1", "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out) == {"job": "1", "causes": [], "not_run": said}
+    script.write_text(PICKY.replace("<= 6", "<= 60"))  # the job has its own copy, which takes no more than 6
+    assert run(["jobs", "resubmit", "1", *place]) == 3
+    assert "not run" not in capsys.readouterr().err
+
+
 MISTAKES = (
     (("resplit", "1", "0"), "one of --into and --events-per-job was expected"),
     (("resplit", "1", "0", "--into", "2", "--events-per-job", "3"), "one of --into and --events-per-job"),
@@ -178,3 +208,146 @@ def test_feature_58_by_bytes_in_the_terminal(
     assert code == 2 and "bytes per job bound pieces by bytes only" in printed
     job = home.submit(events, script, by="bytes", bytes_per_job=1)
     assert job.wait().pieces == 2 and job.ledger == DeliveryLedger(accepted=24, failed=24)
+
+
+def test_fault_48_what_a_killed_piece_and_its_killed_driver_leave_is_said_truly(
+    home: Workspace, events: Events, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL of one of two pieces of 12 events, which sleep, then of `submit`, then of all that still runs.
+
+    While pieces run they are said to; then the piece that failed is not said to be tried again, for nobody does that.
+    """
+    script = tmp_path / "sleeps.py"
+    script.write_text(
+        "import time\nbranches = ['MET_pt']\ndef process(events):\n    time.sleep(600)\n    return {'n': 1}\n"
+    )
+    events.save(tmp_path / "x.events")
+    command = [*TAGSEL, "submit", str(tmp_path / "x.events"), "--run", str(script), "--by", "file"]
+    driver = subprocess.Popen([*command, "-w", str(home.folder)], stderr=subprocess.DEVNULL)
+
+    def workers() -> dict[tuple[int, int], Holder]:
+        return load(home.folder / "jobs" / "0001").folder.workers() if (home.folder / "jobs" / "0001").exists() else {}
+
+    def wait_for(wanted: set[tuple[int, int]]) -> dict[tuple[int, int], Holder]:
+        end = time.monotonic() + 60
+        while set(there := workers()) != wanted:
+            assert time.monotonic() < end, there
+            time.sleep(0.05)
+        return there
+
+    try:
+        os.kill(wait_for({(0, 1), (1, 1)})[1, 1].pid, signal.SIGKILL)
+        wait_for({(0, 1), (1, 2)})
+    finally:
+        driver.kill()
+        driver.wait()
+    place = ["-w", str(home.folder)]
+    assert run(["jobs", "show", "1", *place]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == "job 0001: interrupted, 0 of 2 pieces done\n"
+    assert "\n2 pieces still run, though nobody waits; their events count as failed: tagsel jobs resubmit" in shown.err
+    for worker in workers().values():
+        os.kill(worker.pid, signal.SIGKILL)
+    wait_for(set())
+    assert run(["jobs", "show", "1", *place]) == 3
+    shown = capsys.readouterr()
+    assert "24 accepted + 0 delivered + 0 unreadable + 24 failed\n1 piece was not run to the end, and" in shown.err
+    assert run(["jobs", "diagnose", "1", "--json", *place]) == 0
+    (cause,) = json.loads(capsys.readouterr().out)["causes"]
+    assert cause["numbers"] == [1]
+    assert cause["action"] == "nobody drives the job any more; tagsel jobs resubmit tries again"
+    assert run(["datasets", "check", NAME, *place]) == 0
+
+
+def test_fault_42_a_job_killed_before_its_merge_has_no_result_and_says_so(
+    home: Workspace, events: Events, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2 · 12 events are counted, but not added up: exit code 3, until `resubmit` merges them."""
+    script = tmp_path / "counts.py"
+    script.write_text("branches = ['MET_pt']\ndef process(events):\n    return {'n': len(events)}\n")
+    events.save(tmp_path / "x.events")
+    words = ["submit", tmp_path / "x.events", "--run", script, "--by", "file"]
+    assert tagsel(*words, home=home.folder, TAGSEL_KILL_AT="jobs.merge").returncode == -signal.SIGKILL
+    place = ["-w", str(home.folder)]
+    assert run(["jobs", "show", "1", *place]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == "job 0001: interrupted, 2 of 2 pieces done\n"
+    assert "all pieces are done, but their outputs are not merged: tagsel jobs resubmit 0001 merges them" in shown.err
+    assert run(["jobs", "resubmit", "1", *place]) == 0
+    assert "n = 24" in capsys.readouterr().out
+
+
+def test_the_pieces_of_listed_jobs_add_up(
+    home: Workspace, events: Events, script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two pieces of 12 events, which are too many for the script, fail; of a job of four pieces none was run."""
+    home.submit(events, script, by="file").wait()
+    plan = plan_job(events, home.map(events), script, events_per_job=6)
+    write_folder(home.folder / "jobs", plan, events, "")
+    assert run(["jobs", "list", "--csv", "-w", str(home.folder)]) == 0
+    jobs = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    counts = [[int(job[column]) for column in ("pieces", "done", "failed", "left")] for job in jobs]
+    assert counts == [[2, 0, 2, 0], [4, 0, 0, 4]]
+
+
+@pytest.mark.parametrize("content", ["{", '{"version": 2}', None], ids=["no JSON", "no checksum", "another job's"])
+def test_jobs_list_names_a_job_whose_result_is_damaged(
+    home: Workspace, events: Events, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    """Two jobs are done; the result of the first is damaged: the second is listed with its 24 events, exit code 3."""
+    script = tmp_path / "count.py"
+    script.write_text("branches = ['MET_pt']\ndef process(events):\n    return {'n': len(events)}\n")
+    for _ in range(2):
+        assert home.submit(events, script).wait().state == "done"
+    result = home.folder / "jobs" / "0001" / "result.json"
+    other = home.folder / "jobs" / "0002" / "result.json"
+    result.write_text(other.read_text() if content is None else content)
+    capsys.readouterr()
+    place = ["-w", str(home.folder)]
+    assert run(["jobs", "list", "--json", *place]) == 3
+    said = json.loads(capsys.readouterr().out)
+    assert [(job["id"], job["state"], job["events"]) for job in said["jobs"]] == [("0002", "done", 24)]
+    assert list(said["damaged"]) == ["0001"]
+    assert str(result) in said["damaged"]["0001"]
+    assert run(["jobs", "list", "--csv", *place]) == 3
+    assert [row["state"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == ["damaged", "done"]
+    assert run(["jobs", "show", "1", *place]) == 2
+    result.unlink()
+    assert run(["jobs", "resubmit", "1", *place]) == 0
+    assert run(["jobs", "list", *place]) == 0
+
+
+def test_fault_39_jobs_list_at_the_prompt_names_a_damaged_job(
+    home: Workspace, events: Events, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two jobs, one digit of the first's job.json changed: the second is listed with its 24 events, exit code 3.
+
+    Then a member of the group asks for a resubmit of the second, which failed for want of a file; the next `wait` of
+    its owner carries that out, and 2 · 12 events are counted.
+    """
+    go = tmp_path / "go"
+    text = f"branches = ['MET_pt']\ndef process(events):\n    open({str(go)!r})\n    return {{'n': len(events)}}\n"
+    waits = tmp_path / "waits.py"
+    waits.write_text(text)
+    for _ in range(2):
+        home.submit(events, waits, events_per_job=100).wait()
+    document = home.folder / "jobs" / "0001" / "job.json"
+    document.write_bytes(document.read_bytes().replace(b'"events": 24', b'"events": 25'))
+    capsys.readouterr()
+    place = ["-w", str(home.folder)]
+    assert run(["jobs", "list", "--json", *place]) == 3
+    said = json.loads(capsys.readouterr().out)
+    assert [(job["id"], job["state"], job["events"]) for job in said["jobs"]] == [("0002", "failed", 24)]
+    assert list(said["damaged"]) == ["0001"]
+    assert f"{document} is damaged" in said["damaged"]["0001"]
+    assert run(["jobs", "list", "--csv", *place]) == 3
+    out, err = capsys.readouterr()
+    assert [row["state"] for row in csv.DictReader(io.StringIO(out))] == ["damaged", "failed"]
+    assert f"{document} is damaged" in err
+
+    go.touch()
+    home.catalog.record(RequestJob("0002", "resubmit", {}))
+    assert run(["jobs", "wait", "2", *place]) == 0
+    job = home.jobs("show", "2")
+    assert job.result().value["n"] == 24
+    assert [(request.verb, request.state) for request in job.requests] == [("resubmit", "done")]

@@ -1,4 +1,4 @@
-"""Outputs of jobs as datasets: registered once with their history, whoever dies; no name is given twice."""
+"""Outputs of jobs as datasets: registered once with their history, whichever process dies; no name is given twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from nanofile import nano, tagsel
 from tagsel.api import Workspace
 from tagsel.api.lists import Events
 from tagsel.catalog import Catalog, PutDataset
-from tagsel.errors import CatalogError, JobError
+from tagsel.cli.main import run
+from tagsel.errors import CatalogError, IngestError, JobError
 from tagsel.store import Table
 
 NAME = "data18.X.TAG"
@@ -116,6 +117,10 @@ def test_a_name_that_was_given_away_while_the_job_ran_loses_nothing(
         assert job.result().value == {"n": 24}
         return
     assert home.ingest(job.result().path, dataset="b.EVENTS").events == 24
+    other = home.submit(events, script(tmp_path, text), output="c.OUT")
+    assert other.wait().state == "done"
+    with pytest.raises(IngestError, match="what tagsel made there is no input"):
+        home.ingest(other.result().path, dataset="d.EVENTS")
 
 
 # -- what was unreadable comes back
@@ -231,6 +236,12 @@ def test_a_job_whose_pieces_do_not_merge_says_so(home: Workspace, events: Events
     shown = tagsel("jobs", "show", "1", home=home.folder)
     assert shown.returncode == 2
     assert "job 0001: failed" in shown.stdout and why in shown.stderr
+    path = tmp_path / "x.events"
+    events.save(path)
+    words = ("submit", str(path), "--run", str(script(tmp_path, body)), "--by", "file")
+    submitted = tagsel(*words, home=home.folder)
+    assert submitted.returncode == 2
+    assert "job 0002 is submitted, but then: " in submitted.stderr and why in submitted.stderr
     assert home.submit(events, script(tmp_path, COUNT), output="a.N").wait().state == "done"
 
 
@@ -333,3 +344,81 @@ def test_an_output_that_was_frozen_is_not_renewed(
     if name == "a.EVENTS":
         assert home.count(name, "true").accepted == 12
         assert home.check(name).sound
+
+
+# -- units
+
+
+def test_columns_keep_the_units_of_their_branches_and_a_script_may_give_others(
+    home: Workspace, events: Events, tmp_path: Path
+) -> None:
+    """MET_pt is in GeV by the dataset; `twice` is 2 × MET_pt, which only the script knows."""
+    text = (
+        'import awkward as ak\nbranches = ["MET_pt"]\nunits = {"twice": "GeV", "other": "mm"}\n'
+        'def process(events):\n    return ak.with_field(events, 2 * events.MET_pt, "twice")\n'
+    )
+    job = home.submit(events, script(tmp_path, text), output="a.EVENTS")
+    assert job.wait().state == "done"
+    assert job.result().units == {"MET_pt": "GeV", "twice": "GeV"} == job.to_json()["units"]
+    attributes = {r["name"]: r["unit"] for r in home["a.EVENTS"].attributes("*")}
+    assert (attributes["MET_pt"], attributes["twice"]) == ("GeV", "GeV")
+    # MET_pt is 100 i / 24 GeV: twice that is above 150 GeV for i = 19 … 24, in each of two files.
+    assert home.count("a.EVENTS", "twice > 150000 MeV").accepted == 2 * 6
+
+
+def test_numbers_are_shown_in_the_units_that_the_script_gives(
+    home: Workspace, events: Events, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        'branches = ["MET_pt"]\nunits = {"highest": "GeV", "of.all": "GeV"}\n'
+        'def process(events):\n    return {"n": len(events), "highest": 0.5, "of": {"all": 1}}\n'
+    )
+    job = home.submit(events, script(tmp_path, text), by="file")
+    assert job.wait().state == "done"
+    assert job.result().value == {"n": 24, "highest": 1.0, "of": {"all": 2}}
+    assert run(["jobs", "show", "1", "-w", str(home.folder)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1:] == ["highest = 1.0 GeV", "n = 24", "of = {'all': 2}"]
+    assert "of.all in GeV" in shown.err
+
+
+def test_jobs_list_names_a_job_whose_result_is_gone(
+    home: Workspace, events: Events, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two jobs that kept 24 events each the first one's file is removed; the remedy in its error brings it back."""
+    for _ in range(2):
+        home.submit(events, script(tmp_path)).wait()
+    job = home.jobs("show", "0001")
+    path = job.result().path
+    path.unlink()
+    capsys.readouterr()
+    words = ["-w", str(home.folder), "jobs"]
+    assert run([*words, "list", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["damaged"] == {"0001": f"{path}, the result of the job, is gone"}
+    assert [(status["id"], status["state"]) for status in document["jobs"]] == [("0002", "done")]
+    assert run([*words, "list"]) == 3
+    assert f"{path}, the result of the job, is gone" in capsys.readouterr().err
+    assert "remove result.json: tagsel jobs resubmit" in str(home.damaged_jobs()["0001"])
+    (path.parent / "result.json").unlink()
+    assert run([*words, "resubmit", "0001"]) == 0
+    assert len(home.jobs("show", "0001").result().value) == 24
+    assert run([*words, "list"]) == 0
+
+
+def test_a_job_is_shown_though_what_it_took_cannot_be_read(
+    home: Workspace,
+    events: Events,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The cost.json of another job in its place: a warning names it, and all else is said."""
+    for _ in range(2):
+        home.submit(events, script(tmp_path, COUNT)).wait()
+    first, second = (home.folder / "jobs" / number / "cost.json" for number in ("0001", "0002"))
+    first.write_bytes(second.read_bytes())
+    capsys.readouterr()
+    assert run(["-w", str(home.folder), "jobs", "show", "0001"]) == 0
+    assert "job 0001: done" in capsys.readouterr().out
+    assert f"{first} does not belong to {first.parent / 'job.json'}" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from builders import GUIDS, build, rows, workspace
 
 from tagsel.api import Workspace
+from tagsel.cli.main import run
 from tagsel.errors import StoreError
 from tagsel.selection import select
 
@@ -54,3 +56,22 @@ def test_losses_are_allowed_in_columns_that_only_the_list_needs(home: Workspace)
         with pytest.raises(StoreError, match="aod_entry"):
             select(replace(query, allow_losses=False))
     assert found[0] == found[1] and found[0]["unreadable"] == 300
+
+
+@pytest.mark.parametrize("name", ["list.txt", "my list.events"])
+def test_a_file_in_the_place_of_an_event_is_named_with_its_option(
+    home: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The hint, followed as it is written, finds the event; one for a file that is not there says so."""
+    build(home, "a.TAG", rows(3, 1))
+    event = next(iter(home.select("a.TAG", "true")))
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(f"{event.run}:{event.event}\n")
+    assert run(["pick", "-w", str(home.folder), "a.TAG", name]) == 2
+    hint = capsys.readouterr().err.rpartition("try: ")[2]
+    option = shlex.split(hint)[:2]
+    assert run(["pick", "-w", str(home.folder), "a.TAG", *option]) == 0
+    assert f"{event.run}:{event.lumi}:{event.event}\t" in capsys.readouterr().out
+    Path(name).unlink()
+    assert run(["pick", "-w", str(home.folder), "a.TAG", name]) == 2
+    assert f"there is no file {name}" in capsys.readouterr().err

@@ -167,8 +167,8 @@ def test_lists_warn_and_a_rebase_mends_them(home: Workspace, tmp_path: Path, cap
     assert run(["retract", "1.root", "--reason", "bad spot", "--yes"]) == 0
     (tmp_path / "job.py").write_text("branches = ['MET_pt']\ndef process(events):\n    return {'n': len(events)}\n")
     verbs = (
-        ["events", "show", "l.events"], ["map", "l.events"], ["skim", "l.events", "-o", "s.root"],
-        ["skim", "l.events", "-o", "s.root", "--dry-run"], ["submit", "l.events", "--run", "job.py", "--dry-run"],
+        ["events", "show", "l.events"], ["map", "l.events"], ["skim", "l.events", "-o", "s.root", "--force"],
+        ["skim", "l.events", "-o", "t.root", "--dry-run"], ["submit", "l.events", "--run", "job.py", "--dry-run"],
         ["submit", "l.events", "--run", "job.py"],
     )  # fmt: skip
     for verb in verbs:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tagsel.api import Workspace
+from tagsel.api import Workspace, sitetests
 from tagsel.api.sitetests import FAILURES
-from tagsel.catalog import FileRecord, PutDataset, PutFiles, PutReplicas
+from tagsel.base.lock_file import acquire
+from tagsel.catalog import Catalog, FileRecord, PutDataset, PutFiles, PutReplicas, PutSiteTest
+from tagsel.errors import CatalogError
 
 MUON = "data09_900GeV.physics_Muon.TAG"
 SITES = ("A", "B", "C", "D")
@@ -72,6 +76,84 @@ def test_feature_84_where_most_fail_nobody_is_excluded(home: Workspace, tmp_path
     for _ in range(FAILURES + 2):
         home.test_sites(*SITES)
     assert _states(home) == dict.fromkeys(SITES, "up")
+
+
+def test_feature_84_sites_that_fail_one_by_one_are_not_all_excluded(
+    home: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Five sites hold files, HOME among them: one in three is one. Each is tested alone, three times, and fails."""
+    for site in SITES:
+        shutil.rmtree(tmp_path / site)
+        for _ in range(FAILURES):
+            home.test_sites(site)
+    assert [site for site, state in _states(home).items() if state != "up"] == ["A"]
+    assert "tests have excluded 1 of 5 sites already, and exclude 1 at most" in caplog.text  # of B: two were tested
+    assert "so do 3 of the 3 sites tested in the last 24 h: the fault is taken to be here" in caplog.text  # of C
+    assert "so do 4 of the 4 sites" in caplog.text
+
+
+def test_sites_are_counted_and_excluded_under_one_lock(
+    home: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two processes that test two sites at once could exclude both, where one in five may be.
+
+    While another process holds the lock nothing is recorded, and it is named.
+    """
+    (tmp_path / "B" / "a.root").unlink()
+    lock = home.folder / sitetests.LOCK
+    seen = []
+    real_spared, real_record = sitetests._spared, sitetests.record
+
+    def locked(step: str) -> None:
+        other = acquire(lock, patience=0.0)
+        seen.append((step, other is None))
+        if other is not None:
+            other.release()
+
+    def spared(catalog: Catalog, site: str) -> str:
+        locked("count")
+        return real_spared(catalog, site)
+
+    def record(catalog: Catalog, made: Any) -> Any:
+        changes = real_record(catalog, made)
+        locked("write")
+        return changes
+
+    monkeypatch.setattr(sitetests, "_spared", spared)
+    monkeypatch.setattr(sitetests, "record", record)
+    for _ in range(FAILURES - 1):
+        home.test_sites("B")
+    monkeypatch.setattr(sitetests, "PATIENCE_S", 0.0)
+    elsewhere = acquire(lock, action="the test")
+    assert elsewhere is not None
+    seen.clear()
+    with elsewhere, pytest.raises(CatalogError, match=r"catalog\.sites is held by .*the test"):
+        home.test_sites("B")
+    assert (len(home.site("B")["tests"]), seen, _states(home)["B"]) == (FAILURES - 1, [], "up")
+    home.test_sites("B")
+    assert seen == [("count", True), ("write", True)]
+    assert _states(home)["B"].startswith("excluded: ")
+
+
+def test_the_last_site_that_is_usable_is_not_excluded_by_tests(home: Workspace, tmp_path: Path) -> None:
+    for site in ("HOME", "A", "C", "D"):
+        home.exclude(site, "power")
+    shutil.rmtree(tmp_path / "B")
+    for _ in range(FAILURES):
+        home.test_sites("B")
+    assert _states(home)["B"] == "up"
+
+
+def test_failures_of_long_ago_exclude_nobody(home: Workspace, tmp_path: Path) -> None:
+    """Two of the three failures are of the day before yesterday."""
+    shutil.rmtree(tmp_path / "B")
+    for hours in (50, 49):
+        when = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+        home.catalog.record(PutSiteTest("B", when, False, 0.1, "gone"))
+    for n in range(FAILURES):
+        assert _states(home)["B"] == "up", n
+        home.test_sites("B")
+    assert _states(home)["B"].startswith("excluded: ")
 
 
 def test_what_a_person_excluded_only_a_person_lifts(home: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import pytest
 from builders import build, rows, workspace
 
 from tagsel.api import Workspace
+from tagsel.base import atomic_write
 from tagsel.catalog import FileRecord, Pin, PutDataset, PutFiles, SetMeta
 from tagsel.catalog.trash import owned
 from tagsel.cli.main import run
-from tagsel.errors import CatalogError
+from tagsel.errors import CatalogError, StoreError
 
 GUID = "00D1B2C3-0000-4000-8000-00000000ABCD"
 
@@ -44,6 +46,26 @@ def everything(home: Workspace, name: str) -> object:
     return kept, home[name].where("true").events().digest if name.endswith("TAG") else None
 
 
+def test_fault_12_a_failing_fsync_of_the_trash_is_named_and_drops_nothing(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, folder, fsync = everything(home, "b.TAG"), home.folder / "trash", os.fsync
+
+    def failing(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic_write, "_fsync", failing)
+        with pytest.raises(StoreError, match=r"cannot note in the trash .*b\.TAG.*: Input/output error"):
+            home.drop("b.TAG")
+    assert everything(home, "b.TAG") == before
+    assert home.trash() == []
+    home.drop("b.TAG")
+    assert [dropped.name for dropped in home.trash()] == ["b.TAG"]
+
+
 @pytest.mark.parametrize("name", ["a.TAG", "b.TAG", "c.AOD"])
 def test_feature_77_what_is_recovered_is_what_was_dropped(home: Workspace, name: str) -> None:
     """Rows, keys, parents, files, runs, and each event; also for a process that opens the workspace anew."""
@@ -66,6 +88,35 @@ def test_feature_77_what_is_recovered_is_what_was_dropped(home: Workspace, name:
     assert home.trash() == []
     assert home.rebuild() > 0
     assert everything(home, name) == before
+
+
+def test_a_dataset_with_many_pins_is_dropped_after_the_commands_that_the_error_offers(home: Workspace) -> None:
+    """Seven pins of snapshots 0 and 1, four and three: two commands take them back, and the error counts those that it
+    does not name."""
+    for number, reasons in ((0, "abcd"), (1, "efg")):
+        for reason in reasons:
+            home.pin(f"b.TAG@{number}", f"paper {reason}")
+    with pytest.raises(CatalogError, match=r"is pinned \(@0: paper a; .*@1: paper e; and 2 more\)") as refused:
+        home.drop("b.TAG")
+    commands = refused.value.hint.split(" && ")
+    assert commands == ["tagsel datasets unpin b.TAG@0", "tagsel datasets unpin b.TAG@1"]
+    for command in commands:
+        assert run([*command.split()[1:], "-w", str(home.folder)]) == 0
+    assert [gone.name for gone in home.drop("b.TAG")] == ["b.TAG"]
+
+
+def test_a_pin_that_only_the_dataset_has_keeps_it_as_one_of_the_catalog_does(home: Workspace) -> None:
+    home.table("b.TAG").pin(1, "lost")
+    with pytest.raises(CatalogError, match=r"b\.TAG is pinned \(@1: lost\)") as refused:
+        home.drop("a.TAG", "b.TAG")
+    assert refused.value.hint == 'tagsel datasets unpin b.TAG@1 --reason "lost"'
+    assert {"a.TAG", "b.TAG"} <= set(home.catalog.names())
+    path = home.folder / "data" / "b.TAG" / "_tagsel" / "pins.json"
+    path.write_text("{")
+    with pytest.raises(StoreError, match=r"pins\.json is damaged"):
+        home.drop("b.TAG")
+    path.unlink()
+    assert [gone.name for gone in home.drop("b.TAG")] == ["b.TAG"]
 
 
 def test_all_are_dropped_or_none(home: Workspace) -> None:
@@ -190,3 +241,32 @@ def test_a_trash_that_is_killed_while_it_is_emptied_holds_nothing_that_is_not_wh
     with pytest.raises(CatalogError, match="not in the trash"):
         after.recover("a.TAG")
     assert [p.name for p in (home.folder / "trash").iterdir()] == ["lock"]  # what was left is swept
+
+
+@pytest.mark.parametrize(("verb", "passage", "said"), [
+    ("drop", 3, r"a\.TAG: dropped, but then: cannot note in the trash"),
+    ("recover", 2, r"a\.TAG is in the catalog again, but then: cannot move"),
+])  # fmt: skip
+def test_what_fails_behind_the_commit_says_what_was_committed(
+    home: Workspace, monkeypatch: pytest.MonkeyPatch, verb: str, passage: int, said: str
+) -> None:
+    """Behind the change of the catalog something is in the way of the next rename, which the system refuses."""
+    if verb == "recover":
+        home.drop("a.TAG")
+    passages = []
+
+    def obstacle(name: str) -> None:
+        passages.append(name)
+        if len(passages) != passage:
+            return
+        target = home.folder / "data" / "a.TAG"
+        if verb == "drop":
+            (between,) = (home.folder / "trash").glob("*/between.json")
+            target = between.with_name("record.json")
+        (target / "in the way").mkdir(parents=True)
+
+    monkeypatch.setattr("tagsel.api.trash.fail_point", obstacle)
+    with pytest.raises(StoreError, match=said) as caught:
+        getattr(home, verb)("a.TAG")
+    assert "tagsel datasets trash" in caught.value.hint
+    assert ("a.TAG" in home.catalog.names()) == (verb == "recover")

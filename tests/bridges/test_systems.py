@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from builders import GUIDS, build, rows
 from hypothesis import given
@@ -254,6 +255,10 @@ def test_feature_60_for_pool_all_names_or_those_of_a_site(home: Workspace, event
     ]  # fmt: skip
     assert done.nameless == (GUIDS[2],)
     assert done.lost == sum(e.guid == GUIDS[2] for e in events) > 0
+    only_there = events[np.array([e.guid == GUIDS[2] for e in events])]  # f2.root, which TAPE lacks
+    with pytest.raises(JobError, match=f"none of the {len(only_there)} events has a file whose place is known"):
+        home.export(only_there, "pool", tmp_path / "q.xml", site="TAPE", force=True)
+    assert len(read_pool_file_catalog(tmp_path / "q.xml")) == 2, "the file stays as it was"
     with pytest.raises(CatalogError, match="no site 'TAPF'") as caught:
         home.export(events, "pool", tmp_path / "r.xml", site="TAPF")
     assert "TAPE" in str(caught.value.hint)

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tagsel.catalog import Catalog, FileRecord, PutDataset, PutFiles, PutReplicas, PutRuns, PutSite, SetMeta
+from tagsel.catalog.sandbox import DatasetParts
 from tagsel.errors import CatalogError
 
 
@@ -103,7 +104,7 @@ def test_feature_20_sql_reads_catalog_and_tags_together(asked: Catalog, tmp_path
     old, new = tmp_path / "old.parquet", tmp_path / "it's new.parquet"
     pq.write_table(pa.table({"run": [1, 1], "nMuon": [0, 2]}), old)
     pq.write_table(pa.table({"run": [2], "nMuon": [3], "extra": [1.5]}), new)
-    tables = {"data09.Muons.TAG": [old, new], "more": pa.table({"run": [2], "stream": ["A"]})}
+    tables = {"data09.Muons.TAG": DatasetParts((old, new)), "more": pa.table({"run": [2], "stream": ["A"]})}
     answer = asked.sql(
         'SELECT t.run, count(*) AS n, any_value(m.stream) AS stream FROM "data09.Muons.TAG" t '
         "LEFT JOIN more m USING (run) WHERE nMuon >= 2 GROUP BY t.run ORDER BY t.run",
@@ -167,7 +168,7 @@ def test_fault_35_anything_but_one_reading_select_is_refused(asked: Catalog, tmp
     pq.write_table(pa.table({"a": [1]}), tmp_path / "given.parquet")
     before = sorted(p.name for p in tmp_path.iterdir())
     with pytest.raises(CatalogError):
-        asked.sql(query.replace("{dir}", str(tmp_path)), {"given": [tmp_path / "given.parquet"]})
+        asked.sql(query.replace("{dir}", str(tmp_path)), {"given": DatasetParts((tmp_path / "given.parquet",))})
     assert sorted(p.name for p in tmp_path.iterdir()) == before
     assert len(asked.datasets("true")) == 4
 
@@ -186,13 +187,13 @@ def test_fault_35_the_connection_alone_holds_without_the_parser(tmp_path: Path) 
     """The second wall: past the first, DuckDB itself refuses files, settings and attached databases."""
     import duckdb
 
-    from tagsel.catalog.sandbox import _sealed
+    from tagsel.base.sealed_sql import Scan, sealed
 
     given = tmp_path / "given.parquet"
     pq.write_table(pa.table({"a": [1]}), given)
     local = pa.table({"b": [1]})
     assert local.num_rows == 1
-    with _sealed([("given", [given])], 10**9) as connection:
+    with sealed([("given", Scan([str(given)]))], 10**9) as connection:
         assert connection.execute("SELECT a FROM given").fetchall() == [(1,)]
         for query in (
             "SELECT * FROM read_text('/etc/passwd')",
@@ -208,6 +209,13 @@ def test_fault_35_the_connection_alone_holds_without_the_parser(tmp_path: Path) 
             with pytest.raises(duckdb.Error):
                 connection.execute(query).fetchall()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["given.parquet"]
+
+
+def test_a_column_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    catalog.record(PutDataset("d.TAG", type="TAG"))
+    with pytest.raises(CatalogError, match='"event" not found in FROM clause! Candidate bindings: "events"'):
+        catalog.sql("SELECT event FROM datasets")
 
 
 def test_fault_35_time_memory_and_answer_are_bounded(asked: Catalog) -> None:

@@ -62,3 +62,27 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, said: str) -> None:
 def test_a_key_that_is_no_word_is_refused(catalog: Catalog) -> None:
     with pytest.raises(CatalogError, match="cannot be a key"):
         catalog.record(PutConditions([(1, {"beam energy": 450})]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run,magnet\n1,on\n2,on\n1,off\n", "line 4: run 1 has magnet = off, and line 2 gave it on"),
+        ("run,mu\n1,2\n1,2.5\n", "line 3: run 1 has mu = 2.5, and line 2 gave it 2"),
+        ("run,luminosityBlock,mu\n1,1,2\n1,2,3\n", "line 1: the column luminosityBlock is a luminosity block"),
+        ("run,LB,mu\n1,1,2\n", "line 1: the column LB is a luminosity block"),
+    ],
+)
+def test_fault_57_conditions_by_luminosity_block_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(text)
+    with pytest.raises(CatalogError, match=said) as caught:
+        read_conditions(path)
+    assert "one line for each run" in caught.value.hint
+
+
+def test_fault_57_a_value_that_is_said_twice_is_one(catalog: Catalog, tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("run,magnet,mu\n1,on,\n1,on,2.5\n")
+    catalog.record(PutConditions(read_conditions(path)))
+    assert catalog.sql("SELECT * FROM conditions").to_pylist() == [{"run": 1, "magnet": "on", "mu": 2.5}]

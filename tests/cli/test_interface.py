@@ -69,7 +69,7 @@ COMMANDS = [
     ("select", "data18.A.TAG", "nMuon >= 2"),
     ("select", "data18.A.TAG", "nMuon >= 2", "--explain"),
     ("why", "data18.A.TAG", "7:1000", "nMuon >= 2"),
-    ("pick", "data18.A.TAG", "7:1000", "7:99"),
+    ("pick", "data18.A.TAG", "7:1000"),
     ("datasets",),
     ("datasets", "type = 'TAG' and year = 2018"),
     ("datasets", "--sql", "select name, events from datasets order by name"),
@@ -81,6 +81,7 @@ COMMANDS = [
     ("compact", "data18.A.TAG", "--dry-run"),
     ("gc", "data18.A.TAG", "--dry-run"),
     ("catalog", "rebuild"),
+    ("catalog", "recover", "--dry-run"),
     ("completion", "bash"),
 ]
 
@@ -263,16 +264,16 @@ def test_ctrl_c_leaves_nothing_and_exits_130(home: Path, tmp_path: Path) -> None
     """The program stops itself in the middle of writing the list, as Ctrl-C there would."""
     code = (
         "import os, signal, sys\n"
-        "import tagsel.events.parquet as parquet\n"
-        "real = parquet.aside\n"
+        "import tagsel.events.eventlist as eventlist\n"
+        "real = eventlist.output_file\n"
         "from contextlib import contextmanager\n"
         "@contextmanager\n"
-        "def aside(path):\n"
-        "    with real(path) as temporary:\n"
+        "def output_file(path, **options):\n"
+        "    with real(path, **options) as temporary:\n"
         "        temporary.write_bytes(b'half')\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        yield temporary\n"
-        "parquet.aside = aside\n"
+        "eventlist.output_file = output_file\n"
         "from tagsel.cli.main import run\n"
         f"sys.exit(run(['select', 'data18.A.TAG', 'true', '-o', {str(tmp_path / 'a.events')!r}]))\n"
     )
@@ -304,8 +305,8 @@ def test_events_forms_and_algebra_round_trip(home: Path, tmp_path: Path, capsys:
     run(["select", "data18.A.TAG", "MET_pt > 30", "-o", b])
     capsys.readouterr()
     digest = Workspace(home).read_events(a).digest
-    for form in ("run:lumi:event", "run event", "run event guid", "json", "parquet"):
-        out, back = tmp_path / "list.txt", tmp_path / "back.events"
+    for form in ("run:lumi:event", "run:event", "run lumi event", "run event", "run event guid", "json", "parquet"):
+        out, back = tmp_path / f"list {form}", tmp_path / f"back {form}"
         assert run(["events", "export", a, "--format", form, "-o", str(out)]) == 0
         assert run(["events", "import", str(out), "-o", str(back)]) == 0
         assert Workspace(home).read_events(back).digest == digest, form
@@ -323,6 +324,54 @@ def test_events_forms_and_algebra_round_trip(home: Path, tmp_path: Path, capsys:
         "minus": len(left - right),
         "xor": len(left ^ right),
     }
+
+
+def test_fault_59_misses_of_pick_are_exit_code_3_and_the_sum_closes(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven ids: two events that are there, one of them thrice in two spellings, and two misses, one of them twice.
+
+    7 asked = 2 found + 2 missed + 3 named twice.
+    """
+    monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
+    first, second = Workspace(home).select("data18.A.TAG", "true")[:2]
+    there = [f"{first.run}:{first.event}", f"{first.run}:{first.lumi}:{first.event}", f"{second.run}:{second.event}"]
+    ids = [*there, there[0], "7:99", "7:5:98", "7:99"]
+    lumis = [line for line in ids if line.count(":") == 2]
+    assert len(lumis) == 2
+    assert run(["pick", "data18.A.TAG", *ids]) == 3
+    said = capsys.readouterr()
+    assert "not found: 7:99\n" in said.err
+    assert "not found: 7:5:98\n" in said.err
+    assert "2 found + 2 missing + 3 named twice = 7 asked" in said.err
+    assert len(said.out.splitlines()) == 2
+    assert run(["pick", "data18.A.TAG", *ids, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["asked"], document["found"], document["missed"], document["named_twice"]) == (7, 2, 2, 3)
+    assert [(m["run"], m["lumi"], m["event"]) for m in document["misses"]] == [(7, None, 99), (7, 5, 98)]
+    text = tmp_path / "ids.txt"
+    text.write_text("\n".join(i for i in ids if i not in lumis) + "\n")
+    assert run(["pick", "data18.A.TAG", "-f", str(text)]) == 3
+    assert "2 found + 1 missing + 2 named twice = 5 asked" in capsys.readouterr().err
+    assert run(["pick", "data18.A.TAG", there[0]]) == 0
+    assert "1 found + 0 missing = 1 asked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", ["crab", "edmpick"])
+def test_the_list_that_export_writes_comes_back(
+    system: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
+    events = Workspace(home).select("data18.A.TAG", "nMuon >= 2")
+    events.save(tmp_path / "a.events")
+    settings = ["--set", "inputDataset=/A/B/AOD"]
+    if system == "crab":
+        settings += ["--set", "storageSite=T2_XX"]
+    out = tmp_path / system
+    assert run(["export", str(tmp_path / "a.events"), "--for", system, "-o", str(out), *settings]) == 0
+    back = tmp_path / f"{system}.events"
+    assert run(["pick", "data18.A.TAG", "-f", str(out / "events.txt"), "-o", str(back)]) == 0
+    assert Workspace(home).read_events(back).digest == events.digest
 
 
 def test_fault_24_a_bad_line_is_an_error_with_its_number(home: Path, tmp_path: Path) -> None:
@@ -354,3 +403,20 @@ def test_rule_2_a_dash_is_standard_input_or_output(home: Path, tmp_path: Path) -
     assert json.loads(pipe("map", "-", "--json", given=written.stdout).stdout)["events"] == len(text.splitlines())
     assert pipe("select", "data18.A.TAG", "true", "-o", "-", "--json").returncode == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["datasets", "freeze", "data18.A.TAG"], "tagsel datasets close NAME --freeze"),
+        (["datasets", "delete", "data18.A.TAG"], "tagsel datasets drop NAME"),
+    ],
+)
+def test_another_word_for_a_verb_names_the_command(
+    words: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    assert command in capsys.readouterr().err
+    parts = command.split()
+    assert run([*parts[1:3], "--help"]) == 0, "the command that is named exists"
+    assert all(part in capsys.readouterr().out for part in parts if part.startswith("--"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,12 +18,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import uproot
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tagsel.errors import EventListError
 from tagsel.events import FORMS, EventList, Ledger, Reference, read_events, write_events
 from tagsel.events.forms import parse_json, parse_text, to_json
+from tagsel.rootio import guid_of
+
+ROOT_LISTS = Path(__file__).parents[1] / "rootio" / "files"
+"""Lists that ROOT 6.40 wrote; their files are named a.root and b.root."""
 
 GUIDS = ("0000000A-AAAA-BBBB-CCCC-000000000001", "0000000B-AAAA-BBBB-CCCC-000000000002")
 TEXT_FORMS = sorted(FORMS)
@@ -204,9 +211,9 @@ def test_json_holds_all_that_the_list_does() -> None:
 def test_any_form_is_read_by_its_content(tmp_path: Path, form: str) -> None:
     write_events(sample(), tmp_path / "list", form)
     assert read_events(tmp_path / "list") == sample()
-    write_events(made([]), tmp_path / "list", form)
-    assert read_events(tmp_path / "list") == made([]), "fault 25: no events in any form"
-    assert [p.name for p in tmp_path.iterdir()] == ["list"]
+    write_events(made([]), tmp_path / "none", form)
+    assert read_events(tmp_path / "none") == made([]), "fault 25: no events in any form"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["list", "none"]
 
 
 def test_fault_24_comments_blank_lines_and_repeats() -> None:
@@ -230,9 +237,18 @@ def test_lower_case_guids_are_taken() -> None:
         (b"# c\n\n7:1:10\n7:1:10:9\n", 4, "4 fields"),
         (b"7:1:10\n7 10\n", 2, "1 fields"),
         (b"7 10\n7 10 " + GUIDS[0].encode() + b"\n", 2, "3 fields; expected '315267 197818706'"),
-        (b"run:lumi:event\n", 1, "run 'run' is not a whole number"),
+        (b"run:lumi\n", 1, "the header 'run:lumi' names no event"),
+        (b"run,event,Event\n", 1, "names the event twice"),
+        (b"event,run\n10,7\n10\n", 3, "1 fields; expected 'event,run'"),
+        (b"* Row * run * event *\n* 0 * 7 * 1.97e+08 *\n", 2, "event '1.97e+08' is not"),
         (b"7\n", 1, "'7' is no event; expected one of"),
-        (b"7:1:10,\n", 1, "event '10,' is not a whole number"),
+        (b"7:1:10,,\n", 1, "event '10,' is not a whole number"),
+        (b"7:1:10,\n7:1:11,7:1:12\n", 2, "5 fields; expected '315267:93:197818706'"),
+        (b"7,1,10,\n7,1,11,5\n", 2, "4 fields; expected '315267,93,197818706'"),
+        (b"7:1:10\n/* picked\n7:1:11\n", 2, "the comment /* does not end"),
+        (b"/* one */ 7:1:10 /* two */ 9\n", 1, "is not a whole number"),
+        (b"7:1:10\x00\n", 1, "event '10\\x00' is not"),
+        ("7:1:10\n7:1:\u0661\n".encode("utf-16"), 2, "not plain text"),
         (b"7:1:-10\n", 1, "event '-10' is not"),
         (b"7:1:1e3\n", 1, "event '1e3' is not"),
         (b"7:1:1_0\n", 1, "event '1_0' is not"),
@@ -243,7 +259,6 @@ def test_lower_case_guids_are_taken() -> None:
         (b"7 10 GUID\n", 1, "'GUID' is no GUID"),
         ("7:1:١٠\n".encode(), 1, "not plain text"),
         (b"7:1:10\n\x00\xff\n", 2, "not plain text"),
-        (b"7:1:10\n7:1:11\n7:2:10\n", 3, "run 7, event 10 is in luminosity block 1 above and in 2 here"),
     ],
 )
 def test_fault_24_a_bad_line_is_named(tmp_path: Path, text: bytes, line: int, message: str) -> None:
@@ -260,20 +275,23 @@ def test_fault_24_a_bad_line_is_named(tmp_path: Path, text: bytes, line: int, me
     ("text", "message"),
     [
         (b"{", "no event list in JSON"),
-        (b"{}", "no event list in JSON: KeyError 'list'"),
+        (b"{}", 'no event list in JSON: it has no "list" of events'),
+        (b'{"name": "mine"}', 'no event list in JSON: it has no "list" of events'),
+        (b'{"315267": [[1, 50]], "315270": []}', "this is a good-run list"),
+        (b'<?xml version="1.0" ?><LumiRangeCollection/>', "this is XML"),
         (b'{"list": [{"run": 1}]}', "no column event"),
         (b'{"list": [{"run": 1, "event": "2"}]}', "record 0: event is '2'"),
         (b'{"list": [{"run": 1, "event": 2}, {"run": true, "event": 2}]}', "record 1: run is True"),
-        (b'{"list": [{"run": 1, "event": 2}, {"run": 1}]}', "no event list in JSON: KeyError 'event'"),
+        (b'{"list": [{"run": 1, "event": 2}, {"run": 1}]}', "a record has no 'event', which the first one has"),
         (b'{"list": [{"run": 1, "event": 9223372036854775808}]}', "record 0: event is 9223372036854775808"),
         (b'{"list": [{"run": 1, "event": 2}], "digest": "00"}', "expected 00"),
         (b'{"list": [], "ledger": {"accepted": 0, "lost": 1}}', "ledger has other counts"),
         (b'{"list": [], "ledger": [1]}', r"ledger is \[1\]"),
         (b'{"list": [], "provenance": "mine"}', "provenance is mine"),
-        (b'{"list": [5]}', "no event list in JSON: TypeError"),
-        (b'{"list": {}}', "no event list in JSON: TypeError list is no list"),
+        (b'{"list": [5]}', "a record is no table of run, event"),
+        (b'{"list": {}}', 'it has no "list" of events'),
         (b"[]", "is no event"),
-        (b'{"list":' * 100_000, "no event list in JSON: RecursionError"),
+        (b'{"list":' * 100_000, "no event list in JSON: it is nested too deeply"),
     ],
 )
 def test_json_that_is_no_list(tmp_path: Path, text: bytes, message: str) -> None:
@@ -326,8 +344,8 @@ def test_text_needs_no_arrow(tmp_path: Path) -> None:
         from tagsel.events import EventList, read_events, write_events
         events = EventList.from_arrays([7], [1], [10])
         for form in ("run:lumi:event", "run event", "json"):
-            write_events(events, sys.argv[1], form)
-            assert read_events(sys.argv[1]) == events
+            write_events(events, sys.argv[1] + form, form)
+            assert read_events(sys.argv[1] + form) == events
         assert "pyarrow" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", script, tmp_path / "a"], check=True)
@@ -370,3 +388,131 @@ def test_fault_25_an_empty_list_streams(empty: EventList) -> None:
     assert pa.table(empty).num_rows == 0
     assert pl.DataFrame(empty).height == 0
     assert duckdb.sql("select count(*) from empty").fetchall() == [(0,)]
+
+
+# -- lists as people have them
+
+SCAN = b"""************************************************
+*    Row   *       run * luminosit *     event *
+************************************************
+*        0 *         7 *         1 *        20 *
+*        1 *         7 *         2 *        10 *
+************************************************
+==> 2 selected entries
+"""
+"""What ROOT prints for `tree->Scan("run:luminosityBlock:event")`, names cut off at 9 characters."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"7:1:20\n7:2:10\n",
+        b"7 1 20\n7 2 10\n",
+        b"7\t1\t20\n7\t2\t10\n",
+        b"7,1,20\n7,2,10\n",
+        b"7, 1, 20\r\n7, 2, 10\r\n",
+        b"7:1:20\r7:2:10\r",
+        b"run lumi event\n7 1 20\n7 2 10\n",
+        b"event,luminosityBlock,run\n20,1,7\n10,2,7\n",
+        b'"RunNumber","MET_pt","lumiBlock","EventNumber"\n7,50.1,1,20\n7,60.2,2,10\n',
+        b"EventInfo.runNumber:EventInfo.lumiBlock:EventInfo.eventNumber\n7:1:20\n7:2:10\n",
+        SCAN,
+        SCAN + b"(long long) 2\n",
+        b"7:1:20,\n7:2:10,\n",
+        b"7:1:20,\r\n7:2:10\r\n",
+        b"7 1 20,\n7 2 10,\n",
+        b"7,1,20,\n7,2,10,\n",
+        b"run,lumi,event\n7,1,20,\n7,2,10,\n",
+        b"/* picked */\n7:1:20 /* best */\n/* list #2\n7:3:30\n*/ 7:2:10\n",
+        b"# files /store/*/a.root\n7:1:20 # /* mine\n7:2:10\n",
+        "7:1:20\r\n7:2:10\r\n".encode("utf-16"),
+        codecs.BOM_UTF16_BE + "# Z \u2192 \u03bc\u03bc\n7:1:20\n7:2:10".encode("utf-16-be"),
+    ],
+)
+def test_fault_59_lists_with_luminosity_blocks_as_people_have_them(text: bytes) -> None:
+    events = parse_text(text)
+    assert sorted((e.run, e.lumi, e.event, e.guid) for e in events) == [(7, 1, 20, ""), (7, 2, 10, "")]
+    assert events.provenance == {"imported": {"lines": 2, "repeated": 0}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"7:20\n7:10\n",
+        b"7 20\n7 10\n",
+        b"7,20\n7,10\n",
+        b"event run\n20 7\n10 7\n",
+        SCAN.replace(b"luminosit", b"   MET_pt"),
+    ],
+)
+def test_lists_without_luminosity_blocks_as_people_have_them(text: bytes) -> None:
+    assert sorted((e.run, e.lumi, e.event) for e in parse_text(text)) == [(7, -1, 10), (7, -1, 20)]
+
+
+def test_fault_59_a_utf16_list_that_breaks_off_is_refused() -> None:
+    whole = "7:1:20\n7:2:10".encode("utf-16")
+    with pytest.raises(EventListError, match="^this is no whole UTF-16 text"):
+        parse_text(whole[:-1])
+
+
+@pytest.mark.parametrize("separator", [":", " ", ",", "\t"])
+def test_a_guid_may_follow_either(separator: str) -> None:
+    for numbers in (("7", "20"), ("7", "1", "20")):
+        (event,) = parse_text(separator.join((*numbers, GUIDS[0])).encode())
+        assert (event.run, event.event, event.guid) == (7, 20, GUIDS[0])
+
+
+def test_scan_that_rounds_says_how_to_print_whole_numbers() -> None:
+    with pytest.raises(EventListError) as caught:
+        parse_text(SCAN.replace(b"  10 *", b"1e+09 *"))
+    assert "precision=20" in caught.value.hint
+    assert caught.value.fields["line"] == 5
+
+
+def ids_file(path: Path, run: int, entries: int = 6) -> str:
+    """A tree whose entry k is luminosity block 1 + k // 3 and event 100 + k of one run; returns the file's GUID."""
+    entry = np.arange(entries)
+    columns = {"run": np.full(entries, run, np.uint32), "luminosityBlock": (1 + entry // 3).astype(np.uint32),
+               "event": (100 + entry).astype(np.uint64)}  # fmt: skip
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {name: values.dtype for name, values in columns.items()})
+        file["Events"].extend(columns)
+    return guid_of(path)
+
+
+def test_fault_59_an_entry_list_of_root_is_a_list_of_its_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ROOT's list chain.root has entries 2 and 5 of a.root, and entries 0 and 2 of b.root."""
+    monkeypatch.chdir(tmp_path)
+    a, b = ids_file(Path("a.root"), 7), ids_file(Path("b.root"), 8)
+    events = read_events(ROOT_LISTS / "chain.root")
+    expected = {(7, 1, 102, a, 2), (7, 2, 105, a, 5), (8, 1, 100, b, 0), (8, 1, 102, b, 2)}
+    assert {tuple(e) for e in events} == expected
+    assert (len(events), events.provenance["imported"]["lines"]) == (4, 4)
+    shutil.copy("a.root", "b.root")
+    copied = read_events(ROOT_LISTS / "chain.root")
+    assert [e.entry for e in copied] == [0, 2, 5], "entry 2 of the same file counts once"
+    assert copied.provenance["imported"]["repeated"] == 1
+    ids_file(Path("b.root"), 8, entries=2)
+    with pytest.raises(EventListError, match="b.root: the list has entry 2, and its tree Events ends at 1"):
+        read_events(ROOT_LISTS / "chain.root")
+    Path("b.root").unlink()
+    with pytest.raises(EventListError, match="b.root: cannot be opened: No such file") as caught:
+        read_events(ROOT_LISTS / "chain.root")
+    assert "SetEntryList" in caught.value.hint
+
+
+def test_fault_59_a_root_file_without_one_entry_list_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(EventListError, match="elist holds numbers of entries") as caught:
+        read_events(ROOT_LISTS / "event_list.root")
+    assert "SetEventList" in caught.value.hint
+    with pytest.raises(EventListError, match="5 lists: bits, blocks, excluded, listed, none"):
+        read_events(ROOT_LISTS / "entry_lists.root")
+    ids_file(tmp_path / "a.root", 7)
+    with pytest.raises(EventListError, match="no TEntryList"):
+        read_events(tmp_path / "a.root")
+    whole = (ROOT_LISTS / "chain.root").read_bytes()
+    (tmp_path / "a.root").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(EventListError, match="a.root"):
+        read_events(tmp_path / "a.root")

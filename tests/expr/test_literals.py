@@ -68,8 +68,11 @@ def test_text_reads_back_exactly(value: Decimal) -> None:
 
 @given(st.integers(0, 2**200))
 def test_integers_read_in_every_base(value: int) -> None:
-    for text in (str(value), hex(value), hex(value).upper().replace("0X", "0X")):
-        assert read_number(text, 0) == Literal(value, True)
+    assert read_number(str(value), 0) == Literal(value, True)
+    for text in (hex(value), hex(value).upper(), bin(value)[:100]):
+        literal = read_number(text, 0)
+        assert literal == Literal(int(text, 0), True, pattern=True)
+        assert read_number(literal.text(), 0) == literal
 
 
 def test_unit_goes_with_the_text() -> None:

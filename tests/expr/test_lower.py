@@ -63,9 +63,14 @@ CUTS = [
     "any(a, b in Muon: a.charge != b.charge && mass(a, b) > 60 GeV) || count(a, b, c in Tau: a.n + b.n < c.n) > 0",
     "any(a in Muon, b in Muon: a != b && a.eta == b.eta)",
     "sum(m in Muon: m.pt if all(j in Jet: deltaR(m, j) > 0.4)) > 20 || any(m in Muon, t in Tau: m.big * t.n > 3)",
+    "Jet.pt[i] > 2 GeV || Muon.charge[Muon.id[0]] == 1 || any(m in Muon: Jet.eta[m.charge] > m.eta)",
+    "floor(x) == 2 || ceil(y) < 1 || round(x) == rint(y) || log2(y) > 4.5",
+    "(flag ? MET_pt : Muon.pt[1]) > 2 GeV && (i > 2 ? j : i) != 3 || (nMuon > 1 ? x : y / x) < 1",
     "(let (a, b) = argmin(a, b in Muon: abs(mass(a, b) - 91.2 GeV)); a.pt > b.pt && !(b.good))"
     " || (let t = argmax(t in Tau: t.eta); t.pt) > 2 || (let m = argmax(m in Muon: m.id); 2 * m.big) == 2",
     "true && !(flag == true) || false",
+    "flag ? x > 1 : y > 2",
+    "(nMuon > 1 ? Muon.pt[1] > 2 : i % j == 1) || any(m in Muon: m.good ? m.pt > 2 : m.eta > 1)",
 ]  # fmt: skip
 
 Meaning = Callable[[Block], Any]

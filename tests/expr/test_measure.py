@@ -14,6 +14,7 @@ from tagsel.expr import Node, Scope, bind, bind_value
 from tagsel.expr.interpret import interpret_objects
 from tagsel.expr.lower import fits_one
 from tagsel.expr.measure import Measure, Measured
+from tagsel.expr.nodes import JOINING_OPS
 from tagsel.kernels import kernel_cache
 
 SCOPE = Scope(SCHEMA, MENUS, lumi)
@@ -29,7 +30,7 @@ NUMBERS = [
 
 def parts_of(node: Node) -> list[Node]:
     """The numbers of the event that a cut compares."""
-    if node.op in ("and", "or", "not"):
+    if node.op in JOINING_OPS:
         return [part for arg in node.args for part in parts_of(arg)]
     compared = node.args if node.op in ("cmp", "in", "truth", "test", "present") else ()
     return [arg for arg in compared if arg.kind in ("int", "f32", "f64", "bool")]

@@ -149,7 +149,7 @@ def test_real_file_without_luminosity_blocks_is_a_clear_error_or_explicit(real: 
         IngestError, match=r"missing_luminosityBlock\.root: no lumi number: looked for luminosityBlock"
     ) as caught:
         open_source(path)
-    assert "lumi = 0" in caught.value.hint
+    assert "lumi = 1" in caught.value.hint
     schema = parse_source_schema('format = "tree"\n[ids]\nrun = "run"\nlumi = 0\nevent = "event"\n', "mine.toml")
     (batch,) = open_source(path, schema).batches()
     assert batch["lumi"].to_pylist() == [0, 0]

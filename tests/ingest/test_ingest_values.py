@@ -79,8 +79,27 @@ def test_fault_08_event_numbers_above_2_to_63_minus_1_and_negative_are_refused()
         fit_id(np.array([5, 2**63], dtype=np.uint64), "event", "int64", PLACE)
     with pytest.raises(IngestError, match="row 0: -3 is negative"):
         fit_id(np.array([-3], dtype=np.int64), "event", "int64", PLACE)
-    with pytest.raises(IngestError, match="row 0: 4294967295 does not fit int32"):
+    with pytest.raises(IngestError, match=r"row 0: 4294967295 is above 2\^31 - 1, the largest run number"):
         fit_id(np.array([2**32 - 1], dtype=np.uint32), "run", "int32", PLACE)
+
+
+@given(st.data(), numbers, st.sampled_from([("run", "int32"), ("event", "int64")]))
+def test_an_id_that_is_none_is_refused_without_a_hint_at_other_types(
+    data: st.DataObject, dtype: str, name_and_kind: tuple[str, str]
+) -> None:
+    """Ids have the types that they have: the hint once told to give the run's attribute another."""
+    name, kind = name_and_kind
+    values = data.draw(arrays.arrays(np.dtype(dtype), st.integers(1, 6)))
+    exact = {"float32": 2**24, "float64": 2**53}.get(dtype, 2**64)
+    most = min(RANGES[kind][1], exact - 1)
+    fits = [v == v and abs(v) != float("inf") and v == int(v) and 0 <= int(v) <= most for v in values.tolist()]
+    if all(fits):
+        assert fit_id(values, name, kind, PLACE).tolist() == [int(v) for v in values.tolist()]
+    else:
+        with pytest.raises(IngestError) as caught:
+            fit_id(values, name, kind, PLACE)
+        assert not fits[caught.value.fields["row"]]  # type: ignore[call-overload]
+        assert "type" not in caught.value.hint and f"{name} number" in caught.value.message
 
 
 def test_fault_07_event_numbers_above_2_to_53_are_exact() -> None:

@@ -5,6 +5,7 @@ The engines are real. A queue is full because its limit is low: HTCondor's MAX_J
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -210,7 +211,7 @@ def test_feature_65_1200_pieces_are_one_call(
             found = htcondor2.Schedd().query(f'TagselToken == "{token}"', ["ClusterId", "ProcId"])
             assert len({ad["ClusterId"] for ad in found}) == 1 and {ad["ProcId"] for ad in found} == set(range(1200))
         else:
-            (number,) = (path.read_text() for path in job.folder.engine.glob("*.id"))
+            (number,) = (json.loads(path.read_text())["id"] for path in job.folder.engine.glob("*.id"))
             assert len(queued(f"squeue -h -j {number}")) == 1  # one line, of 1,200 tasks
     finally:
         job.kill()
@@ -232,7 +233,7 @@ def test_feature_61_slurm_is_told_the_site_of_a_piece(
     executor = Chosen("slurm", {"mem": "50M", "comment": "at $(site)"}).executor()
     executor.resume(tmp_path / "notes")
     executor.submit(tasks)
-    arrays = {path.stem: path.read_text() for path in (tmp_path / "notes").glob("*.id")}
+    arrays = {path.stem: json.loads(path.read_text())["id"] for path in (tmp_path / "notes").glob("*.id")}
     comments = queued(f"squeue -h -r -t all -j {','.join(arrays.values())} -o %k")
     assert sorted(comments) == ["at CERN", "at CERN", "at DESY"]
     assert len(arrays) == 2

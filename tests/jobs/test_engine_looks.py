@@ -56,7 +56,7 @@ def process(events):
 def test_feature_68_pieces_that_end_while_nobody_waits_are_seen_to_have_ended(
     condor_pool: Path, start: Callable[..., Job], folder: Path
 ) -> None:
-    """One is done, the script of one failed, and one died and waits to be tried again by whoever waits for the job."""
+    """One is done, the script of one failed, and one died: it waits for a process that tries it again."""
     job = start(ENDS)
     wait_for(lambda: told(job) == ["ended"] * 3)
     status = load(job.folder.path).status()

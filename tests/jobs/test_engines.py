@@ -181,7 +181,7 @@ def process(events):
 def test_a_job_goes_on_without_the_process_that_submitted_it(
     start: Callable[..., Job], engine: Chosen, tmp_path: Path
 ) -> None:
-    """Pieces are handed over; another look says where they are; whoever waits merges. No piece is run twice."""
+    """Pieces are handed over; another look says where they are; a process that waits merges. No piece runs twice."""
     tmp_path.chmod(0o777)
     body = f"""
 import time
@@ -301,7 +301,7 @@ def test_an_engine_that_is_not_there_leaves_nothing_behind(
     events = sample.events(range(10))
     for chosen, said in (
         (Chosen("condr"), "no engine 'condr'"),
-        (Chosen("local", {"x": "1"}), "take no option"),
+        (Chosen("local", {"x": "1"}), "take no option x"),
         (Chosen("condor", {"request_memory": "xx"}), "request_memory: 'xx' was given, an amount was expected"),
         (Chosen("condor", {"request_disk": "2 monkeys"}), "request_disk: '2 monkeys' was given"),
         (Chosen("dask", {}), "address was expected"),

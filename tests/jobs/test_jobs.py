@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,10 +16,11 @@ import hist
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from jobs.conftest import InlineExecutor
 
-from tagsel.errors import JobError
+from tagsel.errors import JobError, StoreError
 from tagsel.events import DeliveryLedger, Ledger
-from tagsel.jobs import Job, dry_run, list_jobs, load, plan_job, submit
+from tagsel.jobs import Job, Task, dry_run, list_jobs, load, plan_job, submit
 
 COUNT = """
 branches = ["MET_pt", "Muon_pt"]
@@ -30,6 +33,7 @@ def process(events):
 HIST = """
 import hist
 branches = ["MET_pt"]
+units = {"met": "GeV"}
 
 def process(events):
     return hist.Hist.new.Reg(10, 0, 100, name="met").Weight().fill(events.MET_pt, weight=0.5)
@@ -42,6 +46,29 @@ batch = 9
 def process(events):
     return events[events.MET_pt > 30]
 """
+
+
+class FullDisk(InlineExecutor):
+    """An engine of its own processes that took a task before the disk was full."""
+
+    detached = True
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        super().submit(tasks[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("drive", [True, False])
+def test_fault_11_a_job_that_cannot_be_handed_over_leaves_nothing(
+    sample: Any, tmp_path: Path, script: Callable[[str], Path], drive: bool
+) -> None:
+    """What the engine took is taken back, and the folder goes: no error hides a job that is there."""
+    events, executor = sample.events(range(120)), FullDisk()
+    with pytest.raises(StoreError, match=r"cannot hand over the pieces in .*: No space left on device"):
+        submit(tmp_path / "jobs", events, sample.map(events), script(COUNT), executor=executor, drive=drive, by="file")
+    assert len(executor.seen) == 1
+    assert executor.ended().code is None
+    assert list_jobs(tmp_path / "jobs") == []
 
 
 @pytest.mark.parametrize("how", [{"events_per_job": 17}, {"by": "file"}, {"by": "lumi", "events_per_job": 20}, {}])
@@ -63,6 +90,7 @@ def test_histograms_merge(run: Callable[..., Job], sample: Any) -> None:
     expected.fill([r[5] for r in sample.rows], weight=0.5)
     assert job.result().kind == "hist"
     assert job.result().value == expected
+    assert job.result().units == {"met": "GeV"}  # of its axis
     assert json.loads(job.output.read_text())["kind"] == "hist"
 
 
@@ -255,7 +283,7 @@ def test_two_do_not_run_one_job(run: Callable[..., Job], inline: Any) -> None:
         with pytest.raises(JobError, match="still running"):
             _ = other.ledger
         other.start(inline)
-        with pytest.raises(JobError, match=r"is being run by process \d+ on"):
+        with pytest.raises(JobError, match=r"is being run by process \d+ of .* on"):
             other.wait()
 
 

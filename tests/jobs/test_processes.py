@@ -115,7 +115,7 @@ def test_fault_13_workers_killed_while_writing_leave_nothing_half_done(
     assert job.result().value == {"n": 10}
 
 
-@pytest.mark.parametrize("passage", [1, 2])  # the merged events, then the result that names them
+@pytest.mark.parametrize("passage", [1, 2, 3])  # the merged events, what they cost, the result that names them
 def test_fault_13_31_a_submitter_killed_in_the_merge(tmp_path: Path, passage: int) -> None:
     body = "branches = ['MET_pt']\n\ndef process(events):\n    return events\n"
     done = submitter(tmp_path, body, TAGSEL_KILL_AT=f"jobs.merge:{passage}")
@@ -205,6 +205,11 @@ def test_ctrl_c_kills_the_workers(start: Callable[..., Job], tmp_path: Path) -> 
         job.wait()
     assert job.status().state == "killed"
     assert job.folder.workers() == {}
+    assert job.pieces[0].failures[-1].cause.action == (
+        "it was killed when Ctrl-C ended the process that waited; tagsel jobs resubmit runs it"
+    )
+    job.folder.killed.write_text("")  # as earlier versions marked it
+    assert job.pieces[0].failures[-1].cause.action == "it was killed; tagsel jobs resubmit runs it"
 
 
 def test_fault_29_names_with_every_kind_of_sign(maker: ModuleType, tmp_path: Path) -> None:

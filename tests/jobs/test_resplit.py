@@ -1,4 +1,4 @@
-"""Failed pieces split anew inside their job, and its luminosity blocks: nothing twice, nothing lost, whoever dies."""
+"""Failed pieces split anew inside their job, and its luminosity blocks: no process that dies loses or repeats any."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_split_anew_is_left_as_it_is(run: Callable[..., Job], sam
     with job.folder.locked(), pytest.raises(JobError, match="is being run by process"):
         load(job.folder.path).resplit(0, into=2)
     job.folder.resplit.write_text("{")
-    with pytest.raises(JobError, match="not a record of pieces"):
+    with pytest.raises(JobError, match="resplit.json is damaged"):
         _ = load(job.folder.path).pieces
 
 

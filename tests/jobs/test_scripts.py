@@ -19,9 +19,10 @@ GOOD = 'branches = ["Muon_*"]\nbatch = 500\n\ndef process(events):\n    return {
 
 
 def test_a_script_says_what_it_reads(script: Callable[..., Path]) -> None:
-    assert check_script(script(GOOD)) == (GOOD, ("Muon_*",), 500)
-    assert check_script(script("def process(events): ...\n"))[1:] == (("*",), 10_000)
-    assert check_script(script('branches = "MET_pt"\nfrom mine import process\n'))[1] == ("MET_pt",)
+    assert check_script(script(GOOD)) == (GOOD, ("Muon_*",), 500, {})
+    assert check_script(script("def process(events): ...\n"))[1:] == (("*",), 10_000, {})
+    assert check_script(script('branches = "MET_pt"\nfrom mine import process\n')).branches == ("MET_pt",)
+    assert check_script(script('units = {"met": "GeV"}\n' + GOOD)).units == {"met": "GeV"}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,8 @@ def test_a_script_says_what_it_reads(script: Callable[..., Path]) -> None:
         ("branches = []\ndef process(e): ...\n", "branches is to be a list of patterns"),
         ("branches = [3]\ndef process(e): ...\n", "branches is to be a list of patterns"),
         ("import os\nbranches = os.listdir()\ndef process(e): ...\n", "line 2: branches is to be written out"),
+        ("units = ['GeV']\ndef process(e): ...\n", "names with their units were expected"),
+        ("units = {'met': 'gev'}\ndef process(e): ...\n", "the unit of met is 'gev'"),
         ("batch = 0\ndef process(e): ...\n", "batch is 0"),
         ("x = '\0'\ndef process(e): ...\n", "null bytes"),
     ],

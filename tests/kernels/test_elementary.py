@@ -21,7 +21,11 @@ PI = math.pi
 ALL = sorted(FUNCTIONS)
 TWO = {"atan2", "hypot", "pow"}
 ONE = [name for name in ALL if name not in TWO]
-TRUTH = {name: getattr(mpmath, name, None) for name in ALL} | {"pow": mpmath.power}
+TRUTH = {name: getattr(mpmath, name, None) for name in ALL} | {
+    "pow": mpmath.power,
+    "rint": mpmath.nint,  # ties to even
+    "round": lambda x: mpmath.sign(x) * mpmath.floor(abs(x) + 0.5),
+}
 POINTS = 700
 
 # Ranges of |x|, drawn evenly in log|x|, and the signs drawn: where a function is used and where it is hard.
@@ -36,11 +40,12 @@ RANGES_OF_SEVERAL = {
     ("exp", "expm1"): (*EVERYWHERE[:4], (20.0, 709.7), (59.0, 61.0)),
     ("tanh",): EVERYWHERE,
     ("acosh",): ((1.0, 1.001), (1.0, 2.0), (2.0, 1e3), HUGE, (2.0**29, 2.0**31)),
-    ("log", "log10", "sqrt"): (*EVERYWHERE, (0.99, 1.01), (5e-324, 1e-300), HUGE),
+    ("log", "log10", "log2", "sqrt"): (*EVERYWHERE, (0.99, 1.01), (5e-324, 1e-300), HUGE),
     ("log1p",): (*EVERYWHERE, HUGE),
+    ("floor", "ceil", "round", "rint"): (*EVERYWHERE, HUGE, (2.0**51, 2.0**54)),
 }
 RANGES = {name: ranges for names, ranges in RANGES_OF_SEVERAL.items() for name in names}
-SIGNS = dict.fromkeys(("acosh", "log", "log10", "sqrt", "log1p"), PLUS)
+SIGNS = dict.fromkeys(("acosh", "log", "log10", "log2", "sqrt", "log1p"), PLUS)
 PAIRS = {
     "atan2": [
         ((1e-300, 1e300), (1e-300, 1e300)),
@@ -104,7 +109,7 @@ def test_near_multiples_of_half_pi(name: str) -> None:
     assert worst(name, np.array([nearest, -nearest, 1e22])) <= 2
 
 
-@pytest.mark.parametrize("name", ["log", "log10", "log1p", "acosh", "asin", "acos", "atanh"])
+@pytest.mark.parametrize("name", ["log", "log10", "log2", "log1p", "acosh", "asin", "acos", "atanh"])
 def test_near_one(name: str) -> None:
     distance = drawn(name, 2.0**-53, 0.5, BOTH)
     inside = {"acosh": 1 + abs(distance), "log1p": np.append(distance, abs(distance) - 1)}
@@ -140,6 +145,21 @@ SPECIAL: dict[str, list[tuple[float, ...]]] = {  # arguments, result: C99 annex 
     "expm1": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -1.0), (709.8, INF), (5e-324, 5e-324)],
     "log": [(1.0, 0.0), (0.0, -INF), (-0.0, -INF), (-1.0, NAN), (-INF, NAN), (INF, INF)],
     "log10": [(1.0, 0.0), (0.0, -INF), (-0.0, -INF), (-1.0, NAN), (INF, INF), (1000.0, 3.0), (1e22, 22.0)],
+    "log2": [
+        *((1.0, 0.0), (0.0, -INF), (-0.0, -INF), (-1.0, NAN), (INF, INF), (8.0, 3.0), (0.5, -1.0)),
+        *((5e-324, -1074.0), (2.0**1023, 1023.0), (2.0**-1022, -1022.0)),
+    ],
+    "floor": [(2.5, 2.0), (-2.5, -3.0), (-0.0, -0.0), (INF, INF), (-INF, -INF), (NAN, NAN), (1e300, 1e300)],
+    "ceil": [(2.5, 3.0), (-2.5, -2.0), (-0.5, -0.0), (0.0, 0.0), (INF, INF), (NAN, NAN), (1e300, 1e300)],
+    "round": [  # C99 F.9.6.6: halves away from 0
+        *((0.5, 1.0), (1.5, 2.0), (2.5, 3.0), (-0.5, -1.0), (-2.5, -3.0), (-0.3, -0.0), (-0.0, -0.0)),
+        *((0.49999999999999994, 0.0), (4503599627370495.5, 4503599627370496.0), (9007199254740993.0, 2.0**53)),
+        *((INF, INF), (-INF, -INF), (NAN, NAN), (1e300, 1e300)),
+    ],
+    "rint": [  # IEEE 754 roundToIntegralTiesToEven
+        *((0.5, 0.0), (1.5, 2.0), (2.5, 2.0), (-0.5, -0.0), (-2.5, -2.0), (-0.0, -0.0), (3.5, 4.0)),
+        *((0.49999999999999994, 0.0), (4503599627370495.5, 4503599627370496.0), (INF, INF), (NAN, NAN)),
+    ],
     "log1p": [(0.0, 0.0), (-0.0, -0.0), (-1.0, -INF), (-1.1, NAN), (-INF, NAN), (INF, INF), (5e-324, 5e-324)],
     "sqrt": [(0.0, 0.0), (-0.0, -0.0), (4.0, 2.0), (-1.0, NAN), (INF, INF)],
     "atan2": [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,7 @@ def test_another_process_runs_it_without_numba(place: Path) -> None:
         lambda good: good[: len(good) // 2],
         lambda good: good[:-100] + bytes([good[-100] ^ 1]) + good[-99:],
         lambda good: good.replace(b'"sha256": "', b'"sha256": "0', 1),
+        lambda good: good.replace(b'"symbol": "', b'"symbol": "X', 1),
         lambda good: b"[]\n" + good.partition(b"\n")[2],
         lambda good: b"{}\n",
         lambda good: bytes(1000),
@@ -112,6 +115,14 @@ def test_fault_30_a_damaged_kernel_is_dropped_and_rebuilt(
     assert head["key"] == kernel_cache.key(SOURCE)  # whole again
 
 
+def write_flipped(path: Path, good: bytes, bit: int) -> None:
+    """Write a file's bytes with one bit flipped."""
+    bad = bytearray(good)
+    bad[bit // 8] ^= 1 << (bit % 8)
+    path.write_bytes(bad)
+    path.chmod(0o600)
+
+
 def test_fault_30_every_flipped_bit_is_found(place: Path) -> None:
     """2,000 bits all over the file: what is read is what was written, or nothing."""
     run()
@@ -121,12 +132,38 @@ def test_fault_30_every_flipped_bit_is_found(place: Path) -> None:
     assert whole is not None
     random = np.random.default_rng(30)
     for bit in random.integers(0, 8 * len(good), 2000):
-        bad = bytearray(good)
-        bad[bit // 8] ^= 1 << (bit % 8)
-        path.write_bytes(bad)
-        path.chmod(0o600)
-        found = kernel_cache._stored(SOURCE)
-        assert found is None or found.code == whole.code
+        write_flipped(path, good, bit)
+        stored = kernel_cache._stored(SOURCE)
+        assert stored is None or stored == whole
+
+
+def test_fault_30_every_flipped_bit_of_the_first_line_is_found(place: Path) -> None:
+    """Key, symbol and checksum: one bit of them and the file is dropped, unless the JSON means the same."""
+    run()
+    path = the_file(place)
+    good = path.read_bytes()
+    whole = kernel_cache._stored(SOURCE)
+    line = good.partition(b"\n")[0]
+    dropped = 0
+    for bit in range(8 * len(line)):
+        write_flipped(path, good, bit)
+        stored = kernel_cache._stored(SOURCE)
+        assert stored is None or stored == whole
+        dropped += stored is None
+    assert dropped >= 8 * len(line) - 40  # a space that becomes a line feed or so
+
+
+def test_fault_30_code_without_its_symbol_is_dropped_and_rebuilt(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checksum is right: an older tagsel left the symbol out of it, and was believed."""
+    run()
+    whole = kernel_cache._stored(SOURCE)
+    assert whole is not None
+    kernel_cache._keep(native.Native("kernel_of_another", whole.code), kernel_cache.key(SOURCE))
+    again = built(monkeypatch)
+    assert run() == [False, True, True]
+    assert again == [SOURCE]
+    rebuilt = kernel_cache._stored(SOURCE)
+    assert rebuilt is not None and rebuilt.symbol != "kernel_of_another"
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o640, 0o644])
@@ -197,6 +234,61 @@ def test_the_oldest_kernels_go_first(place: Path, monkeypatch: pytest.MonkeyPatc
             os.utime(first, (0, 0))
     assert len(list(place.glob("*.kernel"))) == kernel_cache.MOST_KERNELS
     assert not first.exists()
+
+
+def behind() -> None:
+    """Wait for the thread that compiles behind the answers."""
+    for thread in threading.enumerate():
+        if thread.name == "tagsel-compile":
+            thread.join(120)
+
+
+def test_a_thread_that_cannot_be_started_costs_no_answer(place: Path) -> None:
+    """No stack of 128 TB fits the address space; the next question has the same kernel compiled."""
+    threading.stack_size(1 << 47)
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threading.Thread(target=print).start()
+        kernel_cache.soon([SOURCE])
+    finally:
+        threading.stack_size(0)
+    assert not kernel_cache.ready(SOURCE)
+    kernel_cache.soon([SOURCE])
+    behind()
+    assert kernel_cache.ready(SOURCE)
+
+
+def test_a_kernel_that_fails_behind_the_answers_is_one_line_of_the_log(
+    place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first source is no Python; the second is compiled all the same."""
+    monkeypatch.setattr(kernel_cache, "_making", set())
+    kernel_cache.soon(["def kernel(\n", SOURCE])
+    behind()
+    assert kernel_cache.ready(SOURCE)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("a kernel is not compiled behind the answers: SyntaxError: ") and "\n" not in line
+
+
+ROOM = """
+import resource
+from tagsel.base import memory_limit
+used = int(open("/proc/self/statm").read().split()[0]) * memory_limit.PAGE
+resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20),) * 2)
+print(memory_limit.has_room_for_a_thread())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the stack of a thread is what Linux limits")
+@pytest.mark.parametrize(("stack", "room"), [(8 << 20, True), (1 << 30, False)])
+def test_a_thread_takes_the_stack_that_the_limit_allows(stack: int, room: bool) -> None:
+    """200 MB are left: a stack of 8 MB (ulimit -s 8192) has room there, one of 1 GB has none."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    if hard != resource.RLIM_INFINITY and hard < stack:
+        pytest.skip("the hard limit on stacks is lower")
+    shell = f'ulimit -S -s {stack >> 10}; exec "$0" -c "$1"'
+    done = subprocess.run(["bash", "-c", shell, sys.executable, ROOM], capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"{room}\n", done.stderr
 
 
 FORK = """

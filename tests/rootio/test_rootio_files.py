@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagsel.errors import AccessError
-from tagsel.rootio import EventTree, RootFile, guid_of
+from tagsel.rootio import EventTree, RootFile, entry_lists, guid_of
 from tagsel.rootio.trees import block_runs
 
 GUID = "81FB839F-06FD-F947-8A9F-9E9F5B0E0F9C"
@@ -222,3 +222,18 @@ def test_branches_that_raise_are_named_and_others_read(real: Callable[[str], Pat
         with pytest.raises(AccessError, match="column EventInfo of tree CollectionTree"):
             tree.arrays(["EventInfo"], 0, 1)
         assert len(tree.arrays(["EventInfoAuxDyn.eventNumber"])["EventInfoAuxDyn.eventNumber"]) == 100
+
+
+def test_fault_59_every_form_of_a_block_of_an_entry_list() -> None:
+    """Lists that ROOT 6.40 wrote: bits, entries that pass, entries that do not, blocks of 64,000 entries, nothing."""
+    expected = {
+        "bits": range(191, 200),
+        "listed": range(0, 300, 3),
+        "excluded": [entry for entry in range(64_000) if entry % 6_400],
+        "blocks": [63_999, 64_000, 130_000],
+        "none": [],
+    }
+    with RootFile(Path(__file__).parent / "files" / "entry_lists.root") as file:
+        lists = entry_lists(file)
+    assert {name: parts[0].entries.tolist() for name, parts in lists.items()} == {n: [*e] for n, e in expected.items()}
+    assert {(p.file, p.tree) for parts in lists.values() for p in parts} == {("a.root", "Events")}

@@ -207,7 +207,7 @@ def test_the_command_line_takes_an_address(home: Workspace, client: Any, capsys:
 
 
 def test_a_worker_takes_one_thread(home: Workspace, client: Any) -> None:
-    from tagsel.cores import threads
+    from tagsel.base.cpus import threads
 
     assert set(client.run(threads).values()) == {1}  # Dask states it in OMP_NUM_THREADS
 

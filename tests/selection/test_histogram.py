@@ -230,10 +230,11 @@ def test_what_is_no_number_or_of_different_objects_is_refused(home: Workspace) -
 def test_what_is_saved_reads_back(home: Workspace, tmp_path: Path) -> None:
     for weight in ("", "weight"):
         found = home.hist("a.TAG", TEXTS, "nMuon >= 1", weight=weight)
-        found.save(tmp_path / "h.json")
-        document = json.loads((tmp_path / "h.json").read_text(), object_hook=uhi.object_hook)
-        found.save(tmp_path / "h.root")
-        with uproot.open(tmp_path / "h.root") as file:
+        text, root = tmp_path / f"{weight}h.json", tmp_path / f"{weight}h.root"
+        found.save(text)
+        document = json.loads(text.read_text(), object_hook=uhi.object_hook)
+        found.save(root)
+        with uproot.open(root) as file:
             assert file.classnames(cycle=False) == {
                 "MET_pt": "TH1D", "grid": "TH2D", "run_x_lumi_x_nMuon": "TH3D", "tagsel": "TObjString"
             }  # fmt: skip
@@ -252,7 +253,7 @@ def test_figures_are_drawn_of_one_and_two_axes(home: Workspace, tmp_path: Path) 
     assert (tmp_path / "h.png").read_bytes()[:4] == b"\x89PNG"
     found.plot(tmp_path / "h.svg")
     first = (tmp_path / "h.svg").read_bytes()
-    found.plot(tmp_path / "h.svg")
+    found.plot(tmp_path / "h.svg", force=True)
     assert first == (tmp_path / "h.svg").read_bytes()
     nothing = home.hist("a.TAG", ["MET_pt: 3, 0, 9", "b: MET_pt: 2,0,1 x nMuon: 1,0,1"], "MET_pt < 0")
     nothing.plot(tmp_path / "empty.pdf")

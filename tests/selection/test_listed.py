@@ -17,7 +17,7 @@ from tagsel.selection import accept, listed, select
 from tagsel.selection.assemble import assemble
 from tagsel.selection.bits import Bits, Taken
 from tagsel.selection.listed import LARGE, segments, together
-from tagsel.store import Frame, layout
+from tagsel.store import Frame, OpenParts, layout
 
 ROWS = (300, 130, 1, 200)
 
@@ -100,8 +100,8 @@ def test_events_that_must_be_decoded_are_decoded_in_batches(
     frame: Frame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[int] = []
-    memory = Frame.memory
-    monkeypatch.setattr(Frame, "memory", lambda s, c, g: (asked.append(len(g)), memory(s, c, g))[1])
+    memory = OpenParts.memory
+    monkeypatch.setattr(OpenParts, "memory", lambda s, c, g: (asked.append(len(g)), memory(s, c, g))[1])
     monkeypatch.setattr(Frame, "mapped", lambda *_: False)
     monkeypatch.setattr(accept, "DECODED_AT_ONCE", 150)
     mask = np.ones(sum(ROWS), bool)

@@ -152,6 +152,27 @@ def test_fault_30_damaged_masks_are_dropped_and_made_again(
     assert again.accepted == right and again.work.remembered == 6
 
 
+def test_a_mask_of_another_step_or_part_is_dropped_and_made_again(home: Workspace, tmp_path: Path) -> None:
+    """Masks of the same part have one size, so only what a file says of its step tells them apart."""
+    cuts = ("MET_pt > 20", "nMuon >= 2")
+    right = [counted(home, cut, remember=False).accepted for cut in cuts]
+    assert right[0] != right[1]
+    for cut in cuts:
+        counted(home, cut)
+    maskfiles.wait()
+    first, second = sorted((tmp_path / "masks").iterdir())
+    for mine in first.iterdir():
+        other = second / mine.name
+        kept_bytes = mine.read_bytes(), other.read_bytes()
+        assert len(kept_bytes[0]) == len(kept_bytes[1])
+        other.write_bytes(kept_bytes[0])
+        mine.write_bytes(kept_bytes[1])
+    MASKS.clear()
+    answers = [counted(home, cut) for cut in cuts]
+    assert [answer.accepted for answer in answers] == right
+    assert [answer.work.remembered for answer in answers] == [0, 0]
+
+
 def test_fault_30_masks_that_others_may_write_are_not_used(home: Workspace, tmp_path: Path) -> None:
     for path in kept(home, tmp_path):
         path.chmod(0o666)

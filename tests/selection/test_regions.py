@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import build, rows, workspace
+from builders import SCHEMA, build, rows, workspace
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
 from tagsel.cli.main import run
 from tagsel.errors import CutError, StoreError
+from tagsel.expr import Scope, bind, conjuncts
+from tagsel.expr.nodes import walk
 from tagsel.selection import count
 from tagsel.selection.query import Query
 from tagsel.selection.regions import regions
@@ -240,3 +242,34 @@ def test_the_verbs_say_the_same(home: Workspace, tmp_path: Path, capsys: pytest.
         [x, str(n)] for x, n in zip(("0", "30", "60", "7.5"), counts, strict=True)
     ]
     assert run(["sweep", "a.TAG", "MET_pt > {x}", "0:60", *where]) == 2
+
+
+CHAINS = (
+    "!(15 GeV < Muon.pt[0] < 40 GeV) && nMuon > 1", "(10 < MET_pt < 30 || 40 < MET_pt < 50) && nMuon >= 1",
+    "nMuon > 0 && any(m in Muon: 5 < m.pt < 20)", "nMuon > 0 && (1 < MET_pt < 9 || !(2 <= nMuon < 3)) && MET_pt < 90",
+    "not (10 < MET_pt < 30) and 1 <= nMuon <= 2",
+)  # fmt: skip
+"""Chains of comparisons where they are not conjuncts themselves."""
+
+
+@pytest.mark.parametrize("cut", CHAINS)
+def test_a_chain_inside_another_condition_is_a_region_and_can_be_swept(home: Workspace, cut: str) -> None:
+    """Its conjuncts were looked for in the text as `a < x && x < b`, which stands nowhere in it: ValueError."""
+    expected = home.count("a.TAG", cut).accepted
+    assert expected > 0
+    found = home.regions("a.TAG", {"SR": cut, "CR": f"{cut} && MET_pt > {{x}}".replace("{x}", "20")}, overlap=True)
+    assert found["SR"].accepted == expected
+    assert found["CR"].accepted == home.count("a.TAG", cut, "MET_pt > 20").accepted
+    swept = home.sweep("a.TAG", f"{cut} && MET_pt > {{x}}", ["-1", "20"])
+    assert [point.passing.n for point in swept.points] == [expected, found["CR"].accepted]
+
+
+@pytest.mark.parametrize("cut", CHAINS)
+def test_conjuncts_are_pieces_of_the_text(cut: str) -> None:
+    whole = bind(cut, Scope(SCHEMA))
+    parts = conjuncts(whole)
+    assert len(parts) >= 2
+    for part in parts:
+        assert part.text in whole.text
+        for node in walk(part.node):
+            assert 0 <= node.pos < node.pos + node.length <= len(part.text)

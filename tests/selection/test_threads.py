@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
-from tagsel.cores import cpus, keep_to
+from tagsel.base.cpus import cpus, keep_to
 from tagsel.selection import cutflow, select
 from tagsel.selection.threads import each
 
@@ -169,7 +169,7 @@ def test_ctrl_c_comes_before_other_errors() -> None:
 def test_one_thread_is_the_callers_own() -> None:
     before = threading.active_count()
     assert each(lambda n: threading.current_thread() is threading.main_thread(), range(3), 1) == [True] * 3
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one that an earlier test left may end meanwhile
 
 
 def test_it_is_the_same_few_threads_every_time() -> None:
@@ -215,7 +215,7 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
 _LONG = """
 import sys, threading
 from tagsel.api import Workspace
-from tagsel.cores import cpus, keep_to
+from tagsel.base.cpus import cpus, keep_to
 from tagsel.selection import rows, select
 
 home, tier = Workspace(sys.argv[1]), sys.argv[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from builders import build, rows, workspace
 
-from tagsel import settings
 from tagsel.api import Workspace
+from tagsel.base import settings
 from tagsel.kernels import driver, kernel_cache
 from tagsel.selection import bind_query, tiers
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from tagsel.store import decoded
 from tagsel.store.decoded import Decoded
 
 
-def test_the_last_used_are_kept_up_to_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoded, "MOST_BYTES", 800)  # of arrays of 80 bytes: ten
-    kept, made = Decoded(), list[int]()
+def test_the_last_used_are_kept_up_to_a_number_of_bytes() -> None:
+    kept, made = Decoded(most_bytes=800), list[int]()  # of arrays of 80 bytes: ten
 
     def decode(n: int, size: int = 10) -> np.ndarray:
         return kept.once(n, lambda: (made.append(n), np.full(size, n, np.int64))[1])

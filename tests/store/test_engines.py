@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from tagsel.errors import StoreError
 from tagsel.schema import Attribute, Schema
 from tagsel.store import Snapshot, Table, write_part
 
@@ -93,3 +94,16 @@ def test_delta_sees_restore_and_compaction(maker: ModuleType, table: Table) -> N
 
 def test_the_log_is_never_cleaned_by_itself(table: Table) -> None:
     assert DeltaTable(str(table.folder)).metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
+
+
+def test_a_log_that_delta_reads_otherwise_is_said_with_both_versions(maker: ModuleType, table: Table) -> None:
+    """Versions 0 and 1; a file `2.json`, not named as Delta names its entries, is none to Delta."""
+    assert DeltaTable(str(table.folder)).version() == 1
+    odd = table.folder / "_delta_log" / "2.json"
+    odd.write_text("{}")
+    part = maker.part(table.folder, 10, first_event=1000)
+    with pytest.raises(StoreError, match="Delta reads version 1, and the files in _delta_log go to version 2"):
+        table.append([part], maker.SCHEMA, {})
+    odd.unlink()
+    table.append([part], maker.SCHEMA, {})
+    assert table.snapshot().rows == 310

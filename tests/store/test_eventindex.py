@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tagsel.errors import StoreError
 from tagsel.kernels import kernel_cache
 from tagsel.store import Part, Table, eventindex, lookup, write_part
-from tagsel.store.eventindex import EventIndex, encode, identity_of, index_path
+from tagsel.store.eventindex import EventIndex, encode, index_path
+from tagsel.store.footers import identity_of
 from tagsel.store.packing import BLOCK, Packed, bits_of, joined, pack
 
 WILD = (0, 1, 2, 127, 128, 2**31, 2**53, 2**53 + 1, 2**62, 2**63 - 2, 2**63 - 1)
@@ -239,7 +240,7 @@ def test_a_dataset_that_cannot_be_written_answers_too(
     def full(path: Path, data: bytes) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(lookup.disk, "write_file", full)
+    monkeypatch.setattr(lookup, "write_bytes", full)
     assert all_ids(maker, part) == RIGHT
     read: list[int] = []
     original = Part.read

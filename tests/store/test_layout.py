@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tagsel.base import atomic_write
 from tagsel.errors import IngestError, StoreError
 from tagsel.schema import Attribute, Schema
-from tagsel.store import arrow_schema, disk, layout, write_part
+from tagsel.store import arrow_schema, layout, write_part
 
 
 def test_hot_chunks_are_one_plain_uncompressed_page(maker: ModuleType, tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_fault_12_a_failing_fsync_aborts(
         if len(calls) == failing:
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(disk, "_fsync", fsync)
+    monkeypatch.setattr(atomic_write, "_fsync", fsync)
     with pytest.raises(StoreError, match="Input/output error"):
         maker.part(tmp_path / "ds", 10)
     assert len(calls) == failing

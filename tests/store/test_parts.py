@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,7 @@ from tagsel.errors import StoreError
 from tagsel.schema import Attribute, Schema
 from tagsel.store import Part, Table, columns, footers, layout, write_part, zones
 from tagsel.store.layout import NewPart
+from tagsel.store.mapping import Mapping, identity
 
 UNMAPPABLE = {"Muon_tight"}  # lists of booleans: bits after the levels, at no byte's border
 
@@ -55,14 +57,17 @@ def test_every_column_reads_back(maker: ModuleType, table: Table) -> None:
         same(read[column], values)
 
 
-def test_a_hot_column_is_a_memmap_of_the_part_itself(table: Table) -> None:
+def test_a_hot_column_is_mapped_from_the_part_itself(table: Table) -> None:
     part = table.snapshot().parts[0]
     hot = part.read(0, ["event", "MET_pt", "Muon_pt", "trigger_0", "nMuon"])
     for values in hot.values():
-        assert isinstance(values.base, np.memmap)
-        assert Path(values.base.filename) == part.path
+        mapping = values
+        while isinstance(mapping, np.ndarray):
+            mapping = mapping.base
+        assert isinstance(mapping, Mapping)
+        assert Path(mapping.path) == part.path
         assert not values.flags.writeable
-        start = values.ctypes.data - values.base.ctypes.data
+        start = values.ctypes.data - mapping.address
         assert part.path.read_bytes()[start : start + values.nbytes] == values.tobytes()
 
 
@@ -109,14 +114,14 @@ def test_a_foreign_part_with_nulls_is_refused(maker: ModuleType, tmp_path: Path)
 def test_mapping_equals_decoding(maker: ModuleType, table: Table) -> None:
     """The fast path against the general one, chunk by chunk."""
     part = table.snapshot().parts[0]
-    identity = columns.identity(part.path)
+    file = identity(part.path)
     mapped = 0
     for column, kind in part.kinds.items():
         if kind[0] == "string":
             continue
         block = part._zones.block(column)
         mapped += zones.chunk(block, 0).kind != 0
-        decoded = columns.decode(identity, 0, column, columns.DTYPES[kind[0]], kind[1])
+        decoded = columns.decode(file, 0, column, columns.DTYPES[kind[0]], kind[1])
         same(part.read(0, [column])[column], decoded)
     hot = [a for a in maker.SCHEMA if a.hot and a.type != "string" and a.column not in UNMAPPABLE]
     assert mapped == len(hot)
@@ -235,6 +240,32 @@ def test_a_damaged_sidecar_is_rebuilt(table: Table, at: int) -> None:
     assert path.read_bytes() == good
 
 
+def test_another_part_s_sidecar_is_rebuilt(maker: ModuleType, table: Table) -> None:
+    """As many rows and columns, other events: only the name of the part in the header tells them apart."""
+    table.append([maker.part(table.folder, 300, first_event=1000, run=9)], maker.SCHEMA, {})
+    first, second = table.snapshot().parts
+    mine, other = (zones.sidecar_path(part.path) for part in (first, second))
+    before, good = answers(first), mine.read_bytes()
+    assert len(good) == len(other.read_bytes())
+    mine.write_bytes(other.read_bytes())
+    forget()
+    assert answers(table.snapshot().parts[0]) == before
+    assert mine.read_bytes() == good
+
+
+def test_a_sidecar_that_cannot_be_written_is_made_once(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a read-only dataset whose sidecars are of an older tagsel."""
+    part = table.snapshot().parts[0]
+    before, folder = answers(part), zones.sidecar_path(part.path).parent
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    forget()
+    made, build = [], zones.build
+    monkeypatch.setattr(zones, "build", lambda file, kinds: (made.append(file), build(file, kinds))[1])
+    assert answers(table.snapshot().parts[0]) == before
+    assert len(made) == 1
+
+
 def test_a_short_sidecar_is_rebuilt(table: Table) -> None:
     part = table.snapshot().parts[0]
     before, path = answers(part), zones.sidecar_path(part.path)
@@ -290,7 +321,7 @@ def test_fault_01_a_part_cut_short_at_any_byte_is_refused(table: Table) -> None:
             part.read(0, ["run"])
         assert caught.value.fields["path"] == str(part.path)
         with pytest.raises(StoreError, match=r"cut short|damaged"):  # and where no log knows its size
-            columns.mapped(columns.identity(part.path))
+            columns.open_part(identity(part.path))
 
 
 def test_fault_02_a_flipped_bit_in_a_page_is_found_and_named(maker: ModuleType, table: Table) -> None:

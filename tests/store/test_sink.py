@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tagsel.store import disk, sink
+from tagsel.base import atomic_write
+from tagsel.store import sink
 from tagsel.store.sink import Sink
 
 
@@ -40,7 +41,7 @@ def test_an_error_is_told_and_nothing_is_written_after_it(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(sink, "_FLUSH", 3)
-    monkeypatch.setattr(disk, seam, full)
+    monkeypatch.setattr(atomic_write, seam, full)
     file = Sink(tmp_path / "a")
     file.write(b"abc")
     file._waiting.join()
@@ -63,7 +64,7 @@ def test_pieces_wait_in_bounded_number(tmp_path: Path, monkeypatch: pytest.Monke
         go.wait(30)
         write(descriptor, data)
 
-    monkeypatch.setattr(disk, "write_all", slow)
+    monkeypatch.setattr(atomic_write, "write_all", slow)
     file = Sink(tmp_path / "a")
 
     def give() -> None:

@@ -17,8 +17,9 @@ from types import ModuleType
 import pytest
 from deltalake import DeltaTable
 
-from tagsel.errors import StoreError
-from tagsel.store import Source, Table, disk, log
+from tagsel.base import atomic_write
+from tagsel.errors import AccessError, StoreError
+from tagsel.store import Source, Table, log
 from tagsel.store.extend import user_attributes
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -198,7 +199,7 @@ def test_fault_12_a_failing_fsync_in_a_commit_is_not_acknowledged(
     maker: ModuleType, table: Table, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     new = maker.part(table.folder, 10, first_event=500)
-    original = disk._fsync
+    original = atomic_write._fsync
 
     def fsync(descriptor: int) -> None:
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
@@ -206,7 +207,7 @@ def test_fault_12_a_failing_fsync_in_a_commit_is_not_acknowledged(
             raise OSError(errno.EIO, "Input/output error")
         original(descriptor)
 
-    monkeypatch.setattr(disk, "_fsync", fsync)
+    monkeypatch.setattr(atomic_write, "_fsync", fsync)
     with pytest.raises(StoreError, match="Input/output error"):
         table.append([new], maker.SCHEMA, {})
     monkeypatch.undo()
@@ -224,7 +225,7 @@ def test_fault_11_a_full_disk_in_a_commit_leaves_the_old_snapshot(
         os.write(descriptor, bytes(memoryview(data)[:5]))
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(disk, "write_all", full)
+    monkeypatch.setattr(atomic_write, "write_all", full)
     with pytest.raises(StoreError, match="No space left on device") as caught:
         table.append([new], maker.SCHEMA, {}, [source])
     assert caught.value.fields["errno"] == errno.ENOSPC
@@ -248,7 +249,7 @@ def test_fault_11_a_full_disk_after_the_commit_costs_only_the_caches(
         def full(descriptor: int, data: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(disk, "write_all", full)
+        monkeypatch.setattr(atomic_write, "write_all", full)
 
     monkeypatch.setattr(commits, "_sync_entry", then_full)
     snapshot = table.append([new], maker.SCHEMA, {})
@@ -265,7 +266,7 @@ import os, sys, importlib.util, pathlib
 spec = importlib.util.spec_from_file_location("tagmaker", {maker!r}); m = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(m)
 import deltalake.transaction, pyarrow.compute, pyarrow.parquet, numpy.random  # before the rights to read them go
-from tagsel.errors import StoreError
+from tagsel.errors import AccessError, StoreError
 from tagsel.store import Table
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)
@@ -283,7 +284,7 @@ for name, act in (
     try:
         act()
         print(name, "worked")
-    except StoreError as error:
+    except (AccessError, StoreError) as error:
         print(name, str(folder) in error.message, "Permission denied" in error.message)
 """
 
@@ -368,7 +369,7 @@ def test_fault_11_12_an_error_at_any_write_or_fsync_leaves_the_old_snapshot_or_t
     maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seam: str
 ) -> None:
     """The k-th call fails, for every k that writing a part and committing it makes; then it is tried again."""
-    original = getattr(disk, seam)
+    original = getattr(atomic_write, seam)
     table = Table.create(tmp_path / "ds", maker.SCHEMA)
     committed, k, failed = 0, 0, 0
     while failed < k or k == 0:
@@ -380,13 +381,13 @@ def test_fault_11_12_an_error_at_any_write_or_fsync_leaves_the_old_snapshot_or_t
                 raise OSError(errno.EIO, "Input/output error")
             original(*given)
 
-        monkeypatch.setattr(disk, seam, failing)
+        monkeypatch.setattr(atomic_write, seam, failing)
         try:
             acknowledged = table.append([maker.part(table.folder, 10, first_event=100 * k)], maker.SCHEMA, {})
-        except StoreError as error:
+        except (AccessError, StoreError) as error:
             acknowledged = None
             assert "Input/output error" in error.message
-        monkeypatch.setattr(disk, seam, original)
+        monkeypatch.setattr(atomic_write, seam, original)
         rows = Table.open(table.folder).snapshot().rows
         assert rows in ((committed + 10,) if acknowledged else (committed, committed + 10))
         assert acknowledged is None or acknowledged.rows == rows

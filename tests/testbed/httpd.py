@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,33 @@ def _openssl(*words: str | Path) -> str:
 
 
 class Sent:
-    """Bytes of files that were sent, and connections that were taken."""
+    """Bytes of files that were sent, and connections that were taken.
 
-    bytes = 0
-    connections = 0
+    Bytes are counted before they are written: whoever has received them finds them counted.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = self.connections = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """So many bytes of a file were sent, by any thread."""
+        with self._lock:
+            self.bytes += count
 
 
 @contextmanager
-def running(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str, Sent]]:
-    """(address, what was sent): `address/x` is the file `x` of the folder. One range a request; several are refused."""
+def running(
+    folder: Path, certificate: Path | None = None, *, several: str = "refused", redirect: bool = False, breaks: int = 0
+) -> Iterator[tuple[str, Sent]]:
+    """(address, what was sent): `address/x` is the file `x` of the folder, one range a request.
+
+    Several ranges are refused, or given as parts (`several="parts"`), or answered with the whole file (`"whole"`), as
+    storage of kinds does. With `redirect` every request is sent to another path first, `breaks` is how many requests
+    of ranges are cut off in the middle.
+    """
     sent = Sent()
+    left = [breaks]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -77,26 +94,59 @@ def running(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str
             self.answer(body=True)
 
         def answer(self, body: bool) -> None:
-            path = folder / self.path.lstrip("/")
+            name = self.path.lstrip("/")
+            if redirect and not name.startswith("moved/"):
+                self.send_response(302)
+                self.send_header("Location", f"http://{self.headers['Host']}/moved/{name}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            path = folder / name.removeprefix("moved/")
             if not path.is_file():
                 self.send_error(404)
                 return
             whole = path.read_bytes()
-            asked = self.headers.get("Range")
-            one = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
-            if asked and not one:
+            asked = self.headers.get("Range", "")
+            ranges = [(int(a), int(b or len(whole) - 1)) for a, b in re.findall(r"(\d+)-(\d*)", asked)]
+            if len(ranges) > 1 and several == "refused":
                 self.send_error(416)
                 return
-            first, last = (int(one[1]), int(one[2] or len(whole) - 1)) if one else (0, len(whole) - 1)
+            if len(ranges) > 1 and several == "parts":
+                self.parts(whole, ranges)
+                return
+            first, last = ranges[0] if len(ranges) == 1 else (0, len(whole) - 1)
             part = whole[first : last + 1]
-            self.send_response(206 if one else 200)
+            self.send_response(206 if len(ranges) == 1 else 200)
             self.send_header("Content-Length", str(len(part)))
-            if one:
+            if len(ranges) == 1:
                 self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(whole)}")
             self.end_headers()
+            if body and ranges and left[0]:
+                left[0] -= 1
+                part = part[: len(part) // 2]
+                self.close_connection = True
             if body:
-                sent.bytes += len(part)
-                self.wfile.write(part)
+                self.send(part)
+
+        def parts(self, whole: bytes, ranges: list[tuple[int, int]]) -> None:
+            pieces = []
+            for first, last in ranges:
+                head = f"\r\n--PART\r\nContent-Range: bytes {first}-{last}/{len(whole)}\r\n\r\n"
+                pieces.append(head.encode() + whole[first : last + 1])
+            document = b"".join((*pieces, b"\r\n--PART--\r\n"))
+            self.send_response(206)
+            self.send_header("Content-Type", "multipart/byteranges; boundary=PART")
+            self.send_header("Content-Length", str(len(document)))
+            self.end_headers()
+            sent.add(sum(len(whole[first : last + 1]) for first, last in ranges))
+            self.wfile.write(document)
+
+        def send(self, part: bytes) -> None:
+            with suppress(ConnectionError):  # of a client that does not want all of it
+                for begin in range(0, len(part), 65536):
+                    block = part[begin : begin + 65536]
+                    sent.add(len(block))
+                    self.wfile.write(block)
 
         def log_message(self, *_: object) -> None:
             pass
