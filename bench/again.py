@@ -28,15 +28,29 @@ def threshold(k: int) -> list[Question]:
 
 
 def _two_muons(low: int) -> Question:
-    both = ["NLooseMuon >= 2", f"abs(LooseMuonPt1) > {low}", "abs(LooseMuonPt2) > 2500", "abs(LooseMuonEta1) < 2",
-            "abs(LooseMuonEta2) < 2", "NVtx >= 1"]  # fmt: skip
+    both = [
+        "NLooseMuon >= 2",
+        f"abs(LooseMuonPt1) > {low}",
+        "abs(LooseMuonPt2) > 2500",
+        "abs(LooseMuonEta1) < 2",
+        "abs(LooseMuonEta2) < 2",
+        "NVtx >= 1",
+    ]
     return select("threshold", "", " && ".join(both), " and ".join(both))
 
 
 REFINEMENTS = (
-    "NVtx >= 1", "NTrk >= {5}", "NLooseMuon >= 1", "abs(LooseMuonPt1) > {3000}", "abs(LooseMuonEta1) < 2",
-    "NJet <= 2", "CellMissingET < {30000}", "abs(LooseMuonPt1) > {4500}", "CellMissingET > {4000}", "abs(VtxZ) < 100",
-)  # fmt: skip
+    "NVtx >= 1",
+    "NTrk >= {5}",
+    "NLooseMuon >= 1",
+    "abs(LooseMuonPt1) > {3000}",
+    "abs(LooseMuonEta1) < 2",
+    "NJet <= 2",
+    "CellMissingET < {30000}",
+    "abs(LooseMuonPt1) > {4500}",
+    "CellMissingET > {4000}",
+    "abs(VtxZ) < 100",
+)
 
 
 def refinements(k: int) -> list[Question]:
@@ -52,8 +66,12 @@ def refinements(k: int) -> list[Question]:
 
 
 def _region(k: int) -> tuple[str, str]:
-    terms = ("NLooseMuon >= 1", f"abs(LooseMuonPt1) > {3000 + 500 * (k % 10)}", f"CellMissingET > {2000 * (k // 10)}",
-             "NJet <= 3")  # fmt: skip
+    terms = (
+        "NLooseMuon >= 1",
+        f"abs(LooseMuonPt1) > {3000 + 500 * (k % 10)}",
+        f"CellMissingET > {2000 * (k // 10)}",
+        "NJet <= 3",
+    )
     return " && ".join(terms), " and ".join(terms)
 
 

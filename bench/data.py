@@ -135,9 +135,12 @@ def _copy(data: Data, names: Sequence[str], folder: Path) -> None:
     for table in _rows(data, names, guids):
         if writer is None:
             writer = pq.ParquetWriter(
-                folder / "events.parquet", table.schema, compression="NONE", use_dictionary=False,
+                folder / "events.parquet",
+                table.schema,
+                compression="NONE",
+                use_dictionary=False,
                 column_encoding=dict.fromkeys(_leaves(table.schema), "PLAIN"),
-            )  # fmt: skip
+            )
         writer.write_table(table, row_group_size=ROW_GROUP)
     if writer is not None:
         writer.close()

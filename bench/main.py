@@ -23,9 +23,10 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """The options of scripts/bench."""
     names = "; ".join(f"{p.name}: {', '.join(p.names)}" for p in PARTS)
     parser = argparse.ArgumentParser(
-        prog="scripts/bench", description="tagsel beside its rivals on the same events; answers are checked first.",
+        prog="scripts/bench",
+        description="tagsel beside its rivals on the same events; answers are checked first.",
         epilog=f"Names: {names}.",
-    )  # fmt: skip
+    )
     parser.add_argument("--all", action="store_true", help="more than the core suite")
     parser.add_argument("--events", type=lambda text: int(float(text)), default=2_000_000, help="2e6; 20e6 takes 40 GB")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a row or a section; repeatable")

@@ -28,18 +28,30 @@ CPP: Words = {"==": "==", "!=": "!=", "and": " && ", "or": " || ", "not": "!", "
 
 CALLS: Mapping[str, Mapping[str, str]] = {
     "sql": {
-        "double": "CAST({0} AS DOUBLE)", "bit": "(({0} >> {1}) & 1) = 1", "abs": "abs({0})", "cos": "cos({0})",
-        "cosh": "cosh({0})", "sqrt": "sqrt({0})",
+        "double": "CAST({0} AS DOUBLE)",
+        "bit": "(({0} >> {1}) & 1) = 1",
+        "abs": "abs({0})",
+        "cos": "cos({0})",
+        "cosh": "cosh({0})",
+        "sqrt": "sqrt({0})",
     },
     "clickhouse": {
-        "double": "toFloat64({0})", "bit": "bitTest({0}, {1})", "abs": "abs({0})", "cos": "cos({0})",
-        "cosh": "cosh({0})", "sqrt": "sqrt({0})",
+        "double": "toFloat64({0})",
+        "bit": "bitTest({0}, {1})",
+        "abs": "abs({0})",
+        "cos": "cos({0})",
+        "cosh": "cosh({0})",
+        "sqrt": "sqrt({0})",
     },
     "cpp": {
-        "double": "double({0})", "bit": "((({0} >> {1}) & 1) == 1)", "abs": "std::abs({0})", "cos": "std::cos({0})",
-        "cosh": "std::cosh({0})", "sqrt": "std::sqrt({0})",
+        "double": "double({0})",
+        "bit": "((({0} >> {1}) & 1) == 1)",
+        "abs": "std::abs({0})",
+        "cos": "std::cos({0})",
+        "cosh": "std::cosh({0})",
+        "sqrt": "std::sqrt({0})",
     },
-}  # fmt: skip
+}
 """What a function is called, by dialect."""
 
 
@@ -82,10 +94,17 @@ def _text(node: ast.expr, words: Words, calls: Mapping[str, str]) -> str:
 
 
 OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
-    ast.NotEq: operator.ne, ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-}  # fmt: skip
+}
 
 
 def evaluate(condition: str, column: Callable[[str], Any], calls: Mapping[str, Callable[..., Any]]) -> Any:

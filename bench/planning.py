@@ -116,8 +116,10 @@ def _row(name: str, folder: Path, parts: int, columns: int, context: Context) ->
     """Time plans; what is planned is compared with one part's plan, times the number of parts."""
     code = "from bench.planning import *; import time, tagsel.selection, tagsel.store.table; t = time.perf_counter()"
     code += f"; planned(Path({str(folder)!r}), 3.0); print(time.perf_counter() - t)"
-    fresh = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-             for _ in range(3)]  # fmt: skip
+    fresh = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(3)
+    ]
     plan = planned(folder, 3.0)
     rows = sum(plan.rows(verdict) for verdict in {u.verdict for u in plan.units})
     if len(plan.units) % parts or rows % parts:

@@ -89,10 +89,22 @@ def _twenty() -> tuple[str, str]:
         plain.append(f"(NLooseElectron < {k} or abs(LooseElectronPt{k}) < {low}000)")
         ours.append(f"(NLooseMuon < {k} || abs(LooseMuonEta{k}) < 2.25)")
         plain.append(f"(NLooseMuon < {k} or abs(LooseMuonEta{k}) < 2.25)")
-    ours += ["JetSumET > 12 GeV", "CellMissingET < 24 GeV", "CellMissingETPhi > -3",
-             "NLoosePhoton <= 2", "RandomNumber < 0.75", "EventTime > 1259000000"]  # fmt: skip
-    plain += ["JetSumET > 12000", "CellMissingET < 24000", "CellMissingETPhi > -3",
-              "NLoosePhoton <= 2", "RandomNumber < 0.75", "EventTime > 1259000000"]  # fmt: skip
+    ours += [
+        "JetSumET > 12 GeV",
+        "CellMissingET < 24 GeV",
+        "CellMissingETPhi > -3",
+        "NLoosePhoton <= 2",
+        "RandomNumber < 0.75",
+        "EventTime > 1259000000",
+    ]
+    plain += [
+        "JetSumET > 12000",
+        "CellMissingET < 24000",
+        "CellMissingETPhi > -3",
+        "NLoosePhoton <= 2",
+        "RandomNumber < 0.75",
+        "EventTime > 1259000000",
+    ]
     assert len(ours) == len(plain) == 20
     return " && ".join(ours), " and ".join(plain)
 
@@ -110,27 +122,44 @@ CUTFLOW = (
 
 TAGS = (
     select("Q1", "one quantity, few pass", "CellMissingET > 46 GeV", "CellMissingET > 46000"),
-    select("Q2", "two muons, six columns",
-           "NLooseMuon >= 2 && abs(LooseMuonPt1) > 4 GeV && abs(LooseMuonPt2) > 2.5 GeV && abs(LooseMuonEta1) < 2"
-           " && abs(LooseMuonEta2) < 2 && NVtx >= 1",
-           "NLooseMuon >= 2 and abs(LooseMuonPt1) > 4000 and abs(LooseMuonPt2) > 2500 and abs(LooseMuonEta1) < 2"
-           " and abs(LooseMuonEta2) < 2 and NVtx >= 1"),
-    select("Q3", "a trigger bit, run and block ranges, a jet",
-           "bit(EFPassedTrigMask0, 5) && run >= 141001 && run <= 141002 && lumi > 20 && lumi <= 220 && NJet >= 1"
-           " && JetPt1 > 12 GeV",
-           "bit(EFPassedTrigMask0, 5) and run >= 141001 and run <= 141002 and lumi > 20 and lumi <= 220 and NJet >= 1"
-           " and JetPt1 > 12000"),
-    select("Q4", "mass window of two muons, cosh and cos",
-           "NLooseMuon >= 2 && LooseMuonPt1 * LooseMuonPt2 < 0 &&"
-           " 66 GeV < sqrt(-2 * LooseMuonPt1 * LooseMuonPt2 * (cosh(LooseMuonEta1 - LooseMuonEta2)"
-           " - cos(LooseMuonPhi1 - LooseMuonPhi2))) < 116 GeV", window(66, 116)),
-    select("Q5", "a trigger or counts or a sum, a tenth pass",
-           "bit(EFPassedTrigMask0, 33) || NJet >= 3 || NLooseElectron >= 2 || JetSumET > 40 GeV",
-           "bit(EFPassedTrigMask0, 33) or NJet >= 3 or NLooseElectron >= 2 or JetSumET > 40000"),
+    select(
+        "Q2",
+        "two muons, six columns",
+        "NLooseMuon >= 2 && abs(LooseMuonPt1) > 4 GeV && abs(LooseMuonPt2) > 2.5 GeV && abs(LooseMuonEta1) < 2"
+        " && abs(LooseMuonEta2) < 2 && NVtx >= 1",
+        "NLooseMuon >= 2 and abs(LooseMuonPt1) > 4000 and abs(LooseMuonPt2) > 2500 and abs(LooseMuonEta1) < 2"
+        " and abs(LooseMuonEta2) < 2 and NVtx >= 1",
+    ),
+    select(
+        "Q3",
+        "a trigger bit, run and block ranges, a jet",
+        "bit(EFPassedTrigMask0, 5) && run >= 141001 && run <= 141002 && lumi > 20 && lumi <= 220 && NJet >= 1"
+        " && JetPt1 > 12 GeV",
+        "bit(EFPassedTrigMask0, 5) and run >= 141001 and run <= 141002 and lumi > 20 and lumi <= 220 and NJet >= 1"
+        " and JetPt1 > 12000",
+    ),
+    select(
+        "Q4",
+        "mass window of two muons, cosh and cos",
+        "NLooseMuon >= 2 && LooseMuonPt1 * LooseMuonPt2 < 0 &&"
+        " 66 GeV < sqrt(-2 * LooseMuonPt1 * LooseMuonPt2 * (cosh(LooseMuonEta1 - LooseMuonEta2)"
+        " - cos(LooseMuonPhi1 - LooseMuonPhi2))) < 116 GeV",
+        window(66, 116),
+    ),
+    select(
+        "Q5",
+        "a trigger or counts or a sum, a tenth pass",
+        "bit(EFPassedTrigMask0, 33) || NJet >= 3 || NLooseElectron >= 2 || JetSumET > 40 GeV",
+        "bit(EFPassedTrigMask0, 33) or NJet >= 3 or NLooseElectron >= 2 or JetSumET > 40000",
+    ),
     select("trigger", "a trigger by name, menus by run, 500 good ranges", "EF_mu4", fired("EF_mu4"), good=True),
     select("twenty", "a cut of twenty terms", *_twenty()),
-    select("none", "nothing passes", "CellMissingET > 20 GeV && CellMissingET + JetSumET < 20 GeV",
-           "CellMissingET > 20000 and CellMissingET + JetSumET < 20000"),
+    select(
+        "none",
+        "nothing passes",
+        "CellMissingET > 20 GeV && CellMissingET + JetSumET < 20 GeV",
+        "CellMissingET > 20000 and CellMissingET + JetSumET < 20000",
+    ),
     select("all", "every event passes", "NTrk >= 0 && CellMissingET >= 0 GeV", "NTrk >= 0 and CellMissingET >= 0"),
     Question("cutflow", "eight steps, weighted: alone, in sequence, all but it", CUTFLOW, weight="RandomNumber"),
-)  # fmt: skip
+)

@@ -133,8 +133,10 @@ def summary(section: Section) -> Iterator[str]:
 def heading(result: Result) -> str:
     """What was run where."""
     libraries = ", ".join(f"{n} {v}" for n, v in result.versions.items())
-    return (f"{result.events:,} events, {result.threads} threads, medians of up to {result.repeat} warm runs in turns\n"
-            f"{result.machine}\n{libraries}")  # fmt: skip
+    return (
+        f"{result.events:,} events, {result.threads} threads, medians of up to {result.repeat} warm runs in turns\n"
+        f"{result.machine}\n{libraries}"
+    )
 
 
 def cells(section: Section) -> list[list[str]]:
@@ -181,8 +183,10 @@ def as_text(section: Section) -> str:
     """For a terminal."""
     table = cells(section)
     widths = [max(len(line[k]) for line in table) for k in range(len(table[0]))]
-    lines = ["  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(line, widths, strict=True)))
-             for line in table]  # fmt: skip
+    lines = [
+        "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in table
+    ]
     tail = [*(summary(section) if section.mean else ()), *(f"- is {why}" for why in reasons(section))]
     return "\n".join([f"== {section.title} (ms)", *([section.note] if section.note else []), *lines, *tail, ""])
 

@@ -51,27 +51,78 @@ def _adl(context: Context) -> list[Row]:
 
 
 PARTS: tuple[Part, ...] = (
-    Part("cuts", "A new cut on TAG records", tuple(q.name for q in TAGS), _tags, mean=True,
-         note="Events as (run, lumi, event, file, entry); nothing remembered, files in the page cache."),
+    Part(
+        "cuts",
+        "A new cut on TAG records",
+        tuple(q.name for q in TAGS),
+        _tags,
+        mean=True,
+        note="Events as (run, lumi, event, file, entry); nothing remembered, files in the page cache.",
+    ),
     Part("lists", "A new cut on lists of objects", tuple(q.name for q in LISTS), _lists, mean=True),
-    Part("adl", "The ADL benchmark, queries 1 to 8", tuple(q.name for q in ADL), _adl, mean=True, apart=False,
-         note="Histograms; beside RDataFrame and awkward on a ROOT file."),
-    Part("again", "Questions that follow each other", ("threshold", "refinements", "region", "regions"), again,
-         core=False,
-         note="The first time each is asked, with planning and compiling; what tagsel remembers by default it uses,"
-              " except for regions. Regions are 50 counts one after another where an engine has no pass for all."),
-    Part("lookup", "Events by run and number", tuple(SIZES), lookups, core=False,
-         note="The list of misses is part of our answer."),
+    Part(
+        "adl",
+        "The ADL benchmark, queries 1 to 8",
+        tuple(q.name for q in ADL),
+        _adl,
+        mean=True,
+        apart=False,
+        note="Histograms; beside RDataFrame and awkward on a ROOT file.",
+    ),
+    Part(
+        "again",
+        "Questions that follow each other",
+        ("threshold", "refinements", "region", "regions"),
+        again,
+        core=False,
+        note="The first time each is asked, with planning and compiling; what tagsel remembers by default it uses,"
+        " except for regions. Regions are 50 counts one after another where an engine has no pass for all.",
+    ),
+    Part(
+        "lookup",
+        "Events by run and number",
+        tuple(SIZES),
+        lookups,
+        core=False,
+        note="The list of misses is part of our answer.",
+    ),
     Part("planning", "Planning, no data read", tuple(PLANS), planning, core=False, note=" ".join(HOW.split())),
-    Part("world", "A catalog of an experiment's size", NAMES, world, core=False, apart=False,
-         note=" ".join(WORLD.split())),
-    Part("ingest", "Ingest on one core", (ARROW, NANO), ingesting, core=False, apart=False,
-         note="Checks, statistics, hashes and fsync included. Beside: the file copied by pyarrow; read by uproot."),
-    Part("cold", "A new process for each verb", tuple(VERBS), cold, core=False,
-         note='A million events; found is their number. Beside: `python -c "import duckdb"`.'),
-    Part("skim", "Skims of a ROOT file", tuple(SHARES), skimming, core=False, apart=False,
-         note="MB are the compressed bytes that ours read; the others read all of the file."),
-)  # fmt: skip
+    Part(
+        "world",
+        "A catalog of an experiment's size",
+        NAMES,
+        world,
+        core=False,
+        apart=False,
+        note=" ".join(WORLD.split()),
+    ),
+    Part(
+        "ingest",
+        "Ingest on one core",
+        (ARROW, NANO),
+        ingesting,
+        core=False,
+        apart=False,
+        note="Checks, statistics, hashes and fsync included. Beside: the file copied by pyarrow; read by uproot.",
+    ),
+    Part(
+        "cold",
+        "A new process for each verb",
+        tuple(VERBS),
+        cold,
+        core=False,
+        note='A million events; found is their number. Beside: `python -c "import duckdb"`.',
+    ),
+    Part(
+        "skim",
+        "Skims of a ROOT file",
+        tuple(SHARES),
+        skimming,
+        core=False,
+        apart=False,
+        note="MB are the compressed bytes that ours read; the others read all of the file.",
+    ),
+)
 
 
 def run(context: Context, everything: bool = False, parts: Sequence[Part] = PARTS) -> Iterator[Section]:

@@ -26,15 +26,26 @@ NUMBER = RANDOM.poisson(2.0, ROWS).astype(np.int32)
 PT = RANDOM.exponential(20.0, int(NUMBER.sum())).astype(np.float32)
 ETA = RANDOM.uniform(-2.5, 2.5, len(PT)).astype(np.float32)
 
-SCHEMA = Schema((
-    *(Attribute(name, kind) for name, kind in {"run": "int32", "lumi": "int32", "event": "int64"}.items()),
-    Attribute("nMuon", "int32"), Attribute("met", "float32", unit="GeV"), Attribute("x", "float64"),
-    Attribute("Muon.pt", "float32", unit="GeV", collection="Muon", member="pt", counter="nMuon", is_list=True),
-    Attribute("Muon.eta", "float32", collection="Muon", member="eta", counter="nMuon", is_list=True),
-))  # fmt: skip
-BLOCK = Block(ROWS, {
-    "nMuon": NUMBER, "met": RANDOM.exponential(20.0, ROWS).astype(np.float32), "x": X, "Muon_pt": PT, "Muon_eta": ETA,
-})  # fmt: skip
+SCHEMA = Schema(
+    (
+        *(Attribute(name, kind) for name, kind in {"run": "int32", "lumi": "int32", "event": "int64"}.items()),
+        Attribute("nMuon", "int32"),
+        Attribute("met", "float32", unit="GeV"),
+        Attribute("x", "float64"),
+        Attribute("Muon.pt", "float32", unit="GeV", collection="Muon", member="pt", counter="nMuon", is_list=True),
+        Attribute("Muon.eta", "float32", collection="Muon", member="eta", counter="nMuon", is_list=True),
+    )
+)
+BLOCK = Block(
+    ROWS,
+    {
+        "nMuon": NUMBER,
+        "met": RANDOM.exponential(20.0, ROWS).astype(np.float32),
+        "x": X,
+        "Muon_pt": PT,
+        "Muon_eta": ETA,
+    },
+)
 CUTS = {
     "comparison": "met > 46 GeV",
     "two": "nMuon >= 2 && met > 20 GeV",
@@ -57,8 +68,10 @@ def test_elementary(benchmark: Any, name: str, who: str) -> None:
 @pytest.mark.parametrize("name", ["total", "element"])
 def test_segments(benchmark: Any, name: str) -> None:
     benchmark.group = "segments"
-    calls = {"total": lambda: segments.total(PT.astype(np.float64), NUMBER),
-             "element": lambda: segments.element(PT, NUMBER, 1)}  # fmt: skip
+    calls = {
+        "total": lambda: segments.total(PT.astype(np.float64), NUMBER),
+        "element": lambda: segments.element(PT, NUMBER, 1),
+    }
     found = benchmark(calls[name])
     assert len(found if name == "total" else found[0]) == ROWS
 

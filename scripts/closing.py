@@ -1,6 +1,6 @@
 """The closing summary of scripts/chain: both ledgers close, the digest is one for 1 and 2 threads, the outputs hold.
 
-    python scripts/closing.py W      (in the folder that holds z.events and z.root; 1 where something is wrong)
+python scripts/closing.py W      (in the folder that holds z.events and z.root; 1 where something is wrong)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes the reference pages docs/command-line.md and docs/python.md from the commands and classes themselves.
 
-    python scripts/reference.py        (a test compares: run it after changing a verb, an option or a docstring)
+python scripts/reference.py        (a test compares: run it after changing a verb, an option or a docstring)
 """
 
 from __future__ import annotations

@@ -63,9 +63,15 @@ def batch(columns: Mapping[str, Any], schema: Schema = SCHEMA) -> pa.RecordBatch
 
 
 def build(
-    home: Workspace, name: str, *parts: Mapping[str, Any], schema: Schema = SCHEMA, simulation: bool = False,
-    menus: Sequence[Menu] = (MENU, OTHER_MENU), bookkeeping: Mapping[str, Any] | None = None, **facts: Any,
-) -> Table:  # fmt: skip
+    home: Workspace,
+    name: str,
+    *parts: Mapping[str, Any],
+    schema: Schema = SCHEMA,
+    simulation: bool = False,
+    menus: Sequence[Menu] = (MENU, OTHER_MENU),
+    bookkeeping: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> Table:
     """Make (or add to) a dataset of a workspace: one part for each set of columns, all in one commit."""
     folder = home.folder / "data" / name
     table = Table.open(folder) if (folder / "_delta_log").is_dir() else Table.create(folder, schema)

@@ -71,9 +71,14 @@ def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = Workspace.init(tmp_path_factory.mktemp("sample") / "W")
     for stream, trigger in (("physics_MinBias", 1), ("physics_Muon", 2)):
         home.ingest(
-            *sorted(SAMPLE.glob(f"*.{stream}.TAG.*.parquet")), dataset=f"data09_900GeV.{stream}.TAG", site="HOME",
-            aod=[SAMPLE / "PoolFileCatalog.xml"], version="1.0.0", meta={"trigger": trigger}, processes=1,
-        )  # fmt: skip
+            *sorted(SAMPLE.glob(f"*.{stream}.TAG.*.parquet")),
+            dataset=f"data09_900GeV.{stream}.TAG",
+            site="HOME",
+            aod=[SAMPLE / "PoolFileCatalog.xml"],
+            version="1.0.0",
+            meta={"trigger": trigger},
+            processes=1,
+        )
     return home.folder
 
 
@@ -95,9 +100,7 @@ def _ctrl_c_works() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _private_environment(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:  # fmt: skip
+def _private_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the user's workspace, settings or caches, and none leaves questions in the user's log."""
     from tagsel.base import question_log
 

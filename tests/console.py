@@ -50,8 +50,12 @@ def at_a_terminal(command: str, folder: Path, environment: Mapping[str, str]) ->
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         ["bash", "-o", "pipefail", "-c", command],
-        cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
     os.close(theirs)
     said = b""
     while True:

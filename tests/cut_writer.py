@@ -16,19 +16,48 @@ ENERGY = ("25 GeV", "2.5 GeV", "0.1 GeV", "25000 MeV", "-1 GeV", "100")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 INTEGERS = {
-    "": ("i", "j", "bits", "nMuon", "nJet", "NTau", "run", "event", "Muon.charge[0]", "Muon.big[1]", "Muon.id[0]",
-         "Tau.n[1]", "TauN1", "Muon.id[i]"),
-    "Muon": ("Muon.charge", "Muon.big", "Muon.id"), "Jet": ("i",), "Tau": ("Tau.n",),
-}  # fmt: skip
+    "": (
+        "i",
+        "j",
+        "bits",
+        "nMuon",
+        "nJet",
+        "NTau",
+        "run",
+        "event",
+        "Muon.charge[0]",
+        "Muon.big[1]",
+        "Muon.id[0]",
+        "Tau.n[1]",
+        "TauN1",
+        "Muon.id[i]",
+    ),
+    "Muon": ("Muon.charge", "Muon.big", "Muon.id"),
+    "Jet": ("i",),
+    "Tau": ("Tau.n",),
+}
 FLOATS = {
     "": ("x", "y", "Muon.eta[0]", "Muon.d[1]", "Jet.eta[0]", "Tau.eta[2]", "TauEta1", "Muon.eta[Muon.charge[0] + 1]"),
-    "Muon": ("Muon.eta", "Muon.d"), "Jet": ("Jet.eta",), "Tau": ("Tau.eta",),
-}  # fmt: skip
+    "Muon": ("Muon.eta", "Muon.d"),
+    "Jet": ("Jet.eta",),
+    "Tau": ("Tau.eta",),
+}
 ENERGIES = {
-    "": ("MET_pt", "Muon.pt[0]", "Muon.mass[1]", "Jet.pt[0]", "Jet.mass[1]", "Tau.pt[0]", "TauPt3",
-         "Jet.pt[Muon.charge[0]]", "Jet.pt[nMuon - 1]"),
-    "Muon": ("Muon.pt", "Muon.mass"), "Jet": ("Jet.pt", "Jet.mass"), "Tau": ("Tau.pt",),
-}  # fmt: skip
+    "": (
+        "MET_pt",
+        "Muon.pt[0]",
+        "Muon.mass[1]",
+        "Jet.pt[0]",
+        "Jet.mass[1]",
+        "Tau.pt[0]",
+        "TauPt3",
+        "Jet.pt[Muon.charge[0]]",
+        "Jet.pt[nMuon - 1]",
+    ),
+    "Muon": ("Muon.pt", "Muon.mass"),
+    "Jet": ("Jet.pt", "Jet.mass"),
+    "Tau": ("Tau.pt",),
+}
 OBJECTS = ("Muon[0]", "Muon[1]", "Jet[0]")
 TRUTHS = {"": ("flag", "Muon.good[0]", "HLT_a", "HLT_b", "L1_c", 'trigger("L1_c")'), "Muon": ("Muon.good",)}
 ELEMENTARY = tuple(n for n, row in FUNCTIONS.items() if row.form == "elementary")
@@ -104,8 +133,9 @@ class Writer:
         else:
             subject = self.of("bits", "word", "(word << 3)", "(word >> 60)", self.leaf(INTEGERS, over))
         mark = self.of("==", "!=")
-        return str(form).format(subject, self.of("0", "1", "5", "31"), self.of("1", "8", "0xff", "0x80000000"), mark,
-                                self.of("0x1", "0xff"))  # fmt: skip
+        return str(form).format(
+            subject, self.of("0", "1", "5", "31"), self.of("1", "8", "0xff", "0x80000000"), mark, self.of("0x1", "0xff")
+        )
 
     def fact(self, depth: int, over: str) -> str:
         form = self.of("truth", "present", "test", "test", "lumi", "text", "constant", "bool", "trigger")
@@ -116,7 +146,7 @@ class Writer:
             number = self.of(self.leaf(FLOATS, over), self.function(depth - 1, over), self.energy(0, over))
             return f"{self.of('isnan', 'isinf', 'isfinite')}({number})"
         if form == "text":
-            return f"name {self.of('==', '!=')} \"{self.of('a', 'b c', '')}\""
+            return f'name {self.of("==", "!=")} "{self.of("a", "b c", "")}"'
         if form == "bool":
             return f"{self.leaf(TRUTHS, over)} {self.of('==', '!=')} {self.of('flag', 'true', '1')}"
         plain = {"lumi": 'in_lumi("good")', "constant": self.of("true", "false"), "trigger": self.of("HLT_a", "L1_c")}
@@ -145,8 +175,20 @@ class Writer:
         """A float expression without unit."""
         if depth <= 0:
             return self.leaf(FLOATS, over)
-        form = self.of("leaf", "arithmetic", "arithmetic", "function", "function", "function", "pick", "same",
-                       "reduced", "geometry", "geometry", "choice")
+        form = self.of(
+            "leaf",
+            "arithmetic",
+            "arithmetic",
+            "function",
+            "function",
+            "function",
+            "pick",
+            "same",
+            "reduced",
+            "geometry",
+            "geometry",
+            "choice",
+        )
         if form == "arithmetic":
             other = self.of(self.number, self.integer)(depth - 1, over)
             return f"({self.number(depth - 1, over)} {self.of(*'+-*/')} {other})"
@@ -186,10 +228,15 @@ class Writer:
         a, b = self.object(over), self.of(*OBJECTS)
         return str(
             self.of(
-                f"deltaR({a}, {b})", f"deltaEta({a}, {b})", f"eta({a}, {b})", f"rapidity({a})", f"rapidity({a}, {b})",
-                f"cos(deltaPhi({a}, MET))", f"sin(deltaPhi({b}, {a}))",
+                f"deltaR({a}, {b})",
+                f"deltaEta({a}, {b})",
+                f"eta({a}, {b})",
+                f"rapidity({a})",
+                f"rapidity({a}, {b})",
+                f"cos(deltaPhi({a}, MET))",
+                f"sin(deltaPhi({b}, {a}))",
             )
-        )  # fmt: skip
+        )
 
     def energy(self, depth: int, over: str, own: bool = False) -> str:
         """An expression in GeV or MeV."""
@@ -213,10 +260,17 @@ class Writer:
             a, b = self.object(over), self.of(*OBJECTS)
             return str(
                 self.of(
-                    f"mass({a}, {b})", f"mass({a}, {b}, Jet[1])", f"mt({a}, MET)", f"pt({a}, {b})", f"px({a})",
-                    f"py({a})", f"pz({a})", f"energy({a})", f"hypot({self.leaf(ENERGIES, over)}, MET_pt)",
+                    f"mass({a}, {b})",
+                    f"mass({a}, {b}, Jet[1])",
+                    f"mt({a}, MET)",
+                    f"pt({a}, {b})",
+                    f"px({a})",
+                    f"py({a})",
+                    f"pz({a})",
+                    f"energy({a})",
+                    f"hypot({self.leaf(ENERGIES, over)}, MET_pt)",
                 )
-            )  # fmt: skip
+            )
         return self.leaf(ENERGIES, over)
 
     def integer(self, depth: int, over: str) -> str:

@@ -7,11 +7,20 @@ from itertools import pairwise
 from cut_writer import COMPARISONS, DECIMAL, ENERGY, WHOLE, Writer
 
 HEADS = (
-    (("a", "b"), ("Muon",)), (("a", "b"), ("Muon",)), (("a", "b"), ("Jet",)), (("a", "b"), ("Tau",)),
-    (("a", "b", "c"), ("Jet",)), (("a", "b", "c"), ("Tau",)),
-    (("a",), ("Muon",)), (("a",), ("Jet",)), (("a",), ("Tau",)),
-    (("a",), ("Tau", "Muon")), (("a",), ("Muon", "Jet")), (("a",), ("Muon", "Muon")), (("a", "b"), ("Muon", "Jet")),
-)  # fmt: skip
+    (("a", "b"), ("Muon",)),
+    (("a", "b"), ("Muon",)),
+    (("a", "b"), ("Jet",)),
+    (("a", "b"), ("Tau",)),
+    (("a", "b", "c"), ("Jet",)),
+    (("a", "b", "c"), ("Tau",)),
+    (("a",), ("Muon",)),
+    (("a",), ("Jet",)),
+    (("a",), ("Tau",)),
+    (("a",), ("Tau", "Muon")),
+    (("a",), ("Muon", "Jet")),
+    (("a",), ("Muon", "Muon")),
+    (("a", "b"), ("Muon", "Jet")),
+)
 """Names of the first collection's objects, and the collections; the others have one object each."""
 
 WHOLES = {"Muon": ("charge", "big", "id"), "Jet": (), "Tau": ("n",)}

@@ -115,8 +115,13 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start a command as a user, in the user's home; `more` is added to the environment."""
     return subprocess.Popen(
-        [str(word) for word in command], cwd=home, env=environment(home, **more), text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [str(word) for word in command],
+        cwd=home,
+        env=environment(home, **more),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         preexec_fn=lambda: become(uid, umask),
     )
 

@@ -35,9 +35,15 @@ NUMBERS: Mapping[str, tuple[Any, ...]] = {
 """Values that hurt, by type."""
 
 DTYPES: Mapping[str, Any] = {
-    "bool": np.bool_, "int32": np.int32, "int64": np.int64, "bits32": np.uint32, "bits64": np.uint64,
-    "float32": np.float32, "float64": np.float64, "string": object,
-}  # fmt: skip
+    "bool": np.bool_,
+    "int32": np.int32,
+    "int64": np.int64,
+    "bits32": np.uint32,
+    "bits64": np.uint64,
+    "float32": np.float32,
+    "float64": np.float64,
+    "string": object,
+}
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,13 @@ def events() -> list[Event]:
     """Each event: met, met_phi, and lists of jets, muons, electrons as records."""
     rows = pq.read_table(FILE).to_pylist()
     return [
-        SimpleNamespace(met=r["MET_pt"], met_phi=r["MET_phi"],
-                        **{kind.lower(): objects(r, kind) for kind in ("Jet", "Muon", "Electron")})
+        SimpleNamespace(
+            met=r["MET_pt"],
+            met_phi=r["MET_phi"],
+            **{kind.lower(): objects(r, kind) for kind in ("Jet", "Muon", "Electron")},
+        )
         for r in rows
-    ]  # fmt: skip
+    ]
 
 
 def objects(row: dict[str, Any], kind: str) -> list[Event]:

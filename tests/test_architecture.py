@@ -40,10 +40,17 @@ def test_imports_only_go_down() -> None:
 def test_no_import_of_tagsel_dodges_the_layers_from_inside_a_function() -> None:
     """Function-level imports count in the contract too: import-linter sees them; this shows that it does."""
     done = subprocess.run(
-        [sys.executable, "-c", "import grimp; g = grimp.build_graph('tagsel');"
-         "print(g.direct_import_exists(importer='tagsel.api.workspace', imported='tagsel.aod'))"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import grimp; g = grimp.build_graph('tagsel');"
+            "print(g.direct_import_exists(importer='tagsel.api.workspace', imported='tagsel.aod'))",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "True"  # tagsel.api.workspace imports tagsel.aod within a function only
 
 
@@ -77,8 +84,10 @@ def loaded(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after `code`."""
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(' '.join({{m.partition('.')[0] for m in sys.modules}}))"],
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
 

@@ -266,8 +266,11 @@ def test_names_choose_rows_and_the_rest_is_not_run(folder: Path, capsys: pytest.
 
     parts = [part("a", True), part("b", False)]
     for only, everything, expected in (
-        ((), False, ["a"]), ((), True, ["a", "b"]), (("b1",), False, ["b"]), (("b",), False, ["b"])
-    ):  # fmt: skip
+        ((), False, ["a"]),
+        ((), True, ["a", "b"]),
+        (("b1",), False, ["b"]),
+        (("b",), False, ["b"]),
+    ):
         ran.clear()
         list(suite.run(context(folder, only=frozenset(only)), everything, parts))
         assert ran == expected

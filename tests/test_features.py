@@ -19,9 +19,13 @@ from tagsel.cli.main import run
 from tagsel.errors import CutError
 
 _BRANCHES = {
-    "run": "uint32", "luminosityBlock": "uint32", "event": "uint64", "MET_pt": "float32", "HLT_IsoMu24": "bool",
+    "run": "uint32",
+    "luminosityBlock": "uint32",
+    "event": "uint64",
+    "MET_pt": "float32",
+    "HLT_IsoMu24": "bool",
     "Muon": "var * {pt: float32, charge: int32}",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -39,17 +43,21 @@ def nano(tmp_path: Path) -> list[Path]:
         paths.append(tmp_path / f"nano{k}.root")
         with uproot.recreate(paths[-1]) as file:
             file.mktree("Events", _BRANCHES)
-            file["Events"].extend({
-                "run": np.full(40, 315267, np.uint32),
-                "luminosityBlock": np.full(40, 10 + k, np.uint32),
-                "event": (np.arange(40) + 100 * k).astype(np.uint64),
-                "MET_pt": random.exponential(30, 40).astype(np.float32),
-                "HLT_IsoMu24": random.random(40) < 0.3,
-                "Muon": ak.zip({
-                    "pt": ak.unflatten(random.exponential(20, int(counts.sum())).astype(np.float32), counts),
-                    "charge": ak.unflatten(random.choice([-1, 1], int(counts.sum())).astype(np.int32), counts),
-                }),
-            })  # fmt: skip
+            file["Events"].extend(
+                {
+                    "run": np.full(40, 315267, np.uint32),
+                    "luminosityBlock": np.full(40, 10 + k, np.uint32),
+                    "event": (np.arange(40) + 100 * k).astype(np.uint64),
+                    "MET_pt": random.exponential(30, 40).astype(np.float32),
+                    "HLT_IsoMu24": random.random(40) < 0.3,
+                    "Muon": ak.zip(
+                        {
+                            "pt": ak.unflatten(random.exponential(20, int(counts.sum())).astype(np.float32), counts),
+                            "charge": ak.unflatten(random.choice([-1, 1], int(counts.sum())).astype(np.int32), counts),
+                        }
+                    ),
+                }
+            )
     return paths
 
 

@@ -25,9 +25,13 @@ def test_scripts_grid_goes_the_whole_way(tmp_path_factory: pytest.TempPathFactor
     try:
         with grid.running(home / "g") as environment:
             done = subprocess.run(
-                [ROOT / "scripts/grid-chain", home / "out"], capture_output=True, text=True, check=False, timeout=240,
+                [ROOT / "scripts/grid-chain", home / "out"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=240,
                 env={**os.environ, **environment, "PATH": paths, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-            )  # fmt: skip
+            )
     except Missing as missing:
         pytest.skip(str(missing))
     said = done.stdout + done.stderr

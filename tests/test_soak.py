@@ -169,6 +169,9 @@ def test_a_step_past_an_array_or_a_map_is_a_crash(tmp_path: Path, which: str) ->
     path.write_bytes(b"z" * 8192)
     done = subprocess.run(
         [sys.executable, "-c", GUARDED, str(guard_pages.build(tmp_path)), which, str(path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == -signal.SIGSEGV, done.stdout + done.stderr

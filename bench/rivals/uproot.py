@@ -55,9 +55,11 @@ class Uproot:
 
         def work(start: int) -> list[Any]:
             read = self._read(names, start, "ak" if lists else "np")
-            passed = eval(code, {"ak": ak, "np": np}, {n: read[n] for n in names}) if code else evaluate(
-                question.condition, read.__getitem__, CALLS
-            )  # fmt: skip
+            passed = (
+                eval(code, {"ak": ak, "np": np}, {n: read[n] for n in names})
+                if code
+                else evaluate(question.condition, read.__getitem__, CALLS)
+            )
             if question.good:
                 passed = passed & np.isin(read["run"].astype(np.int64) << 32 | read["lumi"], self.good)
             return [np.asarray(read[n][passed]) for n in ADDRESS]

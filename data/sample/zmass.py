@@ -1,6 +1,6 @@
 """A job for the sample: the mass of the two leading muons of each selected event, as new events.
 
-    tagsel submit z.events --run data/sample/zmass.py --output user.Zmumu.EVENTS
+tagsel submit z.events --run data/sample/zmass.py --output user.Zmumu.EVENTS
 """
 
 import numpy as np

@@ -83,8 +83,9 @@ class OpenFile:
         raise AccessError(
             f"{self.wanted.pfn}: not the file that is meant: {reason}",
             hint="is it a later version under the same name? ingest it again, or restore the file",
-            path=self.wanted.pfn, guid=self.wanted.guid,
-        )  # fmt: skip
+            path=self.wanted.pfn,
+            guid=self.wanted.guid,
+        )
 
     def columns(self, branches: str | Sequence[str]) -> dict[str, str]:
         """Plain name → column for the branches that the patterns ask for; see `resolve`."""

@@ -150,10 +150,13 @@ class Reading:
         ]
         ledger = DeliveryLedger(accepted=self._delivered + lost, delivered=self._delivered, unreadable=lost)
         return ReadReport(
-            **self._bytes, files=len(self._read_files), ledger=ledger,
-            problems=tuple(problems), unchecked=tuple(self._unchecked),
+            **self._bytes,
+            files=len(self._read_files),
+            ledger=ledger,
+            problems=tuple(problems),
+            unchecked=tuple(self._unchecked),
             bytes_opened=max(0, self._meter.bytes - self._bytes["bytes_read"]),
-        )  # fmt: skip
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         try:
@@ -215,8 +218,9 @@ class Reading:
                 raise AccessError(
                     f"branch {name} is {first} in {place} and {kind} in {opened.wanted.pfn}: no type holds both",
                     hint=f"leave it out (--branches '…,-{name}'), or take the files one by one",
-                    path=opened.wanted.pfn, branches=[name],
-                )  # fmt: skip
+                    path=opened.wanted.pfn,
+                    branches=[name],
+                )
             self.types[name] = union
         self._typed = opened
 
@@ -274,10 +278,11 @@ class Reading:
                 odd = sorted(columns.keys() ^ self.columns.keys())
                 has = "has" if odd[0] in columns else "lacks"
                 raise AccessError(
-                    f"{self.wanted[i].pfn}: it {has} branch {odd[0]}, unlike the first file "
-                    f"({len(odd)} such branches)",
-                    hint="name only branches that all files have", path=self.wanted[i].pfn, branches=odd,
-                )  # fmt: skip
+                    f"{self.wanted[i].pfn}: it {has} branch {odd[0]}, unlike the first file ({len(odd)} such branches)",
+                    hint="name only branches that all files have",
+                    path=self.wanted[i].pfn,
+                    branches=odd,
+                )
             self._open = (i, opened, columns)
         return self._open[2]
 
@@ -350,11 +355,11 @@ def _refuse_losses(report: ReadReport) -> None:
     named = "; ".join(p.reason for p in report.problems[:3])
     more = f" and {len(report.problems) - 3} more files" if len(report.problems) > 3 else ""
     raise AccessError(
-        f"{lost:,} of {report.ledger.accepted:,} events cannot be read: "
-        f"{named or 'they have no address'}{more}",
+        f"{lost:,} of {report.ledger.accepted:,} events cannot be read: {named or 'they have no address'}{more}",
         hint="skim and jobs deliver the rest and account for these",
-        ledger=report.ledger.to_json(), problems=[p.pfn or p.guid for p in report.problems],
-    )  # fmt: skip
+        ledger=report.ledger.to_json(),
+        problems=[p.pfn or p.guid for p in report.problems],
+    )
 
 
 def example_of(event_map: EventMap, branches: str | Sequence[str] = ()) -> str:

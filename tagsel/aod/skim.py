@@ -58,10 +58,15 @@ class SkimReport:
     def to_json(self) -> dict[str, object]:
         """All of it, JSON-ready."""
         return {
-            "path": self.path, "events": self.events, "branches": list(self.branches),
-            "bytes_written": self.bytes_written, "digest": self.digest, "dry_run": self.dry_run,
-            "verdict": self.verdict, **self.read.to_json(),
-        }  # fmt: skip
+            "path": self.path,
+            "events": self.events,
+            "branches": list(self.branches),
+            "bytes_written": self.bytes_written,
+            "digest": self.digest,
+            "dry_run": self.dry_run,
+            "verdict": self.verdict,
+            **self.read.to_json(),
+        }
 
 
 @dataclass(frozen=True)

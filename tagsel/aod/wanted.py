@@ -47,15 +47,29 @@ class Wanted:
     def take(self, which: npt.NDArray[np.generic]) -> Wanted:
         """The chosen rows (mask or indices)."""
         return replace(
-            self, rows=self.rows[which], entries=self.entries[which],
-            run=self.run[which], lumi=self.lumi[which], event=self.event[which],
-        )  # fmt: skip
+            self,
+            rows=self.rows[which],
+            entries=self.entries[which],
+            run=self.run[which],
+            lumi=self.lumi[which],
+            event=self.event[which],
+        )
 
 
 def wanted_of(event_map: EventMap, events: EventList) -> tuple[Wanted, ...]:
     """What the map of a list asks of each file, by GUID; rows are those of the list."""
     return tuple(
-        Wanted(f.guid, f.pfn, f.lfn, f.file_entries, f.rows, f.entries,
-               events.run[f.rows], events.lumi[f.rows], events.event[f.rows], f.others)
+        Wanted(
+            f.guid,
+            f.pfn,
+            f.lfn,
+            f.file_entries,
+            f.rows,
+            f.entries,
+            events.run[f.rows],
+            events.lumi[f.rows],
+            events.event[f.rows],
+            f.others,
+        )
         for f in event_map.files
-    )  # fmt: skip
+    )

@@ -64,10 +64,17 @@ def table(workspace: Workspace) -> pa.Table:
 def _rows(question: Question) -> list[dict[str, Any]]:
     """A row for each dataset of a question; one for a question that named none."""
     answer = {
-        "seq": None, "verb": question.verb, "text": question.text, "read": question.read,
-        "accepted": question.accepted, "digest": question.digest, "seconds": question.seconds,
-        "updated": question.asked, "who": question.who, "error": question.error or None,
-    }  # fmt: skip
+        "seq": None,
+        "verb": question.verb,
+        "text": question.text,
+        "read": question.read,
+        "accepted": question.accepted,
+        "digest": question.digest,
+        "seconds": question.seconds,
+        "updated": question.asked,
+        "who": question.who,
+        "error": question.error or None,
+    }
     rows = []
     for part, pinned in enumerate(question.datasets or ("",)):
         name, _, snapshot = pinned.partition("@")

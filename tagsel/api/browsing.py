@@ -93,8 +93,11 @@ class Tree:
         sides = ((self.up, "<"), (self.down, ">"))
         lines = [
             f"{'  ' * depth}{mark} {_said(node)}"
-            for side, mark in sides if side is not None for depth, node in side.walk() if depth
-        ]  # fmt: skip
+            for side, mark in sides
+            if side is not None
+            for depth, node in side.walk()
+            if depth
+        ]
         return "\n".join([self.name, *lines])
 
     def __repr__(self) -> str:
@@ -266,8 +269,13 @@ class Browsing:
         runs, files = held.by_run(), held.by_file()
         rows = tuple(tuple(asdict(r).values()) for r in (runs if by == BY_RUN else files))
         columns = ("run", "lumi_blocks", "events", "files") if by == BY_RUN else _FILE_COLUMNS
-        total = {"runs": len(runs), "lumi_blocks": len(held.blocks()), "events": source.snapshot.rows,
-                 "files": len(files), "bytes": source.snapshot.bytes}  # fmt: skip
+        total = {
+            "runs": len(runs),
+            "lumi_blocks": len(held.blocks()),
+            "events": source.snapshot.rows,
+            "files": len(files),
+            "bytes": source.snapshot.bytes,
+        }
         return Summary(source.pinned, Table(columns, rows), total)
 
     def check(self, datasets: str, *, deep: bool = False) -> Checked:
@@ -291,9 +299,14 @@ class Browsing:
         return chain_counts(self.query(datasets, cuts, **options), pattern, by, progress=progress)
 
     def overlap(
-        self, datasets: str, *cuts: CutLike, chains: str = "", regions: Mapping[str, str] | None = None,
-        progress: Progress = None, **options: Any,
-    ) -> Overlaps:  # fmt: skip
+        self,
+        datasets: str,
+        *cuts: CutLike,
+        chains: str = "",
+        regions: Mapping[str, str] | None = None,
+        progress: Progress = None,
+        **options: Any,
+    ) -> Overlaps:
         """The events that each two datasets share; with `chains` (a glob) each two trigger chains, with `regions` cuts.
 
         Just events that pass all `cuts`; options as `query`.

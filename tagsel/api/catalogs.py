@@ -180,10 +180,21 @@ def named_facts(name: str) -> dict[str, Any]:
 
 
 def ingest(
-    workspace: Workspace, files: Sequence[Path], dataset: str, *, facts: dict[str, Any], meta: dict[str, Any],
-    schema: str, profile: str, site: str, aod: Sequence[Path | str], evolve: bool, identity: str, processes: int,
+    workspace: Workspace,
+    files: Sequence[Path],
+    dataset: str,
+    *,
+    facts: dict[str, Any],
+    meta: dict[str, Any],
+    schema: str,
+    profile: str,
+    site: str,
+    aod: Sequence[Path | str],
+    evolve: bool,
+    identity: str,
+    processes: int,
     progress: Callable[[str], None] | None,
-) -> Ingested:  # fmt: skip
+) -> Ingested:
     """Ingest files into a dataset of the workspace; see `Workspace.ingest`."""
     from tagsel.ingest.load import ingest as load
 
@@ -197,8 +208,11 @@ def ingest(
             raise CatalogError(f"dataset {dataset} mirrors another catalog's", hint="ingest under another name")
         if record.members:
             members = ", ".join(record.members[:3])
-            raise CatalogError(f"{dataset} is a container: it holds datasets, not events", dataset=dataset,
-                               hint=f"ingest into one of {members}, or under another name")  # fmt: skip
+            raise CatalogError(
+                f"{dataset} is a container: it holds datasets, not events",
+                dataset=dataset,
+                hint=f"ingest into one of {members}, or under another name",
+            )
         if Table.exists(workspace.folder / DATA / dataset):
             workspace.table(dataset)  # its log is whole, or nothing is added
     else:
@@ -216,9 +230,20 @@ def ingest(
     if workspace.catalog.is_open(dataset):
         workspace.catalog.check(PutDataset(dataset, **said), *((PutSite(site),) if site else ()))
     return load(
-        files, dataset, workspace.folder / DATA / dataset, workspace.catalog, said, schema=schema, profile=profile,
-        site=site, aod=aod, evolve=evolve, identity=identity, processes=processes, progress=progress,
-    )  # fmt: skip
+        files,
+        dataset,
+        workspace.folder / DATA / dataset,
+        workspace.catalog,
+        said,
+        schema=schema,
+        profile=profile,
+        site=site,
+        aod=aod,
+        evolve=evolve,
+        identity=identity,
+        processes=processes,
+        progress=progress,
+    )
 
 
 def _warn_of_hiding(workspace: Workspace, dataset: str) -> None:
@@ -311,14 +336,23 @@ def describe(workspace: Workspace, dataset: str) -> dict[str, Any]:
         {"run": r.run, "lumi_blocks": r.lumi_blocks, "events": r.events} for r in catalog.runs(record.name)
     ]
     known["retractions"] = [
-        {"snapshot": r.snapshot, "file": r.name, "guid": r.guid, "events": r.events, "reason": r.reason,
-         "since": r.retracted, "who": r.who, "back": r.back}
+        {
+            "snapshot": r.snapshot,
+            "file": r.name,
+            "guid": r.guid,
+            "events": r.events,
+            "reason": r.reason,
+            "since": r.retracted,
+            "who": r.who,
+            "back": r.back,
+        }
         for r in catalog.retractions(record.name)
-    ]  # fmt: skip
+    ]
     known["tag_files"] = [
         {"guid": f.guid, "lfn": f.lfn, "pfn": f.pfn, "entries": f.entries}
-        for f in catalog.files(record.name) if f.kind == "TAG"
-    ]  # fmt: skip
+        for f in catalog.files(record.name)
+        if f.kind == "TAG"
+    ]
     return known
 
 

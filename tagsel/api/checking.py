@@ -224,9 +224,11 @@ def _is_selection(catalog: Catalog, source: Input) -> bool:
 def _ledger(found: Addresses, known: Mapping[str, FileRecord]) -> Addressed:
     to = {guid: spans.rows for guid, spans in found.spans.items()}
     ledger = Addressed(
-        sum(n for guid, n in to.items() if guid in known), sum(n for guid, n in to.items() if guid not in known),
-        found.without, sum(rows for rows, _ in found.lost.values()),
-    )  # fmt: skip
+        sum(n for guid, n in to.items() if guid in known),
+        sum(n for guid, n in to.items() if guid not in known),
+        found.without,
+        sum(rows for rows, _ in found.lost.values()),
+    )
     if found.rows != sum(asdict(ledger).values()):
         raise StoreError(f"{found.rows} rows are not {ledger}: tagsel lost count of them")
     return ledger
@@ -237,21 +239,34 @@ def _unreadable(source: Input, found: Addresses) -> Iterator[Finding]:
     yield Finding(CORRUPT, source.pinned, rows, "rows of parts that cannot be read", _first(found.lost))
 
 
-def _pointing(
-    source: Input, found: Addresses, known: Mapping[str, FileRecord], *, whole: bool
-) -> Iterator[Finding]:  # fmt: skip
+def _pointing(source: Input, found: Addresses, known: Mapping[str, FileRecord], *, whole: bool) -> Iterator[Finding]:
     """Rows against files: files that no catalog knows, entries that a file does not have, entries without a row."""
     unknown = {g: s.rows for g, s in found.spans.items() if g not in known}
-    yield Finding(MISSING, source.pinned, sum(unknown.values()), "rows that point to an AOD file no catalog knows",
-                  _first(unknown))  # fmt: skip
+    yield Finding(
+        MISSING,
+        source.pinned,
+        sum(unknown.values()),
+        "rows that point to an AOD file no catalog knows",
+        _first(unknown),
+    )
     yield Finding(MISSING, source.pinned, found.without, "rows without an address in an AOD file")
     sized = {g: (known[g], s) for g, s in found.spans.items() if g in known and known[g].entries >= 0}
     beyond = {_called(f): n for f, s in sized.values() if (n := s.beyond(f.entries))}
-    yield Finding(CORRUPT, source.pinned, sum(beyond.values()), "rows that point to an entry that the AOD file lacks",
-                  _first(beyond))  # fmt: skip
+    yield Finding(
+        CORRUPT,
+        source.pinned,
+        sum(beyond.values()),
+        "rows that point to an entry that the AOD file lacks",
+        _first(beyond),
+    )
     lacking = {_called(f): n for f, s in sized.values() if (n := f.entries - _inside(s, f.entries)) > 0}
-    yield Finding(MISSING if whole and not found.lost else REMARK, source.pinned, sum(lacking.values()),
-                  "entries of the AOD files that no row points to", _first(lacking))  # fmt: skip
+    yield Finding(
+        MISSING if whole and not found.lost else REMARK,
+        source.pinned,
+        sum(lacking.values()),
+        "entries of the AOD files that no row points to",
+        _first(lacking),
+    )
     unsized = [_called(known[g]) for g in found.spans if g in known and g not in sized]
     yield Finding(REMARK, source.pinned, len(unsized), "AOD files of an unknown number of entries", _first(unsized))
 
@@ -319,16 +334,26 @@ def _blocks(source: Input, found: Addresses) -> Iterator[Finding]:
     """Luminosity blocks that the files say they processed, against those that have rows."""
     records = [(s.lfn, s.bookkeeping.get("processed")) for s in source.snapshot.sources]
     silent = [lfn for lfn, blocks in records if blocks is None]
-    yield Finding(REMARK, source.pinned, len(silent), "files that do not say which luminosity blocks they processed",
-                  _first(silent))  # fmt: skip
+    yield Finding(
+        REMARK,
+        source.pinned,
+        len(silent),
+        "files that do not say which luminosity blocks they processed",
+        _first(silent),
+    )
     pairs = cast("list[Iterable[Iterable[int]]]", [blocks for _, blocks in records if blocks is not None])
     processed = {(int(run), int(lumi)) for blocks in pairs for run, lumi in blocks}
     held = set(map(tuple, found.blocks.tolist()))
     empty = sorted(processed - held) if not found.lost else []
     yield Finding(REMARK, source.pinned, len(empty), "processed luminosity blocks without events", _first(empty))
     outside = sorted(held - processed) if not silent else []
-    yield Finding(CORRUPT, source.pinned, len(outside), "luminosity blocks with events that no file says it processed",
-                  _first(outside))  # fmt: skip
+    yield Finding(
+        CORRUPT,
+        source.pinned,
+        len(outside),
+        "luminosity blocks with events that no file says it processed",
+        _first(outside),
+    )
 
 
 def _frozen(workspace: Workspace, source: Input) -> Iterator[Finding]:

@@ -36,8 +36,9 @@ def close(
     refuse_keys(given)
     catalog, folder = workspace.catalog, workspace.folder / DATA / dataset
     if owner := catalog.dataset(dataset).meta.get("catalog"):
-        raise CatalogError(f"dataset {dataset} is {owner}'s: it is closed there, and the next sync says so here",
-                           dataset=dataset)  # fmt: skip
+        raise CatalogError(
+            f"dataset {dataset} is {owner}'s: it is closed there, and the next sync says so here", dataset=dataset
+        )
     catalog.need_writable()
     with disk.changing(folder):  # a process that adds to it has finished, or will be refused
         catalog.check(SetMeta(dataset, given))

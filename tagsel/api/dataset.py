@@ -225,6 +225,10 @@ class Selection:
 
     def __repr__(self) -> str:
         cuts = " && ".join(f"{n + ': ' if n else ''}{t}" for n, t in self.cuts) or "true"
-        extra = "".join((f", lumi {', '.join(self.lumis)}" if self.lumis else "",
-                         f", weight {self.weights}" if self.weights else ""))  # fmt: skip
+        extra = "".join(
+            (
+                f", lumi {', '.join(self.lumis)}" if self.lumis else "",
+                f", weight {self.weights}" if self.weights else "",
+            )
+        )
         return f"<Selection of {self.dataset.pinned}: {cuts}{extra}; not run>"

@@ -176,7 +176,7 @@ class WorkspaceJob:
 
     def resplit(
         self, pieces: Sequence[int] | int, *, into: int | None = None, events_per_job: int | None = None
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Split pieces that failed anew, inside the job, and run the new ones and nothing else.
 
         The user whose job it is does it, or is asked, as for `resubmit`.
@@ -243,9 +243,17 @@ class WorkspaceJob:
                     with after(whole, f"tagsel jobs show {self.id} registers it again"):
                         register(self._workspace, self._job, output)
         change = PutJob(
-            self.id, ",".join(_datasets(self._job)), status.state, status.pieces, status.done, status.failed,
-            status.events, output, str(self._job.folder.path), result,
-        )  # fmt: skip
+            self.id,
+            ",".join(_datasets(self._job)),
+            status.state,
+            status.pieces,
+            status.done,
+            status.failed,
+            status.events,
+            output,
+            str(self._job.folder.path),
+            result,
+        )
         said = attrgetter("state", "output", "done", "note")
         if self.id not in known or said(known[self.id]) != said(change):
             catalog.record(change)
@@ -312,8 +320,9 @@ def refuse_taken(catalog: Catalog, job: Job, name: str) -> None:
         f"the output of job {job.id} cannot become dataset {name}: {f'job {owner}' if owner else 'another dataset'} "
         "has that name",
         hint=f"its result is whole: {result.path}; tagsel ingest takes events from there under another name",
-        dataset=name, job=job.id,
-    )  # fmt: skip
+        dataset=name,
+        job=job.id,
+    )
 
 
 def executor_of(workspace: Workspace, engine: Chosen) -> Executor:
@@ -404,8 +413,9 @@ def _file_of(job: Job, dataset: str) -> FileRecord:
     guid = uuid.uuid5(uuid.NAMESPACE_OID, f"{spec['list']} {spec['script']} {job.id} {result.digest}")
     lfn = f"{dataset}.{result.digest[:8]}{result.path.suffix}"
     size = result.path.stat().st_size
-    return FileRecord(str(guid).upper(), lfn, str(result.path), TYPES[result.kind], -1, size,
-                      checksum=checksum(str(result.path)))  # fmt: skip
+    return FileRecord(
+        str(guid).upper(), lfn, str(result.path), TYPES[result.kind], -1, size, checksum=checksum(str(result.path))
+    )
 
 
 def damaged_jobs(workspace: Workspace) -> dict[str, JobError]:
@@ -440,9 +450,13 @@ def jobs(workspace: Workspace, operation: str, job: str, **options: Any) -> Any:
         hint = did_you_mean(number, found) or "tagsel jobs list"
         raise JobError(f"no job {job!r}", hint=hint, job=job)
     actions: Mapping[str, Callable[..., Any]] = {
-        "show": lambda j: j, "wait": lambda j: j, "resubmit": WorkspaceJob.resubmit, "kill": WorkspaceJob.kill,
-        "diagnose": WorkspaceJob.diagnose, "resplit": WorkspaceJob.resplit,
-    }  # fmt: skip
+        "show": lambda j: j,
+        "wait": lambda j: j,
+        "resubmit": WorkspaceJob.resubmit,
+        "kill": WorkspaceJob.kill,
+        "diagnose": WorkspaceJob.diagnose,
+        "resplit": WorkspaceJob.resplit,
+    }
     if operation not in actions:
         raise JobError(f"{operation!r} is nothing that can be done with a job", hint=f"list, {', '.join(actions)}")
     chosen = found[number]

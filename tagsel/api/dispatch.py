@@ -44,11 +44,22 @@ class _Prepared:
 
 
 def submit(
-    workspace: Workspace, events: EventList, run: Path, *, dry_run: bool, output: str, by: str = "events",
-    events_per_job: int | None = None, min_events: int | None = None, bytes_per_job: int | None = None,
-    on: str = "local", settings: Mapping[str, str] | None = None, wait: bool = True, refresh: bool = False,
+    workspace: Workspace,
+    events: EventList,
+    run: Path,
+    *,
+    dry_run: bool,
+    output: str,
+    by: str = "events",
+    events_per_job: int | None = None,
+    min_events: int | None = None,
+    bytes_per_job: int | None = None,
+    on: str = "local",
+    settings: Mapping[str, str] | None = None,
+    wait: bool = True,
+    refresh: bool = False,
     memory: str = "",
-) -> Any:  # fmt: skip
+) -> Any:
     """Split, run, merge, register; with `dry_run` the plan as a record, and nothing is done.
 
     `on` is an engine (`local`, `condor`, `slurm`, `dask`) with its `settings`; `memory` is what a piece may take, such
@@ -64,9 +75,18 @@ def submit(
     bounds = memory_setting(on, memory) if memory else {}
 
     prepared = _prepare(
-        workspace, events, run, output=output, by=by, events_per_job=events_per_job, min_events=min_events,
-        bytes_per_job=bytes_per_job, engine=Chosen(on, {**bounds, **(settings or {})}), wait=wait, refresh=refresh,
-    )  # fmt: skip
+        workspace,
+        events,
+        run,
+        output=output,
+        by=by,
+        events_per_job=events_per_job,
+        min_events=min_events,
+        bytes_per_job=bytes_per_job,
+        engine=Chosen(on, {**bounds, **(settings or {})}),
+        wait=wait,
+        refresh=refresh,
+    )
     if dry_run:
         prepared.executor.close()
         return planned(events, prepared.event_map, prepared.plan)
@@ -85,9 +105,19 @@ def submit(
 
 
 def _prepare(
-    workspace: Workspace, events: EventList, run: Path, *, output: str, by: str, events_per_job: int | None,
-    min_events: int | None, bytes_per_job: int | None, engine: Chosen, wait: bool, refresh: bool,
-) -> _Prepared:  # fmt: skip
+    workspace: Workspace,
+    events: EventList,
+    run: Path,
+    *,
+    output: str,
+    by: str,
+    events_per_job: int | None,
+    min_events: int | None,
+    bytes_per_job: int | None,
+    engine: Chosen,
+    wait: bool,
+    refresh: bool,
+) -> _Prepared:
     """Plan a job and look for all that speaks against it: the one place that refuses. Nothing is written.
 
     What cannot be known before is an engine that refuses later, as where its queue is full.
@@ -102,10 +132,18 @@ def _prepare(
     choices, event_map = brokered(workspace, workspace.map(events, refresh=refresh), here=engine.name == "local")
     known, pace = _known(workspace, run, engine.name)
     plan = plan_job(
-        events, event_map, run, by=by, events_per_job=events_per_job, min_events=min_events,
-        bytes_per_job=bytes_per_job, known=known, pace=pace, brokered=choices,
+        events,
+        event_map,
+        run,
+        by=by,
+        events_per_job=events_per_job,
+        min_events=min_events,
+        bytes_per_job=bytes_per_job,
+        known=known,
+        pace=pace,
+        brokered=choices,
         units=_units_of(workspace, events),
-    )  # fmt: skip
+    )
     _refuse_unreachable(choices)
     workspace.catalog.need_writable()
     _refuse_closed(workspace.folder / JOBS)
@@ -126,8 +164,9 @@ def _refuse_closed(jobs: Path) -> None:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         raise AccessError(
             f"no job can be written below {place}: you may not write there",
-            hint="the owner of the workspace can open the folder to its group: chmod g+w", path=str(place),
-        )  # fmt: skip
+            hint="the owner of the workspace can open the folder to its group: chmod g+w",
+            path=str(place),
+        )
 
 
 def _units_of(workspace: Workspace, events: EventList) -> dict[str, str]:
@@ -183,5 +222,6 @@ def _refuse_unreachable(choices: Brokered) -> None:
         raise JobError(
             f"{len(lost)} of {len(choices.choices)} files can be processed nowhere, {first.lfn or first.guid} for one: "
             f"{first.problem} ({sites})",
-            hint=first.remedy, files=[c.guid for c in lost],
-        )  # fmt: skip
+            hint=first.remedy,
+            files=[c.guid for c in lost],
+        )

@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 
 def export(
-    workspace: Workspace, events: EventList | Path | str, system: str, out: Path, *, stage: str = "aod", site: str = "",
-    run: Path | str | None = None, events_per_job: int | None = None, settings: Mapping[str, str] | None = None,
+    workspace: Workspace,
+    events: EventList | Path | str,
+    system: str,
+    out: Path,
+    *,
+    stage: str = "aod",
+    site: str = "",
+    run: Path | str | None = None,
+    events_per_job: int | None = None,
+    settings: Mapping[str, str] | None = None,
     force: bool = False,
-) -> Exported:  # fmt: skip
+) -> Exported:
     """Write a list for a system; see `Workspace.export`. With `site` only its copies are named."""
     from tagsel.aod import map_events
 

@@ -77,8 +77,9 @@ def extend(
                 raise StoreError(
                     f"{dataset} was changed while it was extended: it is at snapshot {newest}, and the new attributes "
                     f"are of {snapshot.number}",
-                    hint="extend it again", dataset=dataset,
-                )  # fmt: skip
+                    hint="extend it again",
+                    dataset=dataset,
+                )
 
         source = bind_query(Query(workspace.inputs(dataset), (), named=workspace.named_cut))
         table = workspace.table(dataset)
@@ -203,10 +204,20 @@ def _kind(name: str, column: pa.ChunkedArray, path: Path) -> str:
 
 
 _KINDS = {
-    "bool": "bool", "int8": "int32", "int16": "int32", "int32": "int32", "int64": "int64", "uint8": "int32",
-    "uint16": "int32", "uint32": "int64", "halffloat": "float32", "float": "float32", "double": "float64",
-    "string": "string", "large_string": "string",
-}  # fmt: skip
+    "bool": "bool",
+    "int8": "int32",
+    "int16": "int32",
+    "int32": "int32",
+    "int64": "int64",
+    "uint8": "int32",
+    "uint16": "int32",
+    "uint32": "int64",
+    "halffloat": "float32",
+    "float": "float32",
+    "double": "float64",
+    "string": "string",
+    "large_string": "string",
+}
 
 
 def _values(column: pa.ChunkedArray, kind: str) -> tuple[Any, Any]:

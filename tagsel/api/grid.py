@@ -37,9 +37,15 @@ class Grid:
         return shared.table(self._home)
 
     def add_catalog(
-        self, kind: str, name: str = "", datasets: Sequence[str] = (), *, config: str = "", account: str = "",
+        self,
+        kind: str,
+        name: str = "",
+        datasets: Sequence[str] = (),
+        *,
+        config: str = "",
+        account: str = "",
         scope: str = "",
-    ) -> SharedCatalog:  # fmt: skip
+    ) -> SharedCatalog:
         """Mirror another catalog, kind `rucio`, from now on: those of its datasets that globs (`scope:name`) match.
 
         `config` is a rucio.cfg, by default the one that Rucio's own commands find; `scope` is for what is published.
@@ -85,9 +91,14 @@ class Grid:
         return siting.show(self._home, name, lfn)
 
     def add_site(
-        self, name: str, prefix: str | None = None, meta: Mapping[str, Any] | None = None, *,
-        rules: Path | str | None = None, volume: str = "",
-    ) -> Site:  # fmt: skip
+        self,
+        name: str,
+        prefix: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        rules: Path | str | None = None,
+        volume: str = "",
+    ) -> Site:
         """Make a site known, or change what is given of one: the prefix of its files' names, keys, and its rules.
 
         `rules` is a storage.json or storage.xml; `volume` chooses where it describes several.

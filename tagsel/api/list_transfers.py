@@ -45,8 +45,9 @@ def transfer_list(workspace: Workspace, events: EventList, site: str, progress: 
     if owner := workspace.catalog.site(site).meta.get("catalog"):
         raise CatalogError(
             f"site {site} is of catalog {owner}, which makes its copies itself, of datasets only",
-            hint=f"tagsel transfer DATASET {site}", site=site,
-        )  # fmt: skip
+            hint=f"tagsel transfer DATASET {site}",
+            site=site,
+        )
     _register(workspace, events)
     return transfer(workspace, name_of(events), site, progress)
 
@@ -77,13 +78,20 @@ def _register(workspace: Workspace, events: EventList) -> None:
     if lost or len(mapped.unmapped):
         log.warning(
             "%d of %d files of the list are in no catalog, and %d events have no AOD address: these are not copied",
-            len(lost), len(mapped.files), len(mapped.unmapped),
-        )  # fmt: skip
+            len(lost),
+            len(mapped.files),
+            len(mapped.unmapped),
+        )
     if {f.guid for f in files} <= {f.guid for f in workspace.catalog.files(name)}:
         return
     facts = PutDataset(
-        name, type="AOD", state=STATE, files=len(files), events=sum(max(f.entries, 0) for f in files),
-        bytes=sum(max(f.bytes, 0) for f in files), parents=tuple(snapshots_of(events.provenance)),
+        name,
+        type="AOD",
+        state=STATE,
+        files=len(files),
+        events=sum(max(f.entries, 0) for f in files),
+        bytes=sum(max(f.bytes, 0) for f in files),
+        parents=tuple(snapshots_of(events.provenance)),
         meta={"list": events.digest, **contents(origins(events.provenance))},
-    )  # fmt: skip
+    )
     workspace.catalog.record(facts, PutFiles(name, files))

@@ -74,8 +74,9 @@ class Events(EventList):
             log.warning(
                 "%s is not pinned: you may not write where it is. %s carries its commit record; once its owner expires "
                 "that snapshot, the same cut cannot be asked of it again",
-                name, path,
-            )  # fmt: skip
+                name,
+                path,
+            )
 
     def retracted(self) -> tuple[Touched, ...]:
         """The retracted files that the list still points to: how many events, why, since when."""

@@ -31,13 +31,17 @@ class Many:
     """The part of `Workspace` that asks many questions at once."""
 
     if TYPE_CHECKING:
-
         query: Callable[..., Query]
 
     def hist(
-        self, datasets: str, what: SpecLike, *cuts: CutLike, bins: Bins = (50, 0.0, 200.0), progress: Progress = None,
+        self,
+        datasets: str,
+        what: SpecLike,
+        *cuts: CutLike,
+        bins: Bins = (50, 0.0, 200.0),
+        progress: Progress = None,
         **options: Any,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """A histogram of the events that pass all cuts: a `hist.Hist`; of several texts, in one scan, `Histograms`.
 
         `what` is `"MET_pt: 50, 0, 200"`, axes joined by ` x `; or an expression with its `bins`.
@@ -48,9 +52,15 @@ class Many:
         return found[next(iter(found))] if isinstance(what, str) else found
 
     def regions(
-        self, datasets: str, regions: Mapping[str, str | Cut], *cuts: CutLike, overlap: bool = False,
-        lists: bool = False, progress: Progress = None, **options: Any,
-    ) -> Regions:  # fmt: skip
+        self,
+        datasets: str,
+        regions: Mapping[str, str | Cut],
+        *cuts: CutLike,
+        overlap: bool = False,
+        lists: bool = False,
+        progress: Progress = None,
+        **options: Any,
+    ) -> Regions:
         """Many cuts in one pass: each region, by its name, a `Count` of the events that pass its cut and all `cuts`.
 
         `overlap` counts the events that each two share; `lists` keeps the events of each. Options as `query`.
@@ -72,9 +82,14 @@ class Many:
         return sweep(self.query(datasets, cuts, **options), cut, [str(v) for v in values], progress=progress)
 
     def estimate(
-        self, datasets: str, *cuts: CutLike, sample: float = 0.01, seed: int = 0, progress: Progress = None,
+        self,
+        datasets: str,
+        *cuts: CutLike,
+        sample: float = 0.01,
+        seed: int = 0,
+        progress: Progress = None,
         **options: Any,
-    ) -> Estimate:  # fmt: skip
+    ) -> Estimate:
         """About how many events pass all cuts, with a 95 % interval, from a `sample` of the rows: never a count."""
         from tagsel.selection.sample import estimate
 

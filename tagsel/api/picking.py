@@ -49,9 +49,13 @@ def wanted(ids: Sequence[str]) -> EventList:
     guids = Names.of_strings([guid for *_, guid in distinct])
     imported = {"lines": len(rows), "repeated": len(rows) - len(distinct)}
     return EventList.from_arrays(
-        [r[0] for r in distinct], [r[1] for r in distinct], [r[2] for r in distinct],
-        guids.codes, guids.values or ("",), provenance={"imported": imported},
-    )  # fmt: skip
+        [r[0] for r in distinct],
+        [r[1] for r in distinct],
+        [r[2] for r in distinct],
+        guids.codes,
+        guids.values or ("",),
+        provenance={"imported": imported},
+    )
 
 
 def _file_hint(text: str) -> str:
@@ -125,9 +129,7 @@ def _where_asked(picked: Picked, asked: EventList) -> Picked:
     return Picked(events, missed, picked.asked, picked.named_twice)
 
 
-def _in_files(
-    workspace: Workspace, asked: EventList, *, simulation: bool
-) -> tuple[EventList, npt.NDArray[np.int64]]:
+def _in_files(workspace: Workspace, asked: EventList, *, simulation: bool) -> tuple[EventList, npt.NDArray[np.int64]]:
     """The ids found in the files that their GUIDs name, and those that are not there, as `Picked.missed`."""
     from tagsel.aod.lookup import find_entries
 
@@ -141,7 +143,13 @@ def _in_files(
     nowhere = np.full(int((~hit).sum()), -1)
     missed = np.stack([asked.run[~hit], asked.lumi[~hit], asked.event[~hit], nowhere], axis=1, dtype=np.int64)
     found = EventList.from_arrays(
-        asked.run[hit], lumi[hit], asked.event[hit], asked.guid_codes[hit], asked.guids or ("",), entry[hit],
-        simulation=simulation, provenance={"operation": "pick", "files": [g for g in asked.guids if g in paths]},
-    )  # fmt: skip
+        asked.run[hit],
+        lumi[hit],
+        asked.event[hit],
+        asked.guid_codes[hit],
+        asked.guids or ("",),
+        entry[hit],
+        simulation=simulation,
+        provenance={"operation": "pick", "files": [g for g in asked.guids if g in paths]},
+    )
     return found, missed

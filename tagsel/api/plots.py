@@ -27,10 +27,20 @@ LINE, SHADE, INK, QUIET = "#12436D", "#DCE6EF", "#1A1A1A", "#595959"
 WIDE = 100
 """From how many times the least content on colours are logarithmic, so that small ones can be told apart."""
 SETTINGS = {
-    "font.family": "sans-serif", "font.size": 11, "axes.labelsize": 12, "axes.edgecolor": INK, "axes.linewidth": 0.9,
-    "axes.labelcolor": INK, "xtick.direction": "in", "ytick.direction": "in", "xtick.minor.visible": True,
-    "ytick.minor.visible": True, "xtick.top": True, "ytick.right": True, "svg.hashsalt": "tagsel",
-}  # fmt: skip
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "axes.labelsize": 12,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.9,
+    "axes.labelcolor": INK,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.minor.visible": True,
+    "ytick.minor.visible": True,
+    "xtick.top": True,
+    "ytick.right": True,
+    "svg.hashsalt": "tagsel",
+}
 
 
 def check(path: Path, axes: Mapping[str, int]) -> None:

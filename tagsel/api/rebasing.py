@@ -63,8 +63,11 @@ class Rebased:
         said = []
         for row, event in zip(rows.tolist(), self.old[rows], strict=True):
             there, places = int(self.found.lumi[row]), self.found.places.get(row, ())
-            known = {"fate": "ambiguous", "places": [{"guid": g, "entry": e} for g, e in places]} if places else {
-                "fate": "vanished", "in_lumi": there if there >= 0 else None}  # fmt: skip
+            known = (
+                {"fate": "ambiguous", "places": [{"guid": g, "entry": e} for g, e in places]}
+                if places
+                else {"fate": "vanished", "in_lumi": there if there >= 0 else None}
+            )
             said.append({**event._asdict(), **known})
         return said
 
@@ -102,9 +105,11 @@ def rebase(workspace: Workspace, events: EventList, onto: str) -> Rebased:
     made = Events.of(gathered(query, found, events, history), workspace)
     said = f"rebase of {events.digest[:16]}"
     workspace.catalog.record(
-        *(LogQuery("rebase", i.dataset, i.snapshot.number, said, len(events), len(made), made.digest)
-          for i in query.inputs)
-    )  # fmt: skip
+        *(
+            LogQuery("rebase", i.dataset, i.snapshot.number, said, len(events), len(made), made.digest)
+            for i in query.inputs
+        )
+    )
     return Rebased(made, events, targets, came_from, found)
 
 

@@ -133,8 +133,14 @@ def _commit(workspace: Workspace, name: str, lost: Losses, said: Mapping[str, st
     snapshot = workspace.table(name).retract(lost, said, diminish)
     fail_point("retract.register")
     register(workspace.catalog, name, snapshot, {})
-    audit = LogQuery("retract", name, snapshot.number, f"{said['lfn'] or said['guid']}: {said['reason']}",
-                     read=lost.snapshot.rows, accepted=snapshot.rows)  # fmt: skip
+    audit = LogQuery(
+        "retract",
+        name,
+        snapshot.number,
+        f"{said['lfn'] or said['guid']}: {said['reason']}",
+        read=lost.snapshot.rows,
+        accepted=snapshot.rows,
+    )
     with after(f"{name}@{snapshot.number} is committed"):
         workspace.catalog.record(audit)
     return snapshot.number

@@ -104,7 +104,7 @@ def table(workspace: Workspace) -> Table:
     rows = [
         (c.name, c.kind, " ".join(c.patterns), mirrored[c.name], c.synced, age(c.synced))
         for c in workspace.catalog.catalogs()
-    ]  # fmt: skip
+    ]
     return Table(("name", "kind", "datasets", "mirrored", "synced", "age"), tuple(rows))
 
 
@@ -205,11 +205,15 @@ def _facts(workspace: Workspace, record: DatasetRecord, keeps: bool) -> tuple[Da
     parents = tuple(
         theirs(workspace.catalog.dataset(p)) if p in workspace.catalog.names() and "@" not in p else p
         for p in record.parents
-    )  # fmt: skip
+    )
+    recorded = DatasetFacts(**record.facts())  # type: ignore[arg-type]
     facts = replace(
-        DatasetFacts(**record.facts()), parents=parents, members=(), state="open",  # type: ignore[arg-type]
+        recorded,
+        parents=parents,
+        members=(),
+        state="open",
         meta={k: v for k, v in record.meta.items() if k != PUBLISHED},
-    )  # fmt: skip
+    )
     if keeps:
         return facts, ()
     said = {"cut": facts.cut, "lumi": facts.lumi, "sample": facts.sample, "parents": facts.parents, **facts.meta}
@@ -243,8 +247,9 @@ def _refuse_elsewhere(registry: Rucio, name: str, site: str, there: set[str]) ->
         sites = ", ".join(sorted({c.site for c in copies})) or "no site"
         raise CatalogError(
             f"{name} is there already, at {sites}; {len(lacking)} of its files have no copy at {site}",
-            hint=f"rucio rule add --copies 1 --rses {site} {name}", dataset=name,
-        )  # fmt: skip
+            hint=f"rucio rule add --copies 1 --rses {site} {name}",
+            dataset=name,
+        )
 
 
 def _placed(file: FileRecord, place: str) -> FileRecord:

@@ -58,9 +58,7 @@ def record(catalog: Catalog, made: Callable[[], Sequence[Change]]) -> Sequence[C
     raise CatalogError("sites change all the time", hint="try again")
 
 
-def changed(
-    catalog: Catalog, name: str, prefix: str | None = None, meta: Mapping[str, Any] | None = None
-) -> PutSite:
+def changed(catalog: Catalog, name: str, prefix: str | None = None, meta: Mapping[str, Any] | None = None) -> PutSite:
     """The change that gives a site, new or known, another prefix or other keys; a key that becomes "" goes.
 
     It is refused (`Meanwhile`) where the site is another by then, so that nobody's keys are lost: see `record`.

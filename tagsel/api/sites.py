@@ -56,7 +56,7 @@ def table(workspace: Workspace) -> Table:
     rows = [
         (s.name, s.meta.get("tier", ""), s.prefix, held.get(s.name, 0), standing(s.meta, down.get(s.name)))
         for s in workspace.catalog.sites()
-    ]  # fmt: skip
+    ]
     return Table(("site", "tier", "prefix", "files", "state"), tuple(rows))
 
 
@@ -76,14 +76,15 @@ def show(workspace: Workspace, name: str, lfn: str = "") -> dict[str, Any]:
     site = catalog.site(name)
     stale = catalog.stale(name)
     return {
-        "site": site.name, **describe_site(site, lfn),
+        "site": site.name,
+        **describe_site(site, lfn),
         "state": standing(site.meta, catalog.down(datetime.now(UTC)).get(name)),
         "files": catalog.site_counts().get(name, 0),
         "links": {lk.target: lk.rate for lk in catalog.links() if lk.source == name},
         "downtimes": [{"begins": d.begins, "ends": d.ends, "reason": d.reason} for d in catalog.downtimes(name)],
         "tests": [{"tested": t.tested, "good": t.good, "error": t.error} for t in catalog.site_tests(name)],
         "stale": [{"guid": r.guid, "pfn": r.pfn} for r in stale],
-    }  # fmt: skip
+    }
 
 
 def load(workspace: Workspace, path: Path) -> list[str]:
@@ -219,16 +220,28 @@ def cancel(workspace: Workspace, dataset: str, site: str) -> Rule:
     rules = Embedded(catalog).rules(dataset)
     rule = next((rule for rule in rules if rule.site == site), None)
     if rule is None and (owner := _asker(workspace, asked, site)):
-        raise CatalogError(f"rules of {dataset} at {site} are those of catalog {owner}: they end there, not here",
-                           hint=f"tagsel transfers --catalog {owner}", dataset=dataset, site=site)  # fmt: skip
+        raise CatalogError(
+            f"rules of {dataset} at {site} are those of catalog {owner}: they end there, not here",
+            hint=f"tagsel transfers --catalog {owner}",
+            dataset=dataset,
+            site=site,
+        )
     if rule is None:
         known = ", ".join(rule.site for rule in rules)
-        raise CatalogError(f"no copies of {dataset} were asked for at {site}", dataset=dataset, site=site,
-                           hint=f"they were at {known}" if known else "tagsel transfers")  # fmt: skip
+        raise CatalogError(
+            f"no copies of {dataset} were asked for at {site}",
+            dataset=dataset,
+            site=site,
+            hint=f"they were at {known}" if known else "tagsel transfers",
+        )
     for wish in catalog.subscriptions():
         if wish.site == site and matching(wish.pattern, [dataset]):
-            raise CatalogError(f"the subscription of {wish.pattern} to {site} would ask for {dataset} again", site=site,
-                               hint=f'tagsel subscribe "{wish.pattern}" {site} --end', dataset=dataset)  # fmt: skip
+            raise CatalogError(
+                f"the subscription of {wish.pattern} to {site} would ask for {dataset} again",
+                site=site,
+                hint=f'tagsel subscribe "{wish.pattern}" {site} --end',
+                dataset=dataset,
+            )
     catalog.record(DropRule(dataset, site))
     if who := holder(lock_of(catalog.folder, rule)):
         log.warning("%s to %s: the copying goes on in %s", dataset, site, who)

@@ -121,8 +121,11 @@ def _check(place: str, file: FileRecord) -> None:
 def _root(place: str, file: FileRecord) -> _Told:
     with RootFile(place) as opened:
         entries = opened.events().entries
-        return {"GUID": (opened.guid, file.guid), "number of entries": (entries, file.entries),
-                "size": (opened.bytes, file.bytes)}  # fmt: skip
+        return {
+            "GUID": (opened.guid, file.guid),
+            "number of entries": (entries, file.entries),
+            "size": (opened.bytes, file.bytes),
+        }
 
 
 def _parquet(place: str, file: FileRecord) -> _Told:

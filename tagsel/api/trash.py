@@ -117,8 +117,11 @@ def drop(workspace: Workspace, datasets: Sequence[str], *, dry_run: bool = False
     for name in datasets:
         owner = str(catalog.dataset(name).meta.get("catalog", ""))
         if owner in {c.name for c in catalog.catalogs()}:
-            raise CatalogError(f"dataset {name} is {owner}'s: the next sync would bring it back",
-                               hint=f"tagsel catalog forget {owner}", dataset=name)  # fmt: skip
+            raise CatalogError(
+                f"dataset {name} is {owner}'s: the next sync would bring it back",
+                hint=f"tagsel catalog forget {owner}",
+                dataset=name,
+            )
     catalog.check(*map(DropDataset, datasets))
     for name in datasets:
         _refuse_pinned(catalog, name)

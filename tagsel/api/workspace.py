@@ -138,9 +138,13 @@ class Workspace(Browsing, Many, Grid, Lasting):
         )
 
     def extend(
-        self, dataset: str, what: Path | str, *, units: Mapping[str, str] | None = None,
+        self,
+        dataset: str,
+        what: Path | str,
+        *,
+        units: Mapping[str, str] | None = None,
         descriptions: Mapping[str, str] | None = None,
-    ) -> Extended:  # fmt: skip
+    ) -> Extended:
         """Attributes of your own as `user.NAME`: `"NAME = EXPRESSION"`, or the columns of a Parquet file, by identity.
 
         `units` and `descriptions` are by NAME. One commit, undone by `restore`; rows without a match are missing.
@@ -183,10 +187,18 @@ class Workspace(Browsing, Many, Grid, Lasting):
     # -- selection
 
     def query(
-        self, datasets: str, cuts: Sequence[CutLike], *, lumi: Sequence[LumiLike] | LumiLike = (), weight: str = "",
-        duplicates: str = "", threads: int = 0, allow_losses: bool = False, remember: bool = True,
+        self,
+        datasets: str,
+        cuts: Sequence[CutLike],
+        *,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
         inputs: tuple[Input, ...] = (),
-    ) -> Query:  # fmt: skip
+    ) -> Query:
         """The question that `count`, `select`, `cutflow` and `why` ask; cuts are text, or (name, text).
 
         Without `remember` no mask of an earlier answer is used, and none is kept.

@@ -33,7 +33,7 @@ KEY_PARTS = 32
 _STRINGS = re.compile(
     r'"""(?:\\.|[^\\])*?"""' r"|'''.*?'''" r'|"(?:\\.|[^"\\\n])*+"' r"|'[^'\n]*+'" r"|#[^\n]*+",
     re.DOTALL,
-)  # fmt: skip
+)
 _LONG_KEY = re.compile(rf"(?<![\w.-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{KEY_PARTS}}}")
 _OPEN, _CLOSE = "[{", "]}"
 

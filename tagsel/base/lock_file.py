@@ -107,9 +107,15 @@ os.register_at_fork(after_in_child=_forked)
 
 @contextmanager
 def lock_file(
-    path: Path, *, shared: bool = False, reader: bool = False, patience: float = PATIENCE, action: str = "",
-    what: str = "", error: type[TagselError] = AccessError,
-) -> Iterator[LockFile]:  # fmt: skip
+    path: Path,
+    *,
+    shared: bool = False,
+    reader: bool = False,
+    patience: float = PATIENCE,
+    action: str = "",
+    what: str = "",
+    error: type[TagselError] = AccessError,
+) -> Iterator[LockFile]:
     """Hold the lock on `path` during the block.
 
     `action` is what the holder does, for those who wait; `what` names the thing that is locked, for the error. Raises

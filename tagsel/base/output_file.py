@@ -285,8 +285,9 @@ def _check_replacement(target: Path, force: bool, intact: Callable[[Path], bool]
         if known_workspaces.registered_in(target, workspace):
             raise AccessError(
                 f"{target} is, or was, registered in the workspace {workspace}: no output replaces it",
-                hint="name another file, or remove it first", path=str(target),
-            )  # fmt: skip
+                hint="name another file, or remove it first",
+                path=str(target),
+            )
     if intact is not None and intact(target):
         return
     digest = file_sha256(target)

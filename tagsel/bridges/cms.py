@@ -109,10 +109,14 @@ def _config(order: Order) -> str:
     refusal = "" if len(order.events) else 'raise SystemExit("the list has no events: nothing is to be done")\n'
     release = f'os.path.join(os.environ["CMSSW_RELEASE_BASE"], {PICKER!a})'
     return _CONFIG.format(
-        title=order.title, config=CONFIG, events=EVENTS, refusal=refusal,
+        title=order.title,
+        config=CONFIG,
+        events=EVENTS,
+        refusal=refusal,
         pset=release if order.run is None else f"os.path.join(HERE, {PSET!a})",
-        data="".join(f"config.Data.{name} = {value}\n" for name, value in _data(told).items()), **_plain(told),
-    )  # fmt: skip
+        data="".join(f"config.Data.{name} = {value}\n" for name, value in _data(told).items()),
+        **_plain(told),
+    )
 
 
 def _plain(told: Mapping[str, str]) -> dict[str, str]:

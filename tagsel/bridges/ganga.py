@@ -64,10 +64,15 @@ def write(order: Order) -> Written:
     by = "file" if order.events_per_job is None else "events"
     pieces = [p for p in split(order.map, order.events, by=by, events_per_job=order.events_per_job) if p.n_events]
     script = _SCRIPT.format(
-        title=order.title, script=SCRIPT, pieces=len(pieces), files=ascii([program, RUN, PIECES]), run=ascii(RUN),
-        output=ascii(_outputs(order)), name=ascii(order.settings.get("name", f"tagsel {order.events.digest[:16]}")),
+        title=order.title,
+        script=SCRIPT,
+        pieces=len(pieces),
+        files=ascii([program, RUN, PIECES]),
+        run=ascii(RUN),
+        output=ascii(_outputs(order)),
+        name=ascii(order.settings.get("name", f"tagsel {order.events.digest[:16]}")),
         backend=_backend(order),
-    )  # fmt: skip
+    )
     run = _RUN.format(run=RUN, pieces=PIECES, runner=RUNNERS[program[-3:]], program=program)
     lines = "".join(_piece(order, piece) for piece in pieces)
     return Written({SCRIPT: script, program: text, RUN: run, PIECES: lines}, ["ganga", f"{{out}}/{SCRIPT}"])

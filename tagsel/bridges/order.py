@@ -48,12 +48,16 @@ class Written:
 def plain_name(name: str, also: str = "") -> str:
     """Return a file's name if it can stand on a line of its own; characters of `also` are refused, too."""
     wrong = (
-        "it is empty" if not name
-        else "it holds control characters" if any(ord(c) < 32 or ord(c) == 127 for c in name)
-        else "it has blanks at an end" if name != name.strip()
-        else f"it holds one of {also!r}" if set(name) & set(also)
+        "it is empty"
+        if not name
+        else "it holds control characters"
+        if any(ord(c) < 32 or ord(c) == 127 for c in name)
+        else "it has blanks at an end"
+        if name != name.strip()
+        else f"it holds one of {also!r}"
+        if set(name) & set(also)
         else ""
-    )  # fmt: skip
+    )
     if wrong:
         raise AccessError(f"file name {name[:120]!r} cannot stand in a list of files: {wrong}", lfn=name)
     return name

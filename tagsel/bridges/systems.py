@@ -39,26 +39,42 @@ class System:
 SYSTEMS: Mapping[str, System] = {
     "panda": System(
         "PanDA's client (prun, pathena): event picking, or the list's files of a dataset",
-        (panda.EVENTS, panda.WITH_GUIDS, panda.FILES, panda.SCRIPT), panda.write, panda.SETTINGS,
+        (panda.EVENTS, panda.WITH_GUIDS, panda.FILES, panda.SCRIPT),
+        panda.write,
+        panda.SETTINGS,
     ),
     "ganga": System(
         "Ganga: a subjob for each piece of the list, on any of its backends",
-        (ganga.SCRIPT, "program.py", ganga.RUN, ganga.PIECES), ganga.write, ganga.SETTINGS,
-        run="must", splits=True, places=True,
+        (ganga.SCRIPT, "program.py", ganga.RUN, ganga.PIECES),
+        ganga.write,
+        ganga.SETTINGS,
+        run="must",
+        splits=True,
+        places=True,
     ),
     "crab": System(
         "CRAB: a luminosity mask, the events, and a configuration that picks them",
-        (cms.MASK, cms.EVENTS, cms.CONFIG), cms.write_crab, cms.CRAB_SETTINGS, ("storageSite",), run="may",
+        (cms.MASK, cms.EVENTS, cms.CONFIG),
+        cms.write_crab,
+        cms.CRAB_SETTINGS,
+        ("storageSite",),
+        run="may",
     ),
     "edmpick": System(
         "edmPickEvents: the events, and its command",
-        (cms.EVENTS, cms.PICK), cms.write_pick, cms.PICK_SETTINGS, ("inputDataset",),
+        (cms.EVENTS, cms.PICK),
+        cms.write_pick,
+        cms.PICK_SETTINGS,
+        ("inputDataset",),
     ),
     "pool": System(
         "POOL and Athena: the files of the list with their names, as PoolFileCatalog.xml",
-        (pool.CATALOG,), pool.write, places=True, single=True,
+        (pool.CATALOG,),
+        pool.write,
+        places=True,
+        single=True,
     ),
-}  # fmt: skip
+}
 """Every system by its name. A new one is one row."""
 
 
@@ -81,9 +97,15 @@ class Exported:
     def to_json(self) -> dict[str, object]:
         """All of it, JSON-ready."""
         return {
-            "system": self.system, "out": str(self.out), "files": list(self.files), "events": self.events,
-            "lost": self.lost, "nameless": list(self.nameless), "notes": list(self.notes), "command": self.command,
-        }  # fmt: skip
+            "system": self.system,
+            "out": str(self.out),
+            "files": list(self.files),
+            "events": self.events,
+            "lost": self.lost,
+            "nameless": list(self.nameless),
+            "notes": list(self.notes),
+            "command": self.command,
+        }
 
 
 def system(name: str) -> System:

@@ -410,8 +410,23 @@ class RecoverRows(Change):
             yield from (Put(table, row) for row in rows)
 
 
-KINDS = (PutDataset, SetMeta, DropDataset, PutFiles, DropFiles, PutReplicas, DropReplicas,
-         PutBookkeeping, PutRuns, PutRetraction, PutJob, Pin, Unpin, LogQuery, RecoverRows)  # fmt: skip
+KINDS = (
+    PutDataset,
+    SetMeta,
+    DropDataset,
+    PutFiles,
+    DropFiles,
+    PutReplicas,
+    DropReplicas,
+    PutBookkeeping,
+    PutRuns,
+    PutRetraction,
+    PutJob,
+    Pin,
+    Unpin,
+    LogQuery,
+    RecoverRows,
+)
 """Every kind of change of this module."""
 
 

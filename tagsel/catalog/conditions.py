@@ -68,8 +68,11 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
         raise CatalogError(f"{path} cannot be read: {why}", path=str(path)) from error
     names = [name.strip() for name in rows[0]] if rows else []
     if names.count("run") != 1 or len(set(map(str.lower, names))) != len(names):
-        raise CatalogError(f"{path}: line 1 names the columns {', '.join(names) or '(none)'}",
-                           hint="each once, and one is run: run,magnet,mu", path=str(path))  # fmt: skip
+        raise CatalogError(
+            f"{path}: line 1 names the columns {', '.join(names) or '(none)'}",
+            hint="each once, and one is run: run,magnet,mu",
+            path=str(path),
+        )
     blocks = [name for name in names if name.lower() in BLOCK_COLUMNS]
     if blocks:
         raise CatalogError(
@@ -91,7 +94,10 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
             if (type(earlier), earlier) != (type(value), value):
                 raise CatalogError(
                     f"{path}: line {number}: run {run} has {key} = {value}, and line {line} gave it {earlier}",
-                    hint=ONE_LINE, path=str(path), line=number, run=run,
-                )  # fmt: skip
+                    hint=ONE_LINE,
+                    path=str(path),
+                    line=number,
+                    run=run,
+                )
         found.append((run, told))
     return found

@@ -68,9 +68,10 @@ class Embedded:
         if record.members:
             raise CatalogError(f"{name} is a container: it holds datasets, not files", dataset=name)
         counted: Any = {
-            "files": len(held), "events": sum(max(f.entries, 0) for f in held.values()),
+            "files": len(held),
+            "events": sum(max(f.entries, 0) for f in held.values()),
             "bytes": sum(max(f.bytes, 0) for f in held.values()),
-        }  # fmt: skip
+        }
         now = PutDataset(name, **{**record.facts(), **counted}, after=record.seq)
         self.catalog.record(now, PutFiles(name, files), PutReplicas(site, copies))
 

@@ -40,19 +40,64 @@ LONGEST = 20_000
 
 FUNCTIONS = frozenset(
     {
-        "+", "-", "*", "/", "//", "%", "**", "~~", "!~~", "~~*", "!~~*", "~~~", "^@", "@", "abs", "ceil", "ceiling",
-        "contains", "ends_with", "floor", "glob", "greatest", "ilike_escape", "instr", "least", "left", "length",
-        "like_escape", "lower", "ltrim", "not_ilike_escape", "not_like_escape", "position", "prefix",
-        "regexp_full_match", "regexp_matches", "right", "round", "rtrim", "sign", "split_part", "starts_with", "strlen",
-        "strpos", "substr", "substring", "suffix", "trim", "upper",
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "**",
+        "~~",
+        "!~~",
+        "~~*",
+        "!~~*",
+        "~~~",
+        "^@",
+        "@",
+        "abs",
+        "ceil",
+        "ceiling",
+        "contains",
+        "ends_with",
+        "floor",
+        "glob",
+        "greatest",
+        "ilike_escape",
+        "instr",
+        "least",
+        "left",
+        "length",
+        "like_escape",
+        "lower",
+        "ltrim",
+        "not_ilike_escape",
+        "not_like_escape",
+        "position",
+        "prefix",
+        "regexp_full_match",
+        "regexp_matches",
+        "right",
+        "round",
+        "rtrim",
+        "sign",
+        "split_part",
+        "starts_with",
+        "strlen",
+        "strpos",
+        "substr",
+        "substring",
+        "suffix",
+        "trim",
+        "upper",
     }
-)  # fmt: skip
+)
 """Functions and operators of conditions. None makes a text that is longer than one of its arguments, and none reads
 what is no argument. So a condition, which runs here and in no process of its own, takes little memory; `SECONDS` bounds
 its time."""
 
-_CLASSES = frozenset({"CONSTANT", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CAST", "TYPE",
-                      "BETWEEN", "CASE"})  # fmt: skip
+_CLASSES = frozenset(
+    {"CONSTANT", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CAST", "TYPE", "BETWEEN", "CASE"}
+)
 """Kinds of expressions of conditions, as DuckDB's parser calls them."""
 
 
@@ -130,8 +175,9 @@ def wide_conditions(connection: DuckDBPyConnection) -> str:
     kinds = fetch_rows(connection, "SELECT key, list(DISTINCT kind) AS kinds FROM conditions GROUP BY key ORDER BY key")
     picked = ", ".join(
         f"any_value(TRY_CAST(value AS {SQL_TYPES.get(frozenset(r['kinds']), 'VARCHAR')}))"
-        f" FILTER (WHERE key = '{r['key']}') AS \"{r['key']}\"" for r in kinds
-    )  # fmt: skip
+        f" FILTER (WHERE key = '{r['key']}') AS \"{r['key']}\""
+        for r in kinds
+    )
     return f"SELECT run{', ' if picked else ''}{picked} FROM conditions GROUP BY run ORDER BY run"
 
 

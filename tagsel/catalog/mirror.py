@@ -151,9 +151,10 @@ def _with_members(registry: Registry, names: Sequence[str], seen: Mapping[str, s
 def _record(record: DatasetRecord, catalog: str) -> DatasetRecord:
     scope = record.name.partition(":")[0] if ":" in record.name else ""
     facts: dict[str, object] = {
-        **record.facts(), "members": tuple(map(local, record.members)),
+        **record.facts(),
+        "members": tuple(map(local, record.members)),
         "meta": {**record.meta, "catalog": catalog, "scope": scope},
-    }  # fmt: skip
+    }
     return DatasetRecord(name=local(record.name), **facts)  # type: ignore[arg-type]
 
 

@@ -12,8 +12,27 @@ from dataclasses import dataclass
 
 from tagsel.errors import CatalogError
 
-KNOWN_TYPES = ("TAG", "AOD", "ESD", "RAW", "DAOD", "DPD", "DESD", "DRAW", "EVNT", "HITS", "RDO", "HIST", "NTUP",
-               "NANOAOD", "NANOAODSIM", "MINIAOD", "MINIAODSIM", "AODSIM", "EVENTS")  # fmt: skip
+KNOWN_TYPES = (
+    "TAG",
+    "AOD",
+    "ESD",
+    "RAW",
+    "DAOD",
+    "DPD",
+    "DESD",
+    "DRAW",
+    "EVNT",
+    "HITS",
+    "RDO",
+    "HIST",
+    "NTUP",
+    "NANOAOD",
+    "NANOAODSIM",
+    "MINIAOD",
+    "MINIAODSIM",
+    "AODSIM",
+    "EVENTS",
+)
 """Last parts of a dataset's name that say its type; `DAOD_PHYSLITE` counts as `DAOD`."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

@@ -34,10 +34,18 @@ KEY = "datasets"
 
 OWN_TABLES = frozenset(
     {
-        "jobs", "requests", "answers", "queries", "catalogs", "rules", "subscriptions", "downtimes", "links",
+        "jobs",
+        "requests",
+        "answers",
+        "queries",
+        "catalogs",
+        "rules",
+        "subscriptions",
+        "downtimes",
+        "links",
         "site_tests",
     }
-)  # fmt: skip
+)
 """Tables of the catalog that are a workspace's own; of the others, `--sql` shows what named workspaces have, too."""
 
 

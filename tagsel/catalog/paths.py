@@ -23,16 +23,24 @@ def safe_lfn(text: str) -> str:
     'data18/AOD.01.root'
     """
     wrong = (
-        "it is empty" if not text
-        else "it holds control characters" if any(ord(c) < 32 or ord(c) == 127 for c in text)
-        else "it is absolute" if text.startswith("/")
-        else "it starts with '~'" if text.startswith("~")
-        else "it holds a backslash" if "\\" in text
-        else "it holds '..'" if ".." in text.split("/")
-        else "it has a scheme" if "://" in text
-        else f"it is longer than {_LONGEST} bytes" if len(text.encode("utf-8", "surrogatepass")) > _LONGEST
+        "it is empty"
+        if not text
+        else "it holds control characters"
+        if any(ord(c) < 32 or ord(c) == 127 for c in text)
+        else "it is absolute"
+        if text.startswith("/")
+        else "it starts with '~'"
+        if text.startswith("~")
+        else "it holds a backslash"
+        if "\\" in text
+        else "it holds '..'"
+        if ".." in text.split("/")
+        else "it has a scheme"
+        if "://" in text
+        else f"it is longer than {_LONGEST} bytes"
+        if len(text.encode("utf-8", "surrogatepass")) > _LONGEST
         else ""
-    )  # fmt: skip
+    )
     if wrong:
         raise AccessError(
             f"logical file name {text[:120]!r} is refused: {wrong}",

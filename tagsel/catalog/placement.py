@@ -211,10 +211,22 @@ def _time(text: str) -> datetime:
 
 def read_catalog(row: Row) -> SharedCatalog:
     """The record of a row of catalogs."""
-    return SharedCatalog(row["name"], row["kind"], json.loads(row["settings"]), tuple(json.loads(row["patterns"])),
-                         row["synced"])  # fmt: skip
+    return SharedCatalog(
+        row["name"], row["kind"], json.loads(row["settings"]), tuple(json.loads(row["patterns"])), row["synced"]
+    )
 
 
-KINDS = (PutSite, PutCatalog, DropCatalog, PutRule, DropRule, PutSubscription, DropSubscription, PutLink, PutDowntime,
-         DropDowntime, PutSiteTest)  # fmt: skip
+KINDS = (
+    PutSite,
+    PutCatalog,
+    DropCatalog,
+    PutRule,
+    DropRule,
+    PutSubscription,
+    DropSubscription,
+    PutLink,
+    PutDowntime,
+    DropDowntime,
+    PutSiteTest,
+)
 """Every kind of change of this module."""

@@ -169,12 +169,16 @@ def _checked(pfn: str, name: str) -> str:
     remote = "://" in pfn
     path = pfn.partition("://")[2] if remote else pfn
     wrong = (
-        "it holds '..'" if ".." in path.split("/")
-        else "it holds control characters" if any(ord(c) < 32 or ord(c) == 127 for c in pfn)
-        else "it is neither a URL nor an absolute path" if not remote and not path.startswith("/")
-        else "a URL takes letters, digits and ._+=:@,~/- only" if remote and not _IN_URLS.fullmatch(name)
+        "it holds '..'"
+        if ".." in path.split("/")
+        else "it holds control characters"
+        if any(ord(c) < 32 or ord(c) == 127 for c in pfn)
+        else "it is neither a URL nor an absolute path"
+        if not remote and not path.startswith("/")
+        else "a URL takes letters, digits and ._+=:@,~/- only"
+        if remote and not _IN_URLS.fullmatch(name)
         else ""
-    )  # fmt: skip
+    )
     if wrong:
         raise AccessError(f"logical file name {name[:120]!r} becomes {pfn[:120]!r}: {wrong}", lfn=name, pfn=pfn)
     return pfn

@@ -88,9 +88,13 @@ def add(home: Path, record: DatasetRecord, snapshot: int, reason: str) -> Path:
     if path.exists():
         return path
     document = {
-        "version": VERSION, "dataset": record.name, "id": record.id, "snapshot": snapshot, "reason": reason,
+        "version": VERSION,
+        "dataset": record.name,
+        "id": record.id,
+        "snapshot": snapshot,
+        "reason": reason,
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    }
     with atomic_write(path, 0o644) as temporary:  # open to the workspace's owner at any umask
         temporary.write_bytes(seal(document))
     return path

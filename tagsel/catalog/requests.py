@@ -75,8 +75,17 @@ class AnswerRequest(Change):
 
     def ops(self, stamp: Stamp) -> Iterator[Op]:
         """One row of answers."""
-        yield Put("answers", {"job": self.job, "seq": self.seq, "state": self.state, "note": self.note,
-                              "who": stamp.who, "updated": stamp.when})  # fmt: skip
+        yield Put(
+            "answers",
+            {
+                "job": self.job,
+                "seq": self.seq,
+                "state": self.state,
+                "note": self.note,
+                "who": stamp.who,
+                "updated": stamp.when,
+            },
+        )
 
 
 KINDS = (RequestJob, AnswerRequest)

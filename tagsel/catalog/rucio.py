@@ -93,8 +93,9 @@ class Rucio:
                     told[f"{row['scope']}:{row['name']}"] = row
                 free |= self._free(some)
         if missing := [n for n in names if n not in told]:
-            raise CatalogError(f"rucio has no dataset {missing[0]!r}", hint="`rucio did list` lists them",
-                               dataset=missing[0])  # fmt: skip
+            raise CatalogError(
+                f"rucio has no dataset {missing[0]!r}", hint="`rucio did list` lists them", dataset=missing[0]
+            )
         held = {n: self._members(n) for n in names if told[n]["did_type"] == "CONTAINER"}
         rows = self._rows(names)
         files = {n: [_file(row, n) for row in rows[n] if row["guid"]] for n in names}
@@ -148,9 +149,11 @@ class Rucio:
                 for row in self._client.list_replicas([_did(lfn) for lfn in some], domain="all"):
                     at = guid[f"{row['scope']}:{row['name']}"]
                     found[at] += [
-                        Replica(site, _place(pfn), at) for site, pfns in row["rses"].items() for pfn in pfns
+                        Replica(site, _place(pfn), at)
+                        for site, pfns in row["rses"].items()
+                        for pfn in pfns
                         if row["states"].get(site, "AVAILABLE") == "AVAILABLE"
-                    ]  # fmt: skip
+                    ]
         return {g: sorted(copies, key=lambda r: (r.site, r.pfn)) for g, copies in found.items()}
 
     def sites(self) -> list[Site]:
@@ -173,8 +176,11 @@ class Rucio:
         """
         keys = keys_of(facts)
         if keys and not self.keeps_keys:
-            raise CatalogError(f"rucio could not make {name}: its server keeps no free keys ({', '.join(keys)})",
-                               hint="its database must be PostgreSQL or Oracle", dataset=name)  # fmt: skip
+            raise CatalogError(
+                f"rucio could not make {name}: its server keeps no free keys ({', '.join(keys)})",
+                hint="its database must be PostgreSQL or Oracle",
+                dataset=name,
+            )
         meta = {theirs: value for ours, theirs in FACTS.items() if (value := getattr(facts, ours))}
         with said(f"make {name}", name):
             if facts.members:
@@ -195,8 +201,11 @@ class Rucio:
         if self._asked(plugin="JSON") == UNKNOWN:
             return True
         if (kind := self._asked()) != UNKNOWN:
-            raise CatalogError("rucio could not say whether it keeps free keys: its server fails",
-                               hint="try again later, or tell whoever runs it", kind=kind)  # fmt: skip
+            raise CatalogError(
+                "rucio could not say whether it keeps free keys: its server fails",
+                hint="try again later, or tell whoever runs it",
+                kind=kind,
+            )
         return self._asked(plugin="JSON") == UNKNOWN
 
     def _asked(self, **how: str) -> str:
@@ -329,11 +338,21 @@ def _record(
     told["parents"] = tuple(p for p in str(keys.pop("parents", "")).split(",") if p)
     run = row.get("run_number")
     return DatasetRecord(
-        name=name, type=facts["type"] or named.type, version=facts["version"], stream=facts["stream"] or named.stream,
-        year=named.year, run_min=run, run_max=run, state="open" if row["is_open"] else "closed",
-        meta=_plain({**{k: row[k] for k in KEYS if row.get(k)}, **keys}, name), members=tuple(members), **told,
-        files=len(files), events=sum(max(f.entries, 0) for f in files), bytes=sum(max(f.bytes, 0) for f in files),
-    )  # fmt: skip
+        name=name,
+        type=facts["type"] or named.type,
+        version=facts["version"],
+        stream=facts["stream"] or named.stream,
+        year=named.year,
+        run_min=run,
+        run_max=run,
+        state="open" if row["is_open"] else "closed",
+        meta=_plain({**{k: row[k] for k in KEYS if row.get(k)}, **keys}, name),
+        members=tuple(members),
+        **told,
+        files=len(files),
+        events=sum(max(f.entries, 0) for f in files),
+        bytes=sum(max(f.bytes, 0) for f in files),
+    )
 
 
 def keys_of(facts: DatasetFacts) -> dict[str, Value]:
@@ -361,5 +380,3 @@ def _dashed(guid: str) -> str:
 def _place(pfn: str) -> str:
     """A path for a file of this machine (`file://localhost/data/x`), else the URL as it is."""
     return re.sub(r"^file://(localhost)?(?=/)", "", pfn)
-
-

@@ -58,7 +58,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     "JSONDecodeError": ("the answer of its server was cut off", "try again later"),
     "RucioException": ("its server fails", "try again later, or tell whoever runs it"),
     "ReadTimeout": (f"its server took longer than {TIMEOUT_S} s", "try again later"),
-}  # fmt: skip
+}
 """What an error of the client means, and what to do, by the name of its class."""
 
 

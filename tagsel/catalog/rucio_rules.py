@@ -37,8 +37,16 @@ def read_rule(row: Mapping[str, Any]) -> Rule:
     """The record of a rule; one that chooses its site is at its expression."""
     ok, moving, stuck = (row[f"locks_{kind}_cnt"] for kind in ("ok", "replicating", "stuck"))
     why = (row["comments"] or "") if row["subscription_id"] else ""
-    return Rule(f"{row['scope']}:{row['name']}", row["rse_expression"], STATES.get(row["state"], "waiting"), ok,
-                ok + moving + stuck, 0, _said(row["error"] or ""), why)  # fmt: skip
+    return Rule(
+        f"{row['scope']}:{row['name']}",
+        row["rse_expression"],
+        STATES.get(row["state"], "waiting"),
+        ok,
+        ok + moving + stuck,
+        0,
+        _said(row["error"] or ""),
+        why,
+    )
 
 
 def _said(error: str) -> str:

@@ -142,8 +142,9 @@ def _as_ieee(query: str) -> str:
     except (RecursionError, duckdb.Error) as error:
         raise CatalogError(
             "comparisons in this SQL are nested too deeply to say what they are of NaN",
-            hint="a WITH clause names inner ones", sql=query,
-        ) from error  # fmt: skip
+            hint="a WITH clause names inner ones",
+            sql=query,
+        ) from error
 
 
 def walk(tree: Any) -> Iterator[dict[str, Any]]:
@@ -254,8 +255,9 @@ def _twins(tables: Mapping[str, Any], query: str) -> dict[str, str]:
         if others:
             raise CatalogError(
                 f"{name} is the column {column} in one of these datasets and {others[0]} in another",
-                hint="ask them one by one", sql=query,
-            )  # fmt: skip
+                hint="ask them one by one",
+                sql=query,
+            )
     return twins
 
 
@@ -321,7 +323,7 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
     try:
         process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
-        )  # fmt: skip
+        )
     except OSError as error:
         raise CatalogError(f"cannot start {sys.executable} for the SQL: {error.strerror}") from error
     with process:
@@ -337,10 +339,13 @@ def _request(query: str, tables: Mapping[str, Any], limit: int, seconds: float) 
     arrow = {name: content for name, content in tables.items() if name not in scans}
     misleading = any(_misleads(path) for scan in scans.values() for path in scan.paths)
     document = {
-        "query": query, "scans": {name: asdict(scan) for name, scan in scans.items()}, "tables": list(arrow),
-        "memory": limit, "seconds": seconds,
+        "query": query,
+        "scans": {name: asdict(scan) for name, scan in scans.items()},
+        "tables": list(arrow),
+        "memory": limit,
+        "seconds": seconds,
         "misleading": misleading,
-    }  # fmt: skip
+    }
     return [json.dumps(document).encode(), *map(_stream, arrow.values())]
 
 

@@ -53,8 +53,9 @@ def check_content(state: Rows, name: str, new: DatasetFacts, after: int | None) 
         return
     word = rows[0]["state"]
     if _rank(new.state) < _rank(word):
-        raise CatalogError(f"dataset {name} is {word} and does not become {new.state} again", hint=ANOTHER,
-                           dataset=name)  # fmt: skip
+        raise CatalogError(
+            f"dataset {name} is {word} and does not become {new.state} again", hint=ANOTHER, dataset=name
+        )
     held = tuple(row["member"] for row in state.of("members", name))
     now = (rows[0]["version"], rows[0]["events"], rows[0]["files"], held)
     if _rank(word) and now != (new.version, new.events, new.files, new.members):

@@ -108,8 +108,9 @@ def _tried(catalog: Catalog, wished: Rule, streams: Streams, locks: ExitStack, t
             raise CatalogError(
                 f"{wished.dataset} to {wished.site} is being copied by {who}; waited {PATIENCE_S:g} s",
                 hint="let it finish, or end that process; files that it copied are kept",
-                holder=str(who), path=str(path),
-            )  # fmt: skip
+                holder=str(who),
+                path=str(path),
+            )
         if who:
             log.warning("%s to %s: waiting for %s", wished.dataset, wished.site, who)
         return False
@@ -153,8 +154,13 @@ class _Try:
         self, streams: Streams, number: int, file: FileRecord, site: Site, copies: Sequence[Replica]
     ) -> None:
         try:
-            wanted = Copy(file.dataset or self.rule.dataset, file, site.name, self._place(site, file, copies),
-                          tuple(_sources(self.catalog, file, copies)))  # fmt: skip
+            wanted = Copy(
+                file.dataset or self.rule.dataset,
+                file,
+                site.name,
+                self._place(site, file, copies),
+                tuple(_sources(self.catalog, file, copies)),
+            )
         except (AccessError, CatalogError) as error:
             self._ended(number, error.message)
             return
@@ -181,8 +187,14 @@ class _Try:
             log.warning("%s to %s: %s", self.rule.dataset, self.rule.site, error)
         tries = self.rule.tries + bool(said)
         state = "done" if not said else "failed" if tries >= TRIES else "waiting"
-        over = replace(self.rule, state=state, tries=tries, error=said[0] if said else "",
-                       done=self.files - len(said), files=self.files)  # fmt: skip
+        over = replace(
+            self.rule,
+            state=state,
+            tries=tries,
+            error=said[0] if said else "",
+            done=self.files - len(said),
+            files=self.files,
+        )
         if recorded(self.catalog, self.rule) is not None:  # its dataset may have been dropped
             self.catalog.record(PutRule(**vars(over)))
         self.lock.remove()
@@ -205,8 +217,11 @@ def place_at(site: Site, file: FileRecord) -> str:
     made = pfns(site, name.replace(":", "/", 1))
     fit = [pfn for pfn in made if "://" not in pfn or pfn.startswith("root")]
     if not fit:
-        raise CatalogError(f"site {site.name} has no prefix, or rule, that makes a place for copies", site=site.name,
-                           hint=f"tagsel sites add {site.name} --prefix /data")  # fmt: skip
+        raise CatalogError(
+            f"site {site.name} has no prefix, or rule, that makes a place for copies",
+            site=site.name,
+            hint=f"tagsel sites add {site.name} --prefix /data",
+        )
     return fit[0]
 
 

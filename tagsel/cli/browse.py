@@ -18,8 +18,16 @@ from tagsel.cli.options import LOSSES, common, csv_option, dataset_argument, opt
 @csv_option
 @common
 @click.pass_context
-def datasets_facets(context: click.Context, /, where: str, by: tuple[str, ...], most: int, as_csv: bool,
-                    workspace: str | None, as_json: bool) -> None:  # fmt: skip
+def datasets_facets(
+    context: click.Context,
+    /,
+    where: str,
+    by: tuple[str, ...],
+    most: int,
+    as_csv: bool,
+    workspace: str | None,
+    as_json: bool,
+) -> None:
     """Count the datasets that WHERE leaves by type, stream, year, version and any free key, to narrow step by step.
 
     \b
@@ -133,8 +141,9 @@ def datasets_pins(context: click.Context, /, dataset: str, as_csv: bool, workspa
 @click.option("--down", is_flag=True, help="Just what was made from it.")
 @common
 @click.pass_context
-def datasets_tree(context: click.Context, /, dataset: str, up: bool, down: bool, workspace: str | None,
-                  as_json: bool) -> None:  # fmt: skip
+def datasets_tree(
+    context: click.Context, /, dataset: str, up: bool, down: bool, workspace: str | None, as_json: bool
+) -> None:
     """Show the provenance of DATASET: what it was made from (<), and what was made from it (>).
 
     \b
@@ -147,13 +156,19 @@ def datasets_tree(context: click.Context, /, dataset: str, up: bool, down: bool,
 
 @datasets.command("runs")
 @dataset_argument
-@click.option("--by", type=click.Choice(["run", "file"]), default="run", show_default=True,
-              help="A row a run, or a row an ingested file.")  # fmt: skip
+@click.option(
+    "--by",
+    type=click.Choice(["run", "file"]),
+    default="run",
+    show_default=True,
+    help="A row a run, or a row an ingested file.",
+)
 @csv_option
 @common
 @click.pass_context
-def datasets_runs(context: click.Context, /, dataset: str, by: str, as_csv: bool, workspace: str | None,
-                  as_json: bool) -> None:  # fmt: skip
+def datasets_runs(
+    context: click.Context, /, dataset: str, by: str, as_csv: bool, workspace: str | None, as_json: bool
+) -> None:
     """Summarise DATASET run by run (or file by file): events, luminosity blocks, files, and the totals.
 
     \b
@@ -176,8 +191,9 @@ def datasets_runs(context: click.Context, /, dataset: str, by: str, as_csv: bool
 @csv_option
 @common
 @click.pass_context
-def datasets_check(context: click.Context, /, dataset: str, deep: bool, as_csv: bool, workspace: str | None,
-                   as_json: bool) -> int:  # fmt: skip
+def datasets_check(
+    context: click.Context, /, dataset: str, deep: bool, as_csv: bool, workspace: str | None, as_json: bool
+) -> int:
     """Check that DATASET (or several, with commas) is whole: files, copies, entries, damage, duplicates, blocks.
 
     \b
@@ -193,9 +209,11 @@ def datasets_check(context: click.Context, /, dataset: str, deep: bool, as_csv: 
     table = found.table()
     render.table(table.columns, table.rows, as_csv=as_csv)
     for name, ledger in found.addressed.items():
-        render.note(f"{name}: {found.rows[name]:,} rows = {ledger.known:,} to AOD files that are known + "
-                    f"{ledger.unknown:,} to unknown ones + {ledger.without:,} without an address + "
-                    f"{ledger.unreadable:,} unreadable")  # fmt: skip
+        render.note(
+            f"{name}: {found.rows[name]:,} rows = {ledger.known:,} to AOD files that are known + "
+            f"{ledger.unknown:,} to unknown ones + {ledger.without:,} without an address + "
+            f"{ledger.unreadable:,} unreadable"
+        )
     render.note("nothing is missing or corrupt" if found.sound else "something is missing or corrupt")
     return 0 if found.sound else LOSSES
 

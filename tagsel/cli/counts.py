@@ -34,8 +34,18 @@ WIDEST = 8
 @csv_option
 @common
 @click.pass_context
-def triggers(context: click.Context, /, dataset: str, pattern: str, by: str | None, common_cuts: tuple[str, ...],
-             workspace: str | None, as_json: bool, as_csv: bool, **options: Any) -> int:  # fmt: skip
+def triggers(
+    context: click.Context,
+    /,
+    dataset: str,
+    pattern: str,
+    by: str | None,
+    common_cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **options: Any,
+) -> int:
     """Count how often each trigger chain or flag of DATASET that PATTERN matches fired, and where a menu lacks it.
 
     \b
@@ -48,8 +58,9 @@ def triggers(context: click.Context, /, dataset: str, pattern: str, by: str | No
     home, name = home_of(context, workspace, dataset)
     query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("triggers", sum(i.snapshot.rows for i in query.inputs)) as advance:
-        found = home.triggers(name, pattern, *query.cuts, by=by or "", progress=advance, inputs=query.inputs,
-                              **chosen(**options))  # fmt: skip
+        found = home.triggers(
+            name, pattern, *query.cuts, by=by or "", progress=advance, inputs=query.inputs, **chosen(**options)
+        )
     lost = LOSSES if found.count.ledger.unreadable else 0
     if as_json:
         render.document(found.to_json())
@@ -68,8 +79,18 @@ def triggers(context: click.Context, /, dataset: str, pattern: str, by: str | No
 @csv_option
 @common
 @click.pass_context
-def overlap(context: click.Context, /, dataset: str, cuts: tuple[str, ...], chains: str, common_cuts: tuple[str, ...],
-            workspace: str | None, as_json: bool, as_csv: bool, **options: Any) -> int:  # fmt: skip
+def overlap(
+    context: click.Context,
+    /,
+    dataset: str,
+    cuts: tuple[str, ...],
+    chains: str,
+    common_cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **options: Any,
+) -> int:
     """Count the events that each two of several DATASETs share, or each two trigger chains, or each two CUTs.
 
     \b
@@ -87,8 +108,15 @@ def overlap(context: click.Context, /, dataset: str, cuts: tuple[str, ...], chai
         raise click.UsageError("two regions have the same name", context)
     query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("overlap", sum(i.snapshot.rows for i in query.inputs)) as advance:
-        found = home.overlap(name, *query.cuts, chains=chains, regions=dict(sets), progress=advance,
-                             inputs=query.inputs, **chosen(**options))  # fmt: skip
+        found = home.overlap(
+            name,
+            *query.cuts,
+            chains=chains,
+            regions=dict(sets),
+            progress=advance,
+            inputs=query.inputs,
+            **chosen(**options),
+        )
     lost = LOSSES if found.unreadable else 0
     if as_json:
         render.document(found.to_json())

@@ -65,8 +65,9 @@ PROFILE_HELP = "How much to take of each file: slim is about 1 kB an event, full
 @click.option("--schema", default="", metavar="TOML", help="A source schema: nanoaod, physlite, … or a file.")
 @click.option("--profile", type=PROFILES, show_default="the dataset's own, or standard", help=PROFILE_HELP)
 @click.option("--site", default="", help="The site that holds the files.")
-@click.option("--meta", multiple=True, metavar="KEY=VALUE", callback=pairs,
-              help="A free key of the dataset; repeat for more.")  # fmt: skip
+@click.option(
+    "--meta", multiple=True, metavar="KEY=VALUE", callback=pairs, help="A free key of the dataset; repeat for more."
+)
 @click.option("--type", "kind", default="", help="The dataset's type, where its name does not say it.")
 @click.option("--version", default="", help="The dataset's version.")
 @click.option("--stream", default="", help="The stream, where the name does not say it.")
@@ -79,13 +80,27 @@ PROFILE_HELP = "How much to take of each file: slim is about 1 kB an event, full
     help="AOD files that the rows point to, paths or URLs, or a PoolFileCatalog.xml of such; repeat for more.",
 )
 @click.option("--evolve", is_flag=True, help="Take attributes that some files lack as missing there.")
-@click.option("--identity", default="", metavar="IDS",
-              help="What makes two rows of data one event: 'run event' or 'run lumi event'.")  # fmt: skip
+@click.option(
+    "--identity",
+    default="",
+    metavar="IDS",
+    help="What makes two rows of data one event: 'run event' or 'run lumi event'.",
+)
 @click.option("--processes", type=click.IntRange(min=0), default=0, help="Processes; 0 = one for each core.")
 @common
 @click.pass_context
-def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, workspace: str | None, as_json: bool,
-           meta: dict[str, str], kind: str, profile: str | None, **options: Any) -> int:  # fmt: skip
+def ingest(
+    context: click.Context,
+    /,
+    files: tuple[Path, ...],
+    dataset: str,
+    workspace: str | None,
+    as_json: bool,
+    meta: dict[str, str],
+    kind: str,
+    profile: str | None,
+    **options: Any,
+) -> int:
     """Turn FILES (NanoAOD, PHYSLITE, POOL collections, Parquet, Arrow; TTree or RNTuple) into TAGs of a dataset.
 
     A folder stands for the files in it; folders named year=2018 are columns of the files below them.
@@ -100,8 +115,9 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
     home = workspace_of(context, workspace)
     with render.progress("ingesting", len(data_files(files).files), "files") as advance:
         step = None if advance is None else lambda _: advance(1)
-        done = home.ingest(*files, dataset=dataset, meta=values(meta), type=kind, profile=profile or "",
-                           progress=step, **options)  # fmt: skip
+        done = home.ingest(
+            *files, dataset=dataset, meta=values(meta), type=kind, profile=profile or "", progress=step, **options
+        )
     if as_json:
         render.document(done.to_json())
         return LOSSES if done.failed else 0
@@ -113,8 +129,10 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
     for failure in done.failed:
         render.note(f"not ingested: {failure.reason if failure.path in failure.reason else str(failure)}")
     what = "simulation" if done.simulation else "data"
-    print(f"{dataset}@{done.snapshot}: {done.events:,} events of {what} from {len(done.landed)} new files "
-          f"({', '.join(done.formats) or 'nothing new'})")  # fmt: skip
+    print(
+        f"{dataset}@{done.snapshot}: {done.events:,} events of {what} from {len(done.landed)} new files "
+        f"({', '.join(done.formats) or 'nothing new'})"
+    )
     per_event = f", {done.bytes / done.events:,.0f} B an event" if done.events else ""
     repeated = f"{done.duplicates:,} duplicate rows"
     if done.simulation and done.duplicates:
@@ -123,8 +141,9 @@ def ingest(context: click.Context, /, files: tuple[Path, ...], dataset: str, wor
     for line in done.report.summary():
         render.note(line)
     if done.bookkeeping.get("genEventCount") is not None:
-        render.note(f"generated: {done.bookkeeping['genEventCount']:,} events, "
-                    f"sum of weights {done.bookkeeping['sumw']:.6g}")  # fmt: skip
+        render.note(
+            f"generated: {done.bookkeeping['genEventCount']:,} events, sum of weights {done.bookkeeping['sumw']:.6g}"
+        )
     render.suggest(f'tagsel count {dataset} "true"')
     return LOSSES if done.failed else 0
 
@@ -148,8 +167,9 @@ def datasets() -> None:
 @csv_option
 @common
 @click.pass_context
-def datasets_list(context: click.Context, /, where: str, sql: str | None, as_csv: bool, workspace: str | None,
-                  as_json: bool) -> None:  # fmt: skip
+def datasets_list(
+    context: click.Context, /, where: str, sql: str | None, as_csv: bool, workspace: str | None, as_json: bool
+) -> None:
     """List the datasets that WHERE selects: an SQL condition over their columns and any free key, or @name.
 
     \b
@@ -231,8 +251,16 @@ def schema() -> None:
 @csv_option
 @common
 @click.pass_context
-def schema_show(context: click.Context, /, dataset: str, pattern: str, profile: str, as_csv: bool,
-                workspace: str | None, as_json: bool) -> None:  # fmt: skip
+def schema_show(
+    context: click.Context,
+    /,
+    dataset: str,
+    pattern: str,
+    profile: str,
+    as_csv: bool,
+    workspace: str | None,
+    as_json: bool,
+) -> None:
     """List the attributes of DATASET that match PATTERN; of a FILE also what an ingest would leave out, and why.
 
     \b
@@ -321,12 +349,25 @@ def compact(context: click.Context, /, dataset: str, dry_run: bool, workspace: s
 @optional_dataset_argument
 @dry_run_option
 @yes_option
-@click.option("--grace", default=3600.0, show_default=True, metavar="SECONDS",
-              help="Keep files younger than this: someone may be reading or writing them.")  # fmt: skip
+@click.option(
+    "--grace",
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Keep files younger than this: someone may be reading or writing them.",
+)
 @common
 @click.pass_context
-def gc(context: click.Context, /, dataset: str, dry_run: bool, yes: bool, grace: float, workspace: str | None,
-       as_json: bool) -> None:  # fmt: skip
+def gc(
+    context: click.Context,
+    /,
+    dataset: str,
+    dry_run: bool,
+    yes: bool,
+    grace: float,
+    workspace: str | None,
+    as_json: bool,
+) -> None:
     """Remove files of DATASET, or of all, that no latest or pinned snapshot needs; lists them first and asks.
 
     \b
@@ -370,8 +411,9 @@ def _amount(usage: Iterable[tuple[int, int]]) -> str:
 @csv_option
 @common
 @click.pass_context
-def datasets_files(context: click.Context, /, dataset: str, site: str, as_csv: bool, workspace: str | None,
-                   as_json: bool) -> int:  # fmt: skip
+def datasets_files(
+    context: click.Context, /, dataset: str, site: str, as_csv: bool, workspace: str | None, as_json: bool
+) -> int:
     """List the files of DATASET: in a pipe where each can be read, one a line.
 
     \b
@@ -392,12 +434,18 @@ def datasets_files(context: click.Context, /, dataset: str, site: str, as_csv: b
 @datasets.command("close")
 @dataset_argument
 @click.option("--freeze", is_flag=True, help="Nor may it be dropped, ever; digests of its content are kept.")
-@click.option("--meta", multiple=True, metavar="KEY=VALUE", callback=pairs,
-              help="A free key that stays with it, as luminosity_fb=36.1; may be repeated.")  # fmt: skip
+@click.option(
+    "--meta",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=pairs,
+    help="A free key that stays with it, as luminosity_fb=36.1; may be repeated.",
+)
 @common
 @click.pass_context
-def datasets_close(context: click.Context, /, dataset: str, freeze: bool, meta: dict[str, str], workspace: str | None,
-                   as_json: bool) -> None:  # fmt: skip
+def datasets_close(
+    context: click.Context, /, dataset: str, freeze: bool, meta: dict[str, str], workspace: str | None, as_json: bool
+) -> None:
     """Close DATASET: nothing is added to it any more. There is no way back; a new version is a new dataset.
 
     \b

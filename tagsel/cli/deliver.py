@@ -32,14 +32,20 @@ SHOWN, SHOWN_PIECES = 5, 10
 
 @click.command("map")
 @click.argument("path", metavar="EVENTS")
-@click.option("--stage", type=click.Choice(["aod", "esd", "raw"]), default="aod", show_default=True,
-              help="Which files of the events: the AOD, ESD or RAW.")  # fmt: skip
+@click.option(
+    "--stage",
+    type=click.Choice(["aod", "esd", "raw"]),
+    default="aod",
+    show_default=True,
+    help="Which files of the events: the AOD, ESD or RAW.",
+)
 @click.option("--refresh", is_flag=True, help="Ask other catalogs first where copies are now.")
 @csv_option
 @common
 @click.pass_context
-def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv: bool, workspace: str | None,
-         as_json: bool) -> int:  # fmt: skip
+def map_(
+    context: click.Context, /, path: str, stage: str, refresh: bool, as_csv: bool, workspace: str | None, as_json: bool
+) -> int:
     """Say where the EVENTS of a list are: files, entries, sites; and whether reading them is worth it.
 
     \b
@@ -63,8 +69,10 @@ def map_(context: click.Context, /, path: str, stage: str, refresh: bool, as_csv
             render.note(f"{len(found.unmapped):,} events have no {stage.upper()} address")
         site, held = found.fullest_site
         if 0 < held < len(found.files):
-            render.note(f"no site has all {len(found.files):,} files; {site} has {held:,}: "
-                        f"tagsel transfer {path} {site} brings the others")  # fmt: skip
+            render.note(
+                f"no site has all {len(found.files):,} files; {site} has {held:,}: "
+                f"tagsel transfer {path} {site} brings the others"
+            )
         _note_ages({} if refresh else asked)
         render.suggest(f'tagsel skim {path} -o out.root --branches "*"')
     return LOSSES if len(found.unmapped) else 0
@@ -89,13 +97,27 @@ def _note_ages(asked: Mapping[str, str]) -> None:
 @click.argument("path", metavar="EVENTS")
 @output_option("-o", "--out", required=True, summary="The file to write, which must be new: .root or .parquet.")
 @force_option
-@click.option("--branches", default="*", show_default=True, metavar="PATTERNS",
-              help='Branches to keep, with commas: "Muon_*,MET_*".')  # fmt: skip
+@click.option(
+    "--branches",
+    default="*",
+    show_default=True,
+    metavar="PATTERNS",
+    help='Branches to keep, with commas: "Muon_*,MET_*".',
+)
 @dry_run_option
 @common
 @click.pass_context
-def skim(context: click.Context, /, path: str, out: str, force: bool, branches: str, dry_run: bool,
-         workspace: str | None, as_json: bool) -> int:  # fmt: skip
+def skim(
+    context: click.Context,
+    /,
+    path: str,
+    out: str,
+    force: bool,
+    branches: str,
+    dry_run: bool,
+    workspace: str | None,
+    as_json: bool,
+) -> int:
     """Write the selected entries of the AOD, slimmed to the branches asked for, as ROOT or Parquet.
 
     \b
@@ -140,23 +162,43 @@ def _patterns(text: str) -> list[str]:
     show_default=True,
     help="What a piece may not cut: nothing, a file, a site, a luminosity block; or by the bytes that it touches.",
 )
-@click.option("--bytes-per-job", metavar="SIZE", callback=size,
-              help="By bytes: pieces that touch about this much, such as 2GB.")  # fmt: skip
+@click.option(
+    "--bytes-per-job", metavar="SIZE", callback=size, help="By bytes: pieces that touch about this much, such as 2GB."
+)
 @click.option("--min-events", type=click.IntRange(min=1), help="Merge smaller remainders into their neighbour.")
 @click.option("--output", default="", metavar="NAME", help="Name of the dataset that the output becomes.")
-@click.option("--on", default="local", show_default=True, metavar="ENGINE",
-              help="Where pieces run: local, condor, slurm, dask.")  # fmt: skip
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs,
-              help="A setting of the engine, such as request_memory=2GB; may be repeated.")  # fmt: skip
+@click.option(
+    "--on", default="local", show_default=True, metavar="ENGINE", help="Where pieces run: local, condor, slurm, dask."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=pairs,
+    help="A setting of the engine, such as request_memory=2GB; may be repeated.",
+)
 @click.option("--memory", default="", metavar="AMOUNT", help="Memory that a piece may take, such as 4GB.")
 @click.option("--refresh", is_flag=True, help="Ask other catalogs first where copies are now.")
-@click.option("--wait/--no-wait", default=True, show_default=True,
-              help="Wait for the end; else hand the pieces to a batch engine: tagsel jobs wait goes on.")  # fmt: skip
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    show_default=True,
+    help="Wait for the end; else hand the pieces to a batch engine: tagsel jobs wait goes on.",
+)
 @dry_run_option
 @common
 @click.pass_context
-def submit(context: click.Context, /, path: str, script: str, dry_run: bool, workspace: str | None, as_json: bool,
-           **options: Any) -> int:  # fmt: skip
+def submit(
+    context: click.Context,
+    /,
+    path: str,
+    script: str,
+    dry_run: bool,
+    workspace: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Run JOB.PY over the events of a list: split, run, merge, register the output as a dataset.
 
     \b
@@ -217,15 +259,18 @@ def _show_forecast(told: dict[str, Any] | None) -> None:
         render.note(told["verdict"])
         time = f", done in {told['time_s']:,.3g} s" if told.get("time_s") else ""
         scan = f"{told['scan_bytes']:,} B and {told['scan_cpu_s']:,.3g} s" if told["scan_cpu_s"] else "not known"
-        render.note(f"forecast: about {told['bytes']:,} B and {told['cpu_s']:,.3g} s of CPU{time};"
-                    f" a full scan: {scan} ({told['basis']})")  # fmt: skip
+        render.note(
+            f"forecast: about {told['bytes']:,} B and {told['cpu_s']:,.3g} s of CPU{time};"
+            f" a full scan: {scan} ({told['basis']})"
+        )
         return
     off = ", ".join(f"{name.removesuffix('_s')} {value:+.0%}" for name, value in told["error"].items())
     cost = told["cost"]
     took = sum(cost[name] for name in ("start_s", "read_s", "process_s"))
     time = f", {cost['wait_s'] + cost['span_s']:,.3g} s" if cost.get("span_s") else ""
-    render.note(f"took {cost['bytes']:,} B, {took:,.3g} s of CPU{time};"
-                f" the forecast was off by {off or 'nothing known'}")  # fmt: skip
+    render.note(
+        f"took {cost['bytes']:,} B, {took:,.3g} s of CPU{time}; the forecast was off by {off or 'nothing known'}"
+    )
 
 
 @contextmanager

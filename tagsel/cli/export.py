@@ -17,13 +17,24 @@ from tagsel.cli.streams import read_list
 @click.option("--for", "system", required=True, metavar="SYSTEM", help="panda, ganga, crab, edmpick or pool.")
 @output_option("-o", "--out", required=True, metavar="OUT", summary="The folder to make; for pool the file to write.")
 @force_option
-@click.option("--stage", type=click.Choice(["aod", "esd", "raw"]), default="aod", show_default=True,
-              help="Which files of the events: the AOD, ESD or RAW.")  # fmt: skip
+@click.option(
+    "--stage",
+    type=click.Choice(["aod", "esd", "raw"]),
+    default="aod",
+    show_default=True,
+    help="Which files of the events: the AOD, ESD or RAW.",
+)
 @click.option("--site", default="", metavar="SITE", help="Name the copies of this site only.")
 @click.option("--run", metavar="PROGRAM", help="ganga: a .py or .sh that gets a piece; crab: a pset.py of yours.")
 @click.option("--events-per-job", type=click.IntRange(min=1), help="ganga: events in a piece; else a file is one.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs,
-              help="What the system calls so, such as outDS=user.me.pick; may be repeated.")  # fmt: skip
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=pairs,
+    help="What the system calls so, such as outDS=user.me.pick; may be repeated.",
+)
 @common
 @click.pass_context
 def export(context: click.Context, /, path: str, workspace: str | None, as_json: bool, **options: Any) -> int:

@@ -11,14 +11,22 @@ from tagsel.cli.options import common, dataset_argument, pairs, workspace_of
 @click.command()
 @dataset_argument
 @click.argument("what", metavar="FILE.parquet|'NAME = EXPRESSION'")
-@click.option("--unit", "units", multiple=True, metavar="NAME=UNIT", callback=pairs,
-              help="Unit of a new attribute.")  # fmt: skip
-@click.option("--describe", "descriptions", multiple=True, metavar="NAME=TEXT", callback=pairs,
-              help="What a new attribute says.")  # fmt: skip
+@click.option("--unit", "units", multiple=True, metavar="NAME=UNIT", callback=pairs, help="Unit of a new attribute.")
+@click.option(
+    "--describe", "descriptions", multiple=True, metavar="NAME=TEXT", callback=pairs, help="What a new attribute says."
+)
 @common
 @click.pass_context
-def extend(context: click.Context, /, dataset: str, what: str, units: dict[str, str], descriptions: dict[str, str],
-           workspace: str | None, as_json: bool) -> None:  # fmt: skip
+def extend(
+    context: click.Context,
+    /,
+    dataset: str,
+    what: str,
+    units: dict[str, str],
+    descriptions: dict[str, str],
+    workspace: str | None,
+    as_json: bool,
+) -> None:
     """Give DATASET attributes of your own, user.NAME: computed, or from a Parquet file by run and event.
 
     \b

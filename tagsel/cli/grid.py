@@ -87,8 +87,9 @@ def sites_show(context: click.Context, /, site: str, lfn: str, workspace: str | 
 @click.option("--set", "meta", multiple=True, metavar="KEY=VALUE", callback=pairs, help="A key, as tier=1.")
 @common
 @click.pass_context
-def sites_add(context: click.Context, /, site: str, meta: dict[str, str], workspace: str | None, as_json: bool,
-              **options: Any) -> None:  # fmt: skip
+def sites_add(
+    context: click.Context, /, site: str, meta: dict[str, str], workspace: str | None, as_json: bool, **options: Any
+) -> None:
     """Make a site known, or change what is given of one: the prefix of its files' names, keys, its rules.
 
     \b
@@ -121,8 +122,9 @@ def sites_load(context: click.Context, /, path: Path, workspace: str | None, as_
 @click.option("--reason", default="", help="Why.")
 @common
 @click.pass_context
-def sites_down(context: click.Context, /, site: str, begins: str, ends: str, reason: str, workspace: str | None,
-               as_json: bool) -> None:  # fmt: skip
+def sites_down(
+    context: click.Context, /, site: str, begins: str, ends: str, reason: str, workspace: str | None, as_json: bool
+) -> None:
     """Do not use a site for a time.
 
     \b
@@ -141,8 +143,9 @@ def sites_down(context: click.Context, /, site: str, begins: str, ends: str, rea
 @csv_option
 @common
 @click.pass_context
-def sites_test(context: click.Context, /, names: tuple[str, ...], as_csv: bool, workspace: str | None,
-               as_json: bool) -> int:  # fmt: skip
+def sites_test(
+    context: click.Context, /, names: tuple[str, ...], as_csv: bool, workspace: str | None, as_json: bool
+) -> int:
     """Open a file at each SITE (default: at all) as a job would. Those that fail three times running are excluded.
 
     \b
@@ -210,8 +213,9 @@ def _rules(rules: Any, as_csv: bool, as_json: bool) -> int:
 @csv_option
 @common
 @click.pass_context
-def transfer(context: click.Context, /, what: str, site: str, cancel: bool, as_csv: bool, workspace: str | None,
-             as_json: bool) -> int:  # fmt: skip
+def transfer(
+    context: click.Context, /, what: str, site: str, cancel: bool, as_csv: bool, workspace: str | None, as_json: bool
+) -> int:
     """Ask for complete copies of DATASET at SITE: copied and verified here, or by the catalog whose dataset it is.
 
     Of an event list, a file or `-`, just the AOD files of its EVENTS are copied.
@@ -242,8 +246,9 @@ def transfer(context: click.Context, /, what: str, site: str, cancel: bool, as_c
 @csv_option
 @common
 @click.pass_context
-def transfers(context: click.Context, /, run: bool, catalog: str, as_csv: bool, workspace: str | None,
-              as_json: bool) -> int:  # fmt: skip
+def transfers(
+    context: click.Context, /, run: bool, catalog: str, as_csv: bool, workspace: str | None, as_json: bool
+) -> int:
     """List the copies that were asked for and how far each is; with --run, make them.
 
     \b
@@ -262,8 +267,9 @@ def transfers(context: click.Context, /, run: bool, catalog: str, as_csv: bool, 
 @catalog_option
 @common
 @click.pass_context
-def subscribe(context: click.Context, /, pattern: str, site: str, end: bool, catalog: str, workspace: str | None,
-              as_json: bool) -> None:  # fmt: skip
+def subscribe(
+    context: click.Context, /, pattern: str, site: str, end: bool, catalog: str, workspace: str | None, as_json: bool
+) -> None:
     """Ask for copies at SITE of every dataset that the glob PATTERN matches, new versions too.
 
     \b

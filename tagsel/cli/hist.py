@@ -32,9 +32,20 @@ from tagsel.cli.outputs import force_option, output_option, writes
 @csv_option
 @common
 @click.pass_context
-def hist(context: click.Context, /, dataset: str, what: tuple[str, ...], common_cuts: tuple[str, ...],
-         workspace: str | None, as_json: bool, as_csv: bool, out: str | None, plot: str | None,
-         force: bool, **options: Any) -> int:  # fmt: skip
+def hist(
+    context: click.Context,
+    /,
+    dataset: str,
+    what: tuple[str, ...],
+    common_cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    as_csv: bool,
+    out: str | None,
+    plot: str | None,
+    force: bool,
+    **options: Any,
+) -> int:
     """Fill HISTOGRAMs of the events of DATASET that pass every --cut, all in one scan.
 
     \b

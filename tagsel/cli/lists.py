@@ -41,8 +41,9 @@ def result_output(command: F) -> F:
 @csv_option
 @common
 @click.pass_context
-def events_show(context: click.Context, /, path: str, number: int | None, as_csv: bool, workspace: str | None,
-                as_json: bool) -> None:  # fmt: skip
+def events_show(
+    context: click.Context, /, path: str, number: int | None, as_csv: bool, workspace: str | None, as_json: bool
+) -> None:
     """Show an event list: its size, digest, ledger, provenance, and first events; in a workspace, too, which of its
     events were in files that have been retracted.
 
@@ -115,8 +116,9 @@ for _name, _said in {
 @result_output
 @common
 @click.pass_context
-def events_rebase(context: click.Context, /, path: str, onto: str, out: str | None, force: bool,
-                  workspace: str | None, as_json: bool) -> int:  # fmt: skip
+def events_rebase(
+    context: click.Context, /, path: str, onto: str, out: str | None, force: bool, workspace: str | None, as_json: bool
+) -> int:
     """Look the events of a list up again after files were reprocessed, merged, moved or retracted.
 
     \b
@@ -165,8 +167,14 @@ def _said_lost(lost: Sequence[Mapping[str, Any]]) -> None:
 
 @events.command("export")
 @click.argument("path", metavar="FILE")
-@click.option("--format", "form", type=click.Choice(EVENT_FORMS), default=EVENT_FORMS[0], show_default=True,
-              help="What to write: a line an event, or json, or parquet.")  # fmt: skip
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(EVENT_FORMS),
+    default=EVENT_FORMS[0],
+    show_default=True,
+    help="What to write: a line an event, or json, or parquet.",
+)
 @text_output
 @common
 def events_export(path: str, form: str, out: str, force: bool, workspace: str | None, as_json: bool) -> None:
@@ -227,8 +235,9 @@ def _lumi(name: str, said: str) -> click.Command:
     @click.option("--format", "form", type=click.Choice(["xml", "json"]), help="Write the list in this form.")
     @text_output
     @common
-    def command(files: tuple[str, ...], form: str | None, out: str, force: bool, workspace: str | None,
-                as_json: bool) -> None:  # fmt: skip
+    def command(
+        files: tuple[str, ...], form: str | None, out: str, force: bool, workspace: str | None, as_json: bool
+    ) -> None:
         from tagsel.quality import read_lumi
 
         del workspace
@@ -264,15 +273,23 @@ def _show_lumi(name: str, found: Any, form: str | None, out: str, as_json: bool,
         form_by_name = "json" if out.endswith((".json", ".txt")) else "xml"
         write_lumi(found, Path(out), form or form_by_name, force=force)
     if as_json:
-        render.document({"luminosity_blocks": len(found), "runs": len(set(map(int, found.runs))),
-                         "ranges": [list(map(int, r)) for r in found.ranges], "digest": found.digest})  # fmt: skip
+        render.document(
+            {
+                "luminosity_blocks": len(found),
+                "runs": len(set(map(int, found.runs))),
+                "ranges": [list(map(int, r)) for r in found.ranges],
+                "digest": found.digest,
+            }
+        )
     elif form and out == "-":
         write_lumi(found, sys.stdout, form)
     else:
         if name == "show" and out == "-":
             render.table(("run", "first", "last"), [tuple(map(int, r)) for r in found.ranges])
-        print(f"{len(found)} luminosity blocks in {len(set(map(int, found.runs)))} runs",
-              file=sys.stderr if name == "show" and out == "-" else sys.stdout)  # fmt: skip
+        print(
+            f"{len(found)} luminosity blocks in {len(set(map(int, found.runs)))} runs",
+            file=sys.stderr if name == "show" and out == "-" else sys.stdout,
+        )
 
 
 for _name, _said in {

@@ -63,8 +63,24 @@ def cli(context: click.Context, /, workspace: str | None, debug: bool) -> None:
     context.obj = {"workspace": workspace, "debug": debug}
 
 
-GROUPS = (data, browse, trash, retract, extend, select, many, counts, hist, lists, deliver, mend, shared, grid, export,
-          about)  # fmt: skip
+GROUPS = (
+    data,
+    browse,
+    trash,
+    retract,
+    extend,
+    select,
+    many,
+    counts,
+    hist,
+    lists,
+    deliver,
+    mend,
+    shared,
+    grid,
+    export,
+    about,
+)
 for module in GROUPS:
     for command in module.COMMANDS:
         cli.add_command(command)

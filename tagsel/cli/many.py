@@ -41,9 +41,20 @@ if TYPE_CHECKING:
 @csv_option
 @common
 @click.pass_context
-def regions(context: click.Context, /, dataset: str, cuts: tuple[str, ...], common_cuts: tuple[str, ...],
-            workspace: str | None, as_json: bool, as_csv: bool, overlap: bool, out: str | None,
-            force: bool, **options: Any) -> int:  # fmt: skip
+def regions(
+    context: click.Context,
+    /,
+    dataset: str,
+    cuts: tuple[str, ...],
+    common_cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    as_csv: bool,
+    overlap: bool,
+    out: str | None,
+    force: bool,
+    **options: Any,
+) -> int:
     """Count the events of DATASET in many regions, each a CUT with its name, in one pass.
 
     \b
@@ -60,8 +71,16 @@ def regions(context: click.Context, /, dataset: str, cuts: tuple[str, ...], comm
         _check_lists(asked, Path(out), force)
     query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("regions", sum(i.snapshot.rows for i in query.inputs)) as advance:
-        found = home.regions(name, asked, *query.cuts, overlap=overlap, lists=bool(out), progress=advance,
-                             inputs=query.inputs, **chosen(**options))  # fmt: skip
+        found = home.regions(
+            name,
+            asked,
+            *query.cuts,
+            overlap=overlap,
+            lists=bool(out),
+            progress=advance,
+            inputs=query.inputs,
+            **chosen(**options),
+        )
     if out:
         _save(found, Path(out), force)
     lost = any(count.ledger.unreadable for count in found.values())
@@ -108,8 +127,18 @@ def _save(found: Regions, folder: Path, force: bool) -> None:
 @csv_option
 @common
 @click.pass_context
-def sweep(context: click.Context, /, dataset: str, cut: str, values: tuple[str, ...], common_cuts: tuple[str, ...],
-          workspace: str | None, as_json: bool, as_csv: bool, **options: Any) -> int:  # fmt: skip
+def sweep(
+    context: click.Context,
+    /,
+    dataset: str,
+    cut: str,
+    values: tuple[str, ...],
+    common_cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **options: Any,
+) -> int:
     """Count the events of DATASET that pass CUT with each VALUE in the place of {x}, in one pass.
 
     \b
@@ -122,8 +151,9 @@ def sweep(context: click.Context, /, dataset: str, cut: str, values: tuple[str, 
     home, name = home_of(context, workspace, dataset)
     query = home.query(name, cuts_of(common_cuts), **chosen(**options))
     with render.progress("sweep", sum(i.snapshot.rows for i in query.inputs)) as advance:
-        found = home.sweep(name, cut, expanded(values), *query.cuts, progress=advance, inputs=query.inputs,
-                           **chosen(**options))  # fmt: skip
+        found = home.sweep(
+            name, cut, expanded(values), *query.cuts, progress=advance, inputs=query.inputs, **chosen(**options)
+        )
     if as_json:
         render.document(found.to_json())
     else:
@@ -162,8 +192,17 @@ def expanded(values: tuple[str, ...]) -> list[str]:
 @selection_options
 @common
 @click.pass_context
-def estimate(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-             sample: str, seed: int, **options: Any) -> int:  # fmt: skip
+def estimate(
+    context: click.Context,
+    /,
+    dataset: str,
+    cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    sample: str,
+    seed: int,
+    **options: Any,
+) -> int:
     """Estimate how many events of DATASET pass every CUT, from a sample of its rows: a preview, never a count.
 
     \b

@@ -45,8 +45,16 @@ def jobs_diagnose(context: click.Context, /, job: str, as_csv: bool, workspace: 
 @click.option("--events-per-job", type=click.IntRange(min=1), help="Pieces of at most this many events.")
 @common
 @click.pass_context
-def jobs_resplit(context: click.Context, /, job: str, pieces: tuple[int, ...], into: int | None,
-                 events_per_job: int | None, workspace: str | None, as_json: bool) -> int:  # fmt: skip
+def jobs_resplit(
+    context: click.Context,
+    /,
+    job: str,
+    pieces: tuple[int, ...],
+    into: int | None,
+    events_per_job: int | None,
+    workspace: str | None,
+    as_json: bool,
+) -> int:
     """Split pieces of a job that failed anew, inside the job, and run the new ones; nothing else runs again.
 
     \b

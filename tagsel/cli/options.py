@@ -77,9 +77,11 @@ class DefaultGroup(SuggestingGroup):
         asks_help = args and args[0] in ("-h", "--help")
         default = next(iter(self.commands))
         takes_words = any(isinstance(p, click.Argument) for p in self.commands[default].params)
-        if not asks_help and (not args or args[0] not in self.commands) and (
-            takes_words or not args or args[0].startswith("-")
-        ):  # fmt: skip
+        if (
+            not asks_help
+            and (not args or args[0] not in self.commands)
+            and (takes_words or not args or args[0].startswith("-"))
+        ):
             args = [default, *args]
         return super().parse_args(ctx, args)
 
@@ -198,8 +200,9 @@ workspace_option = click.option(
     "-w", "--workspace", metavar="W", help="The workspace's folder (default: TAGSEL_WORKSPACE, else here)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-dask_option = click.option("--dask", metavar="ADDRESS", default=None,
-                           help="Have a Dask cluster do it; its workers see the same files.")  # fmt: skip
+dask_option = click.option(
+    "--dask", metavar="ADDRESS", default=None, help="Have a Dask cluster do it; its workers see the same files."
+)
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="The table as CSV.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -221,24 +224,39 @@ def cut_arguments(command: F) -> F:
 
 def cut_option(command: F) -> F:
     """`--cut`, as often as wanted, for verbs whose arguments are something else."""
-    return click.option("--cut", "common_cuts", multiple=True, metavar="CUT", shell_complete=_complete_cut,
-                        help="Only events that pass CUT; repeat for more.")(command)  # fmt: skip
+    return click.option(
+        "--cut",
+        "common_cuts",
+        multiple=True,
+        metavar="CUT",
+        shell_complete=_complete_cut,
+        help="Only events that pass CUT; repeat for more.",
+    )(command)
 
 
 def selection_options(command: F) -> F:
     """What `count`, `select`, `cutflow` and `why` share."""
     for option in reversed(
         (
-            click.option("--lumi", multiple=True, metavar="FILE", type=click.Path(),
-                         help="A good-run list, XML or JSON by content; repeat to intersect."),
+            click.option(
+                "--lumi",
+                multiple=True,
+                metavar="FILE",
+                type=click.Path(),
+                help="A good-run list, XML or JSON by content; repeat to intersect.",
+            ),
             click.option("--weight", default="", metavar="ATTR", help="Weight events by an attribute or expression."),
-            click.option("--duplicates", type=click.Choice(["error", "first", "all"]), default=None,
-                         help="Events that stand in several rows (default: first for data, all for simulation)."),
+            click.option(
+                "--duplicates",
+                type=click.Choice(["error", "first", "all"]),
+                default=None,
+                help="Events that stand in several rows (default: first for data, all for simulation).",
+            ),
             click.option("--threads", type=click.IntRange(min=0), default=None, help="Threads; 0 = one for each core."),
             click.option("--allow-losses", is_flag=True, help="Go on without damaged parts; they are named, exit 3."),
             click.option("--no-remember", is_flag=True, help="Neither use nor keep masks of earlier answers."),
         )
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 

@@ -150,8 +150,14 @@ def counting(label: str, unit: str) -> Iterator[Callable[[int, int], None] | Non
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    bar = Progress(TextColumn(label), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit),
-                   TimeRemainingColumn(), console=Console(stderr=True), transient=True)  # fmt: skip
+    bar = Progress(
+        TextColumn(label),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
     task = bar.add_task(label)
     begun = time.monotonic()
     shown = False

@@ -20,8 +20,18 @@ from tagsel.errors import TagselError
 @csv_option
 @common
 @click.pass_context
-def retract(context: click.Context, /, file: str, dataset: str, reason: str, dry_run: bool, yes: bool, as_csv: bool,
-            workspace: str | None, as_json: bool) -> int:  # fmt: skip
+def retract(
+    context: click.Context,
+    /,
+    file: str,
+    dataset: str,
+    reason: str,
+    dry_run: bool,
+    yes: bool,
+    as_csv: bool,
+    workspace: str | None,
+    as_json: bool,
+) -> int:
     """Take the rows of FILE out of its datasets; lists what would go first, and asks.
 
     \b

@@ -33,8 +33,16 @@ if TYPE_CHECKING:
 @dask_option
 @common
 @click.pass_context
-def count(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-          dask: str | None, **options: Any) -> int:  # fmt: skip
+def count(
+    context: click.Context,
+    /,
+    dataset: str,
+    cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    dask: str | None,
+    **options: Any,
+) -> int:
     """Count the events of DATASET that pass every CUT.
 
     \b
@@ -99,14 +107,30 @@ def _absent(chains: Any) -> None:
 @selection_options
 @dask_option
 @list_output
-@click.option("--top", nargs=2, type=(click.IntRange(min=0), str), metavar="N ATTR",
-              help="Only the N events with the highest ATTR.")  # fmt: skip
+@click.option(
+    "--top",
+    nargs=2,
+    type=(click.IntRange(min=0), str),
+    metavar="N ATTR",
+    help="Only the N events with the highest ATTR.",
+)
 @click.option("--explain", is_flag=True, help="Print the plan and run nothing.")
 @common
 @click.pass_context
-def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-           out: str | None, force: bool, top: tuple[int, str] | None, explain: bool, dask: str | None,
-           **options: Any) -> int:  # fmt: skip
+def select(
+    context: click.Context,
+    /,
+    dataset: str,
+    cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    out: str | None,
+    force: bool,
+    top: tuple[int, str] | None,
+    explain: bool,
+    dask: str | None,
+    **options: Any,
+) -> int:
     """Select the events of DATASET that pass every CUT, as an event list.
 
     \b
@@ -150,8 +174,17 @@ def select(context: click.Context, /, dataset: str, cuts: tuple[str, ...], works
 @csv_option
 @common
 @click.pass_context
-def cutflow(context: click.Context, /, dataset: str, cuts: tuple[str, ...], workspace: str | None, as_json: bool,
-            as_csv: bool, dask: str | None, **options: Any) -> int:  # fmt: skip
+def cutflow(
+    context: click.Context,
+    /,
+    dataset: str,
+    cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    as_csv: bool,
+    dask: str | None,
+    **options: Any,
+) -> int:
     """Show for each CUT the events that pass it alone, in sequence, and all cuts but it.
 
     \b
@@ -184,8 +217,16 @@ def cutflow(context: click.Context, /, dataset: str, cuts: tuple[str, ...], work
 @selection_options
 @common
 @click.pass_context
-def why(context: click.Context, /, dataset: str, event: str, cuts: tuple[str, ...], workspace: str | None,
-        as_json: bool, **options: Any) -> int:  # fmt: skip
+def why(
+    context: click.Context,
+    /,
+    dataset: str,
+    event: str,
+    cuts: tuple[str, ...],
+    workspace: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Say why EVENT (run:event) of DATASET passes every CUT or not, with the values that each cut saw.
 
     \b
@@ -219,12 +260,26 @@ def why(context: click.Context, /, dataset: str, event: str, cuts: tuple[str, ..
     help="Read the ids from FILE (any form of an event list; - = stdin).",
 )
 @list_output
-@click.option("--duplicates", type=click.Choice(["error", "first", "all"]), default=None,
-              help="Events that stand in several rows (default: first for data, all for simulation).")  # fmt: skip
+@click.option(
+    "--duplicates",
+    type=click.Choice(["error", "first", "all"]),
+    default=None,
+    help="Events that stand in several rows (default: first for data, all for simulation).",
+)
 @common
 @click.pass_context
-def pick(context: click.Context, /, dataset: str, ids: tuple[str, ...], path: str | None, out: str | None,
-         force: bool, workspace: str | None, as_json: bool, duplicates: str | None) -> int:  # fmt: skip
+def pick(
+    context: click.Context,
+    /,
+    dataset: str,
+    ids: tuple[str, ...],
+    path: str | None,
+    out: str | None,
+    force: bool,
+    workspace: str | None,
+    as_json: bool,
+    duplicates: str | None,
+) -> int:
     """Find events of DATASET by run:event or run:lumi:event; every miss is listed.
 
     \b

@@ -58,9 +58,7 @@ def catalog_rebuild(context: click.Context, /, workspace: str | None, as_json: b
 @yes_option
 @common
 @click.pass_context
-def catalog_recover(
-    context: click.Context, /, dry_run: bool, yes: bool, workspace: str | None, as_json: bool
-) -> int:
+def catalog_recover(context: click.Context, /, dry_run: bool, yes: bool, workspace: str | None, as_json: bool) -> int:
     """Recover a damaged catalog: says what can be had from where, asks, and does it; losses are exit code 3.
 
     \b
@@ -154,8 +152,9 @@ def catalog_forget(context: click.Context, /, name: str, workspace: str | None, 
 @click.option("--datasets", multiple=True, metavar="SCOPE:GLOB", help="Only these, once; repeat for more.")
 @common
 @click.pass_context
-def catalog_sync(context: click.Context, /, name: str, datasets: tuple[str, ...], workspace: str | None,
-                 as_json: bool) -> int:  # fmt: skip
+def catalog_sync(
+    context: click.Context, /, name: str, datasets: tuple[str, ...], workspace: str | None, as_json: bool
+) -> int:
     """Take over what another catalog says now: datasets, files, copies, sites. Work then goes on without it.
 
     \b
@@ -198,8 +197,9 @@ def catalog_conditions(context: click.Context, /, path: Path, workspace: str | N
 @click.option("--scope", default="", help="The scope of its name there.")
 @common
 @click.pass_context
-def catalog_publish(context: click.Context, /, dataset: str, to: str, site: str, scope: str, workspace: str | None,
-                    as_json: bool) -> None:  # fmt: skip
+def catalog_publish(
+    context: click.Context, /, dataset: str, to: str, site: str, scope: str, workspace: str | None, as_json: bool
+) -> None:
     """Copy the files of DATASET to a site of another catalog, verified, and register them there with its provenance.
 
     \b
@@ -208,8 +208,15 @@ def catalog_publish(context: click.Context, /, dataset: str, to: str, site: str,
     """
     done = workspace_of(context, workspace).publish(dataset, to=to, site=site, scope=scope)
     if as_json:
-        render.document({"name": done.name, "site": done.site, "files": done.files, "bytes": done.bytes,
-                         "not_kept": list(done.unsaid)})  # fmt: skip
+        render.document(
+            {
+                "name": done.name,
+                "site": done.site,
+                "files": done.files,
+                "bytes": done.bytes,
+                "not_kept": list(done.unsaid),
+            }
+        )
         return
     print(f"{done.name}: {done.files:,} files, {done.bytes:,} B at {done.site}, closed")
     if done.unsaid:

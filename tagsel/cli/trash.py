@@ -17,8 +17,9 @@ from tagsel.cli.options import common, csv_option, dataset_argument, dry_run_opt
 @click.option("--forever", is_flag=True, help="Without an end, as a new dataset is.")
 @common
 @click.pass_context
-def datasets_keep(context: click.Context, /, dataset: str, until: str | None, forever: bool, workspace: str | None,
-                  as_json: bool) -> None:  # fmt: skip
+def datasets_keep(
+    context: click.Context, /, dataset: str, until: str | None, forever: bool, workspace: str | None, as_json: bool
+) -> None:
     """Say until when DATASET is wanted; `datasets drop --expired` drops it afterwards, and nothing else does.
 
     \b
@@ -41,8 +42,16 @@ def datasets_keep(context: click.Context, /, dataset: str, until: str | None, fo
 @csv_option
 @common
 @click.pass_context
-def datasets_drop(context: click.Context, /, names: tuple[str, ...], expired: bool, dry_run: bool, as_csv: bool,
-                  workspace: str | None, as_json: bool) -> None:  # fmt: skip
+def datasets_drop(
+    context: click.Context,
+    /,
+    names: tuple[str, ...],
+    expired: bool,
+    dry_run: bool,
+    as_csv: bool,
+    workspace: str | None,
+    as_json: bool,
+) -> None:
     """Move DATASETs into the trash of the workspace: all of them, or none where one may not be dropped.
 
     \b
@@ -70,14 +79,21 @@ def datasets_drop(context: click.Context, /, names: tuple[str, ...], expired: bo
 
 @datasets.command("trash")
 @click.option("--empty", is_flag=True, help="Remove for good what is in it.")
-@click.option("--older-than", "days", type=click.IntRange(min=0), default=0, metavar="DAYS",
-              help="Only what was dropped at least so many days ago.")  # fmt: skip
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="DAYS",
+    help="Only what was dropped at least so many days ago.",
+)
 @dry_run_option
 @csv_option
 @common
 @click.pass_context
-def datasets_trash(context: click.Context, /, empty: bool, days: int, dry_run: bool, as_csv: bool,
-                   workspace: str | None, as_json: bool) -> None:  # fmt: skip
+def datasets_trash(
+    context: click.Context, /, empty: bool, days: int, dry_run: bool, as_csv: bool, workspace: str | None, as_json: bool
+) -> None:
     """List the datasets that were dropped; with --empty, remove them for good.
 
     \b

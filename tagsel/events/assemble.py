@@ -65,9 +65,7 @@ def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -
         by_lumi=told.get("identity") == "run lumi event",
     )
     if told.get("digest", made.digest) != made.digest:
-        raise EventListError(
-            f"not the events that were written: digest {made.digest[:12]}…, expected {told['digest']}"
-        )
+        raise EventListError(f"not the events that were written: digest {made.digest[:12]}…, expected {told['digest']}")
     return made
 
 

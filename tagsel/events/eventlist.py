@@ -117,10 +117,18 @@ class EventList:
 
     @classmethod
     def of_stored(
-        cls, run: npt.NDArray[np.int32], lumi: npt.NDArray[np.int32], event: Longs,
-        references: Mapping[str, Reference], sample: Names | None, ledger: Ledger | None,
-        provenance: Mapping[str, object], *, in_order: bool = False, by_lumi: bool = False,
-    ) -> EventList:  # fmt: skip
+        cls,
+        run: npt.NDArray[np.int32],
+        lumi: npt.NDArray[np.int32],
+        event: Longs,
+        references: Mapping[str, Reference],
+        sample: Names | None,
+        ledger: Ledger | None,
+        provenance: Mapping[str, object],
+        *,
+        in_order: bool = False,
+        by_lumi: bool = False,
+    ) -> EventList:
         """A list from columns of a dataset, whose numbers were checked when they were stored; arrays are not copied.
 
         `in_order`: they come strictly in the list's order, which is not looked at again.

@@ -53,9 +53,7 @@ def read_events(path: Path | str | ArrowStream) -> EventList:
         raise EventListError(f"event list {path}: {error.message}", hint=error.hint, **fields) from error
 
 
-def write_events(
-    events: EventList, target: Path | str | TextIO, form: str = PARQUET, *, force: bool = False
-) -> None:
+def write_events(events: EventList, target: Path | str | TextIO, form: str = PARQUET, *, force: bool = False) -> None:
     """Write a list in a form: "parquet" (as `.events`), "json", or a text form, without a header line.
 
     `target` is a path or, for all but Parquet, an open text file. A file that exists is refused (AccessError);

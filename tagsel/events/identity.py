@@ -92,8 +92,7 @@ def simulation_digest(sample: Names, run: Ints, lumi: Ints, event: Ints, aod: Re
 
 
 class Groups(NamedTuple):
-    """Rows in identity order: `order` (n,), and where in it each identity starts, `starts` (n_identities,).
-    """
+    """Rows in identity order: `order` (n,), and where in it each identity starts, `starts` (n_identities,)."""
 
     order: Longs
     starts: Longs

@@ -60,9 +60,15 @@ def _events_of(parts: list[TreeEntries]) -> EventList:
     places = np.stack([run, event, lumi])[:, first]
     by_lumi = np.unique(places, axis=1).shape[1] > np.unique(places[:2], axis=1).shape[1]
     return EventList.from_arrays(
-        run[first], lumi[first], event[first], code[first].astype(np.int32), guids or ("",), entry[first],
-        provenance={"imported": imported}, by_lumi=by_lumi,
-    )  # fmt: skip
+        run[first],
+        lumi[first],
+        event[first],
+        code[first].astype(np.int32),
+        guids or ("",),
+        entry[first],
+        provenance={"imported": imported},
+        by_lumi=by_lumi,
+    )
 
 
 def _ids_at(part: TreeEntries) -> tuple[str, dict[str, Ints]]:

@@ -125,9 +125,14 @@ def pick(at: Node, which: str, a: Typed, b: Typed) -> Typed:
 # bits
 
 SYMBOLS = {
-    "bit_and": "`&`", "bit_or": "`|`", "bit_xor": "`^`", "shl": "`<<`", "shr": "`>>`", "bit_not": "`~`",
+    "bit_and": "`&`",
+    "bit_or": "`|`",
+    "bit_xor": "`^`",
+    "shl": "`<<`",
+    "shr": "`>>`",
+    "bit_not": "`~`",
     "bit": "bit",
-}  # fmt: skip
+}
 
 
 _TRUTHS = ("condition", "bool")

@@ -183,10 +183,16 @@ def _a_list(result: Typed) -> CutError:
     over = result.over[0]
     text = canonical(result.at)
     if result.kind == "condition":
-        return fail(result.at, f"this is true or false for each object of {over.collection}, and an event is needed",
-                    f"any({text}), or count({text}) >= 1")  # fmt: skip
-    return fail(result.at, f"this is a list, one value for each object of {over.collection}",
-                f"max({text}), or {over.collection}.…[0] for the leading one")  # fmt: skip
+        return fail(
+            result.at,
+            f"this is true or false for each object of {over.collection}, and an event is needed",
+            f"any({text}), or count({text}) >= 1",
+        )
+    return fail(
+        result.at,
+        f"this is a list, one value for each object of {over.collection}",
+        f"max({text}), or {over.collection}.…[0] for the leading one",
+    )
 
 
 def fingerprint(node: Node) -> str:

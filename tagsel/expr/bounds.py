@@ -416,12 +416,32 @@ def _arithmetic(rule: Callable[..., Range]) -> Callable[[Node, Zones, Sequence[A
 
 
 RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
-    "const": _const, "column": _column, "element": _indexed, "slot": _indexed, "at": _at, "member": _member,
-    "outer": _outer, "chosen": _chosen, "given": _given, "either": _either, "let": _let, "let_value": _let,
-    "trigger": _trigger, "aggregate": _aggregate,
+    "const": _const,
+    "column": _column,
+    "element": _indexed,
+    "slot": _indexed,
+    "at": _at,
+    "member": _member,
+    "outer": _outer,
+    "chosen": _chosen,
+    "given": _given,
+    "either": _either,
+    "let": _let,
+    "let_value": _let,
+    "trigger": _trigger,
+    "aggregate": _aggregate,
     **{op: _arithmetic(rule) for op, rule in ARITHMETIC.items()},
-    "and": _chain, "or": _chain, "not": _not, "if_else": _if_else, "cmp": _cmp, "in": _in, "truth": _truth,
-    "test": _test, "present": _present, "in_lumi": _in_lumi, "python": _python,
+    "and": _chain,
+    "or": _chain,
+    "not": _not,
+    "if_else": _if_else,
+    "cmp": _cmp,
+    "in": _in,
+    "truth": _truth,
+    "test": _test,
+    "present": _present,
+    "in_lumi": _in_lumi,
+    "python": _python,
     "same": lambda node, known, args: _verdict(np.zeros(known.groups, np.bool_), np.zeros(known.groups, np.bool_)),
-}  # fmt: skip
+}
 """The rule of every op."""

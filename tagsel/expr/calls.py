@@ -191,8 +191,12 @@ def _versions(c: Call, pattern: str) -> Typed:
     if not c.scope.menus:
         raise fail(c.args[0].at, "the dataset has no trigger menu", name=pattern)
     if not chains:
-        raise fail(c.args[0].at, f"no trigger menu has a chain that matches {pattern!r}",
-                   c.scope.hint(pattern.strip("*?")), name=pattern)  # fmt: skip
+        raise fail(
+            c.args[0].at,
+            f"no trigger menu has a chain that matches {pattern!r}",
+            c.scope.hint(pattern.strip("*?")),
+            name=pattern,
+        )
     return typed(c.at, _any_of(c.at, "truth", [make(c.at, "trigger", (), chain) for chain in chains]))
 
 

@@ -54,9 +54,12 @@ class Chain:
 
     @classmethod
     def of(
-        cls, steps: Sequence[Node], sources: Sequence[Source], types: Mapping[str, str],
+        cls,
+        steps: Sequence[Node],
+        sources: Sequence[Source],
+        types: Mapping[str, str],
         kernel: Callable[[str], Loaded],
-    ) -> Chain:  # fmt: skip
+    ) -> Chain:
         """The chain of `steps` with their sources, over columns of `types` ("f4"); `kernel` gives machine code."""
         counters = tuple(dict.fromkeys(c for s in sources for c in s.lists))
         lists = frozenset(name for s in sources for names in s.lists.values() for name in names)
@@ -67,9 +70,14 @@ class Chain:
         return cls(tuple(steps), tuple(sources), kernels, functions, loop, types, counters, columns, lists)
 
     def job(
-        self, units: Units, *, needed: npt.NDArray[np.bool_] | None = None, left: Words | None = None,
-        notes: Words | None = None, accepted: Words | None = None,
-    ) -> Job:  # fmt: skip
+        self,
+        units: Units,
+        *,
+        needed: npt.NDArray[np.bool_] | None = None,
+        left: Words | None = None,
+        notes: Words | None = None,
+        accepted: Words | None = None,
+    ) -> Job:
         """The chain over `units`; `needed` (steps, U) says which step each unit needs (None: all).
 
         Addresses of a bit a row, 0 for not: `left`, (U,), rows that earlier answers leave; `notes`, (steps, U, 2),

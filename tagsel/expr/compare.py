@@ -217,8 +217,11 @@ def _floats(at: Node, op: str, a: Typed, b: Typed) -> Typed:
 
 
 _RULES: Sequence[tuple[str, Callable[[Node, str, Typed, Typed, Warn], Typed]]] = (
-    ("str", _texts), ("word", _words), ("bool", _bools), ("literal", _literals),
-)  # fmt: skip
+    ("str", _texts),
+    ("word", _words),
+    ("bool", _bools),
+    ("literal", _literals),
+)
 """The rule of the first kind that either side has."""
 
 

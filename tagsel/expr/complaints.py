@@ -19,13 +19,24 @@ _CHARACTERS = {
     "#": "a cut has no comments",
     "{": "parentheses are ( and )",
     "}": "parentheses are ( and )",
-    "≥": ">=", "≤": "<=", "≠": "!=", "∧": "&&", "∨": "||", "¬": "!", "×": "*", "−": "-", "–": "-",
-    "“": 'plain quotes: "…"', "”": 'plain quotes: "…"', "‘": "plain quotes: '…'", "’": "plain quotes: '…'",
+    "≥": ">=",
+    "≤": "<=",
+    "≠": "!=",
+    "∧": "&&",
+    "∨": "||",
+    "¬": "!",
+    "×": "*",
+    "−": "-",
+    "–": "-",
+    "“": 'plain quotes: "…"',
+    "”": 'plain quotes: "…"',
+    "‘": "plain quotes: '…'",
+    "’": "plain quotes: '…'",
     '"': "a text ends with the quote it began with, on the same line",
     "'": "a text ends with the quote it began with, on the same line",
     ".": "an attribute is Collection.member, like Muon.pt",
     "@": "@name stands for a named cut",
-}  # fmt: skip
+}
 """What to try where a character has no place."""
 
 

@@ -45,14 +45,22 @@ def _count_variables(node: Node, below: Sequence[int]) -> int:
         names = [v for group, _ in node.value[1] for v in group]
         twice = next((v for v in names if names.count(v) > 1), "")
         if twice:
-            raise CutError(f"{twice} stands for two objects", position=node.pos, length=node.length,
-                           hint="each object has a name of its own")  # fmt: skip
+            raise CutError(
+                f"{twice} stands for two objects",
+                position=node.pos,
+                length=node.length,
+                hint="each object has a name of its own",
+            )
         most += len(names)
     elif node.op == "let":
         most = max(below[0], below[1] + len(node.value))
     if most > MOST_VARIABLES:
-        raise CutError(f"more than {MOST_VARIABLES} names of objects at one place", position=node.pos,
-                       length=node.length, hint="a cut of fewer objects")  # fmt: skip
+        raise CutError(
+            f"more than {MOST_VARIABLES} names of objects at one place",
+            position=node.pos,
+            length=node.length,
+            hint="a cut of fewer objects",
+        )
     return most
 
 
@@ -85,8 +93,12 @@ def _variable(node: Node, args: Sequence[Node], collections: Mapping[str, str]) 
         if symbol in collections:
             return _same(node, (), "variable", (symbol, collections[symbol], member))
     if node.op in ("index", "at") and args[0].op == "variable":
-        raise CutError(f"{args[0].value[0]} is one object: it has no index", position=node.pos, length=node.length,
-                       hint=f"{args[0].value[0]}.pt")  # fmt: skip
+        raise CutError(
+            f"{args[0].value[0]} is one object: it has no index",
+            position=node.pos,
+            length=node.length,
+            hint=f"{args[0].value[0]}.pt",
+        )
     return _same(node, args)
 
 

@@ -31,10 +31,33 @@ def emit(node: Node, types: Mapping[str, str]) -> Source:
     return code.finish(trampoline(statements(node, Place(), code)))
 
 
-PLAIN = frozenset({
-    "const", "column", "slot", "cast", "neg", "abs", "add", "sub", "mul", "div", "bit_and", "bit_or", "bit_xor",
-    "bit_not", "not", "and", "or", "if_else", "cmp", "in", "truth", "test", "present",
-})  # fmt: skip
+PLAIN = frozenset(
+    {
+        "const",
+        "column",
+        "slot",
+        "cast",
+        "neg",
+        "abs",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "bit_not",
+        "not",
+        "and",
+        "or",
+        "if_else",
+        "cmp",
+        "in",
+        "truth",
+        "test",
+        "present",
+    }
+)
 """Ops that need no branch: on every row, wanted or not, they read what is there and cannot fail."""
 
 
@@ -123,11 +146,13 @@ def _let(node: Node, place: Place, code: Code) -> Generator[Any, Any, Any]:
 
 
 LOOPS: Mapping[str, Emit] = {
-    "aggregate": _aggregate, "let": _let, "let_value": _let,
+    "aggregate": _aggregate,
+    "let": _let,
+    "let_value": _let,
     "given": lambda node, place, code: given(node, place, code, statements),
     "either": lambda node, place, code: either(node, place, code, statements),
     "if_else": _if_else,
-}  # fmt: skip
+}
 """Ops that say where their args are computed."""
 
 

@@ -285,7 +285,13 @@ def _let(node: Node, outer: Space, alive: Mask, errors: _Errors) -> Generator[An
 
 
 WALKED: Mapping[str, Callable[[Node, Space, Mask, _Errors], Generator[Any, Any, Any]]] = {
-    "and": _chain, "or": _chain, "given": _given, "either": _either, "if_else": _if_else, "aggregate": _aggregate,
-    "let": _let, "let_value": _let,
-}  # fmt: skip
+    "and": _chain,
+    "or": _chain,
+    "given": _given,
+    "either": _either,
+    "if_else": _if_else,
+    "aggregate": _aggregate,
+    "let": _let,
+    "let_value": _let,
+}
 """Ops that say which elements their args are worked out for."""

@@ -152,11 +152,12 @@ def check_sizes(chain: Chain, arrays: Mapping[str, Array], rows: int) -> None:
 def unit_of(rows: int, arrays: Mapping[str, Array], alive: Mask | None) -> Units:
     """A block as a single unit."""
     return Units(
-        np.array([rows]), np.array([0 if alive is None else address(alive)], np.uint64),
+        np.array([rows]),
+        np.array([0 if alive is None else address(alive)], np.uint64),
         {name: np.array([address(a)], np.uint64) for name, a in arrays.items()},
         {name: np.array([a.size]) for name, a in arrays.items()},
         [*arrays.values(), *([] if alive is None else [alive])],
-    )  # fmt: skip
+    )
 
 
 def ordered(steps: Sequence[Node], rank: Callable[[Node], float]) -> list[Node]:

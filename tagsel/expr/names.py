@@ -102,8 +102,11 @@ def indexed(scope: Scope, at: Node) -> Typed:
     if slots is not None:
         collection, attributes = slots
         if k >= len(attributes):
-            raise fail(at, f"{collection.name} keeps {len(attributes)} objects: {text}[{k}] is never there",
-                       f"{text}[{len(attributes) - 1}] is the last")  # fmt: skip
+            raise fail(
+                at,
+                f"{collection.name} keeps {len(attributes)} objects: {text}[{k}] is never there",
+                f"{text}[{len(attributes) - 1}] is the last",
+            )
         return _slot(scope, at, attributes[k], k)
     if attribute is None and scope.collection(text) is not None:
         return replace(_object(scope, at, text), index=k, over=())

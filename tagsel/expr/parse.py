@@ -45,9 +45,18 @@ MAX_SUM = 300
 """Most terms of a sum or product without parentheses."""
 
 BINARY = {
-    "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "pow",
-    "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shl", ">>": "shr",
-}  # fmt: skip
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "%": "mod",
+    "**": "pow",
+    "&": "bit_and",
+    "|": "bit_or",
+    "^": "bit_xor",
+    "<<": "shl",
+    ">>": "shr",
+}
 
 _SUM, _PRODUCT = frozenset({"add", "sub"}), frozenset({"mul", "div", "mod"})
 FLAT = {
@@ -135,16 +144,18 @@ def _check_shape(tree: Node) -> None:
         """How deep a node is, and how many terms it has."""
         if node.op == "binding":
             hint = f"any(x in {node.value}: …), or a list of values: in (1, 2)"
-            raise CutError("`in` a collection stands in a quantifier", position=node.pos, length=node.length,
-                           hint=hint)  # fmt: skip
+            raise CutError("`in` a collection stands in a quantifier", position=node.pos, length=node.length, hint=hint)
         deepest, terms = 1 + max((depth for depth, _ in below), default=0), 1
         if node.op in FLAT and node.args[0].op in FLAT[node.op]:
             deepest, terms = max(below[0][0], 1 + below[1][0]), below[0][1] + 1
         if deepest > MAX_DEPTH:
             raise _too_deep(node.pos)
         if terms >= MAX_SUM:
-            raise CutError(f"more than {MAX_SUM} terms in one sum or product", position=node.pos,
-                           hint="parentheses around parts of it: (a + b + c) + (d + e + f)")  # fmt: skip
+            raise CutError(
+                f"more than {MAX_SUM} terms in one sum or product",
+                position=node.pos,
+                hint="parentheses around parts of it: (a + b + c) + (d + e + f)",
+            )
         return deepest, terms
 
     fold(tree, shape)
@@ -287,8 +298,9 @@ class _Builder:
                     f"{canonical(a)} {mark} {canonical(b)}"
                     for a, mark, b in zip(parts[:-1:2], marks, parts[2::2], strict=True)
                 )
-                raise _refuse("a chain of comparisons runs one way: a < b <= c, a > b >= c or a == b == c",
-                              parts[3], hint)  # fmt: skip
+                raise _refuse(
+                    "a chain of comparisons runs one way: a < b <= c, a > b >= c or a == b == c", parts[3], hint
+                )
         return _node("chain", _nodes(parts), marks, parts)
 
     def membership(self, parts: list[Any]) -> Node:
@@ -343,8 +355,11 @@ class _Builder:
             raise _refuse("let takes names of objects, each its own", parts[1], "let (a, b) = …")
         chosen = [name for group, _ in chooser.value[1] for name in group]
         if len(names) != len(chosen):
-            raise _refuse(f"let names {len(names)} objects, and {chooser.value[0]} chooses {len(chosen)}", parts[1],
-                          f"let ({', '.join(chosen)}) = …")  # fmt: skip
+            raise _refuse(
+                f"let names {len(names)} objects, and {chooser.value[0]} chooses {len(chosen)}",
+                parts[1],
+                f"let ({', '.join(chosen)}) = …",
+            )
         return _node("let", (chooser, rest), names, parts)
 
     def group(self, parts: list[Any]) -> Node:

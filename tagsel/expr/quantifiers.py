@@ -105,8 +105,9 @@ def _bound(at: Node, row: CutFunction, body: Typed, runs: Runs) -> Typed:
     if value.kind != "int":
         return _result(at, row, runs, as_f64(value), "f64", (0, 1), free)
     low, high = (end * _most(runs) for end in value.range)
-    total = integer(at, "aggregate", (value,), (min(0, low), max(0, high)), value=_runs("sum", runs), unit=value.unit,
-                    over=free)  # fmt: skip
+    total = integer(
+        at, "aggregate", (value,), (min(0, low), max(0, high)), value=_runs("sum", runs), unit=value.unit, over=free
+    )
     return _unless_null(total, runs)
 
 

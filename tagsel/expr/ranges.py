@@ -255,8 +255,21 @@ def _call(node: Node, *args: Range) -> Range:
 
 
 ARITHMETIC: Mapping[str, Callable[..., Range]] = {
-    "cast": _cast, "neg": _neg, "abs": _abs, "add": _add, "sub": _sub, "mul": _mul, "div": _div, "mod": _mod,
-    "bit_and": _bit_and, "bit_or": _any_of, "bit_xor": _any_of, "bit_not": _any_of, "shl": _any_of, "shr": _any_of,
-    "pick": _pick, "call": _call,
-}  # fmt: skip
+    "cast": _cast,
+    "neg": _neg,
+    "abs": _abs,
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "mod": _mod,
+    "bit_and": _bit_and,
+    "bit_or": _any_of,
+    "bit_xor": _any_of,
+    "bit_not": _any_of,
+    "shl": _any_of,
+    "shr": _any_of,
+    "pick": _pick,
+    "call": _call,
+}
 """Each value op's range from those of its arguments: (node, *ranges) -> Range."""

@@ -33,9 +33,16 @@ class SeveralJob:
 
     @classmethod
     def of(
-        cls, chain: Chain, loop: Loaded, cuts: Sequence[Sequence[int]], units: Units, *, needed: Flags, live: Flags,
+        cls,
+        chain: Chain,
+        loop: Loaded,
+        cuts: Sequence[Sequence[int]],
+        units: Units,
+        *,
+        needed: Flags,
+        live: Flags,
         accepted: Words | None = None,
-    ) -> SeveralJob:  # fmt: skip
+    ) -> SeveralJob:
         """`cuts` are, for each, the steps of the chain that it has; C cuts, U units.
 
         `needed` (steps, U): where a step is not, every row passes it; `live` (C, U): where a cut is not, no row does;

@@ -16,16 +16,33 @@ Part = str | tuple[Node, int]
 LET, GIVEN, CHOICE, OR, AND, BIT_OR, BIT_XOR, BIT_AND, COMPARE, SHIFT, SUM, PRODUCT, UNARY, POWER, ATOM = range(15)
 
 _INFIX = {
-    "bit_or": ("|", BIT_OR), "bit_xor": ("^", BIT_XOR), "bit_and": ("&", BIT_AND),
-    "shl": ("<<", SHIFT), "shr": (">>", SHIFT), "add": ("+", SUM), "sub": ("-", SUM),
-    "mul": ("*", PRODUCT), "div": ("/", PRODUCT), "mod": ("%", PRODUCT),
-}  # fmt: skip
+    "bit_or": ("|", BIT_OR),
+    "bit_xor": ("^", BIT_XOR),
+    "bit_and": ("&", BIT_AND),
+    "shl": ("<<", SHIFT),
+    "shr": (">>", SHIFT),
+    "add": ("+", SUM),
+    "sub": ("-", SUM),
+    "mul": ("*", PRODUCT),
+    "div": ("/", PRODUCT),
+    "mod": ("%", PRODUCT),
+}
 
 _LEVELS = {
-    "let": LET, "given": GIVEN, "choice": CHOICE, "or": OR, "and": AND,
-    "chain": COMPARE, "member": COMPARE, "outsider": COMPARE, "binding": COMPARE,
-    "not": UNARY, "neg": UNARY, "bit_not": UNARY, "pow": POWER,
-} | {op: level for op, (_, level) in _INFIX.items()}  # fmt: skip
+    "let": LET,
+    "given": GIVEN,
+    "choice": CHOICE,
+    "or": OR,
+    "and": AND,
+    "chain": COMPARE,
+    "member": COMPARE,
+    "outsider": COMPARE,
+    "binding": COMPARE,
+    "not": UNARY,
+    "neg": UNARY,
+    "bit_not": UNARY,
+    "pow": POWER,
+} | {op: level for op, (_, level) in _INFIX.items()}
 """How tightly each op binds; what is not here is an atom."""
 
 
@@ -97,9 +114,7 @@ def _chain(node: Node) -> list[Part]:
 
 
 def _membership(word: str) -> Callable[[Node], Iterable[Part]]:
-    return lambda node: [
-        (node.args[0], SHIFT), f" {word} (", *_joined([(a, SHIFT) for a in node.args[1:]], ", "), ")"
-    ]  # fmt: skip
+    return lambda node: [(node.args[0], SHIFT), f" {word} (", *_joined([(a, SHIFT) for a in node.args[1:]], ", "), ")"]
 
 
 def _call(node: Node) -> list[Part]:

@@ -32,15 +32,26 @@ RANGES: dict[str, Range] = {
 """What a column of each integer type can hold."""
 
 KINDS = {
-    "bool": "bool", "int32": "int", "int64": "int", "float32": "f32", "float64": "f64",
-    "bits32": "int", "bits64": "word", "string": "str",
-}  # fmt: skip
+    "bool": "bool",
+    "int32": "int",
+    "int64": "int",
+    "float32": "f32",
+    "float64": "f64",
+    "bits32": "int",
+    "bits64": "word",
+    "string": "str",
+}
 """The kind of each attribute type."""
 
 WORDS = {
-    "bool": "true or false", "int": "a whole number", "f32": "a number", "f64": "a number", "word": "a 64-bit word",
-    "str": "a text", "literal": "a number",
-}  # fmt: skip
+    "bool": "true or false",
+    "int": "a whole number",
+    "f32": "a number",
+    "f64": "a number",
+    "word": "a 64-bit word",
+    "str": "a text",
+    "literal": "a number",
+}
 """Kinds in words."""
 
 
@@ -105,9 +116,16 @@ def unless_null(part: Typed, null: Node) -> Typed:
 
 
 def integer(
-    at: Node, op: str, args: Sequence[Typed], span: Range, *, value: Any = None, unit: Unit | None = None,
-    over: tuple[Over, ...] = (), raises: bool = False,
-) -> Typed:  # fmt: skip
+    at: Node,
+    op: str,
+    args: Sequence[Typed],
+    span: Range,
+    *,
+    value: Any = None,
+    unit: Unit | None = None,
+    over: tuple[Over, ...] = (),
+    raises: bool = False,
+) -> Typed:
     """An integer operation whose exact result lies in `span`; past 64 bits it `raises`, and the range is cut."""
     raises = raises or span[0] < INT_MIN or span[1] > INT_MAX
     node = make(at, op, [a.node for a in args], value, "int", raises)

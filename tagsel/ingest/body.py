@@ -49,9 +49,7 @@ def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -
 def _with_stored_counters(makers: list[Maker], columns: Columns) -> list[Maker]:
     """Lists beside the file's own counters of them, where these are no attributes of their own."""
     read = {c for m in makers for c in m.columns}
-    return [
-        replace(m, stored=tuple(_stored_counters(m, columns, read))) if isinstance(m, Lists) else m for m in makers
-    ]
+    return [replace(m, stored=tuple(_stored_counters(m, columns, read))) if isinstance(m, Lists) else m for m in makers]
 
 
 def _stored_counters(maker: Lists, columns: Columns, read: set[str]) -> Iterator[str]:
@@ -171,8 +169,14 @@ def _member(
         columns.check_kind(column, kind, name)
     alias = columns.name(column) if column else ""
     attribute = Attribute(
-        name, kind, unit=row.unit or source.unit_of(name), role=row.role, description=row.description, is_list=True,
-        counter=collection.counter, hot=row.hot,
+        name,
+        kind,
+        unit=row.unit or source.unit_of(name),
+        role=row.role,
+        description=row.description,
+        is_list=True,
+        counter=collection.counter,
+        hot=row.hot,
         aliases=tuple(a for a in (*row.aliases, alias) if a and a != name.replace(".", "_")),
-    )  # fmt: skip
+    )
     return Member(attribute, column, row.constant, row.unknown)

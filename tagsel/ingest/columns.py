@@ -103,5 +103,6 @@ class Columns:
         if (base == "string") != (kind == "string"):
             raise IngestError(
                 f"{self.path}: {column} holds {base}, and the schema makes {name} of it as {kind}",
-                path=str(self.path), column=column,
-            )  # fmt: skip
+                path=str(self.path),
+                column=column,
+            )

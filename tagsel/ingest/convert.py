@@ -62,8 +62,12 @@ class Place:
         row, value = self.row(index), values[index].item()
         raise IngestError(
             f"{self.path}: {self.column}, row {row}: {value} {why}",
-            hint=hint, path=str(self.path), column=self.column, row=row, value=value,
-        )  # fmt: skip
+            hint=hint,
+            path=str(self.path),
+            column=self.column,
+            row=row,
+            value=value,
+        )
 
 
 def fit(values: Values, kind: str, place: Place, unknown: int | None = None) -> Values:
@@ -130,8 +134,12 @@ def fit_id(values: Values, name: str, kind: str, place: Place) -> Values:
         is_whole = np.isfinite(values) & (np.trunc(values) == values)
         place.refuse(~is_whole, values, f"is no whole number, and no {name} number", _OTHER_BRANCH)
         exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)  # from there on not every integer is a float
-        place.refuse(values >= exact, values, f"is a float, which may be another {name} number rounded",
-                     "write the ids as integers")  # fmt: skip
+        place.refuse(
+            values >= exact,
+            values,
+            f"is a float, which may be another {name} number rounded",
+            "write the ids as integers",
+        )
     if values.dtype.kind in "if":
         place.refuse(values < 0, values, f"is negative, and is no {name} number", _OTHER_BRANCH)
     bits = 8 * np.dtype(_STORED[kind]).itemsize - 1

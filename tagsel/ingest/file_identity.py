@@ -235,12 +235,16 @@ class KnownFiles:
             if differs and other.path != path:
                 raise collision(str(source.path), other, differs)
             if differs:
-                warnings.append(f"{source.path}: has changed since it was ingested into {other.dataset} "
-                                f"({differs[0]}): lists of that dataset cannot read it any more")  # fmt: skip
+                warnings.append(
+                    f"{source.path}: has changed since it was ingested into {other.dataset} "
+                    f"({differs[0]}): lists of that dataset cannot read it any more"
+                )
         replaced = self.replaced(source)
         if replaced is not None:
-            warnings.append(f"{source.path}: is another file than the one that was ingested from there, whose rows "
-                            f"stay in {self.dataset}: tagsel retract {replaced.guid} takes them out")  # fmt: skip
+            warnings.append(
+                f"{source.path}: is another file than the one that was ingested from there, whose rows "
+                f"stay in {self.dataset}: tagsel retract {replaced.guid} takes them out"
+            )
         return warnings
 
     def check_again(self, source: Source) -> None:
@@ -263,8 +267,9 @@ class KnownFiles:
             f"{source.path}: has changed since it was ingested into {self.dataset}, whose rows are those of before: "
             f"{'; '.join(differs)} (then and now)",
             hint=f"take its rows out first: tagsel retract {source.guid} --dataset {self.dataset}, and ingest it again",
-            path=str(source.path), guid=source.guid,
-        )  # fmt: skip
+            path=str(source.path),
+            guid=source.guid,
+        )
 
 
 def check_twins(one: TagSource, other: TagSource) -> None:

@@ -81,11 +81,21 @@ class _Sorted:
 
 
 def ingest(
-    files: Sequence[Path], dataset: str, folder: Path, catalog: Catalog, facts: Mapping[str, Any], *,
-    schema: str = "", profile: str = "", site: str = "",
-    aod: Sequence[Path | str] = (), evolve: bool = False, identity: str = "", processes: int = 0,
+    files: Sequence[Path],
+    dataset: str,
+    folder: Path,
+    catalog: Catalog,
+    facts: Mapping[str, Any],
+    *,
+    schema: str = "",
+    profile: str = "",
+    site: str = "",
+    aod: Sequence[Path | str] = (),
+    evolve: bool = False,
+    identity: str = "",
+    processes: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> Ingested:  # fmt: skip
+) -> Ingested:
     """Ingest `files` into `dataset` (its Delta table lies in `folder`), and register all in the catalog.
 
     `facts` are fields of `PutDataset` for a new dataset and keys to update for an old one; `aod` are AOD files that the
@@ -136,13 +146,21 @@ def ingest(
     if not is_simulation(snapshot):
         said = (*said, *repeated_events(before, snapshot))
     return Ingested(
-        dataset, snapshot.number, snapshot.rows, snapshot.bytes,
-        tuple(w.path for w in landed), tuple(sorted_.already), tuple(failed), tuple(sorted_.moved.values()),
+        dataset,
+        snapshot.number,
+        snapshot.rows,
+        snapshot.bytes,
+        tuple(w.path for w in landed),
+        tuple(sorted_.already),
+        tuple(failed),
+        tuple(sorted_.moved.values()),
         snapshot.duplicate_rows(),
-        is_simulation(snapshot), tuple(sorted({w.format for w in landed})),
+        is_simulation(snapshot),
+        tuple(sorted({w.format for w in landed})),
         (*dict.fromkeys(x for w in landed for x in w.warnings), *sorted_.warnings, *said, *away),
-        totals(snapshot.sources), report,
-    )  # fmt: skip
+        totals(snapshot.sources),
+        report,
+    )
 
 
 def _sort_out(
@@ -231,9 +249,17 @@ def _rewritten(catalog: Catalog, landed: Sequence[Written]) -> list[FileRecord]:
 
 
 def _write_and_commit(
-    files: _Sorted, dataset: str, folder: Path, catalog: Catalog, schema: SourceSchema | None, evolve: bool,
-    identity: str, processes: int, progress: Callable[[str], None] | None, ask: Callable[[], None],
-) -> None:  # fmt: skip
+    files: _Sorted,
+    dataset: str,
+    folder: Path,
+    catalog: Catalog,
+    schema: SourceSchema | None,
+    evolve: bool,
+    identity: str,
+    processes: int,
+    progress: Callable[[str], None] | None,
+    ask: Callable[[], None],
+) -> None:
     """Write the new files, `ask`, and commit those that fit; parts of others go, also where this is broken off, or the
     answer is an error."""
     if not files.new:
@@ -359,8 +385,9 @@ def _fitting(
             differences = _differences(w.schema, base)
             if differences and not evolve:
                 said = ", ".join(differences[:6]) + (" …" if len(differences) > 6 else "")
-                raise IngestError(f"its attributes differ from those of {dataset} ({said}); --evolve takes what "
-                                  "lacks as missing")  # fmt: skip
+                raise IngestError(
+                    f"its attributes differ from those of {dataset} ({said}); --evolve takes what lacks as missing"
+                )
             both = merged.union(w.schema)
             if numbers is not None and w.part is not None:
                 numbers.add(w.source, folder / w.part.name)

@@ -241,8 +241,11 @@ class Lists(Maker):
                     f"{chunk.path}: {column}, row {chunk.start + row}: {values[row]}, where {self.columns[0]} has "
                     f"{counts[row]} values",
                     hint="a source schema may call the collection's counter, or this column, by another name",
-                    path=str(chunk.path), column=column, row=chunk.start + row, value=values[row].item(),
-                )  # fmt: skip
+                    path=str(chunk.path),
+                    column=column,
+                    row=chunk.start + row,
+                    value=values[row].item(),
+                )
 
     def _flat(self, member: Member, chunk: Chunk, counts: Any) -> Any:
         import awkward as ak
@@ -255,8 +258,10 @@ class Lists(Maker):
                 f"{chunk.path}: row {chunk.start + row}: {member.column} has {lengths[row]} values where "
                 f"{self.columns[0]} has {counts[row]}; lists of {member.attribute.collection} have one length",
                 hint="tagsel schema derive drafts a schema that makes collections of their own of such lists",
-                path=str(chunk.path), column=member.column, row=chunk.start + row,
-            )  # fmt: skip
+                path=str(chunk.path),
+                column=member.column,
+                row=chunk.start + row,
+            )
         flat = ak.flatten(values, axis=1)
         if member.attribute.type == "string":
             return strings(flat)

@@ -27,11 +27,19 @@ def open_tree(path: Path, source: SourceSchema) -> TagSource:
         menu = next(iter(menus), 0)
         plan = Plan((*head_makers(source, columns, file.guid, menu), *body), menus, source.name)
         return TagSource(
-            path=path, format=source.format, guid=file.guid, lfn=path.name, entries=tree.entries, plan=plan,
-            columns=columns, reader=TreeReader(path, tree.name), bookkeeping=bookkeeping.of_nanoaod(file),
+            path=path,
+            format=source.format,
+            guid=file.guid,
+            lfn=path.name,
+            entries=tree.entries,
+            plan=plan,
+            columns=columns,
+            reader=TreeReader(path, tree.name),
+            bookkeeping=bookkeeping.of_nanoaod(file),
             aod=(AodFile(file.guid, path.name, tree.entries, file.bytes),),
-            is_simulation=says_simulation(source, columns, tree), lines=_other_trees(file, tree),
-        )  # fmt: skip
+            is_simulation=says_simulation(source, columns, tree),
+            lines=_other_trees(file, tree),
+        )
 
 
 _USUAL = frozenset({"LuminosityBlocks", "Runs", "MetaData", "ParameterSets"})

@@ -42,11 +42,18 @@ def open_tag_parquet(path: Path, source: SourceSchema) -> TagSource:
         body = in_units(body, _units(path, metadata))
         guid, reader = _content_guid(path, file.folder_keys), ParquetReader(path)
         return TagSource(
-            path=path, format=columnar_format(path), guid=guid, lfn=path.name, entries=file.rows,
-            plan=Plan((*head, *body), menus | packed, source.name), reader=reader,
-            bookkeeping=_bookkeeping(path, metadata), aod=files_of(head, reader),
-            columns=columns, is_simulation=says_simulation(source, columns, reader),
-        )  # fmt: skip
+            path=path,
+            format=columnar_format(path),
+            guid=guid,
+            lfn=path.name,
+            entries=file.rows,
+            plan=Plan((*head, *body), menus | packed, source.name),
+            reader=reader,
+            bookkeeping=_bookkeeping(path, metadata),
+            aod=files_of(head, reader),
+            columns=columns,
+            is_simulation=says_simulation(source, columns, reader),
+        )
 
 
 def _menu(source: SourceSchema, columns: Columns, menus: dict[int, Menu], packed: dict[int, Menu]) -> Maker | None:

@@ -44,11 +44,19 @@ def open_physlite(path: Path, source: SourceSchema) -> TagSource:
         plan = Plan(makers, {m.id: m for m in menus.values()}, source.name)
         lines = () if tag is None else column_lines(tree_columns(tag, TAG_PREFIX), plan, load_source_schema("pool"))
         return TagSource(
-            path=path, format=source.format, guid=file.guid, lfn=path.name, entries=events.entries,
-            plan=plan, reader=reader, columns=columns, lines=lines,
-            bookkeeping=bookkeeping.of_physlite(file.tree("MetaData")), aod=(own_aod(file),),
+            path=path,
+            format=source.format,
+            guid=file.guid,
+            lfn=path.name,
+            entries=events.entries,
+            plan=plan,
+            reader=reader,
+            columns=columns,
+            lines=lines,
+            bookkeeping=bookkeeping.of_physlite(file.tree("MetaData")),
+            aod=(own_aod(file),),
             is_simulation=says_simulation(source, columns, events) or (tag is not None and _tag_says(tag)),
-        )  # fmt: skip
+        )
 
 
 def _event_tree(file: RootFile, source: SourceSchema) -> EventTree:
@@ -99,9 +107,14 @@ def _makers(
 
 
 def _join(
-    events: EventTree, columns: Columns, tag: EventTree, of_tag: Columns, source: SourceSchema, pool: SourceSchema,
+    events: EventTree,
+    columns: Columns,
+    tag: EventTree,
+    of_tag: Columns,
+    source: SourceSchema,
+    pool: SourceSchema,
     guid: str,
-) -> tuple[int, ...] | None:  # fmt: skip
+) -> tuple[int, ...] | None:
     """The TAG row of each entry, None where they are the same; IngestError where TAG and events do not match."""
     entries = token_entries(tag, of_tag, pool, guid)
     rows = np.full(events.entries, -1, dtype=np.int64)
@@ -112,8 +125,11 @@ def _join(
         raise IngestError(
             f"{events.path}: {tag.name} has {len(entries)} rows for the {events.entries} events of {events.name}; "
             f"{without} events have no row",
-            hint='ingest the TAG alone: format "pool"', path=str(events.path), tag=len(entries), events=events.entries,
-        )  # fmt: skip
+            hint='ingest the TAG alone: format "pool"',
+            path=str(events.path),
+            tag=len(entries),
+            events=events.entries,
+        )
     for name in IDS:
         ours = columns.first(_names(source, name))
         theirs = of_tag.first(_names(pool, name))
@@ -132,5 +148,8 @@ def _check_equal(
     entry = int(np.argmax(mine != other))
     raise IngestError(
         f"{events.path}: entry {entry}: {name} is {mine[entry]} in {events.name} and {other[entry]} in {tag.name}",
-        hint="the TAG belongs to another file, or the file is damaged", path=str(events.path), entry=entry, id=name,
-    )  # fmt: skip
+        hint="the TAG belongs to another file, or the file is damaged",
+        path=str(events.path),
+        entry=entry,
+        id=name,
+    )

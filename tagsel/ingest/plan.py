@@ -66,8 +66,10 @@ def head_makers(
         if column is None and not isinstance(names, int):
             raise IngestError(
                 f"{columns.path}: no {name} number: looked for {' or '.join(names)}",
-                hint=_id_hint(name, columns), path=str(columns.path), id=name,
-            )  # fmt: skip
+                hint=_id_hint(name, columns),
+                path=str(columns.path),
+                id=name,
+            )
         if column is not None:
             found[name] = column
     base = {a.name: a for a in base_attributes(source)}

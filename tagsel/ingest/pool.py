@@ -45,12 +45,18 @@ def open_pool(path: Path, source: SourceSchema) -> TagSource:
             head = head_makers(source, columns, file.guid, next(iter(menus)), own=False)
         reader = TreeReader(path, tree.name)
         return TagSource(
-            path=path, format=source.format, guid=file.guid, lfn=path.name, entries=tree.entries,
-            plan=Plan((*head, *body), menus, source.name), reader=reader,
+            path=path,
+            format=source.format,
+            guid=file.guid,
+            lfn=path.name,
+            entries=tree.entries,
+            plan=Plan((*head, *body), menus, source.name),
+            reader=reader,
             bookkeeping=bookkeeping.nothing("a POOL collection holds no bookkeeping"),
-            columns=columns, aod=files_of(head, reader, own_aod(file)),
+            columns=columns,
+            aod=files_of(head, reader, own_aod(file)),
             is_simulation=says_simulation(source, columns, tree),
-        )  # fmt: skip
+        )
 
 
 def own_aod(file: RootFile) -> AodFile:
@@ -72,6 +78,8 @@ def token_entries(tag: EventTree, columns: Columns, source: SourceSchema, guid: 
         raise IngestError(
             f"{tag.path}: row {elsewhere[0]} of the TAG in {tag.name} points to file {guids[elsewhere[0]] or 'none'}, "
             f"and this is {guid}; so do {len(elsewhere) - 1} other rows",
-            hint='ingest the TAG alone: format "pool"', path=str(tag.path), row=elsewhere[0],
-        )  # fmt: skip
+            hint='ingest the TAG alone: format "pool"',
+            path=str(tag.path),
+            row=elsewhere[0],
+        )
     return np.array(entries, dtype=np.int64)

@@ -167,8 +167,10 @@ class ParquetReader:
             raise NullMet(
                 f"{self.path}: {name} has no value in row {start + hole}",
                 hint="leave these rows, or this column, out of the file",
-                path=str(self.path), column=name, row=start + hole,
-            )  # fmt: skip
+                path=str(self.path),
+                column=name,
+                row=start + hole,
+            )
         if listed:
             return ak.from_arrow(column)
         if column_type(column.type) == ColumnType("string"):

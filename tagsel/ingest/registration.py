@@ -57,9 +57,15 @@ def runs_of(snapshot: Snapshot) -> list[tuple[int, int, int]]:
 
 
 def register(
-    catalog: Catalog, dataset: str, snapshot: Snapshot, facts: Mapping[str, Any], *, site: str = "",
-    pointed: Sequence[FileRecord] = (), named: Collection[str] = (),
-) -> None:  # fmt: skip
+    catalog: Catalog,
+    dataset: str,
+    snapshot: Snapshot,
+    facts: Mapping[str, Any],
+    *,
+    site: str = "",
+    pointed: Sequence[FileRecord] = (),
+    named: Collection[str] = (),
+) -> None:
     """Say in the catalog what a snapshot knows: the dataset, its files, AOD files, replicas, runs, bookkeeping.
 
     `facts` are fields of `PutDataset` that replace what was said before; `pointed` are AOD files to be known by the
@@ -200,9 +206,7 @@ def _public(bookkeeping: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in bookkeeping.items() if k not in own}
 
 
-def _at_site(
-    own: Files, snapshot: Snapshot, pointed: Sequence[FileRecord], named: Collection[str]
-) -> list[FileRecord]:
+def _at_site(own: Files, snapshot: Snapshot, pointed: Sequence[FileRecord], named: Collection[str]) -> list[FileRecord]:
     """The AOD files that the user named for a site.
 
     These are input files that hold their own events, and those of `pointed`; without any `pointed`, the files that the

@@ -83,8 +83,10 @@ def _nameless(schema: Schema) -> Iterator[str]:
     names = [a.name for a in schema if not any(map(writable, (a.name, *a.aliases)))]
     if names:
         listed = ", ".join(map(repr, names[:MOST_LISTED])) + more(names)
-        yield (f"no cut can use {listed}: a name is letters, digits and _, and no word of the cut language; a schema "
-               "may give other names: tagsel schema derive drafts one")  # fmt: skip
+        yield (
+            f"no cut can use {listed}: a name is letters, digits and _, and no word of the cut language; a schema "
+            "may give other names: tagsel schema derive drafts one"
+        )
 
 
 def _homeless(opened: TagSource) -> Iterator[str]:

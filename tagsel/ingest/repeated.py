@@ -29,8 +29,9 @@ def identity_of(asked: str, held: Schema | None, dataset: str) -> str:
     if asked and asked != held.identity:
         raise IngestError(
             f"events of {dataset} are identified by {held.identity!r}, and {asked!r} was asked for",
-            hint="a dataset keeps its identity: ingest all files into a new one", dataset=dataset,
-        )  # fmt: skip
+            hint="a dataset keeps its identity: ingest all files into a new one",
+            dataset=dataset,
+        )
     return held.identity
 
 
@@ -92,9 +93,11 @@ def repeated_events(before: Snapshot | None, after: Snapshot) -> Iterator[str]:
     split = after.split_events()
     if split is not None:
         one, other = split.blocks
-        yield (f"{split.rows:,} rows repeat the (run, event) of a row in another luminosity block, and do not count: "
-               f"the first is {split.run}:{split.event}, in blocks {one} and {other}; where numbers start anew in each "
-               "block, ingest into a new dataset with --identity 'run lumi event'")  # fmt: skip
+        yield (
+            f"{split.rows:,} rows repeat the (run, event) of a row in another luminosity block, and do not count: "
+            f"the first is {split.run}:{split.event}, in blocks {one} and {other}; where numbers start anew in each "
+            "block, ingest into a new dataset with --identity 'run lumi event'"
+        )
     yield from _duplicate_files(before, after)
 
 

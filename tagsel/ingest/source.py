@@ -110,5 +110,6 @@ class TagSource:
             if self.state is not None and state_of(self.path) != self.state:
                 raise IngestError(
                     f"{self.path}: changed while it was being ingested",
-                    hint="ingest it again when nothing writes to it any more", path=str(self.path),
-                )  # fmt: skip
+                    hint="ingest it again when nothing writes to it any more",
+                    path=str(self.path),
+                )

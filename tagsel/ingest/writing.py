@@ -128,9 +128,13 @@ def _id_names(schema: SourceSchema) -> dict[str, list[str]]:
 
 
 def write_all(
-    files: Sequence[TagSource], folder: Path, schema: SourceSchema | None, processes: int, results: dict[str, Result],
+    files: Sequence[TagSource],
+    folder: Path,
+    schema: SourceSchema | None,
+    processes: int,
+    results: dict[str, Result],
     progress: Callable[[str], None] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write every file's part; `results` gets what each came to, also of those that were done when this is broken off.
 
     Where the input is large, worker processes write (`tagsel.base.workers`). A file whose process died is done again in
@@ -160,9 +164,13 @@ def _tried(source: TagSource, folder: str, schema: SourceSchema | None) -> Resul
 
 
 def _in_processes(
-    files: Sequence[TagSource], folder: Path, schema: SourceSchema | None, workers: int, results: dict[str, Result],
+    files: Sequence[TagSource],
+    folder: Path,
+    schema: SourceSchema | None,
+    workers: int,
+    results: dict[str, Result],
     take: Callable[[str, Result], None],
-) -> None:  # fmt: skip
+) -> None:
     """Take the results of files that `workers` processes write."""
     with Workers() as processes, ThreadPoolExecutor(workers, "tagsel-ingest") as threads:
         tasks: dict[str, Future[Result]] = {}

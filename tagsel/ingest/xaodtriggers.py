@@ -59,8 +59,10 @@ def _json_menus(metadata: EventTree) -> Iterator[tuple[str, int, dict[str, int]]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise IngestError(
                     f"{metadata.path}: the trigger menu {container} of key {key} cannot be read: {error!r}",
-                    path=str(metadata.path), container=container, key=key,
-                ) from error  # fmt: skip
+                    path=str(metadata.path),
+                    container=container,
+                    key=key,
+                ) from error
 
 
 def _list_menus(metadata: EventTree) -> Iterator[tuple[str, int, dict[str, int]]]:

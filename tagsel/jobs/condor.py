@@ -130,9 +130,13 @@ class CondorExecutor:
         submission = self._notes.new(tasks)
         incoming = self._incoming(submission.token)
         described = {
-            **DESCRIPTION, **self.options, "log": str(self._log), "initialdir": str(incoming),
-            "submit_event_notes": submission.token, "MY.TagselToken": json.dumps(submission.token),
-        }  # fmt: skip
+            **DESCRIPTION,
+            **self.options,
+            "log": str(self._log),
+            "initialdir": str(incoming),
+            "submit_event_notes": submission.token,
+            "MY.TagselToken": json.dumps(submission.token),
+        }
         try:
             incoming.mkdir()
             items = iter([_item(task) for task in tasks])
@@ -275,9 +279,14 @@ ENDS = ("JOB_TERMINATED", "JOB_ABORTED")
 
 
 SAID = {
-    "EXECUTE": "running", "JOB_HELD": "held", "JOB_RELEASED": "waiting", "JOB_EVICTED": "waiting",
-    "SHADOW_EXCEPTION": "waiting", "JOB_RECONNECT_FAILED": "waiting", **dict.fromkeys(ENDS, "ended"),
-}  # fmt: skip
+    "EXECUTE": "running",
+    "JOB_HELD": "held",
+    "JOB_RELEASED": "waiting",
+    "JOB_EVICTED": "waiting",
+    "SHADOW_EXCEPTION": "waiting",
+    "JOB_RECONNECT_FAILED": "waiting",
+    **dict.fromkeys(ENDS, "ended"),
+}
 """What a piece is after an event."""
 
 
@@ -333,9 +342,12 @@ def _token(event: Any) -> str:
 def _item(task: Task) -> dict[str, str]:
     """A task as a row of itemdata: values of the description's own words."""
     return {
-        "words": _quoted(task.in_sandbox()), "inputs": ",".join(map(str, task.inputs)), "out": str(task.stdout),
-        "err": str(task.stderr), "site": task.site,
-    }  # fmt: skip
+        "words": _quoted(task.in_sandbox()),
+        "inputs": ",".join(map(str, task.inputs)),
+        "out": str(task.stdout),
+        "err": str(task.stderr),
+        "site": task.site,
+    }
 
 
 def _quoted(words: Sequence[str]) -> str:

@@ -27,8 +27,10 @@ class DaskExecutor:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         if set(options) != {"address"}:
-            raise JobError(f"options of Dask: {sorted(options)} were given, address was expected",
-                           hint="--set address=tcp://host:port, of its scheduler")  # fmt: skip
+            raise JobError(
+                f"options of Dask: {sorted(options)} were given, address was expected",
+                hint="--set address=tcp://host:port, of its scheduler",
+            )
         try:
             import distributed
         except ImportError as error:

@@ -52,10 +52,17 @@ class Group:
     def to_json(self) -> dict[str, object]:
         """All of it by name."""
         return {
-            "class": self.cause.kind, "cause": self.cause.words, "signature": self.signature,
-            "pieces": len(self.pieces), "events": self.events, "example": self.example, "message": self.message,
-            "owner": self.cause.owner, "action": self.cause.action, "numbers": list(self.pieces),
-        }  # fmt: skip
+            "class": self.cause.kind,
+            "cause": self.cause.words,
+            "signature": self.signature,
+            "pieces": len(self.pieces),
+            "events": self.events,
+            "example": self.example,
+            "message": self.message,
+            "owner": self.cause.owner,
+            "action": self.cause.action,
+            "numbers": list(self.pieces),
+        }
 
 
 def diagnose(states: Iterable[PieceState]) -> tuple[Group, ...]:

@@ -66,19 +66,29 @@ class Task:
     def to_json(self) -> dict[str, Any]:
         """What `of_json` makes it of again."""
         return {
-            "piece": self.piece, "attempt": self.attempt, "command": list(self.command), "stdout": str(self.stdout),
-            "stderr": str(self.stderr), "inputs": [str(p) for p in self.inputs],
-            "stem": str(self.stem) if self.stem else None, "site": self.site,
-        }  # fmt: skip
+            "piece": self.piece,
+            "attempt": self.attempt,
+            "command": list(self.command),
+            "stdout": str(self.stdout),
+            "stderr": str(self.stderr),
+            "inputs": [str(p) for p in self.inputs],
+            "stem": str(self.stem) if self.stem else None,
+            "site": self.site,
+        }
 
     @classmethod
     def of_json(cls, told: Mapping[str, Any]) -> Task:
         """The task that `to_json` told of."""
         return cls(
-            told["piece"], told["attempt"], tuple(told["command"]), Path(told["stdout"]), Path(told["stderr"]),
-            tuple(Path(p) for p in told["inputs"]), Path(told["stem"]) if told["stem"] else None,
+            told["piece"],
+            told["attempt"],
+            tuple(told["command"]),
+            Path(told["stdout"]),
+            Path(told["stderr"]),
+            tuple(Path(p) for p in told["inputs"]),
+            Path(told["stem"]) if told["stem"] else None,
             told.get("site", ""),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -331,9 +331,14 @@ class PieceState:
     def to_json(self) -> dict[str, object]:
         """For people and programs."""
         return {
-            "number": self.number, "events": self.events, "site": self.site, "state": self.state,
-            "attempts": self.attempts, "unreadable": self.unreadable, "error": self.error,
-        }  # fmt: skip
+            "number": self.number,
+            "events": self.events,
+            "site": self.site,
+            "state": self.state,
+            "attempts": self.attempts,
+            "unreadable": self.unreadable,
+            "error": self.error,
+        }
 
 
 def piece_states(folder: JobFolder, told: Mapping[int, str] = MappingProxyType({})) -> list[PieceState]:

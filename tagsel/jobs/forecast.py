@@ -173,12 +173,20 @@ def foretell(
     n, total = sum(len(f.entries) for f in event_map.files), event_map.entries_total
     whole, cpu = scan and total, known.cpu_s(len(pieces), size, n)
     return Forecast(
-        len(event_map.files), max(event_map.files_total, len(event_map.files)), n, total, len(pieces), size, scan,
+        len(event_map.files),
+        max(event_map.files_total, len(event_map.files)),
+        n,
+        total,
+        len(pieces),
+        size,
+        scan,
         round(cpu, 3),
         round(known.cpu_s(event_map.files_total, scan, total), 3) if whole else 0.0,
-        measured.files, known.basis, round(at.time_s(len(pieces), cpu * known.wall_per_cpu), 3) if at else 0.0,
+        measured.files,
+        known.basis,
+        round(at.time_s(len(pieces), cpu * known.wall_per_cpu), 3) if at else 0.0,
         event_map.verdict,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,9 +95,17 @@ def submit(
     Errors as those of the two: nothing is left behind then.
     """
     plan = plan_job(
-        events, event_map, script, by=by, events_per_job=events_per_job, min_events=min_events,
-        bytes_per_job=bytes_per_job, known=known, pace=pace, brokered=brokered,
-    )  # fmt: skip
+        events,
+        event_map,
+        script,
+        by=by,
+        events_per_job=events_per_job,
+        min_events=min_events,
+        bytes_per_job=bytes_per_job,
+        known=known,
+        pace=pace,
+        brokered=brokered,
+    )
     on = on or LOCAL
     executor = executor or on.executor()
     try:
@@ -219,9 +227,7 @@ class Job:
         unseen = any(state == "ended" and not has_output(self.folder, task) for task, state in known)
         return {task.piece: state for task, state in known if state != "ended"}, "", unseen
 
-    def start(
-        self, executor: Executor | None = None, *, again: bool = True, pause_s: float | None = None
-    ) -> None:  # fmt: skip
+    def start(self, executor: Executor | None = None, *, again: bool = True, pause_s: float | None = None) -> None:
         """Run what is missing in the background, on the job's engine; without `again` no failed piece is run but those
         that a process that died would have tried again.
 
@@ -271,10 +277,15 @@ class Job:
         states = piece_states(self.folder, told)
         count = {s: sum(p.state == s for p in states) for s in ("done", "failed", "running", "held", "waiting")}
         return JobStatus(
-            self.id, self.folder.spec["name"], self._state(count, states, bool(told)), len(states), **count,
-            events=self.folder.spec["events"], events_done=sum(p.events for p in states if p.state == "done"),
+            self.id,
+            self.folder.spec["name"],
+            self._state(count, states, bool(told)),
+            len(states),
+            **count,
+            events=self.folder.spec["events"],
+            events_done=sum(p.events for p in states if p.state == "done"),
             error=self.folder.error or silent or self.folder.refusal,
-        )  # fmt: skip
+        )
 
     def lives(self) -> bool:
         """Whether this very object drives the job now."""
@@ -386,9 +397,7 @@ class Job:
                 self.folder.result.unlink(missing_ok=True)
         self.start(executor)
 
-    def resplit(
-        self, *pieces: int, into: int | None = None, events_per_job: int | None = None
-    ) -> dict[int, list[int]]:  # fmt: skip
+    def resplit(self, *pieces: int, into: int | None = None, events_per_job: int | None = None) -> dict[int, list[int]]:
         """Split pieces that failed anew, `into` so many or of at most `events_per_job` events; the numbers of the new
         ones by those of the old, which never run or count again. All or nothing; `start` runs them.
 

@@ -56,7 +56,7 @@ class LocalExecutor:
 
     def __init__(
         self, workers: int | None = None, timeout_s: float | None = None, *, memory: int = 0, log: int = LOG_BYTES
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.workers = workers or cores()
         self.timeout_s = timeout_s
         self.memory = memory or max(_share(self.workers), LEAST_MEMORY)

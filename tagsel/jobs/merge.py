@@ -75,8 +75,9 @@ class JobResult:
         """JobError where the file of events is not the one that the result was written with."""
         stated = self.document.get("file_sha256")  # results of version 1 do not say
         if stated is not None and file_sha256(self.path) != stated:
-            raise JobError(f"{self.path} is damaged: its content does not match its checksum", hint=REMERGE,
-                           path=str(self.path))  # fmt: skip
+            raise JobError(
+                f"{self.path} is damaged: its content does not match its checksum", hint=REMERGE, path=str(self.path)
+            )
 
     @property
     def units(self) -> Mapping[str, str]:

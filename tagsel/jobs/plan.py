@@ -65,13 +65,17 @@ class Plan:
     def to_json(self) -> dict[str, object]:
         """The plan for people and programs."""
         return {
-            "by": self.by, "events": self.events, "unmapped": self.unmapped,
-            "branches": list(self.recipe.branches), "batch": self.recipe.batch, "script": self.recipe.sha256,
+            "by": self.by,
+            "events": self.events,
+            "unmapped": self.unmapped,
+            "branches": list(self.recipe.branches),
+            "batch": self.recipe.batch,
+            "script": self.recipe.sha256,
             "units": {"given": dict(self.units), "carried": dict(self.carried)},
             "pieces": [p.to_json() for p in self.pieces],
             "forecast": self.forecast.to_json() if self.forecast else None,
             "brokering": self.brokered.to_json() if self.brokered else [],
-        }  # fmt: skip
+        }
 
 
 def plan_job(
@@ -97,8 +101,9 @@ def plan_job(
     text, branches, batch, given = check_script(Path(script))
     example = example_of(event_map, branches)
     recipe = Recipe(text, branches, batch, event_map.layout, example)
-    pieces = split(event_map, events, by=by, events_per_job=events_per_job, min_events=min_events,
-                   bytes_per_job=bytes_per_job)  # fmt: skip
+    pieces = split(
+        event_map, events, by=by, events_per_job=events_per_job, min_events=min_events, bytes_per_job=bytes_per_job
+    )
     forecast = foretell(event_map, pieces, recipe, known or rates([], ""), pace)
     read = {}
     for name, unit in (units or {}).items():

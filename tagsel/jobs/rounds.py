@@ -47,10 +47,13 @@ def still_tried(folder: JobFolder, states: Iterable[PieceState]) -> dict[int, Ca
         return {}
     made = {piece: max(attempts, default=0) for piece, attempts in folder.attempts().items()}
     return {
-        s.number: cause for s in states
-        if s.number in before and 0 < made.get(s.number, 0) - before[s.number] <= RETRIES
-        and (cause := _why(s)) is not None and cause.kind in TRIED_AGAIN
-    }  # fmt: skip
+        s.number: cause
+        for s in states
+        if s.number in before
+        and 0 < made.get(s.number, 0) - before[s.number] <= RETRIES
+        and (cause := _why(s)) is not None
+        and cause.kind in TRIED_AGAIN
+    }
 
 
 def _why(state: PieceState) -> Cause | None:

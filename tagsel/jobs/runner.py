@@ -85,9 +85,7 @@ def _outputs(folder: JobFolder, task: Task) -> list[Path]:
     return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".json", ".parquet")]
 
 
-def _begin(
-    folder: JobFolder, executor: Executor, again: bool, retries: Retries
-) -> tuple[list[Task], dict[int, int]]:  # fmt: skip
+def _begin(folder: JobFolder, executor: Executor, again: bool, retries: Retries) -> tuple[list[Task], dict[int, int]]:
     """Take up what the engine still has: the tasks to submit, and the attempt of each piece that is under way."""
     made = folder.attempts()
     last = {number: max(tries, default=0) for number, tries in made.items()}
@@ -99,9 +97,10 @@ def _begin(
         if task.piece in states:  # it may have been split anew since
             going[task.piece, task.attempt] = task
     under_way = {
-        piece: attempt for piece, attempt in going
+        piece: attempt
+        for piece, attempt in going
         if attempt == last[piece] and states[piece].incomplete and not _has_output(made.get(piece, {}).get(attempt, []))
-    }  # fmt: skip
+    }
     folder.kill_workers(keep=under_way.items())  # of a submitter that died: their pieces are run again
     missing = [s.number for s in states.values() if s.incomplete and s.number not in under_way]
     if not again:
@@ -221,9 +220,12 @@ def _settle(folder: JobFolder, ended: Ended, plan: dict[str, object]) -> Cause |
         if header is not None and header.status == "failed":
             return failures_of({**_records(folder, task), task.attempt: header.error})[-1].cause
     error: dict[str, object] = {
-        "origin": "ended", "message": ended.error or "; ".join(wrong) or "no output", "code": ended.code,
-        "hold": ended.hold, "trace": _tail(folder, task),
-    }  # fmt: skip
+        "origin": "ended",
+        "message": ended.error or "; ".join(wrong) or "no output",
+        "code": ended.code,
+        "hold": ended.hold,
+        "trace": _tail(folder, task),
+    }
     cause = failures_of({**_records(folder, task), task.attempt: error})[-1].cause
     error |= {"class": cause.kind, "cause": cause.name}
     record = Header(task.piece, str(plan["digest"]), folder.spec["script"], task.attempt, "failed", error=error)

@@ -102,8 +102,9 @@ def _check_signature(node: ast.stmt, path: Path) -> None:
         if (count - len(arguments.defaults) > 1 or count < 1) and not (count == 0 and arguments.vararg):
             raise JobError(
                 f"script {path}, line {node.lineno}: process takes {count} arguments, not just the events",
-                path=str(path), line=node.lineno,
-            )  # fmt: skip
+                path=str(path),
+                line=node.lineno,
+            )
 
 
 def _literal(node: ast.stmt | None, path: Path, name: str, default: Any) -> Any:
@@ -116,8 +117,9 @@ def _literal(node: ast.stmt | None, path: Path, name: str, default: Any) -> Any:
         line = node.lineno if node is not None else 0
         raise JobError(
             f"script {path}, line {line}: {name} is to be written out, not computed",
-            path=str(path), line=line,
-        ) from error  # fmt: skip
+            path=str(path),
+            line=line,
+        ) from error
 
 
 def load_process(text: str) -> Callable[[Any], Any]:

@@ -45,8 +45,22 @@ SILENT = re.compile(r"unable to contact|timed out|connection|zero bytes|standby 
 
 ANSWERS = "sinfo says whether the cluster answers"
 
-GOING = ("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
-         "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD")  # fmt: skip
+GOING = (
+    "PENDING",
+    "RUNNING",
+    "SUSPENDED",
+    "CONFIGURING",
+    "COMPLETING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "REQUEUE_FED",
+    "RESIZING",
+    "SIGNALING",
+    "STAGE_OUT",
+    "STOPPED",
+    "SPECIAL_EXIT",
+    "RESV_DEL_HOLD",
+)
 """States of a task that has not ended. Source: squeue(1), "JOB STATE CODES"."""
 
 SCRIPT = '#!/bin/sh\nexec "$@"\n'
@@ -104,10 +118,21 @@ class SlurmExecutor:
             temporary.write_text(SCRIPT)
         options = [f"--{name}={value.replace(SITE, tasks[0].site)}" for name, value in self.options.items()]
         command = [
-            "sbatch", "--parsable", f"--array=0-{len(tasks) - 1}", f"--job-name=tagsel-{submission.token}",
-            "--output=/dev/null", "--error=/dev/null", *options, str(script), sys.executable, "-P", "-m",
-            "tagsel.jobs.array", str(tasks_file), file_sha256(tasks_file),
-        ]  # fmt: skip
+            "sbatch",
+            "--parsable",
+            f"--array=0-{len(tasks) - 1}",
+            f"--job-name=tagsel-{submission.token}",
+            "--output=/dev/null",
+            "--error=/dev/null",
+            *options,
+            str(script),
+            sys.executable,
+            "-P",
+            "-m",
+            "tagsel.jobs.array",
+            str(tasks_file),
+            file_sha256(tasks_file),
+        ]
         try:
             number = _ask(command, SUBMIT_S).partition(";")[0].strip()
         except NotNow:

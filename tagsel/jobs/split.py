@@ -86,8 +86,9 @@ def _by_bytes(rows: _Rows, event_map: EventMap, events: EventList) -> tuple[Ints
         raise JobError(
             f"cannot split by bytes: the size or number of entries of {len(unknown)} files is unknown: "
             f"{unknown[0].lfn or unknown[0].guid}",
-            hint="ingest them with --aod, or split by file or events", files=[f.guid for f in unknown],
-        )  # fmt: skip
+            hint="ingest them with --aod, or split by file or events",
+            files=[f.guid for f in unknown],
+        )
     order = np.lexsort((rows.entry, rows.file))
     file = rows.file[order]
     cluster = rows.entry[order] // np.array([f.cluster for f in event_map.files], np.int64)[file]
@@ -183,9 +184,8 @@ def split_piece(
         of = "one luminosity block" if by == "lumi" and n > 1 else f"{n:,} events"
         raise JobError(f"piece {piece.number} of {of} cannot be split into {count:,} pieces", piece=piece.number)
     return tuple(
-        Piece(first + k, _between(piece, a, b), piece.site)
-        for k, (a, b) in enumerate(pairwise([0, *cuts, n]))
-    )  # fmt: skip
+        Piece(first + k, _between(piece, a, b), piece.site) for k, (a, b) in enumerate(pairwise([0, *cuts, n]))
+    )
 
 
 def _atoms(piece: Piece) -> Ints:
@@ -226,9 +226,7 @@ def _mapped_rows(event_map: EventMap) -> _Rows:
     return _Rows(row, file[row], entry[row])
 
 
-def _bounds(
-    domain: Ints, atom: Ints, most: int | None, touched: Ints, most_bytes: int
-) -> list[tuple[int, int]]:
+def _bounds(domain: Ints, atom: Ints, most: int | None, touched: Ints, most_bytes: int) -> list[tuple[int, int]]:
     """[start, stop) of pieces: a new one where the domain changes, or where the next atom would make it too long, or
     touch too much."""
     if not len(domain):
@@ -269,7 +267,17 @@ def _files(event_map: EventMap, events: EventList, rows: _Rows, which: Ints) -> 
         row = rows.row[which[at]]
         entries = rows.entry[which[at]]
         files.append(
-            Wanted(f.guid, f.pfn, f.lfn, f.file_entries, at, entries,
-                   events.run[row], events.lumi[row], events.event[row], f.others)
-        )  # fmt: skip
+            Wanted(
+                f.guid,
+                f.pfn,
+                f.lfn,
+                f.file_entries,
+                at,
+                entries,
+                events.run[row],
+                events.lumi[row],
+                events.event[row],
+                f.others,
+            )
+        )
     return tuple(files)

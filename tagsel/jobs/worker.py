@@ -97,11 +97,20 @@ def _process(piece: Piece, recipe: Recipe, blank: Header) -> tuple[Header, Resul
         total, note = _of_nothing(process, recipe)
     report = source.report
     header = replace(
-        blank, kind=total[0], delivered=report.ledger.delivered, unreadable=report.ledger.unreadable,
-        bytes_read=report.bytes_asked, bytes_total=report.bytes_total,
-        problems=tuple(asdict(p) for p in report.problems), note=note, start_s=started, process_s=in_script,
-        read_s=time.process_time() - started - in_script, began=round(began, 3), wall_s=round(time.time() - began, 3),
-    )  # fmt: skip
+        blank,
+        kind=total[0],
+        delivered=report.ledger.delivered,
+        unreadable=report.ledger.unreadable,
+        bytes_read=report.bytes_asked,
+        bytes_total=report.bytes_total,
+        problems=tuple(asdict(p) for p in report.problems),
+        note=note,
+        start_s=started,
+        process_s=in_script,
+        read_s=time.process_time() - started - in_script,
+        began=round(began, 3),
+        wall_s=round(time.time() - began, 3),
+    )
     lumi, lost = _blocks(piece, read)
     return replace(header, lumi=lumi, lost=lost), total
 

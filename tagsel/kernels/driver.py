@@ -97,4 +97,3 @@ def kernel(job, scratch, begin, end):
     return found
 """
 """The loop, `kernel(job, scratch, first unit, end)`: the number of accepted rows, or FAILED, or SHORT - n."""
-

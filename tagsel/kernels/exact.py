@@ -94,9 +94,7 @@ _AT_ONCE, _MOST = 1 << 14, 1 << 24
 """Numbers looked at together, which stay in the cache; and those whose halves of mantissas sum up to less than 2^53."""
 
 
-def _units(
-    numbers: npt.NDArray[np.float64], groups: npt.NDArray[Any] | None = None, count: int = 1
-) -> list[int]:  # fmt: skip
+def _units(numbers: npt.NDArray[np.float64], groups: npt.NDArray[Any] | None = None, count: int = 1) -> list[int]:
     """Finite numbers as whole numbers of units, by group: mantissas are summed by exponent, in exact halves."""
     found = [0] * count
     for start in range(0, len(numbers), _MOST):
@@ -107,9 +105,7 @@ def _units(
     return found
 
 
-def _by_exponent(
-    bits: npt.NDArray[np.int64], groups: npt.NDArray[Any] | None, count: int
-) -> Iterator[tuple[int, int]]:  # fmt: skip
+def _by_exponent(bits: npt.NDArray[np.int64], groups: npt.NDArray[Any] | None, count: int) -> Iterator[tuple[int, int]]:
     """(group, units) of the numbers with these bits, one for each group and exponent."""
     size = np.abs(bits.view(np.float64))
     least, most = (max(int(end.view(np.int64)) >> 52, 1) for end in (size.min(), size.max()))

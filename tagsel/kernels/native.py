@@ -251,9 +251,7 @@ class Loaded:
 
     def __call__(self, table: int, scratch: int, first: int, count: int) -> int:
         result, exception = ctypes.c_int64(), ctypes.c_void_p()
-        status = self._function(
-            ctypes.addressof(result), ctypes.addressof(exception), table, scratch, first, count
-        )  # fmt: skip
+        status = self._function(ctypes.addressof(result), ctypes.addressof(exception), table, scratch, first, count)
         if status:
             raise RuntimeError(f"kernel {self._symbol} ended with status {status}")
         return result.value

@@ -140,8 +140,22 @@ def rapidity_of(e: Floats, x: Floats, y: Floats, z: Floats) -> Floats:
 
 
 _WRITTEN = (
-    delta_phi, delta_r, px, py, pz, energy, mass, mt, sum_pt, sum_eta, rapidity, mass_of, pt_of, eta_of, rapidity_of,
-)  # fmt: skip
+    delta_phi,
+    delta_r,
+    px,
+    py,
+    pz,
+    energy,
+    mass,
+    mt,
+    sum_pt,
+    sum_eta,
+    rapidity,
+    mass_of,
+    pt_of,
+    eta_of,
+    rapidity_of,
+)
 SOURCES: dict[str, Callable[..., Any]] = {f.__name__: f for f in _WRITTEN}
 """The functions as written, by name; `jit` compiles these."""
 

@@ -44,9 +44,7 @@ def offsets(counter: Counter) -> Index:
     return ends
 
 
-def element(
-    values: Values, counter: Counter, k: int, starts: Index | None = None
-) -> tuple[Values, Mask]:
+def element(values: Values, counter: Counter, k: int, starts: Index | None = None) -> tuple[Values, Mask]:
     """Element k ≥ 0 of each list, and where it is missing (the value is zero there).
 
     `starts` are the `offsets`, if they are known.
@@ -120,9 +118,7 @@ def total_of_integers(values: Values, counter: Counter, skip: Mask | None = None
     return result, wrong
 
 
-def _first_extreme(
-    values: Values, counter: Counter, skip: Mask | None, largest: bool
-) -> tuple[Index, Index, Mask]:
+def _first_extreme(values: Values, counter: Counter, skip: Mask | None, largest: bool) -> tuple[Index, Index, Mask]:
     """Place in `values`, place in the list, of each event's first extreme value, NaN aside; where none."""
     best = np.zeros(counter.size, np.int64)
     index = np.zeros(counter.size, np.int64)

@@ -83,9 +83,7 @@ def _far(x: Floats) -> tuple[Ints, Floats, Floats]:
     up = (c0 >> 25) & 1  # a fraction ≥ 1/2: the next quadrant is nearer; 1 − fraction is its complement
     n = ((c0 >> 26) & 3) + up
     flip = -up
-    high, e1 = two_sum(
-        np.float64((c0 ^ flip) & ((1 << 26) - 1)) * 2.0**-26, np.float64((c1 ^ flip) & _MASK) * 2.0**-54
-    )
+    high, e1 = two_sum(np.float64((c0 ^ flip) & ((1 << 26) - 1)) * 2.0**-26, np.float64((c1 ^ flip) & _MASK) * 2.0**-54)
     high, e2 = two_sum(high, np.float64((c2 ^ flip) & _MASK) * 2.0**-82)
     high, e3 = two_sum(high, np.float64((c3 ^ flip) & _MASK) * 2.0**-110)
     high, e4 = two_sum(high, np.float64((c4 ^ flip) & _MASK) * 2.0**-138)

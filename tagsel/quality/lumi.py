@@ -154,6 +154,4 @@ def check_range(run: int, first: int, last: int) -> None:
             message = f"run {run}: {what} {number} is not between 0 and {LIMIT}"
             raise QualityError(message, run=run, number=number)
     if last < first:
-        raise QualityError(
-            f"run {run}: range {first} to {last} ends before it begins", run=run, first=first, last=last
-        )
+        raise QualityError(f"run {run}: range {first} to {last} ends before it begins", run=run, first=first, last=last)

@@ -69,8 +69,9 @@ def copy(source: str, target: str, wanted: str = "", between: Callable[[], None]
             raise AccessError(f"{target}: another file is there ({there}, not {right})", hint="remove it", path=target)
         raise AccessError(
             f"{source}: its checksum is {there}, {right} was expected: it is damaged, or another file",
-            hint="another copy of it may be good", path=source,
-        )  # fmt: skip
+            hint="another copy of it may be good",
+            path=source,
+        )
 
     if is_remote(target) and not target.startswith("root"):
         raise AccessError(f"{target}: files are written to paths and root:// only", path=target)

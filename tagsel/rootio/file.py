@@ -56,8 +56,10 @@ class RootFile:
             self.close()
             raise AccessError(
                 f"{self.place}: truncated: its header promises {promised} bytes, {self.bytes} are there",
-                path=self.place, promised=promised, bytes=self.bytes,
-            )  # fmt: skip
+                path=self.place,
+                promised=promised,
+                bytes=self.bytes,
+            )
         self._trees: dict[str, EventTree] = {}
 
     def __enter__(self) -> RootFile:
@@ -109,9 +111,9 @@ class RootFile:
         wanted = name or ", ".join(EVENT_TREES)
         raise AccessError(
             f"{self.place}: no tree of events: looked for {wanted}; there: {', '.join(self.trees()) or 'none'}",
-            hint=did_you_mean(name, self.trees()) if name else "name the tree in a schema file: tree = \"…\"",
+            hint=did_you_mean(name, self.trees()) if name else 'name the tree in a schema file: tree = "…"',
             path=self.place,
-        )  # fmt: skip
+        )
 
     def objects(self, kind: str) -> dict[str, Any]:
         """The objects of this class, each by its name and of the highest cycle."""

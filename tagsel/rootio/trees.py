@@ -167,8 +167,10 @@ class EventTree(ABC):
             raise AccessError(
                 f"{self.place}: entry {bad} asked of tree {self.name}, which has {self.entries} entries",
                 hint="is this the file that the TAG means?",
-                path=self.place, entry=bad, entries=self.entries,
-            )  # fmt: skip
+                path=self.place,
+                entry=bad,
+                entries=self.entries,
+            )
         return wanted, inverse.astype(np.int64)
 
     def _take(self, column: str, wanted: Ints) -> Any:
@@ -190,8 +192,10 @@ class EventTree(ABC):
         if column not in self._columns:
             raise AccessError(
                 f"{self.place}: tree {self.name} has no column {column!r}",
-                hint=did_you_mean(column, self.columns()), path=self.place, column=column,
-            )  # fmt: skip
+                hint=did_you_mean(column, self.columns()),
+                path=self.place,
+                column=column,
+            )
         return column
 
     def _read_checked(self, column: str, start: int, stop: int) -> Any:

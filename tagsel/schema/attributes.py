@@ -266,9 +266,7 @@ def null_attribute(attribute: Attribute) -> Attribute:
     if not attribute.is_list:
         return bitmap
     member = f"{attribute.member}{NULL}"
-    return replace(
-        bitmap, is_list=True, collection=attribute.collection, member=member, counter=attribute.counter
-    )  # fmt: skip
+    return replace(bitmap, is_list=True, collection=attribute.collection, member=member, counter=attribute.counter)
 
 
 def check_identity(text: str) -> None:

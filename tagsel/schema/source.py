@@ -103,6 +103,15 @@ def to_attribute(row: SourceAttribute, kind: str, unit: str = "", alias: str = "
     """The scalar or slot attribute that a source attribute makes, of type `kind`."""
     aliases = tuple(n for n in dict.fromkeys((*row.aliases, alias)) if n and n != row.name)
     return Attribute(
-        row.name, kind, unit=row.unit or unit, role=row.role, description=row.description, hot=row.hot,
-        aliases=aliases, collection=row.collection, member=row.member, slot=row.slot, counter=row.counter,
-    )  # fmt: skip
+        row.name,
+        kind,
+        unit=row.unit or unit,
+        role=row.role,
+        description=row.description,
+        hot=row.hot,
+        aliases=aliases,
+        collection=row.collection,
+        member=row.member,
+        slot=row.slot,
+        counter=row.counter,
+    )

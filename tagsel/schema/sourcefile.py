@@ -24,22 +24,41 @@ _VALUE = {"type": str, "unit": str, "role": str, "description": str, "hot": bool
 _MEMBER = {**_VALUE, "branch": list, "aliases": list, "signed": bool}
 _KEYS: dict[str, dict[str, type]] = {
     "": {
-        "name": str, "format": str, "description": str, "tree": str, "identity": str,
-        "recognise": list, "simulation": list,
-        "simulation_flag": list, "ignore": list, "slim": list, "rest": bool, "ids": dict, "references": dict,
+        "name": str,
+        "format": str,
+        "description": str,
+        "tree": str,
+        "identity": str,
+        "recognise": list,
+        "simulation": list,
+        "simulation_flag": list,
+        "ignore": list,
+        "slim": list,
+        "rest": bool,
+        "ids": dict,
+        "references": dict,
         "units": dict,
-        "attributes": Sequence, "patterns": Sequence, "bits": Sequence, "collections": Sequence, "slots": Sequence,
+        "attributes": Sequence,
+        "patterns": Sequence,
+        "bits": Sequence,
+        "collections": Sequence,
+        "slots": Sequence,
     },
     "attributes": {**_MEMBER, "name": str, "unknown": int},
     "patterns": {"match": list, "exclude": list, "role": str, "hot": bool},
     "bits": {"match": list, "exclude": list, "words": str, "role": str},
     "collections": {
-        "name": str, "counter": str, "prefix": list, "take": list, "exclude": list, "members": dict,
+        "name": str,
+        "counter": str,
+        "prefix": list,
+        "take": list,
+        "exclude": list,
+        "members": dict,
     },
     "slots": {"collection": str, "counter": str, "slots": int, "column": str, "members": dict},
     "collection member": {**_MEMBER, "constant": float},
     "slot member": {**_VALUE, "column": str, "signed": bool},
-}  # fmt: skip
+}
 
 SIGNED = "Its sign is the charge: take abs() for the momentum."
 
@@ -123,9 +142,14 @@ def _checked(table: Any, kind: str, where: str) -> dict[str, Any]:
 
 
 _WORDS: dict[type, str] = {
-    str: "text", bool: "true or false", int: "whole number", float: "number", list: "name or list of names",
-    dict: "table", Sequence: "list of tables",
-}  # fmt: skip
+    str: "text",
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    list: "name or list of names",
+    dict: "table",
+    Sequence: "list of tables",
+}
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
@@ -212,4 +236,3 @@ def _slots(table: Mapping[str, Any], where: str) -> list[SourceAttribute]:
             placed = {**row, "collection": table["collection"], "member": member, "slot": slot}
             made.append(_attribute({**placed, "counter": table["counter"]}, name, where))
     return made
-

@@ -77,8 +77,9 @@ def widened(array: Any, kind: str, name: str) -> Any:
         if largest is not None and int(largest) > np.iinfo(np.int64).max:
             raise SchemaError(
                 f"{name}: {int(largest)} is above 2^63 - 1, and other files hold signed integers there",
-                hint="leave it out, or take the files apart", name=name,
-            )  # fmt: skip
+                hint="leave it out, or take the files apart",
+                name=name,
+            )
     return ak.values_astype(array, kind)
 
 

@@ -172,21 +172,33 @@ class _Cut:
         return _Work(job, opened, bits, prints, size, before - int(np.count_nonzero(needed)), notes)
 
     def _job(
-        self, chain: Chain, opened: OpenParts, groups: Ints, alive: Mapping[int, Mask], needed: npt.NDArray[np.bool_],
-        recalled: Recalled | None, notes: Notes | None, bits: Bits,
-    ) -> tuple[Job, int]:  # fmt: skip
+        self,
+        chain: Chain,
+        opened: OpenParts,
+        groups: Ints,
+        alive: Mapping[int, Mask],
+        needed: npt.NDArray[np.bool_],
+        recalled: Recalled | None,
+        notes: Notes | None,
+        bits: Bits,
+    ) -> tuple[Job, int]:
         """The job, and the bytes of the columns that it may touch."""
         frame = self.frame
         memory = {name: opened.memory(name, groups) for name in sorted(chain.columns)}
         units = Units(
-            frame.rows[groups], addresses(alive, groups),
-            {name: m.addresses for name, m in memory.items()}, {name: m.sizes for name, m in memory.items()},
+            frame.rows[groups],
+            addresses(alive, groups),
+            {name: m.addresses for name, m in memory.items()},
+            {name: m.sizes for name, m in memory.items()},
             [alive, recalled, notes, *memory.values()],
-        )  # fmt: skip
+        )
         job = chain.job(
-            units, needed=needed, left=recalled.addresses(frame, groups) if recalled else None,
-            notes=notes.addresses if notes else None, accepted=bits.addresses if len(bits.addresses) else None,
-        )  # fmt: skip
+            units,
+            needed=needed,
+            left=recalled.addresses(frame, groups) if recalled else None,
+            notes=notes.addresses if notes else None,
+            accepted=bits.addresses if len(bits.addresses) else None,
+        )
         return job, sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
 
 

@@ -52,10 +52,14 @@ class Fate:
 
     def __add__(self, other: Fate) -> Fate:
         return Fate(
-            self.duplicate + other.duplicate, self.masked + other.masked, self.unreadable + other.unreadable,
-            self.alive + other.alive, self.bytes + other.bytes,
-            tuple(dict.fromkeys((*self.losses, *other.losses))), self.remembered + other.remembered,
-        )  # fmt: skip
+            self.duplicate + other.duplicate,
+            self.masked + other.masked,
+            self.unreadable + other.unreadable,
+            self.alive + other.alive,
+            self.bytes + other.bytes,
+            tuple(dict.fromkeys((*self.losses, *other.losses))),
+            self.remembered + other.remembered,
+        )
 
 
 @dataclass(frozen=True)

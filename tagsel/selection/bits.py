@@ -60,10 +60,12 @@ class Taken:
         found = [
             np.flatnonzero(as_mask(words_at(at, size), size)) + first
             for at, size, first in zip(
-                self.addresses.tolist(), frame.rows[self.groups].tolist(), frame.first_rows[self.groups].tolist(),
+                self.addresses.tolist(),
+                frame.rows[self.groups].tolist(),
+                frame.first_rows[self.groups].tolist(),
                 strict=True,
             )
-        ]  # fmt: skip
+        ]
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
 

@@ -209,9 +209,14 @@ def chain_counts(query: Query, pattern: str = "*", by: str = "", *, progress: Pr
 
 @watched
 def scanned(
-    query: Query, work: Callable[[Prepared, Unit, Block, Ints], T], add: Callable[[T, T], T], nothing: T, *,
-    size: int = 0, progress: Progress = None,
-) -> tuple[Count, T]:  # fmt: skip
+    query: Query,
+    work: Callable[[Prepared, Unit, Block, Ints], T],
+    add: Callable[[T, T], T],
+    nothing: T,
+    *,
+    size: int = 0,
+    progress: Progress = None,
+) -> tuple[Count, T]:
     """The count of the query, and `work` of the rows that pass in each row group, added up; `size` bytes each."""
     started = time.perf_counter()
     prepared = prepare(replace(query, weight=""))

@@ -84,9 +84,14 @@ class Cutflow:
         )
         generated = self.generated + other.generated if self.generated and other.generated else None
         return Cutflow(
-            steps, self.start + other.start, generated, self.ledger + other.ledger, self.weight,
-            tuple(dict.fromkeys((*self.warnings, *other.warnings))), self.losses + other.losses,
-        )  # fmt: skip
+            steps,
+            self.start + other.start,
+            generated,
+            self.ledger + other.ledger,
+            self.weight,
+            tuple(dict.fromkeys((*self.warnings, *other.warnings))),
+            self.losses + other.losses,
+        )
 
     def table(self) -> Table:
         """A row a cut: events (sums of weights with a weight) alone, in sequence, their shares, and all cuts but it."""
@@ -150,9 +155,14 @@ def cutflow(query: Query, *, progress: Progress = None, runner: Runner | None = 
         for i, ((name, _), text) in enumerate(zip(query.cuts, texts, strict=True))
     )
     return Cutflow(
-        steps, sums[0], generated(query, prepared.inputs), ledger, query.weight,
-        (*prepared.warnings, *_guarded(prepared.inputs)), fate.losses,
-    )  # fmt: skip
+        steps,
+        sums[0],
+        generated(query, prepared.inputs),
+        ledger,
+        query.weight,
+        (*prepared.warnings, *_guarded(prepared.inputs)),
+        fate.losses,
+    )
 
 
 def flowing(prepared: Prepared, progress: Progress = None) -> Answer:
@@ -170,9 +180,14 @@ def flowing(prepared: Prepared, progress: Progress = None) -> Answer:
         return by_pattern(masks, counted, weights)
 
     tallies = scan(
-        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
-        needs_rows=True, progress=progress,
-    )  # fmt: skip
+        prepared.plan.units,
+        prepared.rows,
+        work,
+        threads=query.threads,
+        allow_losses=query.allow_losses,
+        needs_rows=True,
+        progress=progress,
+    )
     found = [t.result for t in tallies if t.result is not None]
     return Answer(Fate.of_tallies(tallies), tuple(ways_of(found, len(query.cuts))))
 

@@ -131,11 +131,20 @@ def filled_directly(
     table, told = np.concatenate([words for words, _ in axes]), np.zeros(4, np.int64)
     weight = None if weights is None else np.ascontiguousarray(weights, np.float64)
     there = bits if there is None else there
-    job = np.array([
-        address(there), address(table), len(axes), *(0 if a is None else address(a) for a in (weight, sums, squares)),
-        address(told), 0 if counter is None else address(counter), 0 if counter is None else counter.itemsize,
-        block.rows, 0 if gone is None else address(gone),
-    ], np.uint64)  # fmt: skip
+    job = np.array(
+        [
+            address(there),
+            address(table),
+            len(axes),
+            *(0 if a is None else address(a) for a in (weight, sums, squares)),
+            address(told),
+            0 if counter is None else address(counter),
+            0 if counter is None else counter.itemsize,
+            block.rows,
+            0 if gone is None else address(gone),
+        ],
+        np.uint64,
+    )
     kernel_cache.function(filling.SOURCE)(address(job), 0, 0, len(there))
     *entered, missing = told.tolist()
     missing += 0 if there is bits else int(np.bitwise_count(bits & ~there).sum())

@@ -61,9 +61,7 @@ def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | 
     return Answer(Fate.of_passing(passing), tuple(sums.yields()))
 
 
-def _one_input(
-    prepared: Prepared, index: int, bound: BoundInput, sums: _Sums, progress: Progress
-) -> Passing | None:
+def _one_input(prepared: Prepared, index: int, bound: BoundInput, sums: _Sums, progress: Progress) -> Passing | None:
     frame, threads = bound.input.snapshot.frame, prepared.query.threads
     fates = prepared.rows.fates(index, frame)
     alike = (None, *(cut.node for cut in bound.cuts))  # the rows that count, then each cut alone
@@ -140,10 +138,20 @@ class _Sums:
                 self.made.append(self.free[-1])
             table = self.free.pop()
         places = np.ascontiguousarray(bits)
-        job = np.array([
-            self.cuts, rows, address(places), *((0, 0) if weights is None else (address(weights), weights.itemsize)),
-            address(table.counts), address(table.weights), address(table.squares), self.first, 2 * self.first - 1023,
-        ], np.int64).view(np.uint64)  # fmt: skip
+        job = np.array(
+            [
+                self.cuts,
+                rows,
+                address(places),
+                *((0, 0) if weights is None else (address(weights), weights.itemsize)),
+                address(table.counts),
+                address(table.weights),
+                address(table.squares),
+                self.first,
+                2 * self.first - 1023,
+            ],
+            np.int64,
+        ).view(np.uint64)
         room = np.empty(self.cuts + kernel.ROOM, np.uint64)
         status = kernel_cache.function(kernel.SOURCE)(address(job), address(room), 0, -(-rows // 64))
         with self.lock:

@@ -21,9 +21,16 @@ MOST_AT_ONCE, MOST_BYTES = 256, 1 << 28
 
 
 def folded(
-    prepared: Prepared, work: Work[T], add: Callable[[T, T], T], nothing: T, *, size: int = 0,
-    needs_rows: bool = False, progress: Progress = None, units: Sequence[Unit] | None = None,
-) -> tuple[T, list[Tally[Any]]]:  # fmt: skip
+    prepared: Prepared,
+    work: Work[T],
+    add: Callable[[T, T], T],
+    nothing: T,
+    *,
+    size: int = 0,
+    needs_rows: bool = False,
+    progress: Progress = None,
+    units: Sequence[Unit] | None = None,
+) -> tuple[T, list[Tally[Any]]]:
     """`add` over the results of all units (the plan's, or those given), about `size` bytes each, and the tallies."""
     threads = prepared.query.threads or threads_here()
     step = max(threads, min(MOST_AT_ONCE, MOST_BYTES // max(size, 1)))
@@ -31,9 +38,14 @@ def folded(
     total, tallies = nothing, list[Tally[Any]]()
     for start in range(0, len(units), step):
         done = scan(
-            units[start : start + step], prepared.rows, work, threads=query.threads,
-            allow_losses=query.allow_losses, needs_rows=needs_rows, progress=progress,
-        )  # fmt: skip
+            units[start : start + step],
+            prepared.rows,
+            work,
+            threads=query.threads,
+            allow_losses=query.allow_losses,
+            needs_rows=needs_rows,
+            progress=progress,
+        )
         for tally in done:
             if tally.result is not None:
                 total = add(total, tally.result)

@@ -180,9 +180,16 @@ def _finished(sums: Sums, bound: Fill, shape: tuple[int, ...]) -> Filled:
     squares = sums.sums if sums.squares is None else sums.squares
     missing, nan, entries, inside = sums.entries.tolist()
     return Filled(
-        bound.spec.name, tuple(axes), sums.sums.reshape(shape), squares.reshape(shape), entries, inside, missing, nan,
+        bound.spec.name,
+        tuple(axes),
+        sums.sums.reshape(shape),
+        squares.reshape(shape),
+        entries,
+        inside,
+        missing,
+        nan,
         over,
-    )  # fmt: skip
+    )
 
 
 def _nothing(shape: tuple[int, ...], weighted: bool) -> Sums:
@@ -235,9 +242,7 @@ def _entries(
             values, missing = values[place[rows]], missing[place[rows]]
         gone |= missing
         columns.append(values)
-    numbers = [
-        in_unit(v[~gone].astype(np.float64), factor) for v, factor in zip(columns, bound.factors, strict=True)
-    ]
+    numbers = [in_unit(v[~gone].astype(np.float64), factor) for v, factor in zip(columns, bound.factors, strict=True)]
     return numbers, rows[~gone], int(np.count_nonzero(gone))
 
 

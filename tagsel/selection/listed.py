@@ -83,9 +83,14 @@ def _made(frame: Frame) -> Segments | None:
     order, in_order = _order(found.get("aod"), starts, np.diff(ends))
     mine = ids.of(starts)
     return Segments(
-        ends, np.searchsorted(starts, np.append(frame.first_rows, ends[-1])), ids.fields["run"][mine],
-        ids.fields["lumi"][mine], found, order, in_order,
-    )  # fmt: skip
+        ends,
+        np.searchsorted(starts, np.append(frame.first_rows, ends[-1])),
+        ids.fields["run"][mine],
+        ids.fields["lumi"][mine],
+        found,
+        order,
+        in_order,
+    )
 
 
 def _order(aod: _Stage | None, starts: Ints, sizes: Ints) -> tuple[Ints, bool]:
@@ -212,9 +217,12 @@ class _Job:
     """What the kernel reads first, and what it points to."""
 
     def __init__(
-        self, constants: list[tuple[Array, Array]], rising: list[tuple[Array, Array]], dest: Ints | None = None,
+        self,
+        constants: list[tuple[Array, Array]],
+        rising: list[tuple[Array, Array]],
+        dest: Ints | None = None,
         event: Ints | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.held = constants, rising
         self.pairs = [np.array([[address(a) for a in pair] for pair in p], np.uint64) for p in (constants, rising)]
         self.dest, self.event = dest, event

@@ -165,12 +165,20 @@ def _question(prepared: Prepared, index: int, verb: str, top: Top) -> Question:
     tables = {n.value.name: n.value for cut in _all(bound) for n in walk(cut.node) if n.op == "in_lumi"}
     source = bound.input
     return Question(
-        verb, top, tuple((name, cut.text) for (name, _), cut in zip(query.cuts, bound.cuts, strict=True)),
-        bound.weight.text if bound.weight else "", tuple(tables.values()), tuple(b.fingerprint for b in _all(bound)),
-        query.duplicates, query.allow_losses, query.remember, prepared.plan.tier,
+        verb,
+        top,
+        tuple((name, cut.text) for (name, _), cut in zip(query.cuts, bound.cuts, strict=True)),
+        bound.weight.text if bound.weight else "",
+        tuple(tables.values()),
+        tuple(b.fingerprint for b in _all(bound)),
+        query.duplicates,
+        query.allow_losses,
+        query.remember,
+        prepared.plan.tier,
         (source.dataset, source.simulation, source.sample, source.priority),
-        str(source.snapshot.folder), replace(source.snapshot.state, parts=(), sources=(), guids=()),
-    )  # fmt: skip
+        str(source.snapshot.folder),
+        replace(source.snapshot.state, parts=(), sources=(), guids=()),
+    )
 
 
 def _all(bound: BoundInput) -> list[Bound]:
@@ -179,9 +187,15 @@ def _all(bound: BoundInput) -> list[Bound]:
 
 @watched
 def _piece(
-    bound: BoundInput, question: Question, frame: Frame, verdict: Verdict, fates: Fates, lost: Mapping[int, str],
-    groups: Ints, source: int,
-) -> Piece:  # fmt: skip
+    bound: BoundInput,
+    question: Question,
+    frame: Frame,
+    verdict: Verdict,
+    fates: Fates,
+    lost: Mapping[int, str],
+    groups: Ints,
+    source: int,
+) -> Piece:
     """The piece of some row groups, which stand among all those of their parts."""
     parts = np.unique(frame.part_of[groups])
     every = np.flatnonzero(np.isin(frame.part_of, parts))
@@ -244,9 +258,17 @@ def _bound(question: Question) -> tuple[Query, BoundInput]:
     dataset, simulation, sample, priority = question.input
     tables = {table.name: table for table in question.tables}
     query = Query(
-        (Input(dataset, snapshot, simulation, sample, priority),), question.cuts, (), question.weight,
-        question.duplicates, question.allow_losses, 1, question.tier, question.remember, tables=tables.__getitem__,
-    )  # fmt: skip
+        (Input(dataset, snapshot, simulation, sample, priority),),
+        question.cuts,
+        (),
+        question.weight,
+        question.duplicates,
+        question.allow_losses,
+        1,
+        question.tier,
+        question.remember,
+        tables=tables.__getitem__,
+    )
     (bound,) = bind_query(query)
     if tuple(b.fingerprint for b in _all(bound)) != question.prints:
         raise JobError(

@@ -104,8 +104,9 @@ class Query:
             )
         if len({i.by_lumi for i in self.inputs}) > 1 and not self.simulation:
             apart = ", ".join(i.dataset for i in self.inputs if i.by_lumi)
-            raise SchemaError(f"events of {apart} are run lumi event, those of the others run event",
-                              hint="select them apart")  # fmt: skip
+            raise SchemaError(
+                f"events of {apart} are run lumi event, those of the others run event", hint="select them apart"
+            )
         named_twice = [name for name, times in Counter(name for name, _ in self.cuts if name).items() if times > 1]
         if named_twice:
             raise CutError(f"two cuts have the name {named_twice[0]}", hint="give one of them another name")

@@ -119,9 +119,15 @@ class _Candidates:
     def take(self, which: Mask | Ints) -> _Candidates:
         """Only these."""
         return _Candidates(
-            self.member[which], self.source[which], self.row[which], self.lumi[which], self.file[which],
-            self.entry[which], self.agrees[which], self.files,
-        )  # fmt: skip
+            self.member[which],
+            self.source[which],
+            self.row[which],
+            self.lumi[which],
+            self.file[which],
+            self.entry[which],
+            self.agrees[which],
+            self.files,
+        )
 
     def same_file(self, wanted: EventList) -> Mask:
         """Which are in the file that the list says, (n,) bool."""

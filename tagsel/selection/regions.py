@@ -268,9 +268,7 @@ def _mask(
     return ahead
 
 
-def _found(
-    prepared: Prepared, unit: Unit, block: Block, masks: Sequence[Mask], overlap: bool, lists: bool
-) -> _Found:
+def _found(prepared: Prepared, unit: Unit, block: Block, masks: Sequence[Mask], overlap: bool, lists: bool) -> _Found:
     """Yields, overlaps and rows of the regions in one row group."""
     union = np.logical_or.reduce(masks)
     weights = weights_of(prepared.inputs[unit.source], block, union)

@@ -35,9 +35,13 @@ class Recalled:
 
 
 def recall(
-    masks: Masks, frame: Frame, alive: Mapping[int, Rows], parts: Iterable[int], steps: Sequence[Node],
+    masks: Masks,
+    frame: Frame,
+    alive: Mapping[int, Rows],
+    parts: Iterable[int],
+    steps: Sequence[Node],
     prints: Sequence[str],
-) -> Recalled:  # fmt: skip
+) -> Recalled:
     """What is remembered of the steps on the given parts (numbers in the frame).
 
     `alive`: the rows that count, (rows,) bool, of the row groups where only some do: the others are never judged.
@@ -84,9 +88,13 @@ class Notes:
 
     @classmethod
     def on(
-        cls, frame: Frame, groups: Ints, steps: Sequence[Node], prints: Sequence[str],
+        cls,
+        frame: Frame,
+        groups: Ints,
+        steps: Sequence[Node],
+        prints: Sequence[str],
         needed: npt.NDArray[np.bool_],
-    ) -> Notes:  # fmt: skip
+    ) -> Notes:
         """Room for the steps on the row groups where they run, `needed` (steps, len(groups))."""
         part_of = frame.part_of[groups]
         bits = {}

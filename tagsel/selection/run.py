@@ -162,9 +162,7 @@ def _runs(frame: Frame) -> npt.NDArray[np.int32]:
     return np.concatenate(runs) if runs else np.empty(0, np.int32)
 
 
-def finish(
-    prepared: Prepared, fate: Fate, passing: Yield, started: float, top: tuple[int, str] | None = None
-) -> Count:
+def finish(prepared: Prepared, fate: Fate, passing: Yield, started: float, top: tuple[int, str] | None = None) -> Count:
     """The ledger, closed against the commit log; `passing` are the accepted events."""
     ledger = Ledger(
         accepted=passing.n,
@@ -176,10 +174,15 @@ def finish(
     ledger.check(prepared.read)
     work = Work(prepared.plan, ledger.read, fate.bytes, time.perf_counter() - started, fate.remembered)
     return Count(
-        ledger, canonical_cut(prepared.inputs), selection_hash(prepared.query, prepared.inputs, top),
-        prepared.warnings, fate.losses, work, triggers_absent(prepared.inputs, prepared.query.allow_losses),
+        ledger,
+        canonical_cut(prepared.inputs),
+        selection_hash(prepared.query, prepared.inputs, top),
+        prepared.warnings,
+        fate.losses,
+        work,
+        triggers_absent(prepared.inputs, prepared.query.allow_losses),
         passing if prepared.query.weight else None,
-    )  # fmt: skip
+    )
 
 
 def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) -> list[Passing] | None:

@@ -178,9 +178,13 @@ def estimate(query: Query, *, sample: float = 0.01, seed: int = 0, progress: Pro
         return int(np.count_nonzero(passed(prepared, unit, block, alive)))
 
     tallies = scan(
-        (*drawn, *decided), prepared.rows, work, threads=query.threads,
-        allow_losses=query.allow_losses, progress=progress,
-    )  # fmt: skip
+        (*drawn, *decided),
+        prepared.rows,
+        work,
+        threads=query.threads,
+        allow_losses=query.allow_losses,
+        progress=progress,
+    )
     accepted = [t.result or 0 for t in tallies]
     ledger = _ledger(accepted, tallies)
     ledger.check(sum(u.rows for u in (*drawn, *decided)))
@@ -189,10 +193,19 @@ def estimate(query: Query, *, sample: float = 0.01, seed: int = 0, progress: Pro
     value, low, high = _extrapolated(seen, strata, sizes, sum(u.rows for u in open_units))
     certain = sum(accepted[len(drawn) :])
     return Estimate(
-        value + certain, low + certain, high + certain, ledger, prepared.read, len(drawn), len(blocks), seed,
-        canonical_cut(prepared.inputs), prepared.warnings, tuple(losses(tallies)),
+        value + certain,
+        low + certain,
+        high + certain,
+        ledger,
+        prepared.read,
+        len(drawn),
+        len(blocks),
+        seed,
+        canonical_cut(prepared.inputs),
+        prepared.warnings,
+        tuple(losses(tallies)),
         Work(prepared.plan, ledger.read, sum(t.bytes for t in tallies), time.perf_counter() - started),
-    )  # fmt: skip
+    )
 
 
 def _blocks(units: Sequence[Unit], sample: float) -> list[tuple[Unit, int, int]]:
@@ -228,9 +241,11 @@ def _ledger(accepted: Sequence[int], tallies: Sequence[Any]) -> Ledger:
 
 
 def _extrapolated(
-    seen: Sequence[tuple[int, int]], strata: Sequence[Sequence[int] | npt.NDArray[np.int64]], sizes: Sequence[int],
+    seen: Sequence[tuple[int, int]],
+    strata: Sequence[Sequence[int] | npt.NDArray[np.int64]],
+    sizes: Sequence[int],
     rows: int,
-) -> tuple[float, int, int]:  # fmt: skip
+) -> tuple[float, int, int]:
     """Events among `rows` rows, and limits, from (events, rows) of the blocks of each stretch of `sizes` blocks.
 
     The ratio of events to rows over all stretches; its variance by the differences of the two blocks of each, and the

@@ -58,9 +58,15 @@ def visit(unit: Unit, rows: Rows, work: Work[T], needs_rows: bool) -> Tally[T]:
 
 
 def scan(
-    units: Sequence[Unit], rows: Rows, work: Work[T], *, threads: int = 0, allow_losses: bool = False,
-    needs_rows: bool = False, progress: Callable[[int], None] | None = None,
-) -> list[Tally[T]]:  # fmt: skip
+    units: Sequence[Unit],
+    rows: Rows,
+    work: Work[T],
+    *,
+    threads: int = 0,
+    allow_losses: bool = False,
+    needs_rows: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> list[Tally[T]]:
     """Tally every unit, in their order; a damaged part raises, or is *unreadable* with `allow_losses`."""
 
     def one(unit: Unit) -> Tally[T]:
@@ -111,9 +117,14 @@ def naming_the_event(bound: Bound, block: Block) -> Iterator[None]:
         run, event = int(block.columns["run"][row]), int(block.columns["event"][row])
         said = error.message.removesuffix(f" at row {row}")
         raise CutError(
-            f"{said} at event {run}:{event}", cut=error.cut or bound.text, position=error.position,
-            length=error.length, hint=error.hint, run=run, event=event,
-        ) from error  # fmt: skip
+            f"{said} at event {run}:{event}",
+            cut=error.cut or bound.text,
+            position=error.position,
+            length=error.length,
+            hint=error.hint,
+            run=run,
+            event=event,
+        ) from error
 
 
 def losses(tallies: Sequence[Tally[Any]]) -> list[str]:

@@ -81,9 +81,13 @@ def listing(prepared: Prepared, top: Top = None, progress: Progress = None) -> A
         return best(ids, descending(value[rows], missing[rows]), top[0])
 
     tallies = scan(
-        prepared.plan.units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses,
+        prepared.plan.units,
+        prepared.rows,
+        work,
+        threads=query.threads,
+        allow_losses=query.allow_losses,
         progress=progress,
-    )  # fmt: skip
+    )
     return Answer(Fate.of_tallies(tallies), blocks=tuple(t.result for t in tallies if t.result is not None))
 
 

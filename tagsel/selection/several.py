@@ -107,15 +107,23 @@ def count_several(
         memory = {name: opened.memory(name, groups) for name in sorted(chain.columns)}
         alive = fates.masks(groups)
         units = Units(
-            frame.rows[groups], addresses(alive, groups), {name: m.addresses for name, m in memory.items()},
-            {name: m.sizes for name, m in memory.items()}, [alive, *memory.values()],
-        )  # fmt: skip
+            frame.rows[groups],
+            addresses(alive, groups),
+            {name: m.addresses for name, m in memory.items()},
+            {name: m.sizes for name, m in memory.items()},
+            [alive, *memory.values()],
+        )
         bits = [Bits.of(frame.rows[groups]) for _ in cuts.own] if keep else []
         out = np.array([b.addresses for b in bits], np.uint64) if keep else None
         job = SeveralJob.of(
-            chain, kernel_cache.function(loop.SOURCE), [[place[n] for n in own] for own in cuts.own], units,
-            needed=cuts.undecided[order][:, groups], live=cuts.live[:, groups], accepted=out,
-        )  # fmt: skip
+            chain,
+            kernel_cache.function(loop.SOURCE),
+            [[place[n] for n in own] for own in cuts.own],
+            units,
+            needed=cuts.undecided[order][:, groups],
+            live=cuts.live[:, groups],
+            accepted=out,
+        )
         counts = _run(job, frame.rows[groups], threads, progress)
         opened.check_whole()
         if counts is None:

@@ -34,6 +34,7 @@ FREE = ("const", "column", "slot", "member")
 USUAL = {"==": 0.1, "!=": 0.9, "in": 0.1}
 """How many rows pass a step of which nothing is known; else a third."""
 
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """What a step is: its tree, fingerprint, what a row of it costs in comparisons, and whether it fits a kernel."""

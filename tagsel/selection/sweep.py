@@ -119,10 +119,11 @@ def sweep(query: Query, cut: str, values: Sequence[str], *, progress: Progress =
     ledger = loosest.ledger
     start = ledger.accepted + ledger.rejected
     points = {
-        value: Point(value, canonical_cut(bound), passing,
-                     replace(ledger, accepted=passing.n, rejected=start - passing.n))
+        value: Point(
+            value, canonical_cut(bound), passing, replace(ledger, accepted=passing.n, rejected=start - passing.n)
+        )
         for value, bound, passing in zip(unique, several, yields, strict=True)
-    }  # fmt: skip
+    }
     for point in points.values():
         point.ledger.check(loosest.read)
     return Sweep(tuple(points[v] for v in values), loosest, query.weight)

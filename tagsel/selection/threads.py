@@ -92,9 +92,11 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def each(
-    work: Callable[[Item], Result], items: Sequence[Item], threads: int = 0,
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    threads: int = 0,
     done: Callable[[Item], None] | None = None,
-) -> list[Result]:  # fmt: skip
+) -> list[Result]:
     """`work` of every item, in `threads` threads (0: as many as this process may use), in the order of the items.
 
     Each is a `watch`: StoreError where it read of a part that was cut short meanwhile.

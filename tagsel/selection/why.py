@@ -68,9 +68,16 @@ class Reason:
     def to_json(self) -> dict[str, object]:
         """For `--json`."""
         return {
-            "run": self.run, "lumi": self.lumi, "event": self.event, "verdict": self.verdict, "dataset": self.dataset,
-            "guid": self.guid, "entry": self.entry, "detail": self.detail, "cuts": [c.to_json() for c in self.cuts],
-        }  # fmt: skip
+            "run": self.run,
+            "lumi": self.lumi,
+            "event": self.event,
+            "verdict": self.verdict,
+            "dataset": self.dataset,
+            "guid": self.guid,
+            "entry": self.entry,
+            "detail": self.detail,
+            "cuts": [c.to_json() for c in self.cuts],
+        }
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,11 @@ class Why:
     def to_json(self) -> dict[str, object]:
         """For `--json`."""
         return {
-            "run": self.run, "event": self.event, "verdict": self.verdict, "rows": [r.to_json() for r in self.rows],
-        }  # fmt: skip
+            "run": self.run,
+            "event": self.event,
+            "verdict": self.verdict,
+            "rows": [r.to_json() for r in self.rows],
+        }
 
 
 def _outcome(answer: Why) -> Outcome:
@@ -153,11 +163,13 @@ def _reasons(
         alone[row] = True
         cuts = tuple(
             CutVerdict(
-                name or cut.text, cut.text, bool(judge(cut, block, alone)[row]),
+                name or cut.text,
+                cut.text,
+                bool(judge(cut, block, alone)[row]),
                 tuple({v[0]: v for step in explain_row(cut, block, row) for v in step.values}.values()),
             )
             for (name, _), cut in zip(query.cuts, source.cuts, strict=True)
-        )  # fmt: skip
+        )
         verdict = "accepted" if all(c.passed for c in cuts) else "rejected"
         if not (good if isinstance(good, bool) else good[row]):
             verdict = "masked by good-run list"

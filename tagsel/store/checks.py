@@ -82,8 +82,11 @@ def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRec
     for wanted in arrow_schema(schema):
         have = fields.get(wanted.name)
         if have is not None and not same_kind(have.type, wanted.type):
-            raise StoreError(f"column {wanted.name} of {path} is {have.type}, the schema says {wanted.type}",
-                             path=str(path), column=wanted.name)  # fmt: skip
+            raise StoreError(
+                f"column {wanted.name} of {path} is {have.type}, the schema says {wanted.type}",
+                path=str(path),
+                column=wanted.name,
+            )
     missing = [c for c in kinds_of(schema) if c not in fields]
     if set(fields) - set(kinds_of(schema)) or (missing and not evolve) or set(IDS) & set(missing):
         raise StoreError(f"the columns of {path} are not those of its schema", path=str(path), missing=missing)

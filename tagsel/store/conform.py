@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ARROW = {
-    "bool": "bool_", "int32": "int32", "int64": "int64", "float32": "float32", "float64": "float64",
-    "bits32": "int32", "bits64": "int64", "string": "string",
-}  # fmt: skip
+    "bool": "bool_",
+    "int32": "int32",
+    "int64": "int64",
+    "float32": "float32",
+    "float64": "float64",
+    "bits32": "int32",
+    "bits64": "int64",
+    "string": "string",
+}
 
 
 def arrow_type(attribute: Attribute) -> pa.DataType:

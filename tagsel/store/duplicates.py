@@ -319,9 +319,7 @@ def _joined(pieces: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _first_and_repeats(
-    groups: Iterable[tuple[Rows, int]], keys: Array, identity: Sequence[str]
-) -> tuple[Array, Array]:
+def _first_and_repeats(groups: Iterable[tuple[Rows, int]], keys: Array, identity: Sequence[str]) -> tuple[Array, Array]:
     """Of the events whose hash is in the sorted `keys`, the first row by (GUID, entry, row), and the other rows.
 
     What is held is bounded by `_AT_ONCE`, the number of events, and eight bytes for each other row.

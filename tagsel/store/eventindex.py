@@ -132,8 +132,16 @@ class EventIndex:
         answers, index = np.empty(len(run), np.int64), self._is
         packed = [a for p in (self._events, self._rows) for a in (p.words, p.starts, p.bits)]
         arrays = (
-            index.first_block, index.sizes, index.first_event, index.base_row, index.steps, *packed, run, event, answers
-        )  # fmt: skip
+            index.first_block,
+            index.sizes,
+            index.first_event,
+            index.base_row,
+            index.steps,
+            *packed,
+            run,
+            event,
+            answers,
+        )
         places = [a.__array_interface__["data"][0] for a in (index.runs, *arrays)]
         job = np.array([places[0], len(index.runs), *places[1:]], np.uint64)
         for source in _SEARCH:
@@ -260,9 +268,18 @@ def encode(run: Array, event: Array, part: bytes) -> bytes:
     words = events.words.tobytes() + rows.words.tobytes()
     crcs = [zlib.crc32(words[at : at + _PAGE]) for at in range(0, len(words), _PAGE)]
     columns = (
-        sizes, first_block, event[start], np.concatenate(base), events.starts, rows.starts, run[starts], crcs,
-        events.bits, rows.bits, np.concatenate(steps),
-    )  # fmt: skip
+        sizes,
+        first_block,
+        event[start],
+        np.concatenate(base),
+        events.starts,
+        rows.starts,
+        run[starts],
+        crcs,
+        events.bits,
+        rows.bits,
+        np.concatenate(steps),
+    )
     body = b"".join(np.asarray(c).astype(t).tobytes() for c, t in zip(columns, _TYPES, strict=True))
     body += bytes(-len(body) % 8)
     counts = (len(run), len(starts), len(start), len(events.words), len(rows.words))

@@ -42,9 +42,15 @@ def user_attributes(name: str, kind: str, unit: str = "", description: str = "")
     )
     collection = f"{USER}{name}".replace(".", "_")
     return counter, Attribute(
-        f"{USER}{name}", kind, unit, description=description, collection=collection, member="value", slot=1,
+        f"{USER}{name}",
+        kind,
+        unit,
+        description=description,
+        collection=collection,
+        member="value",
+        slot=1,
         counter=counter.column,
-    )  # fmt: skip
+    )
 
 
 def concerned(snapshot: Snapshot, attributes: Sequence[Attribute]) -> list[Part]:

@@ -98,9 +98,11 @@ class OpenParts:
                 values = frame.parts[part_of[at]].read(int(frame.group_of[group]), [column])[column]
                 if not is_list and len(values) != frame.rows[group]:
                     raise cols.damaged(
-                        self.files[int(part_of[at])], int(frame.group_of[group]), column,
+                        self.files[int(part_of[at])],
+                        int(frame.group_of[group]),
+                        column,
                         f"{len(values)} values for {frame.rows[group]} rows",
-                    )  # fmt: skip
+                    )
                 addresses[at], sizes[at] = values.__array_interface__["data"][0], values.size
                 held.append(values)
         return Memory(addresses, sizes, dtype.str[1:], held)

@@ -54,8 +54,13 @@ class Source:
 
     def to_json(self) -> dict[str, object]:
         """A JSON-ready form that `from_json` reads back."""
-        return {"guid": self.guid, "lfn": self.lfn, "entries": self.entries, "first_row": self.first_row,
-                "bookkeeping": dict(self.bookkeeping)}  # fmt: skip
+        return {
+            "guid": self.guid,
+            "lfn": self.lfn,
+            "entries": self.entries,
+            "first_row": self.first_row,
+            "bookkeeping": dict(self.bookkeeping),
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Source:
@@ -122,9 +127,7 @@ def caches_of(part: Path) -> tuple[Path, ...]:
     return zones.sidecar_path(part), index_path(part)
 
 
-def _write(
-    sink: Sink, first: pa.Table, groups: Iterator[pa.Table], schema: Schema, sources: tuple[Source, ...]
-) -> int:
+def _write(sink: Sink, first: pa.Table, groups: Iterator[pa.Table], schema: Schema, sources: tuple[Source, ...]) -> int:
     import pyarrow.parquet as pq
 
     writer = pq.ParquetWriter(sink, first.schema, **_options(schema))

@@ -80,10 +80,15 @@ class State:
             PartRecord(p["name"], p["rows"], p["bytes"], tuple(p["groups"]), p["columns"]) for p in document["parts"]
         )
         return cls(
-            document["number"], document["version"], document["schema"], parts, tuple(document["menus"]),
-            tuple((str(r), int(n)) for r, n in document["sources"]), tuple(document["guids"]),
+            document["number"],
+            document["version"],
+            document["schema"],
+            parts,
+            tuple(document["menus"]),
+            tuple((str(r), int(n)) for r, n in document["sources"]),
+            tuple(document["guids"]),
             tuple(document.get("retractions", ())),  # manifests of old do not say
-        )  # fmt: skip
+        )
 
 
 def commits_folder(folder: Path) -> Path:

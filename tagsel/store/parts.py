@@ -102,9 +102,7 @@ class Part:
         longest = int(lengths.max(initial=0))
         total = longest if longest > values else int(lengths.sum(dtype=np.int64))
         if total != values:
-            raise cols.damaged(
-                file, group, column, f"it has {values:,} values, its counter {counter} says {total:,}"
-            )
+            raise cols.damaged(file, group, column, f"it has {values:,} values, its counter {counter} says {total:,}")
         _counted[file, column] = seen | 1 << group
 
     @watched

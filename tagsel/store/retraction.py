@@ -59,9 +59,17 @@ def read(folder: Path, record: str) -> Retraction:
     document: Any = disk.read_document(log.commits_folder(folder), record)
     said = document["said"]
     return Retraction(
-        document["snapshot"], said["guid"], said["lfn"], document["rows"], said["reason"], said["when"], said["who"],
-        tuple(document["guids"]), document["partly"], record,
-    )  # fmt: skip
+        document["snapshot"],
+        said["guid"],
+        said["lfn"],
+        document["rows"],
+        said["reason"],
+        said["when"],
+        said["who"],
+        tuple(document["guids"]),
+        document["partly"],
+        record,
+    )
 
 
 @dataclass(frozen=True)

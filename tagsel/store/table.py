@@ -179,9 +179,13 @@ class Table:
         return commit(self.folder, change)
 
     def extend(
-        self, snapshot: Snapshot, attributes: Sequence[Attribute], values: Values, said: Mapping[str, object],
+        self,
+        snapshot: Snapshot,
+        attributes: Sequence[Attribute],
+        values: Values,
+        said: Mapping[str, object],
         before_commit: Callable[[], None] = lambda: None,
-    ) -> Snapshot:  # fmt: skip
+    ) -> Snapshot:
         """A new snapshot whose parts have the users' `attributes`, too: same rows, same order, same digests.
 
         `snapshot` is the latest, `attributes` are those of `extend.user_attributes`; `values` gives them by row group;

@@ -18,9 +18,15 @@ BASKET = 10
 """Entries in a basket."""
 
 TYPES = {
-    "run": "uint32", "luminosityBlock": "uint32", "event": "uint64", "MET_pt": "float32", "HLT_mu": "bool",
-    "Muon": "var * {pt: float32, charge: int32, tight: bool}", "PSWeight": "var * float32", "Note": "string",
-}  # fmt: skip
+    "run": "uint32",
+    "luminosityBlock": "uint32",
+    "event": "uint64",
+    "MET_pt": "float32",
+    "HLT_mu": "bool",
+    "Muon": "var * {pt: float32, charge: int32, tight: bool}",
+    "PSWeight": "var * float32",
+    "Note": "string",
+}
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,15 @@ def write_file(path: Path, first: int, count: int, seed: int = 0, extra: Mapping
     pt = ak.unflatten(random.exponential(20, counts.sum()).astype(np.float32), counts)
     charge = ak.unflatten(random.choice(np.array([-1, 1], np.int32), counts.sum()), counts)
     columns = {
-        "run": run.astype(np.uint32), "luminosityBlock": lumi.astype(np.uint32), "event": event.astype(np.uint64),
-        "MET_pt": met, "HLT_mu": met > 30,
+        "run": run.astype(np.uint32),
+        "luminosityBlock": lumi.astype(np.uint32),
+        "event": event.astype(np.uint64),
+        "MET_pt": met,
+        "HLT_mu": met > 30,
         "Muon": ak.zip({"pt": pt, "charge": charge, "tight": pt > 15}),
         "PSWeight": ak.unflatten(np.arange(2 * count, dtype=np.float32), np.full(count, 2)),
         "Note": ak.Array([f"event {e}" for e in event.tolist()]),
-    }  # fmt: skip
+    }
     types = dict(TYPES)
     for name, kind in (extra or {}).items():
         types[name], columns[name] = kind, np.arange(count).astype(kind)

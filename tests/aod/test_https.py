@@ -82,15 +82,20 @@ def test_one_whose_authority_is_not_trusted_is_asked_once_and_sent_nothing(
     delivered = sum(len(batch.rows) for batch in source)
     assert delivered == source.report.ledger.delivered == 50
     assert source.report.ledger.unreadable == 120 - delivered
-    assert all("has a certificate that is not good here: unable to get local issuer" in p.reason
-               for p in source.report.problems)  # fmt: skip
+    assert all(
+        "has a certificate that is not good here: unable to get local issuer" in p.reason
+        for p in source.report.problems
+    )
     assert (sent.connections, sent.bytes) == (1, 0)
 
 
 def test_the_error_says_what_is_wrong_and_what_to_do(
-    sample: Any, authority: httpd.Authority, served: tuple[str, httpd.Sent], tmp_path: Path,
+    sample: Any,
+    authority: httpd.Authority,
+    served: tuple[str, httpd.Sent],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """Nobody trusts its authority; or it is another server than the URL says, which trust does not mend."""
     name = Path(sample.files[0].pfn).name
     with pytest.raises(AccessError, match="127.0.0.1:[0-9]+ has a certificate that is not good here") as untrusted:
@@ -109,9 +114,12 @@ def test_the_error_says_what_is_wrong_and_what_to_do(
 
 
 def test_what_is_trusted_by_hand_stays_all_that_is(
-    sample: Any, authority: httpd.Authority, served: tuple[str, httpd.Sent], tmp_path: Path,
+    sample: Any,
+    authority: httpd.Authority,
+    served: tuple[str, httpd.Sent],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """SSL_CERT_DIR is a folder of nobody: the grid's authorities do not count beside it."""
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     monkeypatch.setenv("X509_CERT_DIR", str(authority.folder))

@@ -58,9 +58,14 @@ def test_a_list_ordered_unlike_the_files_of_its_stage(maker: ModuleType, sample:
     raw = Reference.of([r[0] for r in chosen], [f.guid for f in sample.files], [r[1] for r in chosen])
     n = len(rows)
     events = EventList.from_arrays(
-        [r[2] for r in chosen], [r[3] for r in chosen], [r[4] for r in chosen],
-        [0] * n, ["0" * 8 + "-0000-0000-0000-" + "0" * 12], range(n), references={"raw": raw},
-    )  # fmt: skip
+        [r[2] for r in chosen],
+        [r[3] for r in chosen],
+        [r[4] for r in chosen],
+        [0] * n,
+        ["0" * 8 + "-0000-0000-0000-" + "0" * 12],
+        range(n),
+        references={"raw": raw},
+    )
     found = arrays(map_events(events, sample.files, {}, stage="raw"), events, "MET_pt")
     assert found.event.to_list() == [r[4] for r in chosen]
     assert found.MET_pt.to_list() == [r[5] for r in chosen]
@@ -242,8 +247,14 @@ def test_a_layout_of_ones_own(tmp_path: Path, maker: ModuleType) -> None:
     path = tmp_path / "mine.root"
     with uproot.recreate(path) as file:
         tree = file.mktree("ntuple", {"rn": "int32", "ls": "int32", "ev": "int64", "x": "float64"})
-        tree.extend({"rn": np.full(5, 7, np.int32), "ls": np.arange(5, dtype=np.int32), "ev": np.arange(5) + 10,
-                     "x": np.arange(5) / 4})  # fmt: skip
+        tree.extend(
+            {
+                "rn": np.full(5, 7, np.int32),
+                "ls": np.arange(5, dtype=np.int32),
+                "ev": np.arange(5) + 10,
+                "x": np.arange(5) / 4,
+            }
+        )
     from tagsel.rootio import RootFile
 
     with RootFile(path) as opened:
@@ -264,12 +275,18 @@ def test_a_layout_of_ones_own(tmp_path: Path, maker: ModuleType) -> None:
         ("nano_dimuon.root", "Muon_pt", ("run", "luminosityBlock", "event")),
         ("nano_dimuon_rntuple.root", "Muon_pt", ("run", "luminosityBlock", "event")),
         ("nano_tt_v12.root", "Jet_pt", ("run", "luminosityBlock", "event")),
-        ("uproot-issue-951.root", "AnalysisElectronsAuxDyn.pt",
-         ("EventInfoAuxDyn.runNumber", "EventInfoAuxDyn.lumiBlock", "EventInfoAuxDyn.eventNumber")),
-        ("PHYSLITE_example.root", "AnalysisElectronsAuxDyn.pt",
-         ("EventInfoAuxDyn.runNumber", "EventInfoAuxDyn.lumiBlock", "EventInfoAuxDyn.eventNumber")),
+        (
+            "uproot-issue-951.root",
+            "AnalysisElectronsAuxDyn.pt",
+            ("EventInfoAuxDyn.runNumber", "EventInfoAuxDyn.lumiBlock", "EventInfoAuxDyn.eventNumber"),
+        ),
+        (
+            "PHYSLITE_example.root",
+            "AnalysisElectronsAuxDyn.pt",
+            ("EventInfoAuxDyn.runNumber", "EventInfoAuxDyn.lumiBlock", "EventInfoAuxDyn.eventNumber"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_published_files_against_plain_uproot(real: Any, maker: ModuleType, name: str, branch: str, ids: Any) -> None:
     from tagsel.rootio import guid_of
 
@@ -287,9 +304,7 @@ def test_published_files_against_plain_uproot(real: Any, maker: ModuleType, name
     assert found.event.to_list() == event.tolist()
 
 
-def test_a_copy_that_breaks_while_it_is_read_gives_way_to_the_next(
-    own: Any, maker: ModuleType, tmp_path: Path
-) -> None:
+def test_a_copy_that_breaks_while_it_is_read_gives_way_to_the_next(own: Any, maker: ModuleType, tmp_path: Path) -> None:
     """One basket of the first file is damaged, another copy is good. Without that the events are unreadable."""
     good = tmp_path / "good.root"
     shutil.copy(own.files[0].pfn, good)

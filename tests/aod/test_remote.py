@@ -87,9 +87,7 @@ def test_feature_109_only_what_is_needed_comes_over_the_network(maker: ModuleTyp
 
 @pytest.mark.parametrize("redirect", [False, True], ids=["direct", "redirected"])
 @pytest.mark.parametrize("several", ["refused", "parts", "whole"])
-def test_feature_109_bytes_read_over_http_are_what_the_server_counts(
-    sample: Any, several: str, redirect: bool
-) -> None:
+def test_feature_109_bytes_read_over_http_are_what_the_server_counts(sample: Any, several: str, redirect: bool) -> None:
     """Every tenth basket of a file in batches of seven, then all of two files: bytes of files, without headers of HTTP.
 
     A server that answers a request for several ranges with the whole file is found out once: the first reading is not

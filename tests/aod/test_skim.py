@@ -31,9 +31,19 @@ def test_feature_55_a_root_skim_holds_the_events_in_order(sample: Any, tmp_path:
     with uproot.open(report.path) as file:
         tree = file["Events"]
         assert tree.keys() == [
-            "run", "luminosityBlock", "event", "MET_pt", "HLT_mu", "Note", "nMuon", "Muon_pt", "Muon_charge",
-            "Muon_tight", "nPSWeight", "PSWeight",
-        ]  # fmt: skip
+            "run",
+            "luminosityBlock",
+            "event",
+            "MET_pt",
+            "HLT_mu",
+            "Note",
+            "nMuon",
+            "Muon_pt",
+            "Muon_charge",
+            "Muon_tight",
+            "nPSWeight",
+            "PSWeight",
+        ]
         got = tree.arrays()
         assert tree["Muon_tight"].typename == "bool[]"
         assert [tree[c].typename for c in ("run", "event")] == ["uint32_t", "uint64_t"]  # as in the input
@@ -172,9 +182,11 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_read(own: Any, tmp_path
 def test_a_branch_that_root_cannot_hold(maker: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "nested.root"
     columns = {
-        "run": np.full(3, 1, np.int32), "luminosityBlock": np.full(3, 1, np.int32),
-        "event": np.arange(3, dtype=np.int64), "Jet_consts": ak.Array([[[1.0], [2.0, 3.0]], [], [[]]]),
-    }  # fmt: skip
+        "run": np.full(3, 1, np.int32),
+        "luminosityBlock": np.full(3, 1, np.int32),
+        "event": np.arange(3, dtype=np.int64),
+        "Jet_consts": ak.Array([[[1.0], [2.0, 3.0]], [], [[]]]),
+    }
     with uproot.recreate(path) as file:
         file.mkrntuple("Events", columns)
     from tagsel.rootio import guid_of
@@ -216,8 +228,14 @@ def test_what_was_written_is_read_back_whole(sample: Any, tmp_path: Path, suffix
     for part in read_back(Path(report.path), ["Muon_pt", "MET_pt"], 7):
         back.add(part)
     truth = sample.truth(events)
-    direct.add(ak.Array({"Muon_pt": ak.values_astype(ak.Array([r[6] for r in truth]), np.float32),
-                         "MET_pt": np.array([r[5] for r in truth], np.float32)}))  # fmt: skip
+    direct.add(
+        ak.Array(
+            {
+                "Muon_pt": ak.values_astype(ak.Array([r[6] for r in truth]), np.float32),
+                "MET_pt": np.array([r[5] for r in truth], np.float32),
+            }
+        )
+    )
     assert back.digests() == direct.digests()
 
 

@@ -176,9 +176,14 @@ def test_feature_15_the_latest_version_by_glob_and_by_condition(home: Workspace,
     assert home.latest("year is null").names() == newest[:1]
     assert home.latest("year = 1999").names() == []
     assert json.loads(tagsel("datasets", "latest", "data18.*", "--json")[1])["latest"] == [
-        {"name": "data18.Muon.1.10.0.TAG", "version": "1.10.0", "events": 7, "snapshot": 0,
-         "older": ["data18.Muon.1.9.2.TAG", "data18.Muon.1.2.0.TAG"]}
-    ]  # fmt: skip
+        {
+            "name": "data18.Muon.1.10.0.TAG",
+            "version": "1.10.0",
+            "events": 7,
+            "snapshot": 0,
+            "older": ["data18.Muon.1.9.2.TAG", "data18.Muon.1.2.0.TAG"],
+        }
+    ]
     assert tagsel("datasets", "latest") == (0, "".join(f"{n}\n" for n in newest), "2 datasets; 3 older versions\n")
     assert "data18.Muon.1.10.0.TAG,1.10.0,7,0,2" in tagsel("datasets", "latest", "--csv")[1]
     with pytest.raises(CatalogError, match="no dataset matches ''"):
@@ -223,11 +228,14 @@ def test_pins_are_added_listed_and_taken_back_reason_by_reason(home: Workspace, 
     assert home.unpin("a.TAG@1") == ["thesis"]
     assert [p["dataset"] for p in home.pins()] == ["b.TAG"] and len(home.catalog.pins()) == 1
     for arguments, said in [
-        (("unpin", "a.TAG@1"), "not pinned"), (("unpin", "a.TAG"), "names no snapshot"),
-        (("pin", "a.TAG@7", "--reason", "x"), "no snapshot 7"), (("pin", "A.TAG", "--reason", "x"), "a.TAG"),
-        (("pin", "*.TAG", "--reason", "x"), "one dataset"), (("pin", "a.TAG", "--reason", " "), "needs a reason"),
+        (("unpin", "a.TAG@1"), "not pinned"),
+        (("unpin", "a.TAG"), "names no snapshot"),
+        (("pin", "a.TAG@7", "--reason", "x"), "no snapshot 7"),
+        (("pin", "A.TAG", "--reason", "x"), "a.TAG"),
+        (("pin", "*.TAG", "--reason", "x"), "one dataset"),
+        (("pin", "a.TAG", "--reason", " "), "needs a reason"),
         (("pins", "c.TAG"), "no dataset"),
-    ]:  # fmt: skip
+    ]:
         code, _, err = tagsel("datasets", *arguments)
         assert code == 2 and said in err
 
@@ -284,10 +292,14 @@ def by_hand(*parts: Any) -> list[tuple[int, int, int, int]]:
     """(run, luminosity blocks, events, files) by run, each part one file."""
     rows = [(int(r), int(b), k) for k, p in enumerate(parts) for r, b in zip(p["run"], p["lumi"], strict=True)]
     return [
-        (run, len({b for r, b, _ in rows if r == run}), sum(r == run for r, *_ in rows),
-         len({k for r, _, k in rows if r == run}))
+        (
+            run,
+            len({b for r, b, _ in rows if r == run}),
+            sum(r == run for r, *_ in rows),
+            len({k for r, _, k in rows if r == run}),
+        )
         for run in sorted({r for r, *_ in rows})
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("order", ["mixed", "sorted"])
@@ -379,8 +391,12 @@ def test_feature_87_files_that_no_catalog_knows_and_rows_without_an_address(home
     ]
     assert found.findings[0].names == (f"{GUIDS[0]} (13)",)
     assert found.to_json()["datasets"]["a.TAG@1"] == {
-        "rows": 30, "known": 13, "unknown": 13, "without": 4, "unreadable": 0
-    }  # fmt: skip
+        "rows": 30,
+        "known": 13,
+        "unknown": 13,
+        "without": 4,
+        "unreadable": 0,
+    }
     code, out, err = tagsel("datasets", "check", "a.TAG", "--csv")
     assert code == 3 and "30 rows = 13 to AOD files that are known + 13 to unknown ones + 4 without" in err
     assert out.splitlines()[1].startswith("missing,a.TAG@1,13,")
@@ -410,11 +426,14 @@ def test_a_row_without_an_entry_has_no_address(home: Workspace, tmp_path: Path) 
 def test_feature_87_entries_that_a_file_lacks_and_entries_without_a_row(home: Workspace, tmp_path: Path) -> None:
     whole(home, tmp_path)  # rows point to entries 0 to 29 of each of three files
     home.catalog.record(
-        PutFiles("a.TAG", [
-            FileRecord(GUIDS[0], "aod0.root", str(tmp_path / "aod0.root"), "AOD", 25),
-            FileRecord(GUIDS[1], "aod1.root", str(tmp_path / "aod1.root"), "AOD", 40),
-        ])
-    )  # fmt: skip
+        PutFiles(
+            "a.TAG",
+            [
+                FileRecord(GUIDS[0], "aod0.root", str(tmp_path / "aod0.root"), "AOD", 25),
+                FileRecord(GUIDS[1], "aod1.root", str(tmp_path / "aod1.root"), "AOD", 40),
+            ],
+        )
+    )
     assert said(home) == [
         ("corrupt", 5, "rows that point to an entry that the AOD file lacks"),
         ("missing", 10, "entries of the AOD files that no row points to"),
@@ -450,8 +469,13 @@ def test_feature_87_feature_47_duplicates_are_said_and_are_no_loss(
 ) -> None:
     columns = whole(home, tmp_path)
     build(home, "a.TAG", {n: v[:7] for n, v in columns.items()}, bookkeeping={"processed": []})
-    build(home, "b.TAG", {n: v[50:80] for n, v in columns.items()}, cut="some",
-          bookkeeping={"processed": [[r, b] for r in range(7, 10) for b in range(1, 6)]})  # fmt: skip
+    build(
+        home,
+        "b.TAG",
+        {n: v[50:80] for n, v in columns.items()},
+        cut="some",
+        bookkeeping={"processed": [[r, b] for r in range(7, 10) for b in range(1, 6)]},
+    )
     found = home.check("a.TAG,b.TAG")
     duplicates = [(f.dataset, f.count) for f in found.findings if f.kind == "duplicate"]
     assert duplicates == [("a.TAG@2", 7), ("a.TAG@2, b.TAG@1", 30)]
@@ -560,9 +584,11 @@ def test_feature_40_feature_43_counts_as_commands(home: Workspace, tagsel: Any) 
         f"all\t60\t{60 - low}\t{round((60 - low) / 60, 6)}\t{low}\t60",
     ]
     for arguments, problem in [
-        (("overlap", "a.TAG"), "two datasets"), (("overlap", "a.TAG", "x: true", "x: true"), "same name"),
-        (("overlap", "a.TAG", "true", "--chains", "*"), "two questions"), (("triggers", "a.TAG", "HLT_mu3"), "HLT_mu"),
+        (("overlap", "a.TAG"), "two datasets"),
+        (("overlap", "a.TAG", "x: true", "x: true"), "same name"),
+        (("overlap", "a.TAG", "true", "--chains", "*"), "two questions"),
+        (("triggers", "a.TAG", "HLT_mu3"), "HLT_mu"),
         (("triggers", "b.TAGG"), "b.TAG"),
-    ]:  # fmt: skip
+    ]:
         code, _, err = tagsel(*arguments)
         assert code == 2 and problem in err

@@ -76,8 +76,9 @@ def test_a_dataset_that_is_closed_while_files_are_read_gets_none_of_their_rows(t
 
     def add() -> None:
         try:
-            Workspace(home.folder).ingest(nano(tmp_path / "b.root", 2000), dataset="x.TAG",
-                                          progress=lambda _: written.set())  # fmt: skip
+            Workspace(home.folder).ingest(
+                nano(tmp_path / "b.root", 2000), dataset="x.TAG", progress=lambda _: written.set()
+            )
         except CatalogError as error:
             errors.append(error.message)
 

@@ -80,8 +80,7 @@ REFUSED: list[tuple[str, Prepare | None, list[str]]] = [
     ("a script that does not compile", None, ["z.events", "--run", "broken.py"]),
     ("a script without process", None, ["z.events", "--run", "idle.py"]),
     ("a branch that is not there", None, ["z.events", "--run", "branch.py"]),
-    ("a minimum above the most", None,
-     ["z.events", "--run", "job.py", "--events-per-job", "5", "--min-events", "9"]),
+    ("a minimum above the most", None, ["z.events", "--run", "job.py", "--events-per-job", "5", "--min-events", "9"]),
     ("bytes for another split", None, ["z.events", "--run", "job.py", "--bytes-per-job", "1GB"]),
     ("no such engine", None, ["z.events", "--run", "job.py", "--on", "condo"]),
     ("no such option of local processes", None, ["z.events", "--run", "job.py", "--set", "queue=long"]),
@@ -90,7 +89,7 @@ REFUSED: list[tuple[str, Prepare | None, list[str]]] = [
     ("nobody waits for local processes", None, ["z.events", "--run", "job.py", "--no-wait"]),
     ("Slurm is not here", None, ["z.events", "--run", "job.py", "--on", "slurm"]),
     ("no address of Dask", None, ["z.events", "--run", "job.py", "--on", "dask"]),
-]  # fmt: skip
+]
 
 
 def test_a_dry_run_refuses_what_submit_refuses(
@@ -143,8 +142,13 @@ def test_map_skim_and_submit_say_one_verdict(
     known = {f.guid: f.bytes for f in home.catalog.files(MUON, kind="AOD")}
     share = touched / sum(known.values())
     said = {}
-    for verb in (["map"], ["skim", "-o", "o.root", "--branches", "MET_*"], ["skim", "-o", "p.root", "--dry-run"],
-                 ["submit", "--run", "job.py", "--dry-run"], ["submit", "--run", "job.py"]):  # fmt: skip
+    for verb in (
+        ["map"],
+        ["skim", "-o", "o.root", "--branches", "MET_*"],
+        ["skim", "-o", "p.root", "--dry-run"],
+        ["submit", "--run", "job.py", "--dry-run"],
+        ["submit", "--run", "job.py"],
+    ):
         capsys.readouterr()
         assert run([verb[0], "z.events", *verb[1:]]) == 0
         lines = capsys.readouterr().err.splitlines()

@@ -123,10 +123,16 @@ def test_an_event_twice_in_the_file_is_ambiguous(home: Workspace) -> None:
 def test_simulation_needs_what_identifies_it(home: Workspace) -> None:
     """Events 0-4 of run 1 in two files: by run and event ambiguous, by GUID and entry each has its value."""
     parts = [
-        rows(5, k, run=np.ones(5, np.int32), event=np.arange(5), aod_guid=np.array([GUIDS[k]] * 5, object),
-             aod_entry=np.arange(5) + 10)
+        rows(
+            5,
+            k,
+            run=np.ones(5, np.int32),
+            event=np.arange(5),
+            aod_guid=np.array([GUIDS[k]] * 5, object),
+            aod_entry=np.arange(5) + 10,
+        )
         for k in (1, 2)
-    ]  # fmt: skip
+    ]
     build(home, "a.TAG", *parts, simulation=True, sample="mc")
     ids = {"run": np.ones(5, np.int32), "event": np.arange(5)}
     with pytest.raises(StoreError, match="5 events are ambiguous: several rows of the dataset") as caught:

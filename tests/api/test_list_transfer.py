@@ -45,8 +45,12 @@ def test_just_the_files_of_the_events_come_to_the_site(
     files = hashlib.sha256(json.dumps([file.guid]).encode()).hexdigest()[:8]
     (rule,) = home.transfers()
     assert (rule.dataset, rule.site, rule.state, rule.done, rule.files) == (
-        f"transfers.{digest}.{files}.AOD", "NEW", "done", 1, 1
-    )  # fmt: skip
+        f"transfers.{digest}.{files}.AOD",
+        "NEW",
+        "done",
+        1,
+        1,
+    )
     # Asked again nothing is copied; the list of both files brings the other one only.
     assert [r.state for r in home.transfer("one.events", "NEW")] == ["done"]
     (both,) = home.transfer(home.read_events("two.events"), "NEW")

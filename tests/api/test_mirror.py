@@ -40,9 +40,16 @@ class There:
     def attach(self, name: str, numbers: list[int], site: str = "FAR") -> None:
         """Add files to a dataset."""
         files = [
-            FileRecord(GUIDS[k], f"{self.scope}:f{k}.root", f"root://far.example.org:1094//data/FAR/f{k}.root",
-                       entries=10, bytes=100, checksum="adler32:0000000a") for k in numbers
-        ]  # fmt: skip
+            FileRecord(
+                GUIDS[k],
+                f"{self.scope}:f{k}.root",
+                f"root://far.example.org:1094//data/FAR/f{k}.root",
+                entries=10,
+                bytes=100,
+                checksum="adler32:0000000a",
+            )
+            for k in numbers
+        ]
         self.registry.attach(f"{self.scope}:{name}", files, site)
 
 
@@ -239,13 +246,19 @@ def test_what_cannot_be_held_here_is_named_and_the_rest_is_mirrored(there: There
     """A name with slashes, and a file without a GUID."""
     there.registry.create(f"{there.scope}:/MuonA/Run2018-v1/AOD", DatasetFacts())
     there.make("c.AOD", [5])
-    bare = {"scope": there.scope, "name": "bare.root", "bytes": 1, "adler32": "00000001",
-            "pfn": "root://far.example.org:1094//data/FAR/bare.root"}  # fmt: skip
+    bare = {
+        "scope": there.scope,
+        "name": "bare.root",
+        "bytes": 1,
+        "adler32": "00000001",
+        "pfn": "root://far.example.org:1094//data/FAR/bare.root",
+    }
     there.registry._client.attach_dids(there.scope, "c.AOD", [bare], rse="FAR")
     done = there.ws.sync(datasets=[f"{there.scope}:*"])
     assert sorted(done.left_out) == [
-        f"1 files of {there.scope}:c.AOD, which have no GUID", f"{there.scope}:/MuonA/Run2018-v1/AOD"
-    ]  # fmt: skip
+        f"1 files of {there.scope}:c.AOD, which have no GUID",
+        f"{there.scope}:/MuonA/Run2018-v1/AOD",
+    ]
     assert [f.guid for f in there.ws.catalog.files("c.AOD")] == [GUIDS[5]]
     assert there.ws.catalog.dataset("a.AOD").files == 3
 

@@ -45,9 +45,16 @@ class There:
     def attach(self, name: str, numbers: list[int]) -> None:
         """Add files to a dataset."""
         files = [
-            FileRecord(GUIDS[k], f"{self.scope}:f{k}.root", f"root://far.example.org:1094//data/FAR/f{k}.root",
-                       entries=10, bytes=100, checksum="adler32:0000000a") for k in numbers
-        ]  # fmt: skip
+            FileRecord(
+                GUIDS[k],
+                f"{self.scope}:f{k}.root",
+                f"root://far.example.org:1094//data/FAR/f{k}.root",
+                entries=10,
+                bytes=100,
+                checksum="adler32:0000000a",
+            )
+            for k in numbers
+        ]
         self.registry.attach(f"{self.scope}:{name}", files, "FAR")
 
 
@@ -137,8 +144,9 @@ def test_fault_13_a_server_that_dies_at_any_request_of_a_sync_changes_nothing(
     done = mirror.sync()
     assert (done.new, done.changed, done.files) == (["b.AOD"], ["a.AOD"], 4)
     assert known(mirror) == {
-        "a.AOD": (cut_of(there), GUIDS[1:4], ["FAR"] * 3), "b.AOD": (cut_of(there), GUIDS[4:5], ["FAR"])
-    }  # fmt: skip
+        "a.AOD": (cut_of(there), GUIDS[1:4], ["FAR"] * 3),
+        "b.AOD": (cut_of(there), GUIDS[4:5], ["FAR"]),
+    }
 
 
 @pytest.mark.parametrize("harm", ["lose", "500"])
@@ -204,10 +212,17 @@ def output(there: There, tmp_path: Path, sample_home: Path) -> Callable[[str], o
     site = f"STORE-{there.scope.upper()}"
     ways = {"read": 1, "write": 1, "delete": 1}
     there.registry._client.add_rse(site, deterministic=True)
-    there.registry._client.add_protocol(site, {
-        "scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{storage}/",
-        "impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": ways, "wan": ways},
-    })  # fmt: skip
+    there.registry._client.add_protocol(
+        site,
+        {
+            "scheme": "file",
+            "hostname": "localhost",
+            "port": 0,
+            "prefix": f"{storage}/",
+            "impl": "rucio.rse.protocols.posix.Default",
+            "domains": {"lan": ways, "wan": ways},
+        },
+    )
     there.registry._client.set_local_account_limit("root", site, -1)
     shutil.copytree(sample_home, tmp_path / "S")
     ws = Workspace(tmp_path / "S")
@@ -285,11 +300,20 @@ def _killed_and_back(folder: Path, port: int, request_of: str) -> None:
         ws = Workspace.init(folder / "W")
         ws.add_catalog("rucio", datasets=[f"{there.scope}:*"], config=str(there.configuration), scope=there.scope)
         behind = Rucio(str(there.configuration))
-        (new,) = [FileRecord(GUIDS[5], f"{there.scope}:f5.root", "root://far.example.org:1094//data/FAR/f5.root",
-                             entries=10, bytes=100, checksum="adler32:0000000a")]  # fmt: skip
+        (new,) = [
+            FileRecord(
+                GUIDS[5],
+                f"{there.scope}:f5.root",
+                "root://far.example.org:1094//data/FAR/f5.root",
+                entries=10,
+                bytes=100,
+                checksum="adler32:0000000a",
+            )
+        ]
         calls: dict[str, Callable[[], Any]] = {
-            "GET /dids/": ws.sync, "POST /dids/": lambda: behind.attach(f"{there.scope}:a.AOD", [new], "FAR")
-        }  # fmt: skip
+            "GET /dids/": ws.sync,
+            "POST /dids/": lambda: behind.attach(f"{there.scope}:a.AOD", [new], "FAR"),
+        }
         error = harmed(there, calls[request_of], lambda _n, request: kill(process, request, request_of))
         assert process.poll() is not None
         assert error is not None and "does not answer" in error.message

@@ -67,9 +67,12 @@ def test_what_is_on_disk_and_not_in_the_catalog_is_registered_again(
 ) -> None:
     before = _known(home)
     assert before == {
-        NAME: (3 * N, 3), LATER: (N, 1), "jobs.0001.NUMBERS": (0, 0), "jobs.0002.NUMBERS": (0, 0),
+        NAME: (3 * N, 3),
+        LATER: (N, 1),
+        "jobs.0001.NUMBERS": (0, 0),
+        "jobs.0002.NUMBERS": (0, 0),
         "jobs.0003.EVENTS": (CHOSEN, before["jobs.0003.EVENTS"][1]),
-    }  # fmt: skip
+    }
     backup = tmp_path / "backup"
     if gone:
         backup = tmp_path / "nothing"

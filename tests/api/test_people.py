@@ -298,16 +298,16 @@ removed = ws.gc("d.Muon.TAG", grace_s=0.0)
 """
 
 
-def test_a_readers_pin_keeps_a_snapshot_from_the_owners_gc(
-    homes: tuple[Path, Path], alices: Path, pins: Path
-) -> None:
+def test_a_readers_pin_keeps_a_snapshot_from_the_owners_gc(homes: tuple[Path, Path], alices: Path, pins: Path) -> None:
     """Alice empties her dataset and cleans up twice: with Bob's pin all 4,514 events stay, without it they go.
 
     Bob pins twice: by saving a list, and by name. Only he, or Alice, who owns the folder, takes them back. A pin whose
     content is damaged keeps its snapshot by its name.
     """
     before = _tree(alices)
-    said = _said(BOB, f"""
+    said = _said(
+        BOB,
+        f"""
 ws = tagsel.open({str(alices)!r})
 events = ws.select("d.Muon.TAG", "true")
 events.save("mine.events")
@@ -315,7 +315,9 @@ print(json.dumps({{
     "pinned": ws.pin("d.Muon.TAG@1", "my thesis"), "table": [list(row) for row in ws.pins("d.Muon.TAG").rows],
     "not_pinned": "not_pinned" in tagsel.read_events("mine.events").provenance,
 }}))
-""", homes[1])  # fmt: skip
+""",
+        homes[1],
+    )
     assert said["pinned"] == "d.Muon.TAG@1"
     assert said["not_pinned"] is False
     assert "not pinned" not in str(said["stderr"])
@@ -328,25 +330,38 @@ print(json.dumps({{
         assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (BOB, 0o644)
     first = next(pins.iterdir())
     first.write_text(first.read_text().replace('"reason":"', '"reason":"x'))
-    kept = _said(ALICE, _REPLACE + """
+    kept = _said(
+        ALICE,
+        _REPLACE
+        + """
 print(json.dumps({
     "removed": [str(p) for p in removed if p.suffix == ".parquet"], "count": ws.count("d.Muon.TAG@1", "true").accepted,
     "drop": refusal(lambda: ws.drop("d.Muon.TAG")),
 }))
-""", homes[0])  # fmt: skip
+""",
+        homes[0],
+    )
     assert (kept["removed"], kept["count"]) == ([], 4514)
     assert f"is pinned by uid {BOB}" in str(kept["drop"])
     assert "is damaged: its content does not match its checksum; its snapshot is kept" in str(kept["stderr"])
-    gone = _said(BOB, f"""
+    gone = _said(
+        BOB,
+        f"""
 ws = tagsel.open({str(alices)!r})
 print(json.dumps({{"gone": len(ws.unpin("d.Muon.TAG@1")), "left": len(ws.pins("d.Muon.TAG").rows)}}))
-""", homes[1])  # fmt: skip
+""",
+        homes[1],
+    )
     assert (gone["gone"], gone["left"]) == (2, 0)
-    removed = _said(ALICE, """
+    removed = _said(
+        ALICE,
+        """
 ws = tagsel.open("W")
 removed = ws.gc("d.Muon.TAG", grace_s=0.0)
 print(json.dumps({"removed": len([p for p in removed if p.suffix == ".parquet"])}))
-""", homes[0])["removed"]  # fmt: skip
+""",
+        homes[0],
+    )["removed"]
     assert removed == 1
 
 
@@ -354,20 +369,31 @@ def test_a_reader_takes_back_their_own_pin_beside_the_owners(
     homes: tuple[Path, Path], alices: Path, pins: Path
 ) -> None:
     """Alice and Bob pin one snapshot for one reason: Bob takes his back, Alice's own stays, and is not his to take."""
-    assert _said(ALICE, """
+    assert (
+        _said(
+            ALICE,
+            """
 ws = tagsel.open("W")
 ws.catalog.need_writable()
 ws.table("d.Muon.TAG").pin(1, "the paper")
 print(json.dumps({"pins": len(ws.pins("d.Muon.TAG").rows)}))
-""", homes[0])["pins"] == 1  # fmt: skip
-    said = _said(BOB, f"""
+""",
+            homes[0],
+        )["pins"]
+        == 1
+    )
+    said = _said(
+        BOB,
+        f"""
 ws = tagsel.open({str(alices)!r})
 ws.pin("d.Muon.TAG@1", "the paper")
 pinned = len(ws.pins("d.Muon.TAG").rows)
 gone = ws.unpin("d.Muon.TAG@1")
 left = [list(row) for row in ws.pins("d.Muon.TAG").rows]
 print(json.dumps({{"pinned": pinned, "gone": gone, "left": left, "again": refusal(lambda: ws.unpin("d.Muon.TAG@1"))}}))
-""", homes[1])  # fmt: skip
+""",
+        homes[1],
+    )
     assert (said["pinned"], said["gone"]) == (2, ["the paper"])
     assert list(pins.iterdir()) == []
     assert isinstance(said["left"], list)
@@ -408,7 +434,13 @@ def test_members_of_a_group_act_on_anothers_job_by_the_journal(homes: tuple[Path
     os.chown(shared, ALICE, GROUP)
     shared.chmod(0o2775)
     (homes[0] / "job.py").write_text(_WAITS_FOR_GO.format(go=str(go)))
-    alice = people.start(ALICE, [sys.executable, "-c", OPEN + f"""
+    alice = people.start(
+        ALICE,
+        [
+            sys.executable,
+            "-c",
+            OPEN
+            + f"""
 ws = tagsel.Workspace.init({str(shared / "W")!r})
 ws.ingest(MUON, dataset="d.TAG", aod=[SAMPLE / "PoolFileCatalog.xml"], processes=1)
 job = ws.submit(ws.select("d.TAG", "true"), "job.py", events_per_job=10_000)
@@ -421,8 +453,18 @@ status = job.wait()
 answers = [[r.verb, r.state, r.note, r.who.partition("@")[0]] for r in job.requests]
 print(json.dumps({{"state": status.state, "n": job.result().value["n"], "answers": answers,
                    "pieces": [[p.number, p.events] for p in job.pieces]}}))
-"""], homes[0], 0o002)  # fmt: skip
-    bob = people.start(BOB, [sys.executable, "-c", OPEN + f"""
+""",
+        ],
+        homes[0],
+        0o002,
+    )
+    bob = people.start(
+        BOB,
+        [
+            sys.executable,
+            "-c",
+            OPEN
+            + f"""
 import time
 folder = Path({str(shared / "W")!r})
 while not list((folder / "jobs").glob("0001/outputs/*.run")):
@@ -435,7 +477,11 @@ while job.status().state != "killed" or job.requests[0].state == "open":
 owner = job.owner
 ws.jobs("resplit", "1", pieces=[0], into=2)
 print(json.dumps({{"asked": asked, "owner": owner, "may": os.access(folder / "jobs" / "0001", os.W_OK)}}))
-"""], homes[1], 0o002)  # fmt: skip
+""",
+        ],
+        homes[1],
+        0o002,
+    )
     said, complaints = bob.communicate(timeout=120)
     assert bob.returncode == 0, complaints
     assert json.loads(said) == {"asked": [["kill", "open"]], "owner": f"uid {ALICE}", "may": False}
@@ -449,15 +495,16 @@ print(json.dumps({{"asked": asked, "owner": owner, "may": os.access(folder / "jo
     lines = [json.loads(line) for line in (shared / "W" / "catalog.journal").read_text().splitlines()]
     acts = [(line["who"].partition("@")[0], change["do"]) for line in lines for change in line["what"]]
     assert [act for act in acts if act[1] in ("RequestJob", "AnswerRequest")] == [
-        (f"uid {BOB}", "RequestJob"), (f"uid {ALICE}", "AnswerRequest"),
-        (f"uid {BOB}", "RequestJob"), (f"uid {ALICE}", "AnswerRequest"),
-    ]  # fmt: skip
+        (f"uid {BOB}", "RequestJob"),
+        (f"uid {ALICE}", "AnswerRequest"),
+        (f"uid {BOB}", "RequestJob"),
+        (f"uid {ALICE}", "AnswerRequest"),
+    ]
 
 
 @pytest.mark.skipif(bool(people.why_not_closed()), reason=people.why_not_closed())
 def test_other_users_of_these_tests_may_read_what_a_plain_user_may(homes: tuple[Path, Path], place: Path) -> None:
-    """A file of mode 0600 and those in a folder of mode 0700 are closed to all but the owner; none has a capability.
-    """
+    """A file of mode 0600 and those in a folder of mode 0700 are closed to all but the owner; none has a capability."""
     private = place / "private"
     private.mkdir(mode=0o700)
     for path in (place / "own", private / "inside"):

@@ -55,9 +55,22 @@ def test_feature_104_every_question_is_logged_with_its_answer(home: Workspace) -
     home.sql('SELECT count(*) FROM "a.TAG"')
     asked = question_log.read(home.folder)
     assert [q.verb for q in asked] == [
-        "count", "select", "cutflow", "hist", "regions", "sweep", "estimate", "triggers", "overlap", "overlap", "pick",
-        "why", "head", "datasets", "sql",
-    ]  # fmt: skip
+        "count",
+        "select",
+        "cutflow",
+        "hist",
+        "regions",
+        "sweep",
+        "estimate",
+        "triggers",
+        "overlap",
+        "overlap",
+        "pick",
+        "why",
+        "head",
+        "datasets",
+        "sql",
+    ]
     by_verb = {question.verb: question for question in asked}
     count, listed = by_verb["count"], by_verb["select"]
     assert (count.datasets, count.text, count.read, count.accepted) == (("a.TAG@1",), cut, 8, 4)
@@ -168,8 +181,10 @@ def test_queries_of_sql_shows_questions_and_changes(home: Workspace) -> None:
     columns = "verb, dataset, snapshot, accepted, seq IS NULL AS asked"
     found = home.sql(f"SELECT {columns} FROM queries ORDER BY updated, part")
     assert [tuple(row.values()) for row in found.to_pylist()] == [
-        ("count", "a.TAG", 1, 8, True), ("count", "c.TAG", 1, 8, True), ("extend", "c.TAG", 2, 8, False),
-    ]  # fmt: skip
+        ("count", "a.TAG", 1, 8, True),
+        ("count", "c.TAG", 1, 8, True),
+        ("extend", "c.TAG", 2, 8, False),
+    ]
 
 
 def test_a_command_logs_its_question_when_it_ends(home: Workspace) -> None:

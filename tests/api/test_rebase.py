@@ -217,16 +217,20 @@ class Row(NamedTuple):
 
 FEW = st.builds(Row, st.integers(7, 8), st.integers(1, 2), st.integers(1, 3), st.integers(0, 3), st.integers(0, 3))
 OLD = st.lists(FEW, max_size=8, unique_by=lambda r: (r.guid, r.entry))
-NEW = st.lists(FEW.map(lambda r: r._replace(guid=r.guid + 2)), max_size=10,
-               unique_by=lambda r: (r.guid, r.entry))  # fmt: skip
+NEW = st.lists(FEW.map(lambda r: r._replace(guid=r.guid + 2)), max_size=10, unique_by=lambda r: (r.guid, r.entry))
 
 
 def columns(table: list[Row]) -> dict[str, Any]:
     of = {c: np.array([getattr(r, c) for r in table], np.int64) for c in Row._fields}
     return rows(
-        len(table), 1, run=of["run"].astype(np.int32), lumi=of["lumi"].astype(np.int32), event=of["event"],
-        aod_guid=np.array([GUIDS[g] for g in of["guid"]], object), aod_entry=of["entry"],
-    )  # fmt: skip
+        len(table),
+        1,
+        run=of["run"].astype(np.int32),
+        lumi=of["lumi"].astype(np.int32),
+        event=of["event"],
+        aod_guid=np.array([GUIDS[g] for g in of["guid"]], object),
+        aod_entry=of["entry"],
+    )
 
 
 def brute_data(old: list[Row], new: list[Row]) -> tuple[Counter[str], set[Row]]:

@@ -48,6 +48,7 @@ def test_a_busy_catalog_is_asked_again(
     with requests.heeding_kills(home.folder, job):
         assert job.killed.wait(20)
     assert [line.message.rpartition(": ")[2] for line in caplog.records] == [
-        "the catalog stays busy", "the disk is away"
-    ]  # fmt: skip
+        "the catalog stays busy",
+        "the disk is away",
+    ]
     assert [request.state for request in home.catalog.requests("0001")] == ["done"]

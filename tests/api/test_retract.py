@@ -115,8 +115,9 @@ def test_the_catalog_says_what_why_who_and_when(home: Workspace) -> None:
     assert [(x.dataset, x.rows, x.of, x.snapshot) for x in done.losses] == [("a.TAG", 30, 50, 2), ("b.TAG", 10, 10, 2)]
     said = home.catalog.retractions()
     assert [(r.dataset, r.snapshot, r.guid, r.events, r.reason, r.back) for r in said] == [
-        ("a.TAG", 2, GUIDS[50], 30, "wrong beam spot", None), ("b.TAG", 2, GUIDS[50], 10, "wrong beam spot", None)
-    ]  # fmt: skip
+        ("a.TAG", 2, GUIDS[50], 30, "wrong beam spot", None),
+        ("b.TAG", 2, GUIDS[50], 10, "wrong beam spot", None),
+    ]
     assert all("@" in r.who and r.retracted.startswith("20") for r in said)
     commit = home["a.TAG"].inputs[0].snapshot.retractions[0]
     assert (commit.reason, commit.who, commit.when) == (said[0].reason, said[0].who, said[0].retracted)
@@ -167,10 +168,13 @@ def test_lists_warn_and_a_rebase_mends_them(home: Workspace, tmp_path: Path, cap
     assert run(["retract", "1.root", "--reason", "bad spot", "--yes"]) == 0
     (tmp_path / "job.py").write_text("branches = ['MET_pt']\ndef process(events):\n    return {'n': len(events)}\n")
     verbs = (
-        ["events", "show", "l.events"], ["map", "l.events"], ["skim", "l.events", "-o", "s.root", "--force"],
-        ["skim", "l.events", "-o", "t.root", "--dry-run"], ["submit", "l.events", "--run", "job.py", "--dry-run"],
+        ["events", "show", "l.events"],
+        ["map", "l.events"],
+        ["skim", "l.events", "-o", "s.root", "--force"],
+        ["skim", "l.events", "-o", "t.root", "--dry-run"],
+        ["submit", "l.events", "--run", "job.py", "--dry-run"],
         ["submit", "l.events", "--run", "job.py"],
-    )  # fmt: skip
+    )
     for verb in verbs:
         capsys.readouterr()
         assert run(verb) == 0
@@ -231,8 +235,18 @@ def test_a_file_comes_back_with_a_word(home: Workspace, tmp_path: Path, capsys: 
     assert [t.reason for t in old.retracted()] == ["still bad"]
 
 
-@pytest.mark.parametrize("step", ["store.write", "store.rename", "store.commit", "store.logged", "retract.register",
-                                  "catalog.journal", "catalog.apply"])  # fmt: skip
+@pytest.mark.parametrize(
+    "step",
+    [
+        "store.write",
+        "store.rename",
+        "store.commit",
+        "store.logged",
+        "retract.register",
+        "catalog.journal",
+        "catalog.apply",
+    ],
+)
 def test_fault_13_killed_in_a_retraction_all_or_nothing(tmp_path: Path, step: str) -> None:
     """Packed, so that a part is written anew: 50 rows before, 25 after; the catalog follows, and says why."""
     home = Workspace.init(tmp_path / "W").folder

@@ -105,8 +105,9 @@ class There:
         told = self.tell("transfers", "--catalog", "rucio", codes=(0, 3))["transfers"]
         return {
             (r["dataset"].removeprefix(f"{self.scope}:"), r["site"]): (r["state"], r["done"], r["files"], r["why"])
-            for r in told if r["dataset"].startswith(self.scope)
-        }  # fmt: skip
+            for r in told
+            if r["dataset"].startswith(self.scope)
+        }
 
 
 @pytest.fixture
@@ -168,8 +169,15 @@ def test_feature_63_a_transfer_of_a_mirrored_dataset_is_made_by_rucio_and_mapped
     for path in sorted(SAMPLE.glob("*.physics_Muon.AOD.*.root")):
         lfn = f"{there.scope}:{path.name}"
         with RootFile(path) as file:
-            record = FileRecord(file.guid, lfn, "", "AOD", file.events().entries, path.stat().st_size,
-                                checksum=copy(str(path), str(there.at(lfn))))  # fmt: skip
+            record = FileRecord(
+                file.guid,
+                lfn,
+                "",
+                "AOD",
+                file.events().entries,
+                path.stat().st_size,
+                checksum=copy(str(path), str(there.at(lfn))),
+            )
         there.server.registry.attach(f"{there.scope}:{name}", [record], "CERN")
     ws.sync()
     (asked,) = there.tell("transfer", name, "CNAF")["transfers"]
@@ -210,8 +218,9 @@ def test_a_rule_that_is_stuck_says_why_and_is_an_exit_code(there: There) -> None
     told = there.tell("transfers", "--catalog", "rucio", codes=(3,))["transfers"]
     a, gone = [rule for rule in told if rule["dataset"].startswith(there.scope)]
     assert [(r["site"], r["state"], r["done"], r["files"]) for r in (a, gone)] == [
-        ("LOST", "failed", 0, 1), ("CNAF", "failed", 0, 1)
-    ]  # fmt: skip
+        ("LOST", "failed", 0, 1),
+        ("CNAF", "failed", 0, 1),
+    ]
     assert a["error"].startswith("no copy of a file can be moved from where it is to there (rucio: ")
     assert gone["error"] == f"rucio: {lost}: No such file or directory"
 

@@ -18,9 +18,15 @@ from tagsel.api import Workspace
 
 SEED = int(os.environ.get("TAGSEL_SEED", datetime.now(UTC).strftime("%Y%m%d")))
 STEPS = (
-    "store.write", "store.fsync", "store.rename", "store.commit", "store.logged", "store.manifest",
-    "catalog.journal", "catalog.apply",
-)  # fmt: skip
+    "store.write",
+    "store.fsync",
+    "store.rename",
+    "store.commit",
+    "store.logged",
+    "store.manifest",
+    "catalog.journal",
+    "catalog.apply",
+)
 FILES, EVENTS = 3, 25
 
 

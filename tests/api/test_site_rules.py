@@ -18,11 +18,20 @@ from tagsel.rootio import guid_of
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample" / "files"
 NAME = "data09_900GeV.physics_Muon.TAG"
 LFN = "/store/data/a.root"
-STORAGE = [{"site": "T2", "volume": "V", "protocols": [
-    {"protocol": "XRootD", "access": "global-ro", "prefix": "root://eos.example.org//eos/cms"},
-    {"protocol": "WebDAV", "access": "global-rw", "rules": [
-        {"lfn": "/+store/(.*)", "pfn": "https://web.example.org/cms/$1"}]},
-]}]  # fmt: skip
+STORAGE = [
+    {
+        "site": "T2",
+        "volume": "V",
+        "protocols": [
+            {"protocol": "XRootD", "access": "global-ro", "prefix": "root://eos.example.org//eos/cms"},
+            {
+                "protocol": "WebDAV",
+                "access": "global-rw",
+                "rules": [{"lfn": "/+store/(.*)", "pfn": "https://web.example.org/cms/$1"}],
+            },
+        ],
+    }
+]
 
 
 @pytest.fixture
@@ -79,10 +88,14 @@ def test_feature_60_map_and_skim_find_copies_by_rules(home: Workspace, tmp_path:
         records.append(FileRecord(guid_of(path), f"/store/data/{path.name}", "", "AOD", places[guid_of(path)].entries))
     assert sorted(names) == sorted(r.guid for r in records)
     rules = tmp_path / "rules.json"
-    rules.write_text(json.dumps([
-        {"protocol": "local", "rules": [{"lfn": "/+store/(.*)", "pfn": f"{tmp_path}/eos/cms/store/$1"}]},
-        {"protocol": "XRootD", "prefix": "root://eos.example.org//eos/cms"},
-    ]))  # fmt: skip
+    rules.write_text(
+        json.dumps(
+            [
+                {"protocol": "local", "rules": [{"lfn": "/+store/(.*)", "pfn": f"{tmp_path}/eos/cms/store/$1"}]},
+                {"protocol": "XRootD", "prefix": "root://eos.example.org//eos/cms"},
+            ]
+        )
+    )
     home.add_site("EOS", rules=rules)
     home.catalog.record(PutFiles(NAME, records), PutReplicas("EOS", [(r.guid, "") for r in records]))
     found = {f.guid: (f.pfn, f.others, f.sites) for f in home.map(events).files}

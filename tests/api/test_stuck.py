@@ -158,8 +158,9 @@ def test_fault_47_the_wait_for_a_dataset_is_bounded_and_names_the_holder(
     table.restore(1)
 
 
-def test_fault_47_who_waits_longer_is_told_for_whom(home: Path, monkeypatch: pytest.MonkeyPatch,
-                                                    caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+def test_fault_47_who_waits_longer_is_told_for_whom(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Before the patience is over the log says which process is waited for."""
     monkeypatch.setattr(disk, "_SILENT_S", 0.05)
     folder = home / "data" / MUON / "_tagsel"

@@ -223,9 +223,17 @@ def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace)
 
 @pytest.mark.parametrize(
     "words",
-    [("drop",), ("drop", "a.TAG", "--expired"), ("keep", "a.TAG"), ("keep", "a.TAG", "--until", "x", "--forever"),
-     ("trash", "--older-than", "3"), ("trash", "--dry-run"), ("recover", "a.TAG"), ("keep", "no.TAG", "--forever")],
-)  # fmt: skip
+    [
+        ("drop",),
+        ("drop", "a.TAG", "--expired"),
+        ("keep", "a.TAG"),
+        ("keep", "a.TAG", "--until", "x", "--forever"),
+        ("trash", "--older-than", "3"),
+        ("trash", "--dry-run"),
+        ("recover", "a.TAG"),
+        ("keep", "no.TAG", "--forever"),
+    ],
+)
 def test_mistakes_at_the_command_line_change_nothing(home: Workspace, words: tuple[str, ...]) -> None:
     assert run(["-w", str(home.folder), "datasets", *words]) == 2
     assert set(home.catalog.names()) == {"a.TAG", "b.TAG", "c.AOD"}
@@ -243,10 +251,13 @@ def test_a_trash_that_is_killed_while_it_is_emptied_holds_nothing_that_is_not_wh
     assert [p.name for p in (home.folder / "trash").iterdir()] == ["lock"]  # what was left is swept
 
 
-@pytest.mark.parametrize(("verb", "passage", "said"), [
-    ("drop", 3, r"a\.TAG: dropped, but then: cannot note in the trash"),
-    ("recover", 2, r"a\.TAG is in the catalog again, but then: cannot move"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("verb", "passage", "said"),
+    [
+        ("drop", 3, r"a\.TAG: dropped, but then: cannot note in the trash"),
+        ("recover", 2, r"a\.TAG is in the catalog again, but then: cannot move"),
+    ],
+)
 def test_what_fails_behind_the_commit_says_what_was_committed(
     home: Workspace, monkeypatch: pytest.MonkeyPatch, verb: str, passage: int, said: str
 ) -> None:

@@ -25,10 +25,15 @@ def home(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("step", "after"),
     [
-        ("store.write", 25), ("store.fsync", 25), ("store.rename", 25), ("store.commit", 25),
-        ("store.manifest", 50), ("catalog.journal", 50), ("catalog.apply", 50),
+        ("store.write", 25),
+        ("store.fsync", 25),
+        ("store.rename", 25),
+        ("store.commit", 25),
+        ("store.manifest", 50),
+        ("catalog.journal", 50),
+        ("catalog.apply", 50),
     ],
-)  # fmt: skip
+)
 def test_fault_13_a_killed_ingest_is_all_or_nothing(home: Path, tmp_path: Path, step: str, after: int) -> None:
     """Before the commit nothing of it is there; after it all is, and the catalog agrees with the dataset."""
     assert ingest(home, nano(tmp_path / "a.root", 1)).returncode == 0

@@ -59,8 +59,11 @@ def test_what_only_looks_like_a_long_key_is_read() -> None:
     assert document == 1
 
 
-@pytest.mark.parametrize("text", ["x" * 4_000_000, "\"" * 4_000_000, "a." * 15 * 100_000, "[" * 4_000_000],
-                         ids=["one word", "quotes", "dots", "brackets"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 4_000_000, '"' * 4_000_000, "a." * 15 * 100_000, "[" * 4_000_000],
+    ids=["one word", "quotes", "dots", "brackets"],
+)
 def test_the_scan_takes_time_in_proportion(text: str) -> None:
     """4 MB of the worst text: within seconds of CPU, where a square would take hours."""
     started = time.process_time()

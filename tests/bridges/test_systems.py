@@ -97,9 +97,21 @@ def test_feature_46_for_panda_lists_with_and_without_guids_and_the_files(
     assert text == "".join(f"{r} {e} {g}\n" for r, e, g in truth(events, "run", "event", "guid"))
     assert (tmp_path / "o/files.txt").read_text() == "d/f0.root\nd/f1.root\nd/f2.root\n"
     assert calls(tmp_path, tmp_path / "o/prun.sh", "--nGBPerJob", "1 0") == [
-        ["prun", "--eventPickEvtList", f"{tmp_path}/o/events.guid.txt", "--eventPickWithGUID", "--eventPickDataType",
-         "AOD", "--outDS", "user.me.pick", "--exec", NASTY, "--nGBPerJob", "1 0"]
-    ]  # fmt: skip
+        [
+            "prun",
+            "--eventPickEvtList",
+            f"{tmp_path}/o/events.guid.txt",
+            "--eventPickWithGUID",
+            "--eventPickDataType",
+            "AOD",
+            "--outDS",
+            "user.me.pick",
+            "--exec",
+            NASTY,
+            "--nGBPerJob",
+            "1 0",
+        ]
+    ]
     assert not list(tmp_path.rglob("hacked"))
 
 
@@ -199,9 +211,12 @@ def test_feature_46_for_crab_a_mask_and_a_configuration(
     assert text == "".join(f"{r}:{e}\n" for r, e in truth(events, "run", "event"))
     config = configuration(tmp_path / "o/crab_config.py", monkeypatch)
     assert config["Data"] == {
-        "inputDataset": NASTY, "inputDBS": "global", "lumiMask": f"{tmp_path}/o/lumiMask.json",
-        "splitting": "LumiBased", "unitsPerJob": 7,
-    }  # fmt: skip
+        "inputDataset": NASTY,
+        "inputDBS": "global",
+        "lumiMask": f"{tmp_path}/o/lumiMask.json",
+        "splitting": "LumiBased",
+        "unitsPerJob": 7,
+    }
     assert config["Site"] == {"storageSite": "T2_CH_CERN"}
     assert config["General"] == {"requestName": f"tagsel_{events.digest[:16]}"}
     assert config["JobType"] == {
@@ -221,9 +236,12 @@ def test_for_crab_the_files_of_the_list_and_a_job_of_ones_own(
     own.export(events, "crab", tmp_path / "o", run=tmp_path / "mine.py", settings=told)
     config = configuration(tmp_path / "o/crab_config.py", monkeypatch)
     assert config["Data"] == {
-        "userInputFiles": [f"{EOS}/d/f0.root", "/store/data/f1.root", f"{EOS}/d/f2.root"], "splitting": "FileBased",
-        "outputPrimaryDataset": "r", "unitsPerJob": 1, "outLFNDirBase": "/store/user/me",
-    }  # fmt: skip
+        "userInputFiles": [f"{EOS}/d/f0.root", "/store/data/f1.root", f"{EOS}/d/f2.root"],
+        "splitting": "FileBased",
+        "outputPrimaryDataset": "r",
+        "unitsPerJob": 1,
+        "outLFNDirBase": "/store/user/me",
+    }
     assert config["JobType"]["psetName"] == f"{tmp_path}/o/pset.py"
     assert (tmp_path / "o/pset.py").read_text() == "# a job\n"
     with pytest.raises(JobError, match="neither a name below /store nor a URL"):
@@ -251,8 +269,9 @@ def test_feature_60_for_pool_all_names_or_those_of_a_site(home: Workspace, event
     ]
     done = home.export(events, "pool", tmp_path / "q.xml", site="TAPE")
     assert [f.pfns for f in read_pool_file_catalog(tmp_path / "q.xml")] == [
-        ("srm://tape.example.org/f0.root",), ("srm://tape.example.org/f1.root",)
-    ]  # fmt: skip
+        ("srm://tape.example.org/f0.root",),
+        ("srm://tape.example.org/f1.root",),
+    ]
     assert done.nameless == (GUIDS[2],)
     assert done.lost == sum(e.guid == GUIDS[2] for e in events) > 0
     only_there = events[np.array([e.guid == GUIDS[2] for e in events])]  # f2.root, which TAPE lacks
@@ -391,9 +410,7 @@ def test_other_stages_have_their_own_files(home: Workspace, events: Events, tmp_
     raw = {"raw": Reference.of([0, 0], [GUIDS[9]], [4, 2])}
     known = EventList.from_arrays([7, 7], [1, 1], [20, 10], references=raw)
     home.export(known, "panda", tmp_path / "p", stage="raw")
-    assert sorted((tmp_path / "p/events.guid.txt").read_text().splitlines()) == [
-        f"7 10 {GUIDS[9]}", f"7 20 {GUIDS[9]}"
-    ]  # fmt: skip
+    assert sorted((tmp_path / "p/events.guid.txt").read_text().splitlines()) == [f"7 10 {GUIDS[9]}", f"7 20 {GUIDS[9]}"]
     (call,) = calls(tmp_path, tmp_path / "p/prun.sh")
     assert call[2:] == [f"{tmp_path}/p/events.guid.txt", "--eventPickWithGUID", "--eventPickDataType", "RAW"]
 
@@ -409,8 +426,10 @@ def test_the_verb_says_what_was_written_and_what_was_lost(
     assert run([*base, "--for", "panda", "-o", str(tmp_path / "o"), "--set", "outDS=user.me.x", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["events"], told["lost"], told["files"]) == (
-        len(events), 0, ["events.txt", "events.guid.txt", "files.txt", "prun.sh"]
-    )  # fmt: skip
+        len(events),
+        0,
+        ["events.txt", "events.guid.txt", "files.txt", "prun.sh"],
+    )
     assert told["command"] == f"sh {tmp_path}/o/prun.sh --exec COMMAND"
     assert run([*base, "--for", "pool", "-o", str(tmp_path / "p.xml"), "--site", "TAPE"]) == 3
     said = capsys.readouterr()

@@ -40,22 +40,32 @@ META = st.dictionaries(st.sampled_from(["k", "Trigger", "_x"]), VALUES, max_size
 FILES = st.builds(FileRecord, GUIDS, kind=st.sampled_from(["AOD", "RAW"]), entries=st.integers(-1, 3))
 PAIRS = st.lists(st.tuples(GUIDS, st.sampled_from(["x", "y"])), max_size=2)
 CHANGES: st.SearchStrategy[Change] = st.one_of(
-    st.builds(PutDataset, NAMES, year=st.none() | st.integers(2009, 2011), meta=META, events=st.integers(0, 9),
-              parents=st.lists(st.sampled_from(["a.TAG@1", "b.TAG", "gone@2"]), max_size=2)),
+    st.builds(
+        PutDataset,
+        NAMES,
+        year=st.none() | st.integers(2009, 2011),
+        meta=META,
+        events=st.integers(0, 9),
+        parents=st.lists(st.sampled_from(["a.TAG@1", "b.TAG", "gone@2"]), max_size=2),
+    ),
     st.builds(SetMeta, NAMES, META | st.dictionaries(st.sampled_from(["k", "_x"]), st.none())),
     st.builds(DropDataset, NAMES),
     st.builds(PutFiles, NAMES, st.lists(FILES, max_size=3)),
     st.builds(DropFiles, NAMES, st.lists(st.tuples(st.sampled_from(["AOD", "RAW"]), GUIDS), max_size=2)),
     st.builds(PutRetraction, NAMES, st.integers(1, 2), GUIDS, back=st.none() | st.integers(3, 4)),
-    st.builds(PutRuns, NAMES, st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 3)), max_size=2),
-              st.booleans()),
+    st.builds(
+        PutRuns,
+        NAMES,
+        st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 3)), max_size=2),
+        st.booleans(),
+    ),
     st.builds(PutSite, st.sampled_from(["S", "T"]), st.sampled_from(["", "/p"])),
     st.builds(PutReplicas, st.sampled_from(["S", "T"]), PAIRS),
     st.builds(DropReplicas, st.sampled_from(["S", "T"]), PAIRS),
     st.builds(Pin, NAMES, st.integers(1, 2), st.sampled_from(["r", "s"])),
     st.builds(Unpin, NAMES, st.integers(1, 2), st.sampled_from(["r", "s"])),
     st.builds(LogQuery, st.just("count"), NAMES),
-)  # fmt: skip
+)
 
 
 class Oracle:

@@ -64,10 +64,24 @@ def test_feature_12_feature_18_a_condition_on_columns_and_free_keys(
 
 @pytest.mark.parametrize(
     "where",
-    ["triger = 2", "year = ", "1 = 1) or (1 = 1", "true group by all", "true limit 1", "true; drop table datasets",
-     "year in (select 2009)", "exists (from files)", "count(*) > 1", "year = ?", "mixed > 2", "true union select 1",
-     "row_number() over () = 1", "name = (from files)", "(" * 400 + "true" + ")" * 400 + "x"],
-)  # fmt: skip
+    [
+        "triger = 2",
+        "year = ",
+        "1 = 1) or (1 = 1",
+        "true group by all",
+        "true limit 1",
+        "true; drop table datasets",
+        "year in (select 2009)",
+        "exists (from files)",
+        "count(*) > 1",
+        "year = ?",
+        "mixed > 2",
+        "true union select 1",
+        "row_number() over () = 1",
+        "name = (from files)",
+        "(" * 400 + "true" + ")" * 400 + "x",
+    ],
+)
 def test_fault_35_what_is_no_condition_is_refused(asked: Catalog, where: str) -> None:
     with pytest.raises(CatalogError):
         asked.datasets(where)
@@ -138,32 +152,61 @@ def test_feature_19_totals_per_run_and_where_the_files_are(catalog: Catalog) -> 
     rows = catalog.sql("SELECT run, sum(events)::BIGINT AS n FROM runs GROUP BY run ORDER BY run").to_pylist()
     assert rows == [{"run": 140541, "n": 130}, {"run": 140571, "n": 50}]
     assert [(r.run, r.lumi_blocks, r.events) for r in catalog.runs("data09.Muons.TAG")] == [
-        (140541, 10, 100), (140571, 5, 50)
-    ]  # fmt: skip
+        (140541, 10, 100),
+        (140571, 5, 50),
+    ]
     where = catalog.sql("SELECT site, files, of_files FROM locations ORDER BY site").to_pylist()
     assert where == [{"site": "BNL", "files": 1, "of_files": 3}, {"site": "CERN", "files": 3, "of_files": 3}]
 
 
 @pytest.mark.parametrize(
     "query",
-    ["COPY (SELECT 1) TO '{dir}/out.csv'", "COPY datasets TO '{dir}/out.csv'", "ATTACH '{dir}/x.duckdb'",
-     "EXPORT DATABASE '{dir}/out.csv'", "PRAGMA database_list", "SET memory_limit = '90GB'", "RESET memory_limit",
-     "SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM '/etc/passwd'", "SELECT * FROM read_text('/etc/passwd')",
-     "SELECT * FROM '{dir}/given.parquet'", "SELECT * FROM read_parquet('{dir}/given.parquet')",
-     "SELECT * FROM glob('/etc/*')", "SELECT (SELECT content FROM read_text('/etc/passwd'))",
-     "WITH a AS (SELECT * FROM read_blob('/etc/passwd')) FROM a", "SELECT * FROM query('SELECT 1')",
-     "SELECT * FROM duckdb_settings()", "SELECT * FROM arrow_scan(1, 2, 3)", "INSTALL httpfs", "LOAD httpfs",
-     "SELECT 1; SELECT 2", "SELECT 1; COPY (SELECT 1) TO '{dir}/out.csv'", "", "-- nothing",
-     "CREATE TABLE t AS SELECT 1",
-     "INSERT INTO datasets (name) VALUES ('x')", "DELETE FROM datasets", "DROP TABLE datasets",
-     "UPDATE datasets SET year = 1",
-     "WITH a AS (INSERT INTO datasets (name) VALUES ('x') RETURNING *) FROM a", "CALL duckdb_settings()",
-     "CHECKPOINT",
-     "EXPLAIN ANALYZE SELECT 1", "SHOW TABLES", "SELECT getenv('HOME')", "SELECT FROM",
-     "SELECT * FROM data09.Muons.TAG",
-     "SELECT * FROM nothing", "FROM information_schema.tables", "SELECT * FROM sniff_csv('/etc/passwd')",
-     "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))", "PREPARE p AS SELECT 1", "VACUUM"],
-)  # fmt: skip
+    [
+        "COPY (SELECT 1) TO '{dir}/out.csv'",
+        "COPY datasets TO '{dir}/out.csv'",
+        "ATTACH '{dir}/x.duckdb'",
+        "EXPORT DATABASE '{dir}/out.csv'",
+        "PRAGMA database_list",
+        "SET memory_limit = '90GB'",
+        "RESET memory_limit",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '{dir}/given.parquet'",
+        "SELECT * FROM read_parquet('{dir}/given.parquet')",
+        "SELECT * FROM glob('/etc/*')",
+        "SELECT (SELECT content FROM read_text('/etc/passwd'))",
+        "WITH a AS (SELECT * FROM read_blob('/etc/passwd')) FROM a",
+        "SELECT * FROM query('SELECT 1')",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT * FROM arrow_scan(1, 2, 3)",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; COPY (SELECT 1) TO '{dir}/out.csv'",
+        "",
+        "-- nothing",
+        "CREATE TABLE t AS SELECT 1",
+        "INSERT INTO datasets (name) VALUES ('x')",
+        "DELETE FROM datasets",
+        "DROP TABLE datasets",
+        "UPDATE datasets SET year = 1",
+        "WITH a AS (INSERT INTO datasets (name) VALUES ('x') RETURNING *) FROM a",
+        "CALL duckdb_settings()",
+        "CHECKPOINT",
+        "EXPLAIN ANALYZE SELECT 1",
+        "SHOW TABLES",
+        "SELECT getenv('HOME')",
+        "SELECT FROM",
+        "SELECT * FROM data09.Muons.TAG",
+        "SELECT * FROM nothing",
+        "FROM information_schema.tables",
+        "SELECT * FROM sniff_csv('/etc/passwd')",
+        "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
+        "PREPARE p AS SELECT 1",
+        "VACUUM",
+    ],
+)
 def test_fault_35_anything_but_one_reading_select_is_refused(asked: Catalog, tmp_path: Path, query: str) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "given.parquet")
     before = sorted(p.name for p in tmp_path.iterdir())

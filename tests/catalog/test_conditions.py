@@ -27,9 +27,11 @@ def test_feature_13_conditions_of_runs_join_in_one_statement(catalog: Catalog, t
     assert catalog.sql(query).to_pylist() == [{"n": 50}]
     assert catalog.sql(query + " AND mu > 1.4").to_pylist() == [{"n": 40}]
     assert catalog.sql("SELECT run, mu, good FROM conditions ORDER BY run").to_pylist() == [
-        {"run": 1, "mu": 1.2, "good": True}, {"run": 2, "mu": 1.5, "good": True},
-        {"run": 3, "mu": 1.6, "good": False}, {"run": 4, "mu": None, "good": None},
-    ]  # fmt: skip
+        {"run": 1, "mu": 1.2, "good": True},
+        {"run": 2, "mu": 1.5, "good": True},
+        {"run": 3, "mu": 1.6, "good": False},
+        {"run": 4, "mu": None, "good": None},
+    ]
     catalog.record(PutConditions([(2, {"magnet": "on"})]))
     assert catalog.sql(query).to_pylist() == [{"n": 70}]
     catalog.rebuild()

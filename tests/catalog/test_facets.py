@@ -33,16 +33,27 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
             meta["Note"] = f"n{n}"
         changes.append(
             PutDataset(
-                f"d{n}.TAG", type=draw.choice(["TAG", "AOD", ""]), stream=draw.choice(["e", "mu", "it's"]),
-                year=draw.choice([2009, 2010, None]), events=n, simulation=draw.random() < 0.3, meta=meta,
+                f"d{n}.TAG",
+                type=draw.choice(["TAG", "AOD", ""]),
+                stream=draw.choice(["e", "mu", "it's"]),
+                year=draw.choice([2009, 2010, None]),
+                events=n,
+                simulation=draw.random() < 0.3,
+                meta=meta,
             )
-        )  # fmt: skip
+        )
     made.record(*changes)
     return made
 
 
-CONDITIONS = ["", "year = 2009", "trigger = 2 and type = 'TAG'", "weight >= 1", "not simulation and mixed is null",
-              "year = 1999"]  # fmt: skip
+CONDITIONS = [
+    "",
+    "year = 2009",
+    "trigger = 2 and type = 'TAG'",
+    "weight >= 1",
+    "not simulation and mixed is null",
+    "year = 1999",
+]
 
 
 def value_of(record: DatasetRecord, key: str) -> object:
@@ -133,11 +144,19 @@ def test_facets_of_an_empty_catalog(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_feature_12_feature_14_facets_of_10_000_datasets(tmp_path: Path) -> None:
     catalog, draw = Catalog(tmp_path), random.Random(1)
-    catalog.record(*(
-        PutDataset(f"d{n}.TAG", type=draw.choice(["TAG", "AOD"]), year=2009 + n % 10, version=f"1.{n % 300}", events=n,
-                   meta={"trigger": n % 8, "tag": f"r{n}"})
-        for n in range(10_000)
-    ))  # fmt: skip
+    catalog.record(
+        *(
+            PutDataset(
+                f"d{n}.TAG",
+                type=draw.choice(["TAG", "AOD"]),
+                year=2009 + n % 10,
+                version=f"1.{n % 300}",
+                events=n,
+                meta={"trigger": n % 8, "tag": f"r{n}"},
+            )
+            for n in range(10_000)
+        )
+    )
     for where, datasets in (("", 10_000), ("year = 2009 and trigger = 2", 250)):  # n % 40 == 10
         found = catalog.facets(where)
         assert found.datasets == datasets and len(found["tag"].choices) == 20

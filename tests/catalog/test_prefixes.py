@@ -40,23 +40,42 @@ EOS = "root://eos.example.org//eos/cms"
 LFN = "/store/data/Run2018A/a.root"
 
 DCACHE = [
-    {"protocol": "pnfs", "access": "virtual", "rules": [
-        {"lfn": "/+store/unmerged/(.*)", "pfn": "/pnfs/example.org/cms/scratch/$1"},
-        {"lfn": "/+(.*)", "pfn": "/pnfs/example.org/cms/$1"},
-    ]},
-    {"protocol": "WebDAV", "access": "global-rw", "rules": [
-        {"lfn": "/+(.*)", "pfn": "davs://dcache.example.org:2880/$1", "chain": "pnfs"},
-    ]},
+    {
+        "protocol": "pnfs",
+        "access": "virtual",
+        "rules": [
+            {"lfn": "/+store/unmerged/(.*)", "pfn": "/pnfs/example.org/cms/scratch/$1"},
+            {"lfn": "/+(.*)", "pfn": "/pnfs/example.org/cms/$1"},
+        ],
+    },
+    {
+        "protocol": "WebDAV",
+        "access": "global-rw",
+        "rules": [
+            {"lfn": "/+(.*)", "pfn": "davs://dcache.example.org:2880/$1", "chain": "pnfs"},
+        ],
+    },
     {"protocol": "XRootD", "access": "global-ro", "prefix": "root://dcache.example.org:1094/"},
-]  # fmt: skip
+]
 """The shape of a dCache site's storage.json: one set of rules that others chain to, and a prefix."""
 
 STORAGE = [
-    {"site": "T2_XX_Here", "volume": "Here_dCache", "protocols": DCACHE, "type": "DISK", "rse": "T2_XX_Here",
-     "fts": ["https://fts.example.org:8446"]},
-    {"site": "T2_XX_Here", "volume": "Here_Tape", "type": "TAPE", "rse": "T2_XX_Here_Tape",
-     "protocols": [{"protocol": "XRootD", "access": "global-ro", "prefix": "root://tape.example.org/"}]},
-]  # fmt: skip
+    {
+        "site": "T2_XX_Here",
+        "volume": "Here_dCache",
+        "protocols": DCACHE,
+        "type": "DISK",
+        "rse": "T2_XX_Here",
+        "fts": ["https://fts.example.org:8446"],
+    },
+    {
+        "site": "T2_XX_Here",
+        "volume": "Here_Tape",
+        "type": "TAPE",
+        "rse": "T2_XX_Here_Tape",
+        "protocols": [{"protocol": "XRootD", "access": "global-ro", "prefix": "root://tape.example.org/"}],
+    },
+]
 
 XML = """<storage-mapping>
   <!-- all CMS data are below /store -->
@@ -142,8 +161,23 @@ def test_groups_and_signs_in_replacements() -> None:
 # -- what is refused
 
 
-@pytest.mark.parametrize("lfn", ["", "/etc/passwd", "/store/../etc/passwd", "/store/a/..", "a\0b", "/store/a\nb", "root://x//y",
-                                 "/store//../x", "//store/a", "/store", "~/a", "/store/" + "x" * 5000])  # fmt: skip
+@pytest.mark.parametrize(
+    "lfn",
+    [
+        "",
+        "/etc/passwd",
+        "/store/../etc/passwd",
+        "/store/a/..",
+        "a\0b",
+        "/store/a\nb",
+        "root://x//y",
+        "/store//../x",
+        "//store/a",
+        "/store",
+        "~/a",
+        "/store/" + "x" * 5000,
+    ],
+)
 def test_fault_28_names_that_lead_elsewhere_are_refused(lfn: str) -> None:
     for site in (Site("S", EOS), ruled(DCACHE), Site("S", "/eos")):
         with pytest.raises(AccessError):
@@ -228,9 +262,18 @@ def test_chains_in_a_circle_are_named() -> None:
         pfns(ruled(told), LFN)
 
 
-@pytest.mark.parametrize("text", ["", "[", "<storage-mapping>", "<other/>", '[{"protocols": 3}]',
-                                  '<storage-mapping><lfn-to-pfn protocol="a" destination-match="T1.*" path-match="a"'
-                                  ' result="/b"/></storage-mapping>'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[",
+        "<storage-mapping>",
+        "<other/>",
+        '[{"protocols": 3}]',
+        '<storage-mapping><lfn-to-pfn protocol="a" destination-match="T1.*" path-match="a"'
+        ' result="/b"/></storage-mapping>',
+    ],
+)
 def test_files_that_are_none_are_refused_and_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "storage.json"
     path.write_text(text)

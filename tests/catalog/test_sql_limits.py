@@ -56,8 +56,9 @@ def test_fault_48_sql_takes_no_more_memory_than_is_stated(catalog: Catalog, quer
 def test_fault_48_sql_ends_at_the_stated_time(catalog: Catalog) -> None:
     """The query has 10^15 pairs of rows to look at: it ends because it is ended."""
     with pytest.raises(CatalogError, match="stopped after 1 s"):
-        catalog.sql("SELECT count(*) FROM range(1000000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 1",
-                    seconds=1)  # fmt: skip
+        catalog.sql(
+            "SELECT count(*) FROM range(1000000000) a, range(1000000) b WHERE (a.range * b.range) % 7 = 1", seconds=1
+        )
 
 
 def _queries_of_this_process() -> list[int]:
@@ -112,8 +113,10 @@ def test_conditions_keep_what_they_need(catalog: Catalog) -> None:
     for condition in (
         "year BETWEEN 2008 AND 2010 AND name ILIKE 'A!_%' ESCAPE '!' IS NOT NULL",
         "year IN (2009) AND NOT year IS NULL",
-        "CASE WHEN year = 2009 THEN true ELSE false END", "lower(name) = 'a.tag' AND name ~ 'a[.].*'",
-        "TRY_CAST(version AS INTEGER) IS NULL AND -year < 0 AND year % 2 = 1", "coalesce(stream, 'x') = ''",
+        "CASE WHEN year = 2009 THEN true ELSE false END",
+        "lower(name) = 'a.tag' AND name ~ 'a[.].*'",
+        "TRY_CAST(version AS INTEGER) IS NULL AND -year < 0 AND year % 2 = 1",
+        "coalesce(stream, 'x') = ''",
         "name[1:1] = 'a' AND starts_with(name, 'a') AND year::VARCHAR = '2009'",
-    ):  # fmt: skip
+    ):
         assert [record.name for record in catalog.datasets(condition)] == ["a.TAG"], condition

@@ -95,7 +95,7 @@ def _stopped(catalog: Catalog, dataset: str) -> Iterator[subprocess.Popen[str]]:
     """A process that carries a dataset's rules out, and has stopped after its first file."""
     with subprocess.Popen(
         [sys.executable, "-c", STOPS, str(catalog.folder), dataset], stdin=-1, stdout=-1, text=True
-    ) as process:  # fmt: skip
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"1 {MANY}\n"
         yield process
@@ -117,9 +117,11 @@ def test_two_sites_and_two_rules_of_one_file(catalog: Catalog, tmp_path: Path) -
     for name, site in (("a.AOD", "KIT"), ("all.AOD", "KIT"), ("all.AOD", "CNAF")):
         Embedded(catalog).wish(name, site)
     assert [(r.dataset, r.site, r.state, r.done) for r in carry_out(catalog)] == [
-        ("a.AOD", "CNAF", "done", MANY), ("a.AOD", "KIT", "done", MANY),
-        ("all.AOD", "CNAF", "done", MANY + 2), ("all.AOD", "KIT", "done", MANY + 2),
-    ]  # fmt: skip
+        ("a.AOD", "CNAF", "done", MANY),
+        ("a.AOD", "KIT", "done", MANY),
+        ("all.AOD", "CNAF", "done", MANY + 2),
+        ("all.AOD", "KIT", "done", MANY + 2),
+    ]
     for site in ("CNAF", "KIT"):
         assert len(catalog.site_replicas(site)) == len(_there(tmp_path / site)) == MANY + 2
 
@@ -145,8 +147,10 @@ def test_the_error_is_that_of_the_first_file(catalog: Catalog, tmp_path: Path) -
 
 def test_two_files_of_one_name_never_write_over_each_other(catalog: Catalog, tmp_path: Path) -> None:
     (tmp_path / "CERN" / "other").write_bytes(b"other")
-    files = [FileRecord(_guid(700 + k), "same.root", str(tmp_path / "CERN" / name), "AOD")
-             for k, name in enumerate(("b.AOD._501.root", "other"))]  # fmt: skip
+    files = [
+        FileRecord(_guid(700 + k), "same.root", str(tmp_path / "CERN" / name), "AOD")
+        for k, name in enumerate(("b.AOD._501.root", "other"))
+    ]
     catalog.record(PutDataset("c.AOD", type="AOD"), PutFiles("c.AOD", files))
     Embedded(catalog).wish("c.AOD", "KIT")
     (rule,) = carry_out(catalog, "c.AOD")
@@ -161,9 +165,12 @@ def test_two_files_of_one_name_never_write_over_each_other(catalog: Catalog, tmp
 def test_fault_13_a_kill_in_the_middle_is_shown_and_mended(catalog: Catalog, tmp_path: Path, at: str) -> None:
     code = STOPS.replace("sys.stdin.readline()", "pass")
     done = subprocess.run(
-        [sys.executable, "-c", code, str(catalog.folder), "a.AOD"], env={**os.environ, "TAGSEL_KILL_AT": at},
-        check=False, timeout=60, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-c", code, str(catalog.folder), "a.AOD"],
+        env={**os.environ, "TAGSEL_KILL_AT": at},
+        check=False,
+        timeout=60,
+        stdout=subprocess.DEVNULL,
+    )
     assert done.returncode == -signal.SIGKILL
     assert _states(catalog) == [("a.AOD", "CNAF", "waiting", "interrupted")]
     assert _held(catalog, "CNAF") <= _there(tmp_path / "CNAF")

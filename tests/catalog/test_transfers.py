@@ -87,8 +87,11 @@ def test_a_subscription_brings_new_versions(catalog: Catalog, tmp_path: Path) ->
     _dataset(catalog, "other.AOD", [5])
     assert [(r.dataset, r.state) for r in carry_out(catalog)] == [("a.AOD", "done"), ("a.v2.AOD", "done")]
     assert sorted(p.name for p in (tmp_path / "CNAF").rglob("*.root")) == [
-        "a.AOD._1.root", "a.AOD._2.root", "a.AOD._3.root", "a.v2.AOD._4.root"
-    ]  # fmt: skip
+        "a.AOD._1.root",
+        "a.AOD._2.root",
+        "a.AOD._3.root",
+        "a.v2.AOD._4.root",
+    ]
 
 
 def test_a_dataset_that_grows_is_completed(catalog: Catalog) -> None:
@@ -237,8 +240,13 @@ def test_results_of_one_name_have_copies_at_one_site(catalog: Catalog, tmp_path:
     Embedded(catalog).wish("s21.SEL", "RULED")
     assert {r.state for r in carry_out(catalog)} == {"done"}
     there = {str(p.relative_to(tmp_path)) for s in ("CNAF", "RULED") for p in (tmp_path / s).rglob("*") if p.is_file()}
-    assert there == {"CNAF/s21.SEL/result.parquet", "CNAF/s22.SEL/result.parquet", "CNAF/scope/r.root",
-                     "CNAF/store/data/r.root", "RULED/result.parquet"}  # fmt: skip
+    assert there == {
+        "CNAF/s21.SEL/result.parquet",
+        "CNAF/s22.SEL/result.parquet",
+        "CNAF/scope/r.root",
+        "CNAF/store/data/r.root",
+        "RULED/result.parquet",
+    }
 
 
 def test_a_copy_of_before_is_made_again_where_it_was(catalog: Catalog, tmp_path: Path) -> None:

@@ -12,9 +12,21 @@ from builders import GUIDS, build, rows, workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {
-    "numba", "llvmlite", "pyarrow", "deltalake", "duckdb", "polars", "rich", "lark", "uproot", "awkward", "matplotlib",
-    "hist", "boost_histogram", "asyncio",
-}  # fmt: skip
+    "numba",
+    "llvmlite",
+    "pyarrow",
+    "deltalake",
+    "duckdb",
+    "polars",
+    "rich",
+    "lark",
+    "uproot",
+    "awkward",
+    "matplotlib",
+    "hist",
+    "boost_histogram",
+    "asyncio",
+}
 CUT = "MET_pt > 20 GeV && nMuon >= 2 && HLT_mu10"
 
 
@@ -27,9 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(made.folder)
 
 
-@pytest.mark.parametrize(
-    "verb", [["count"], ["cutflow"], ["select"], ["count", "--json"]], ids=" ".join
-)
+@pytest.mark.parametrize("verb", [["count"], ["cutflow"], ["select"], ["count", "--json"]], ids=" ".join)
 def test_a_new_process_answers_without_heavy_libraries(home: Path, verb: list[str]) -> None:
     """The interpreter answers small data from mapped columns, zones and stretches: NumPy and click suffice.
 

@@ -46,21 +46,23 @@ def test_a_region_is_saved_under_a_name_that_begins_with_a_digit(
     assert sorted(p.name for p in (tmp_path / "R").iterdir()) == ["2mu.events", "SR-1.events"]
 
 
-@pytest.mark.parametrize(("cut", "expected"), [
-    ("-MET_pt < -30", 3), ("-(MET_pt) < -30 && nMuon > 2", 2), ("-MET_pt<-30", 3), ("-30 > -MET_pt", 3),
-])  # fmt: skip
-def test_a_cut_may_begin_with_a_minus(
-    home: str, capsys: pytest.CaptureFixture[str], cut: str, expected: int
-) -> None:
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        ("-MET_pt < -30", 3),
+        ("-(MET_pt) < -30 && nMuon > 2", 2),
+        ("-MET_pt<-30", 3),
+        ("-30 > -MET_pt", 3),
+    ],
+)
+def test_a_cut_may_begin_with_a_minus(home: str, capsys: pytest.CaptureFixture[str], cut: str, expected: int) -> None:
     """MET is 10 … 60: three are above 30, two of these have three muons."""
     assert lines(capsys, "count", "-w", home, "a.TAG", cut)[0] == str(expected)
     assert json.loads("".join(lines(capsys, "count", "a.TAG", cut, "--json", "-w", home)))["accepted"] == expected
     assert lines(capsys, "regions", "a.TAG", cut, "-w", home)[0].split("\t")[1] == str(expected)
 
 
-def test_values_of_a_sweep_and_histograms_may_begin_with_a_minus(
-    home: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_values_of_a_sweep_and_histograms_may_begin_with_a_minus(home: str, capsys: pytest.CaptureFixture[str]) -> None:
     swept = lines(capsys, "sweep", "-w", home, "a.TAG", "-MET_pt > {x}", "-45", "-30:-20:10")
     assert [line.split("\t")[:2] for line in swept] == [["-45", "4"], ["-30", "2"], ["-20", "1"]]
     shown = json.loads("".join(lines(capsys, "hist", "-w", home, "a.TAG", "-MET_pt: 2, -60, 0", "--json")))
@@ -68,9 +70,7 @@ def test_values_of_a_sweep_and_histograms_may_begin_with_a_minus(
 
 
 @pytest.mark.parametrize("wrong", ["-q", "--nonsense"])
-def test_an_option_that_there_is_not_stays_an_error(
-    home: str, capsys: pytest.CaptureFixture[str], wrong: str
-) -> None:
+def test_an_option_that_there_is_not_stays_an_error(home: str, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     assert run(["count", "-w", home, "a.TAG", "true", wrong]) == 2
     assert f"No such option '{wrong}'" in capsys.readouterr().err
 

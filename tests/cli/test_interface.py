@@ -179,10 +179,15 @@ def test_rule_5_our_own_fault_is_exit_code_1_without_a_traceback(
 def test_rule_5_sigpipe_is_quiet(home: Path) -> None:
     environment = {**os.environ, "TAGSEL_WORKSPACE": str(home)}
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m tagsel schema show data18.A.TAG --csv 2>/dev/null | head -1; "
-         "echo ${PIPESTATUS[0]}"],
-        capture_output=True, text=True, env=environment,
-    )  # fmt: skip
+        [
+            "bash",
+            "-c",
+            f"{sys.executable} -m tagsel schema show data18.A.TAG --csv 2>/dev/null | head -1; echo ${{PIPESTATUS[0]}}",
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.stdout.startswith("name,type")
     assert done.stdout.endswith("0\n")
     assert not done.stderr
@@ -297,8 +302,9 @@ def test_init_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "is no workspace" in capsys.readouterr().err
 
 
-def test_events_forms_and_algebra_round_trip(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_events_forms_and_algebra_round_trip(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
     a, b = str(tmp_path / "a.events"), str(tmp_path / "b.events")
     run(["select", "data18.A.TAG", "nMuon >= 2", "-o", a])

@@ -333,8 +333,17 @@ def test_fault_37_a_file_that_a_closed_workspace_registered_is_refused(
 
 def test_fault_37_what_tagsel_made_in_a_workspace_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Existing files and new names; a file of the user's own in the workspace's folder is fine."""
-    for place in ("W/tagsel.toml", "W/catalog.journal", "W/catalog.new", "W/data/x.events", "W/jobs/x.events",
-                  "W/data/data18.A.TAG/x.events", "W/trash", "W/outputs", "W/../W/data/x.events"):  # fmt: skip
+    for place in (
+        "W/tagsel.toml",
+        "W/catalog.journal",
+        "W/catalog.new",
+        "W/data/x.events",
+        "W/jobs/x.events",
+        "W/data/data18.A.TAG/x.events",
+        "W/trash",
+        "W/outputs",
+        "W/../W/data/x.events",
+    ):
         for flags in ([], ["--force"]):
             assert run(["select", "data18.A.TAG", "true", "-o", place, *flags]) == 2, place
             assert place in capsys.readouterr().err

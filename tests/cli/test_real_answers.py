@@ -63,9 +63,11 @@ def check(tagsel: Tagsel, dataset: str, answers: dict[str, int], read: int) -> N
 @pytest.mark.parametrize("dataset", ["data18.DoubleMuon.TAG", "data18.DoubleMuonR.TAG"])
 def test_answer_1_dimuon(tagsel: Tagsel, dataset: str, tmp_path: Path) -> None:
     check(
-        tagsel, dataset,
-        {"count(Muon.pt > 10) >= 2": 17, "nMuon >= 2": 33, "HLT_IsoMu24": 4, "MET_pt > 50": 13}, 40,
-    )  # fmt: skip
+        tagsel,
+        dataset,
+        {"count(Muon.pt > 10) >= 2": 17, "nMuon >= 2": 33, "HLT_IsoMu24": 4, "MET_pt > 50": 13},
+        40,
+    )
     out = tmp_path / "dimuon.events"
     assert tagsel("select", dataset, "count(Muon.pt > 10) >= 2", "-o", str(out))["accepted"] == 17
     events = [e["event"] for e in tagsel("events export", str(out), where=False)["list"]]
@@ -76,9 +78,11 @@ def test_answer_1_dimuon(tagsel: Tagsel, dataset: str, tmp_path: Path) -> None:
 def test_answer_2_pairs(tagsel: Tagsel) -> None:
     opposite = "Muon.charge[0] != Muon.charge[1]"
     check(
-        tagsel, "data18.DoubleMuon.TAG",
-        {opposite: 22, f"{opposite} && 60 GeV < mass(Muon[0], Muon[1]) < 120 GeV": 6}, 40,
-    )  # fmt: skip
+        tagsel,
+        "data18.DoubleMuon.TAG",
+        {opposite: 22, f"{opposite} && 60 GeV < mass(Muon[0], Muon[1]) < 120 GeV": 6},
+        40,
+    )
 
 
 @pytest.mark.parametrize("dataset", ["mc.dy.TAG", "mc.dyR.TAG"])

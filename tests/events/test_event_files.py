@@ -472,8 +472,11 @@ def test_scan_that_rounds_says_how_to_print_whole_numbers() -> None:
 def ids_file(path: Path, run: int, entries: int = 6) -> str:
     """A tree whose entry k is luminosity block 1 + k // 3 and event 100 + k of one run; returns the file's GUID."""
     entry = np.arange(entries)
-    columns = {"run": np.full(entries, run, np.uint32), "luminosityBlock": (1 + entry // 3).astype(np.uint32),
-               "event": (100 + entry).astype(np.uint64)}  # fmt: skip
+    columns = {
+        "run": np.full(entries, run, np.uint32),
+        "luminosityBlock": (1 + entry // 3).astype(np.uint32),
+        "event": (100 + entry).astype(np.uint64),
+    }
     with uproot.recreate(path) as file:
         file.mktree("Events", {name: values.dtype for name, values in columns.items()})
         file["Events"].extend(columns)

@@ -70,8 +70,12 @@ def test_columns_records_and_slices() -> None:
     assert ids(events[np.array([2, 0])]) == {(7, 10), (8, BIG)}
     assert [(g, e.tolist()) for g, e in events.files()] == [(GUIDS[0], [0]), (GUIDS[1], [3, 5])]
     assert [a.dtype for a in (events.run, events.lumi, events.event, events.entry, events.guid_codes)] == [
-        np.int32, np.int32, np.int64, np.int64, np.int32
-    ]  # fmt: skip
+        np.int32,
+        np.int32,
+        np.int64,
+        np.int64,
+        np.int32,
+    ]
     with pytest.raises(IndexError):
         events[3]
 
@@ -95,8 +99,10 @@ def test_stages_beside_the_aod() -> None:
         events.files("esd")
     joined = events | EventList.from_arrays([9], [1], [12])
     assert [(e.event, g) for e, g in zip(joined, joined.stage("raw").guid.strings(), strict=True)] == [
-        (12, ""), (11, GUIDS[0]), (10, GUIDS[1])
-    ]  # fmt: skip
+        (12, ""),
+        (11, GUIDS[0]),
+        (10, GUIDS[1]),
+    ]
 
 
 def test_files_of_events_without_a_place() -> None:

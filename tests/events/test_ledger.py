@@ -27,8 +27,12 @@ def test_a_selection_ledger_that_does_not_close() -> None:
     with pytest.raises(EventListError, match="does not close: 41 rows in the dataset, 40 accounted for") as caught:
         ledger.check(41)
     assert caught.value.fields["ledger"] == {
-        "accepted": 17, "rejected": 20, "masked": 2, "duplicate": 1, "unreadable": 0
-    }  # fmt: skip
+        "accepted": 17,
+        "rejected": 20,
+        "masked": 2,
+        "duplicate": 1,
+        "unreadable": 0,
+    }
     with pytest.raises(EventListError):
         Ledger(accepted=41, rejected=-1).check(40)
 

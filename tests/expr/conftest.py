@@ -23,11 +23,17 @@ def _lists(collection: str, **members: str) -> list[Attribute]:
 def _slots(member: str, kind: str, unit: str, count: int, description: str = "") -> list[Attribute]:
     return [
         Attribute(
-            f"LooseMuon{member.title()}{k}", kind, unit, description=description, collection="LooseMuon",
-            member=member, slot=k, counter="NLooseMuon",
+            f"LooseMuon{member.title()}{k}",
+            kind,
+            unit,
+            description=description,
+            collection="LooseMuon",
+            member=member,
+            slot=k,
+            counter="NLooseMuon",
         )
         for k in range(1, count + 1)
-    ]  # fmt: skip
+    ]
 
 
 SCHEMA = Schema(

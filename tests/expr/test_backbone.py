@@ -94,9 +94,15 @@ def check_zones(node: Node, table: Table, truth: Verdicts, known: int) -> Counte
 # SQL
 
 ARROW = {
-    "bool": pa.bool_(), "int32": pa.int32(), "int64": pa.int64(), "bits32": pa.int32(), "bits64": pa.int64(),
-    "float32": pa.float32(), "float64": pa.float64(), "string": pa.string(),
-}  # fmt: skip
+    "bool": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "bits32": pa.int32(),
+    "bits64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+}
 
 
 def to_arrow(table: Table, columns: frozenset[str]) -> pa.Table:
@@ -157,9 +163,7 @@ def check_sql(bound: Bound, table: Table, truth: Verdicts, connection: duckdb.Du
             with moved_functions(pattern):
                 moved = by_oracle(bound.node, table)
             sure = [s and m == t for s, m, t in zip(sure, moved, truth, strict=True)]
-    assert [a for (a,), s in zip(answers, sure, strict=True) if s] == [
-        t for t, s in zip(truth, sure, strict=True) if s
-    ]
+    assert [a for (a,), s in zip(answers, sure, strict=True) if s] == [t for t, s in zip(truth, sure, strict=True) if s]
     return True
 
 

@@ -45,10 +45,13 @@ def test_a_name_is_a_column(scope: Scope, text: str, op: str, value: object, kin
 
 def test_scalar_and_list_of_one_spelling() -> None:
     """X_y means X.y only where there is no scalar X_y of its own name."""
-    both = Schema((
-        Attribute("nMuon", "int32"), Attribute("Muon.pt", "float32", is_list=True, counter="nMuon"),
-        Attribute("MET_pt", "float32"),
-    ))  # fmt: skip
+    both = Schema(
+        (
+            Attribute("nMuon", "int32"),
+            Attribute("Muon.pt", "float32", is_list=True, counter="nMuon"),
+            Attribute("MET_pt", "float32"),
+        )
+    )
     assert leaf("MET_pt > 1", Scope(both)).op == "column"
     assert leaf("Muon_pt[0] > 1", Scope(both)).op == "element"
 
@@ -120,11 +123,18 @@ def test_what_an_aggregate_runs_over(scope: Scope) -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("count(Muon.pt > 1)", "int"), ("any(Muon.tight)", "bool"), ("all(Muon.tight)", "bool"),
-        ("sum(Muon.charge)", "int"), ("sum(Muon.pt)", "f64"), ("sum(Muon.tight)", "int"),
-        ("min(Muon.pt)", "f32"), ("max(Muon.pt * 2)", "f64"), ("min(Muon.big)", "int"), ("max(Muon.tight)", "int"),
+        ("count(Muon.pt > 1)", "int"),
+        ("any(Muon.tight)", "bool"),
+        ("all(Muon.tight)", "bool"),
+        ("sum(Muon.charge)", "int"),
+        ("sum(Muon.pt)", "f64"),
+        ("sum(Muon.tight)", "int"),
+        ("min(Muon.pt)", "f32"),
+        ("max(Muon.pt * 2)", "f64"),
+        ("min(Muon.big)", "int"),
+        ("max(Muon.tight)", "int"),
     ],
-)  # fmt: skip
+)
 def test_kinds_of_aggregates(scope: Scope, text: str, kind: str) -> None:
     node = bind_value(text, scope).node
     assert (node.op, node.kind) == ("aggregate", kind)
@@ -154,8 +164,11 @@ def test_an_unstored_mass_is_the_pdg_one_in_the_unit_of_pt(scope: Scope) -> None
 def test_missing_pt_is_an_object_with_pt_and_phi(scope: Scope) -> None:
     node = leaf("mt(Muon[0], MET) > 50", scope)
     assert [a.args[0].value for a in node.args] == [
-        ("Muon_pt", "nMuon", 0), ("Muon_phi", "nMuon", 0), "MET_pt", "MET_phi",
-    ]  # fmt: skip
+        ("Muon_pt", "nMuon", 0),
+        ("Muon_phi", "nMuon", 0),
+        "MET_pt",
+        "MET_phi",
+    ]
     assert leaf("deltaPhi(Muon[0], MET) > 1", scope) == leaf("deltaPhi(Muon.phi[0], MET_phi) > 1", scope)
     assert leaf("deltaEta(Muon[0], Muon[1]) > 1", scope).op == "sub"
 
@@ -221,8 +234,12 @@ REFUSED = [
     ("(nMuon > 1 if Muon.pt[0] > 1) > 1", "nMuon > 1", "a condition stands where a number", ""),
     ("(nMuon if nMuon) > 1", "nMuon", "stands where a condition is needed", ""),
     ("nMuon if nMuon > 1", "nMuon if nMuon > 1", "stands where a condition is needed", ""),
-    ("any(a, b, c, d, e, f in Jet: any(g, h, i in Muon: a.pt > b.pt))",
-     "any(a, b, c, d, e, f in Jet: any(g, h, i in Muon: a.pt > b.pt))", "more than 8 names", ""),
+    (
+        "any(a, b, c, d, e, f in Jet: any(g, h, i in Muon: a.pt > b.pt))",
+        "any(a, b, c, d, e, f in Jet: any(g, h, i in Muon: a.pt > b.pt))",
+        "more than 8 names",
+        "",
+    ),
     ("@nobody", "@nobody", "no named cut", "@pair"),
 ]
 
@@ -319,13 +336,20 @@ def test_conjuncts_are_cuts_of_their_own(scope: Scope) -> None:
     bound = bind("(flag || nMuon > 3) && 66 GeV < MET_pt < 116 GeV && run not in (1, 2) && HLT_e20", scope)
     parts = conjuncts(bound)
     assert [p.text for p in parts] == [
-        "flag || nMuon > 3", "66 GeV < MET_pt", "MET_pt < 116 GeV", "run not in (1, 2)", "HLT_e20",
-    ]  # fmt: skip
+        "flag || nMuon > 3",
+        "66 GeV < MET_pt",
+        "MET_pt < 116 GeV",
+        "run not in (1, 2)",
+        "HLT_e20",
+    ]
     for part in parts:
         alone = bind(part.text, scope)
         assert (part.node, part.columns, part.triggers, part.fingerprint) == (
-            alone.node, alone.columns, alone.triggers, alone.fingerprint,
-        )  # fmt: skip
+            alone.node,
+            alone.columns,
+            alone.triggers,
+            alone.fingerprint,
+        )
         assert [(n.pos, n.length) for n in walk(part.node)] == [(n.pos, n.length) for n in walk(alone.node)]
     assert conjuncts(parts[0]) == [parts[0]]
     assert conjuncts(bind("x not in (1, 2)", scope))[0].text == "x not in (1, 2)"
@@ -333,11 +357,34 @@ def test_conjuncts_are_cuts_of_their_own(scope: Scope) -> None:
 
 def test_fingerprints_tell_cuts_apart(scope: Scope) -> None:
     texts = [
-        "nMuon > 1", "nMuon > 2", "nMuon >= 1", "run > 1", "x > 1", "MET_pt > 1", "MET_pt > 1 MeV", "HLT_mu10",
-        "HLT_e20", "flag", "!flag", "flag && flag", "flag || flag", "any(Muon.tight)", "all(Muon.tight)",
-        "any(LooseMuon.n > 1)", "any(Muon.charge > 1)", 'in_lumi("good.xml")', 'stream == "a"', 'stream == "b"',
-        "Muon.pt[0] > 1", "Muon.pt[1] > 1", "sqrt(x) > 1", "cos(x) > 1", "x in (1, 2)", "x in (1, 3)", "isnan(x)",
-    ]  # fmt: skip
+        "nMuon > 1",
+        "nMuon > 2",
+        "nMuon >= 1",
+        "run > 1",
+        "x > 1",
+        "MET_pt > 1",
+        "MET_pt > 1 MeV",
+        "HLT_mu10",
+        "HLT_e20",
+        "flag",
+        "!flag",
+        "flag && flag",
+        "flag || flag",
+        "any(Muon.tight)",
+        "all(Muon.tight)",
+        "any(LooseMuon.n > 1)",
+        "any(Muon.charge > 1)",
+        'in_lumi("good.xml")',
+        'stream == "a"',
+        'stream == "b"',
+        "Muon.pt[0] > 1",
+        "Muon.pt[1] > 1",
+        "sqrt(x) > 1",
+        "cos(x) > 1",
+        "x in (1, 2)",
+        "x in (1, 3)",
+        "isnan(x)",
+    ]
     assert len({bind(t, scope).fingerprint for t in texts}) == len(texts)
     assert bind("66 < MET_pt", scope).fingerprint == bind("(MET_pt)>66.0 GeV", scope).fingerprint
     assert len(bind("flag", scope).fingerprint) == 64

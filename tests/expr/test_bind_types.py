@@ -18,13 +18,27 @@ from tagsel.expr.nodes import INT_MAX, INT_MIN
 from tagsel.schema import Attribute, Schema
 
 OPERATORS = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
-}  # fmt: skip
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
-SIMPLE = Scope(Schema((
-    Attribute("i", "int32"), Attribute("j", "int64"), Attribute("f", "float32", unit="MeV"), Attribute("d", "float64"),
-    Attribute("w", "bits64"), Attribute("b", "bits32"), Attribute("t", "int64", unit="ns"),
-)))  # fmt: skip
+SIMPLE = Scope(
+    Schema(
+        (
+            Attribute("i", "int32"),
+            Attribute("j", "int64"),
+            Attribute("f", "float32", unit="MeV"),
+            Attribute("d", "float64"),
+            Attribute("w", "bits64"),
+            Attribute("b", "bits32"),
+            Attribute("t", "int64", unit="ns"),
+        )
+    )
+)
 
 
 def value(text: str, scope: Scope) -> Node:
@@ -43,19 +57,37 @@ def verdict(text: str, **columns: np.generic) -> bool:
 @pytest.mark.parametrize(
     ("text", "op", "kind"),
     [
-        ("MET_pt", "column", "f32"), ("-MET_pt", "neg", "f32"), ("abs(Muon.pt[0])", "abs", "f32"),
-        ("max(Muon.pt)", "aggregate", "f32"), ("-max(abs(Muon.eta))", "neg", "f32"),
-        ("min2(MET_pt, Muon.pt[0])", "pick", "f32"), ("max2(MET_pt, 20)", "pick", "f32"),
-        ("MET_pt + 1", "add", "f64"), ("MET_pt * MET_pt", "mul", "f64"), ("sum(Muon.pt)", "aggregate", "f64"),
-        ("min2(MET_pt, x)", "pick", "f64"), ("min2(nMuon, MET_phi)", "pick", "f64"),
+        ("MET_pt", "column", "f32"),
+        ("-MET_pt", "neg", "f32"),
+        ("abs(Muon.pt[0])", "abs", "f32"),
+        ("max(Muon.pt)", "aggregate", "f32"),
+        ("-max(abs(Muon.eta))", "neg", "f32"),
+        ("min2(MET_pt, Muon.pt[0])", "pick", "f32"),
+        ("max2(MET_pt, 20)", "pick", "f32"),
+        ("MET_pt + 1", "add", "f64"),
+        ("MET_pt * MET_pt", "mul", "f64"),
+        ("sum(Muon.pt)", "aggregate", "f64"),
+        ("min2(MET_pt, x)", "pick", "f64"),
+        ("min2(nMuon, MET_phi)", "pick", "f64"),
         ("min2(nMuon, 1.5)", "pick", "f64"),
-        ("min2(nMuon, 2)", "pick", "int"), ("sqrt(x)", "call", "f64"), ("x ** 2", "call", "f64"),
-        ("nMuon + 1", "add", "int"), ("nMuon + 1.0", "add", "f64"), ("nMuon / 2", "div", "f64"),
-        ("run % 3", "mod", "int"), ("flag + 1", "add", "int"), ("HLT_mu10 * 2", "mul", "int"), ("-nMuon", "neg", "int"),
-        ("word0 & 3", "bit_and", "int"), ("word1 & 3", "bit_and", "word"), ("~word1", "bit_not", "word"),
-        ("word1 >> 3", "shr", "word"), ("word0 << 3", "shl", "int"), ("nMuon | 1", "bit_or", "int"),
+        ("min2(nMuon, 2)", "pick", "int"),
+        ("sqrt(x)", "call", "f64"),
+        ("x ** 2", "call", "f64"),
+        ("nMuon + 1", "add", "int"),
+        ("nMuon + 1.0", "add", "f64"),
+        ("nMuon / 2", "div", "f64"),
+        ("run % 3", "mod", "int"),
+        ("flag + 1", "add", "int"),
+        ("HLT_mu10 * 2", "mul", "int"),
+        ("-nMuon", "neg", "int"),
+        ("word0 & 3", "bit_and", "int"),
+        ("word1 & 3", "bit_and", "word"),
+        ("~word1", "bit_not", "word"),
+        ("word1 >> 3", "shr", "word"),
+        ("word0 << 3", "shl", "int"),
+        ("nMuon | 1", "bit_or", "int"),
     ],
-)  # fmt: skip
+)
 def test_kinds(scope: Scope, text: str, op: str, kind: str) -> None:
     node = value(text, scope)
     assert (node.op, node.kind) == (op, kind)
@@ -139,15 +171,25 @@ def test_words_of_32_bits_are_whole_numbers_without_a_sign() -> None:
 
 
 WORDS = [
-    ("w > 3", "== and != only"), ("w + 1 == 2", "bit operators"), ("w == -1", "not a pattern"),
+    ("w > 3", "== and != only"),
+    ("w + 1 == 2", "bit operators"),
+    ("w == -1", "not a pattern"),
     ("w == 1.5", "not a pattern"),
-    ("w == 0x10000000000000000", "not a pattern"), ("w == j", "no word"), ("(w & j) == 1", "no word"),
+    ("w == 0x10000000000000000", "not a pattern"),
+    ("w == j", "no word"),
+    ("(w & j) == 1", "no word"),
     ("-w == 1", "bit operators"),
-    ("bit(w, 64)", "bits 0 to 63"), ("bit(b, 32)", "bits 0 to 31"), ("bit(i, 31)", "bits 0 to 30"),
+    ("bit(w, 64)", "bits 0 to 63"),
+    ("bit(b, 32)", "bits 0 to 31"),
+    ("bit(i, 31)", "bits 0 to 30"),
     ("bit(w, i)", "number"),
-    ("w << 64 == 1", "0 to 63"), ("i << j > 1", "0 to 63"), ("(d & 1) == 1", "words and whole numbers"),
-    ("(i & 1.5) == 1", "words and whole numbers"), ("abs(w) == 1", "bit operators"), ("sqrt(w) > 1", "bit operators"),
-]  # fmt: skip
+    ("w << 64 == 1", "0 to 63"),
+    ("i << j > 1", "0 to 63"),
+    ("(d & 1) == 1", "words and whole numbers"),
+    ("(i & 1.5) == 1", "words and whole numbers"),
+    ("abs(w) == 1", "bit operators"),
+    ("sqrt(w) > 1", "bit operators"),
+]
 
 
 @pytest.mark.parametrize(("text", "message"), WORDS)
@@ -162,15 +204,35 @@ def test_words_allow_bits_only(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "raises"),
     [
-        ("i + i", False), ("i * i", False), ("i * i * i", True), ("i - 1", False), ("-i", False), ("abs(i)", False),
-        ("j + 1", True), ("-j", True), ("abs(j)", True), ("j % 10", False), ("j % i", True),
+        ("i + i", False),
+        ("i * i", False),
+        ("i * i * i", True),
+        ("i - 1", False),
+        ("-i", False),
+        ("abs(i)", False),
+        ("j + 1", True),
+        ("-j", True),
+        ("abs(j)", True),
+        ("j % 10", False),
+        ("j % i", True),
         ("i % (abs(i) + 1)", False),
-        ("j % 10 + 1", False), ("b * b", True), ("(b & 0xFFFF) * (b & 0xFFFF)", False), ("b << 31", False),
-        ("b << 32", True), ("j >> 3", False), ("j & 0xFF", False), ("(j & 0xFF) + 1", False), ("(j | 1) + 1", True),
-        ("~i + 1", False), ("j * 0", False), ("d + j", False), ("j / 0", False), ("min2(i, 5) + j % 5", False),
+        ("j % 10 + 1", False),
+        ("b * b", True),
+        ("(b & 0xFFFF) * (b & 0xFFFF)", False),
+        ("b << 31", False),
+        ("b << 32", True),
+        ("j >> 3", False),
+        ("j & 0xFF", False),
+        ("(j & 0xFF) + 1", False),
+        ("(j | 1) + 1", True),
+        ("~i + 1", False),
+        ("j * 0", False),
+        ("d + j", False),
+        ("j / 0", False),
+        ("min2(i, 5) + j % 5", False),
         ("9223372036854775807 + 1", True),
     ],
-)  # fmt: skip
+)
 def test_ranges_decide_what_may_raise(text: str, raises: bool) -> None:
     """int32 is at most 2**31, so a product of two is below 2**62, and of three is not; int64 has no room at all."""
     assert value(text, SIMPLE).raises == raises
@@ -198,10 +260,16 @@ def test_a_modulo_by_a_literal_zero_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "constant"),
     [
-        ("ht > 25 GeV", 25000.0), ("ht > 0.1 GeV", 100.0), ("ht > 25", 25.0), ("MET_pt > 25000 MeV", 25.0),
-        ("MET_pt > 0.02 TeV", 20.0), ("vertex_z > 1 cm", 10.0), ("vertex_z < 0.1 m", 100.0), ("ht in (1 GeV)", None),
+        ("ht > 25 GeV", 25000.0),
+        ("ht > 0.1 GeV", 100.0),
+        ("ht > 25", 25.0),
+        ("MET_pt > 25000 MeV", 25.0),
+        ("MET_pt > 0.02 TeV", 20.0),
+        ("vertex_z > 1 cm", 10.0),
+        ("vertex_z < 0.1 m", 100.0),
+        ("ht in (1 GeV)", None),
     ],
-)  # fmt: skip
+)
 def test_literals_are_scaled_exactly(scope: Scope, text: str, constant: float | None) -> None:
     node = bind(text, scope).node
     got = node.args[1].value if constant is not None else node.value
@@ -226,12 +294,28 @@ def test_attributes_in_two_units_meet_in_the_finer_one(scope: Scope) -> None:
 
 def test_units_of_results(scope: Scope) -> None:
     ok = [
-        "MET_pt * 2 > 5 GeV", "MET_pt / ht > 2", "sqrt(MET_pt ** 2 + ht ** 2) > 5 GeV", "MET_pt / vertex_z > 2",
-        "hypot(MET_pt, ht) > 5 GeV", "atan2(MET_pt, ht) > 1 rad", "abs(MET_pt - ht) < 5 GeV", "max(Muon.pt) > 5 GeV",
-        "min2(MET_pt, ht) > 5 MeV", "x * MET_pt > 5 GeV", "log(MET_pt) > 2", "cos(MET_phi) > 0", "cos(x) > 0",
-        "sum(Muon.pt) / MET_pt > 2", "acos(x) > 30 deg", "mass(Muon[0], Muon[1]) > 60 GeV", "rate > 5",
-        "MET_phi > 30 deg", "-MET_pt > -5 GeV", "ht - 5 GeV > 2 GeV", "Muon.pt[0] ** 2 / MET_pt > 1 GeV",
-    ]  # fmt: skip
+        "MET_pt * 2 > 5 GeV",
+        "MET_pt / ht > 2",
+        "sqrt(MET_pt ** 2 + ht ** 2) > 5 GeV",
+        "MET_pt / vertex_z > 2",
+        "hypot(MET_pt, ht) > 5 GeV",
+        "atan2(MET_pt, ht) > 1 rad",
+        "abs(MET_pt - ht) < 5 GeV",
+        "max(Muon.pt) > 5 GeV",
+        "min2(MET_pt, ht) > 5 MeV",
+        "x * MET_pt > 5 GeV",
+        "log(MET_pt) > 2",
+        "cos(MET_phi) > 0",
+        "cos(x) > 0",
+        "sum(Muon.pt) / MET_pt > 2",
+        "acos(x) > 30 deg",
+        "mass(Muon[0], Muon[1]) > 60 GeV",
+        "rate > 5",
+        "MET_phi > 30 deg",
+        "-MET_pt > -5 GeV",
+        "ht - 5 GeV > 2 GeV",
+        "Muon.pt[0] ** 2 / MET_pt > 1 GeV",
+    ]
     for text in ok:
         assert bind(text, scope).node.kind == "bool", text
 
@@ -296,13 +380,25 @@ def test_warnings(scope: Scope, text: str, piece: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "ht > 25 MeV", "ht > 25000", "ht > 0", "MET_pt > 25", "nMuon >= 2 && !(Muon.pt[1] > 20)", "!flag",
+        "ht > 25 MeV",
+        "ht > 25000",
+        "ht > 0",
+        "MET_pt > 25",
+        "nMuon >= 2 && !(Muon.pt[1] > 20)",
+        "!flag",
         "!(run == 2)",
-        "nMuon > 1 && !(Muon.pt[1] > 20)", "present(Muon[1]) && !(Muon.pt[1] > 20)", "!!(Muon.pt[1] > 20)",
-        "present(HLT_e20) && !HLT_e20", "!present(HLT_e20)", "!(count(Muon.pt > 2) > 1)", "!any(Muon.pt > 2)",
-        "abs(LooseMuon.pt[0]) > 20 GeV", "mass(LooseMuon[0], LooseMuon[1]) > 20 GeV", "Muon.pt[1] != 20",
+        "nMuon > 1 && !(Muon.pt[1] > 20)",
+        "present(Muon[1]) && !(Muon.pt[1] > 20)",
+        "!!(Muon.pt[1] > 20)",
+        "present(HLT_e20) && !HLT_e20",
+        "!present(HLT_e20)",
+        "!(count(Muon.pt > 2) > 1)",
+        "!any(Muon.pt > 2)",
+        "abs(LooseMuon.pt[0]) > 20 GeV",
+        "mass(LooseMuon[0], LooseMuon[1]) > 20 GeV",
+        "Muon.pt[1] != 20",
     ],
-)  # fmt: skip
+)
 def test_no_warning_without_a_reason(scope: Scope, text: str) -> None:
     assert bind(text, scope).warnings == ()
 

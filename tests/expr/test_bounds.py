@@ -45,16 +45,40 @@ def verdict(cut: str, absent: Sequence[str] = (), **columns: Z) -> str:
 @pytest.mark.parametrize(
     ("cut", "wanted"),
     [
-        ("i > 5", "some"), ("i > 9", "none"), ("i > 1", "all"), ("i >= 9", "some"), ("i >= 2", "all"),
-        ("i < 2", "none"), ("i <= 2", "some"), ("i == 1", "none"), ("i == 2", "some"), ("i != 1", "all"),
-        ("!(i > 9)", "all"), ("!(i > 1)", "none"), ("!(i > 5)", "some"),
-        ("i in (0, 1, 10)", "none"), ("i in (0, 5)", "some"), ("i not in (0, 1)", "all"),
-        ("i > 9 && i > 5", "none"), ("i > 5 && i > 1", "some"), ("i > 1 || i > 5", "all"), ("i > 9 || i < 2", "none"),
-        ("i + 1 > 2", "all"), ("2 * i - 4 >= 0", "all"), ("-i < -9", "none"), ("abs(i) < 2", "none"),
-        ("i / 2 >= 1", "all"), ("sqrt(i) > 3.1", "none"), ("sqrt(i) > 1.4", "all"), ("cos(i) <= 1.5", "all"),
-        ("(i & 3) < 4", "all"), ("i % 5 < 5", "all"), ("max2(i, 3) >= 3", "all"), ("min2(i, 20) > 9", "none"),
+        ("i > 5", "some"),
+        ("i > 9", "none"),
+        ("i > 1", "all"),
+        ("i >= 9", "some"),
+        ("i >= 2", "all"),
+        ("i < 2", "none"),
+        ("i <= 2", "some"),
+        ("i == 1", "none"),
+        ("i == 2", "some"),
+        ("i != 1", "all"),
+        ("!(i > 9)", "all"),
+        ("!(i > 1)", "none"),
+        ("!(i > 5)", "some"),
+        ("i in (0, 1, 10)", "none"),
+        ("i in (0, 5)", "some"),
+        ("i not in (0, 1)", "all"),
+        ("i > 9 && i > 5", "none"),
+        ("i > 5 && i > 1", "some"),
+        ("i > 1 || i > 5", "all"),
+        ("i > 9 || i < 2", "none"),
+        ("i + 1 > 2", "all"),
+        ("2 * i - 4 >= 0", "all"),
+        ("-i < -9", "none"),
+        ("abs(i) < 2", "none"),
+        ("i / 2 >= 1", "all"),
+        ("sqrt(i) > 3.1", "none"),
+        ("sqrt(i) > 1.4", "all"),
+        ("cos(i) <= 1.5", "all"),
+        ("(i & 3) < 4", "all"),
+        ("i % 5 < 5", "all"),
+        ("max2(i, 3) >= 3", "all"),
+        ("min2(i, 20) > 9", "none"),
     ],
-)  # fmt: skip
+)
 def test_feature_09_integers_between_2_and_9(cut: str, wanted: str) -> None:
     """Row 9: zones decide row groups without their rows."""
     assert verdict(cut, i=Z(2, 9)) == wanted
@@ -175,11 +199,19 @@ def test_triggers() -> None:
 @pytest.mark.parametrize(
     ("run", "lumis", "wanted"),
     [
-        ((1, 1), (2, 4), "all"), ((1, 1), (2, 7), "some"), ((1, 1), (6, 9), "none"), ((1, 1), (6, 10), "some"),
-        ((2, 2), (1, 99), "none"), ((0, 2), (1, 99), "some"), ((4, 6), (1, 99), "none"), ((8, 99), (1, 99), "none"),
-        ((7, 7), (1, 2**31 - 1), "all"), ((3, 3), (1, 1), "none"), ((0, 0), (0, 2**31 - 1), "none"),
+        ((1, 1), (2, 4), "all"),
+        ((1, 1), (2, 7), "some"),
+        ((1, 1), (6, 9), "none"),
+        ((1, 1), (6, 10), "some"),
+        ((2, 2), (1, 99), "none"),
+        ((0, 2), (1, 99), "some"),
+        ((4, 6), (1, 99), "none"),
+        ((8, 99), (1, 99), "none"),
+        ((7, 7), (1, 2**31 - 1), "all"),
+        ((3, 3), (1, 1), "none"),
+        ((0, 0), (0, 2**31 - 1), "none"),
     ],
-)  # fmt: skip
+)
 def test_good_runs(run: tuple[int, int], lumis: tuple[int, int], wanted: str) -> None:
     """run 1: 1 to 5, and 10; run 3: 2 to 9; run 7: 1 to the end."""
     assert verdict('in_lumi("good")', run=Z(*run), lumi=Z(*lumis)) == wanted

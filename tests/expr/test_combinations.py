@@ -150,10 +150,14 @@ def test_names_of_objects_do_not_count(one: str, other: str) -> None:
 
 def test_what_differs_has_another_fingerprint() -> None:
     cuts = (
-        "any(a, b in Muon: a.pt > b.pt)", "any(a, b in Muon: b.pt > a.pt)", "any(a in Muon, b in Muon: a.pt > b.pt)",
-        "any(a, b in Jet: a.pt > b.pt)", "any(a in Muon: any(b in Muon: a.pt > b.pt))",
-        "let (a, b) = argmin(a, b in Muon: a.pt); a.pt > b.pt", "let (a, b) = argmax(a, b in Muon: a.pt); a.pt > b.pt",
-    )  # fmt: skip
+        "any(a, b in Muon: a.pt > b.pt)",
+        "any(a, b in Muon: b.pt > a.pt)",
+        "any(a in Muon, b in Muon: a.pt > b.pt)",
+        "any(a, b in Jet: a.pt > b.pt)",
+        "any(a in Muon: any(b in Muon: a.pt > b.pt))",
+        "let (a, b) = argmin(a, b in Muon: a.pt); a.pt > b.pt",
+        "let (a, b) = argmax(a, b in Muon: a.pt); a.pt > b.pt",
+    )
     bound = [bind(cut.replace("b in Muon: a.pt);", "b in Muon: a.pt + b.pt);"), SCOPE) for cut in cuts]
     assert len({b.fingerprint for b in bound}) == len(cuts)
 
@@ -242,9 +246,12 @@ def test_fault_21_lets_after_each_other() -> None:
 
 
 HOISTED = (
-    "sum(a, b in Muon: mass(a, b))", "max(a, b, c in Jet: pt(a, b, c))", "min(m in Muon, j in Jet: eta(m, j))",
-    "sum(a, b in Jet: rapidity(a, b) if a.pt > b.pt)", "max(a, b in Tau: a.pt + b.pt)",
-)  # fmt: skip
+    "sum(a, b in Muon: mass(a, b))",
+    "max(a, b, c in Jet: pt(a, b, c))",
+    "min(m in Muon, j in Jet: eta(m, j))",
+    "sum(a, b in Jet: rapidity(a, b) if a.pt > b.pt)",
+    "max(a, b in Tau: a.pt + b.pt)",
+)
 
 
 @pytest.mark.parametrize("expression", HOISTED)

@@ -37,9 +37,13 @@ EXAMPLES = {
 }
 
 AGGREGATES = {
-    "count": "count(Muon.pt > 1) > 1", "any": "any(Muon.pt > 1)", "all": "all(Muon.pt > 1)",
-    "sum": "sum(Muon.pt) > 1", "min": "min(Muon.pt) > 1", "max": "max(Muon.pt) > 1",
-}  # fmt: skip
+    "count": "count(Muon.pt > 1) > 1",
+    "any": "any(Muon.pt > 1)",
+    "all": "all(Muon.pt > 1)",
+    "sum": "sum(Muon.pt) > 1",
+    "min": "min(Muon.pt) > 1",
+    "max": "max(Muon.pt) > 1",
+}
 
 
 @pytest.mark.parametrize("row", FUNCTIONS.values(), ids=lambda r: r.name)

@@ -16,11 +16,16 @@ from tagsel.expr.nodes import columns_of
 from tagsel.kernels.blocks import PARTS, ROOM, ROOMS
 from tagsel.schema import Attribute, Schema
 
-SCHEMA = Schema((
-    *PLAIN, Attribute("NLep", "int32", role="counter"), *_slots("Lep", "NLep", "pt", "float32", "GeV"),
-    *_slots("Lep", "NLep", "eta", "float32"), *_slots("Lep", "NLep", "phi", "float32", "rad"),
-    *_slots("Lep", "NLep", "mass", "float32", "GeV"),
-))  # fmt: skip
+SCHEMA = Schema(
+    (
+        *PLAIN,
+        Attribute("NLep", "int32", role="counter"),
+        *_slots("Lep", "NLep", "pt", "float32", "GeV"),
+        *_slots("Lep", "NLep", "eta", "float32"),
+        *_slots("Lep", "NLep", "phi", "float32", "rad"),
+        *_slots("Lep", "NLep", "mass", "float32", "GeV"),
+    )
+)
 """With objects in slots that have momenta, too."""
 
 SCOPE = Scope(SCHEMA, MENUS, lumi)
@@ -35,7 +40,7 @@ NUMBERS = [
     "count(a, b, c in Jet: any(m in Muon: mass(a, b, m) > mass(a, b, c)))",
     "sum(a, b, c in Jet, m in Muon: mass(a, m) if pt(a, b, c) > 30 GeV)",
     "sum(a, b, c in Lep: mass(a, b, c))",
-]  # fmt: skip
+]
 
 
 def objects(sizes: dict[str, list[int]], seed: int, lacks: frozenset[str] = frozenset()) -> Block:

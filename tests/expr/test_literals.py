@@ -90,9 +90,17 @@ def test_a_place_is_kept() -> None:
 
 @pytest.mark.parametrize(
     ("a", "b", "factor"),
-    [("GeV", "MeV", 1000), ("MeV", "TeV", Fraction(1, 10**6)), ("keV", "eV", 1000), ("cm", "mm", 10),
-     ("um", "m", Fraction(1, 10**6)), ("us", "ns", 1000), ("mrad", "rad", Fraction(1, 1000)), ("deg", "rad", PI / 180)],
-)  # fmt: skip
+    [
+        ("GeV", "MeV", 1000),
+        ("MeV", "TeV", Fraction(1, 10**6)),
+        ("keV", "eV", 1000),
+        ("cm", "mm", 10),
+        ("um", "m", Fraction(1, 10**6)),
+        ("us", "ns", 1000),
+        ("mrad", "rad", Fraction(1, 1000)),
+        ("deg", "rad", PI / 180),
+    ],
+)
 def test_factors_are_exact(a: str, b: str, factor: Fraction) -> None:
     assert UNITS[a].factor(UNITS[b]) == factor
     assert UNITS[b].factor(UNITS[a]) == 1 / Fraction(factor)

@@ -37,8 +37,8 @@ CUTS = [
     "(bits & 5) == 1 || (bits | 8) == 9 || (bits ^ i) < 0 || ~bits == -6 || (bits << 2) == 20 || (i >> 1) == -4",
     "word == 0x8000000000000000 || (word >> 60) == 15 || (word << 3) == 40 || (word & 0xFFFFFFFF00000000) == 0"
     " || bit(word, 63)",
-    "HLT_a || HLT_b && L1_c || !trigger(\"L1_c\") && present(HLT_b)",
-    "in_lumi(\"good\") || run in (3, 7, 1000000)",
+    'HLT_a || HLT_b && L1_c || !trigger("L1_c") && present(HLT_b)',
+    'in_lumi("good") || run in (3, 7, 1000000)',
     f"j in ({MANY}) || i in (25, 3) || x in (0.1, 25) || y in (0.1, 1, 2, 3, 4, 5, 6, 7, 8, 25, 1e300)"
     " || word in (5, 32)",
     "isnan(x) || isinf(y) && !isfinite(Muon.d[0]) || isnan(x / y) || x / 0 > 1",
@@ -71,7 +71,7 @@ CUTS = [
     "true && !(flag == true) || false",
     "flag ? x > 1 : y > 2",
     "(nMuon > 1 ? Muon.pt[1] > 2 : i % j == 1) || any(m in Muon: m.good ? m.pt > 2 : m.eta > 1)",
-]  # fmt: skip
+]
 
 Meaning = Callable[[Block], Any]
 
@@ -199,8 +199,15 @@ def test_another_threshold_is_the_same_machine_code() -> None:
 
 def test_zeros_of_either_sign_are_different_constants() -> None:
     block = Block(1, {"y": np.array([1.0])})
-    minus = Node("cmp", (Node("div", (Node("column", value="y", kind="f64"), Node("const", value=-0.0, kind="f64")),
-                              kind="f64"), Node("const", value=0.0, kind="f64")), "<", "bool")  # fmt: skip
+    minus = Node(
+        "cmp",
+        (
+            Node("div", (Node("column", value="y", kind="f64"), Node("const", value=-0.0, kind="f64")), kind="f64"),
+            Node("const", value=0.0, kind="f64"),
+        ),
+        "<",
+        "bool",
+    )
     plus = replace(minus, args=(replace(minus.args[0], args=(minus.args[0].args[0], minus.args[1])), minus.args[1]))
     assert compile_cut(minus)(block, None).tolist() == [True]  # 1 / -0.0 = -inf
     assert compile_cut(plus)(block, None).tolist() == [False]
@@ -284,8 +291,12 @@ def test_deep_but_fitting_cuts_compile() -> None:
 def test_the_source_of_a_kernel_is_python_and_names_only_its_vocabulary() -> None:
     from tagsel.kernels.native import vocabulary
 
-    types = {a.column: {"bool": "b1", "int32": "i4", "int64": "i8", "bits32": "u4", "bits64": "u8"}.get(
-        a.type, {"float32": "f4", "float64": "f8"}.get(a.type, "O")) for a in SCHEMA}  # fmt: skip
+    types = {
+        a.column: {"bool": "b1", "int32": "i4", "int64": "i8", "bits32": "u4", "bits64": "u8"}.get(
+            a.type, {"float32": "f4", "float64": "f8"}.get(a.type, "O")
+        )
+        for a in SCHEMA
+    }
     builtin = {"range", "abs", "min"}
     for text in CUTS:
         tree = ast.parse(emitting.emit(bind(text, SCOPE).node, types).text)

@@ -20,12 +20,30 @@ from tagsel.kernels import kernel_cache
 SCOPE = Scope(SCHEMA, MENUS, lumi)
 
 NUMBERS = [
-    "i", "j * 2", "x / y", "MET_pt", "flag", "Muon.pt[1]", "nMuon", "TauN2", "i % j", "abs(j)", "2",
-    "sum(Muon.pt)", "max(Muon.eta)", "min(Muon.big)", "count(Muon.pt > 20 GeV)", "sum(Muon.big)", "max(Muon.charge)",
-    "mass(Muon[0], Muon[1])", "let (a, b) = argmin(a, b in Muon: abs(mass(a, b) - 91.2 GeV)); pt(a, b)",
-    "let t = argmax(t in Tau: t.eta); 2 * t.n", "Muon.eta[0] if x > 0", "(i if flag) + 1",
+    "i",
+    "j * 2",
+    "x / y",
+    "MET_pt",
+    "flag",
+    "Muon.pt[1]",
+    "nMuon",
+    "TauN2",
+    "i % j",
+    "abs(j)",
+    "2",
+    "sum(Muon.pt)",
+    "max(Muon.eta)",
+    "min(Muon.big)",
+    "count(Muon.pt > 20 GeV)",
+    "sum(Muon.big)",
+    "max(Muon.charge)",
+    "mass(Muon[0], Muon[1])",
+    "let (a, b) = argmin(a, b in Muon: abs(mass(a, b) - 91.2 GeV)); pt(a, b)",
+    "let t = argmax(t in Tau: t.eta); 2 * t.n",
+    "Muon.eta[0] if x > 0",
+    "(i if flag) + 1",
     "let (a, b, c) = argmax(a, b, c in Jet: mass(a, b, c)); max2(a.eta, max2(b.eta, c.eta)) if nMuon > 0",
-]  # fmt: skip
+]
 
 
 def parts_of(node: Node) -> list[Node]:
@@ -91,9 +109,17 @@ def test_a_number_that_fits_no_kernel_is_left_to_the_interpreter() -> None:
 
 
 OBJECTS = [
-    "Muon.pt", "Muon.pt if abs(Muon.eta) < 2.4", "Muon.eta * x", "Muon.big * 2", "Muon.charge % i", "Muon.id + nMuon",
-    "Muon.pt if any(j in Jet: j.eta > Muon.eta[0])", "Muon.eta - max(Muon.eta)", "Jet.pt if Muon.good[0]", "Tau.pt",
-]  # fmt: skip
+    "Muon.pt",
+    "Muon.pt if abs(Muon.eta) < 2.4",
+    "Muon.eta * x",
+    "Muon.big * 2",
+    "Muon.charge % i",
+    "Muon.id + nMuon",
+    "Muon.pt if any(j in Jet: j.eta > Muon.eta[0])",
+    "Muon.eta - max(Muon.eta)",
+    "Jet.pt if Muon.good[0]",
+    "Tau.pt",
+]
 
 
 @pytest.mark.parametrize("text", OBJECTS)

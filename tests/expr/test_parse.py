@@ -22,8 +22,9 @@ from tagsel.expr.text import write
 CANONICAL = {
     # the examples of the language's page
     "nMuon>=2&&Muon.pt[0]>25GeV": "nMuon >= 2 && Muon.pt[0] > 25 GeV",
-    "count(Muon.pt > 20 GeV && abs(Muon.eta) < 2.4) >= 2  and  66 GeV < mass(Muon[0], Muon[1]) < 116 GeV":
-        "count(Muon.pt > 20 GeV && abs(Muon.eta) < 2.4) >= 2 && 66 GeV < mass(Muon[0], Muon[1]) < 116 GeV",
+    "count(Muon.pt > 20 GeV && abs(Muon.eta) < 2.4) >= 2  and  66 GeV < mass(Muon[0], Muon[1]) < 116 GeV": (
+        "count(Muon.pt > 20 GeV && abs(Muon.eta) < 2.4) >= 2 && 66 GeV < mass(Muon[0], Muon[1]) < 116 GeV"
+    ),
     "any(a, b in Muon: a.charge != b.charge)": "any(a, b in Muon: a.charge != b.charge)",
     "any(e in Electron,m in Muon:deltaR(e,m)<0.4)": "any(e in Electron, m in Muon: deltaR(e, m) < 0.4)",
     "HLT_IsoMu24 or trigger('HLT_mu26')": 'HLT_IsoMu24 || trigger("HLT_mu26")',
@@ -64,13 +65,16 @@ CANONICAL = {
     "s == 'a\"b'": "s == 'a\"b'",
     "true": "true",
     # objects that are chosen, values that are there on a condition
-    "let (a,b)=argmin(a,b in Muon: mass(a,b)); a.pt>1&&b.pt>2":
-        "let (a, b) = argmin(a, b in Muon: mass(a, b)); a.pt > 1 && b.pt > 2",
-    "let (m) = argmax(m in Muon: m.pt); let n = argmin(n in Jet: n.pt); m.pt > n.pt":
-        "let m = argmax(m in Muon: m.pt); let n = argmin(n in Jet: n.pt); m.pt > n.pt",
+    "let (a,b)=argmin(a,b in Muon: mass(a,b)); a.pt>1&&b.pt>2": (
+        "let (a, b) = argmin(a, b in Muon: mass(a, b)); a.pt > 1 && b.pt > 2"
+    ),
+    "let (m) = argmax(m in Muon: m.pt); let n = argmin(n in Jet: n.pt); m.pt > n.pt": (
+        "let m = argmax(m in Muon: m.pt); let n = argmin(n in Jet: n.pt); m.pt > n.pt"
+    ),
     "(let m = argmax(m in Muon: (m.pt)); m.pt > 1) && x": "(let m = argmax(m in Muon: m.pt); m.pt > 1) && x",
-    "any(j in Jet: let m = argmin(m in Muon: deltaR(j, m)); m.pt > 1)":
-        "any(j in Jet: let m = argmin(m in Muon: deltaR(j, m)); m.pt > 1)",
+    "any(j in Jet: let m = argmin(m in Muon: deltaR(j, m)); m.pt > 1)": (
+        "any(j in Jet: let m = argmin(m in Muon: deltaR(j, m)); m.pt > 1)"
+    ),
     "(x if a and b) > 2": "(x if a && b) > 2",
     "sum(j.pt+1 if j.pt>1||x)": "sum(j.pt + 1 if j.pt > 1 || x)",
     "x if (a)": "x if a",
@@ -80,7 +84,7 @@ CANONICAL = {
     "Muon[0].pt > 1": "Muon.pt[0] > 1",
     "@z_peak.v2 && x": "@z_peak.v2 && x",
     "android > 1 and order < notes": "android > 1 && order < notes",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "expected"), CANONICAL.items())
@@ -94,8 +98,10 @@ def test_tree_of_a_chain() -> None:
     tree = parse("1 < x <= 2.5 GeV")
     assert (tree.op, tree.value) == ("chain", ("<", "<="))
     assert [a.value for a in tree.args] == [
-        Literal(1, True), "x", Literal(Decimal("2.5"), False, "GeV"),
-    ]  # fmt: skip
+        Literal(1, True),
+        "x",
+        Literal(Decimal("2.5"), False, "GeV"),
+    ]
 
 
 def test_places_span_what_they_name() -> None:
@@ -288,10 +294,61 @@ def test_fault_21_ten_thousand_terms_read_and_write() -> None:
 
 
 WORDS = [
-    "nMuon", "Muon.pt", "Muon", "x", "HLT_mu10", "m", "in", "not", "and", "or", "true", "(", ")", "(", ")", "[0]", "[",
-    "]", ",", ":", "&&", "||", "!", "~", "-", "+", "*", "/", "%", "**", "&", "|", "^", "<<", ">>", "<", "<=", "==",
-    "!=", "=", "1", "2.5", "25 GeV", "0xFF", '"s"', "@a", "count(", "any(", "abs(", "__x__", "let", "\n", "é", "#",
-]  # fmt: skip
+    "nMuon",
+    "Muon.pt",
+    "Muon",
+    "x",
+    "HLT_mu10",
+    "m",
+    "in",
+    "not",
+    "and",
+    "or",
+    "true",
+    "(",
+    ")",
+    "(",
+    ")",
+    "[0]",
+    "[",
+    "]",
+    ",",
+    ":",
+    "&&",
+    "||",
+    "!",
+    "~",
+    "-",
+    "+",
+    "*",
+    "/",
+    "%",
+    "**",
+    "&",
+    "|",
+    "^",
+    "<<",
+    ">>",
+    "<",
+    "<=",
+    "==",
+    "!=",
+    "=",
+    "1",
+    "2.5",
+    "25 GeV",
+    "0xFF",
+    '"s"',
+    "@a",
+    "count(",
+    "any(",
+    "abs(",
+    "__x__",
+    "let",
+    "\n",
+    "é",
+    "#",
+]
 
 soup = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
 
@@ -316,13 +373,19 @@ def trees(draw: st.DrawFn, depth: int = 4) -> Node:
     """Syntax trees built from the ops, not from text."""
     if depth == 0 or draw(st.integers(0, 4)) == 0:
         return draw(
-            st.sampled_from([
-                Node("name", value="x"), Node("name", value="Muon.pt"), Node("number", value=Literal(2, True)),
-                Node("number", value=Literal(Decimal("0.125"), False, "GeV")), Node("boolean", value=True),
-                Node("string", value="a b"), Node("reference", value="z"), Node("index",
-                (Node("name", value="m.pt"),), 1),
-            ])
-        )  # fmt: skip
+            st.sampled_from(
+                [
+                    Node("name", value="x"),
+                    Node("name", value="Muon.pt"),
+                    Node("number", value=Literal(2, True)),
+                    Node("number", value=Literal(Decimal("0.125"), False, "GeV")),
+                    Node("boolean", value=True),
+                    Node("string", value="a b"),
+                    Node("reference", value="z"),
+                    Node("index", (Node("name", value="m.pt"),), 1),
+                ]
+            )
+        )
     below = trees(depth=depth - 1)
     op = draw(st.sampled_from([*_SHAPES]))
     return _SHAPES[op](op, draw(below), draw(below), draw(below))
@@ -380,10 +443,58 @@ def test_the_parser_s_tables_are_those_of_the_grammar() -> None:
 
 
 PIECES = (
-    "a", "Muon.pt", "and", "or", "not", "in", "true", "false", "1", "0x1f", "2.5e3", "GeV", "&&", "||", "!", "<", "<=",
-    "==", "!=", "<<", ">>", "|", "^", "&", "~", "+", "-", "*", "/", "%", "**", "(", ")", "[", "]", ",", ":", ".pt",
-    "@cut", '"text"', "'", " ", "\n", "§", "count(", "inn", "android", "a > 1", "(b)", "x in (1, 2)", "any(m in Muon: ",
-)  # fmt: skip
+    "a",
+    "Muon.pt",
+    "and",
+    "or",
+    "not",
+    "in",
+    "true",
+    "false",
+    "1",
+    "0x1f",
+    "2.5e3",
+    "GeV",
+    "&&",
+    "||",
+    "!",
+    "<",
+    "<=",
+    "==",
+    "!=",
+    "<<",
+    ">>",
+    "|",
+    "^",
+    "&",
+    "~",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "**",
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    ":",
+    ".pt",
+    "@cut",
+    '"text"',
+    "'",
+    " ",
+    "\n",
+    "§",
+    "count(",
+    "inn",
+    "android",
+    "a > 1",
+    "(b)",
+    "x in (1, 2)",
+    "any(m in Muon: ",
+)
 
 
 @settings(max_examples=400)

@@ -210,12 +210,28 @@ REFUSED = "refused: "
 
 BROKEN = [
     *(text for text, ours in HINTS.items() if ours),
-    "Jet.ptt[0] > 3", "coun(Muon.pt > 3) > 0", "L1_d", "nMuo > 1", "Muon.pt[0] > 25 gev", "flag AND x > 1",
-    "x > 1 OR flag", "NOT flag", "007 < x", "(Tau.n) <= 2", "count(a, b : a.pt > b.pt) > 1", "any(Muon.ptt > 2)",
-    "deltar(Muon[0], Jet[0]) > 1", "x > 1 | flag", "flag & x > 1", "let m = argmax(m in Muon: m.ptt); m.pt > 3",
-    "HLT_aa || HLT_b", "1 < x > 2 && flag", "abs(Muon.eta) < 2", "i ^ 2 == 4 || flag",
+    "Jet.ptt[0] > 3",
+    "coun(Muon.pt > 3) > 0",
+    "L1_d",
+    "nMuo > 1",
+    "Muon.pt[0] > 25 gev",
+    "flag AND x > 1",
+    "x > 1 OR flag",
+    "NOT flag",
+    "007 < x",
+    "(Tau.n) <= 2",
+    "count(a, b : a.pt > b.pt) > 1",
+    "any(Muon.ptt > 2)",
+    "deltar(Muon[0], Jet[0]) > 1",
+    "x > 1 | flag",
+    "flag & x > 1",
+    "let m = argmax(m in Muon: m.ptt); m.pt > 3",
+    "HLT_aa || HLT_b",
+    "1 < x > 2 && flag",
+    "abs(Muon.eta) < 2",
+    "i ^ 2 == 4 || flag",
     "mass(Muon[0], Muon[1]) > 60 && Muon.pt > 20",
-]  # fmt: skip
+]
 """Cuts that are refused with a hint."""
 
 
@@ -368,11 +384,17 @@ def test_a_named_cut_of_other_datasets_is_said_to_be_one() -> None:
 # c ? a : b
 
 CHOICES = [
-    "i > 1 ? x > 2 : y > 2", "(i > 1 ? x : y) > 2", "(flag ? i : j) == 2", "(flag ? x : 2.5) >= 2.5",
-    "(Muon.pt[1] > 2 ? Muon.pt[1] : MET_pt) > 2", "!(Muon.pt[1] > 2 ? flag : i > 1)",
-    "(i > 0 ? 10 % i : 5) > 2", "i > 2 ? 1 : i > 1 ? j : 0) > 0".replace("i > 2", "(i > 2", 1),
-    "any(m in Muon: m.eta > 0 ? m.pt > 2 : m.pt > 5)", "sum(Muon.pt > 2 ? Muon.pt : 0) > 4",
-]  # fmt: skip
+    "i > 1 ? x > 2 : y > 2",
+    "(i > 1 ? x : y) > 2",
+    "(flag ? i : j) == 2",
+    "(flag ? x : 2.5) >= 2.5",
+    "(Muon.pt[1] > 2 ? Muon.pt[1] : MET_pt) > 2",
+    "!(Muon.pt[1] > 2 ? flag : i > 1)",
+    "(i > 0 ? 10 % i : 5) > 2",
+    "i > 2 ? 1 : i > 1 ? j : 0) > 0".replace("i > 2", "(i > 2", 1),
+    "any(m in Muon: m.eta > 0 ? m.pt > 2 : m.pt > 5)",
+    "sum(Muon.pt > 2 ? Muon.pt : 0) > 4",
+]
 
 
 @pytest.mark.parametrize("text", CHOICES)
@@ -382,12 +404,16 @@ def test_a_choice_is_what_the_oracle_says(text: str) -> None:
     counts = np.arange(rows) % 3
     muons = int(counts.sum())
     columns = {
-        "i": (np.arange(rows) % 4).astype(np.int32), "j": np.arange(rows, dtype=np.int64) - 3,
-        "x": np.linspace(0, 5, rows).astype(np.float32), "y": np.linspace(5, 0, rows),
-        "flag": np.arange(rows) % 2 == 0, "MET_pt": np.linspace(1, 4, rows).astype(np.float32),
-        "nMuon": counts.astype(np.int32), "Muon_pt": np.arange(1, muons + 1, dtype=np.float32),
+        "i": (np.arange(rows) % 4).astype(np.int32),
+        "j": np.arange(rows, dtype=np.int64) - 3,
+        "x": np.linspace(0, 5, rows).astype(np.float32),
+        "y": np.linspace(5, 0, rows),
+        "flag": np.arange(rows) % 2 == 0,
+        "MET_pt": np.linspace(1, 4, rows).astype(np.float32),
+        "nMuon": counts.astype(np.int32),
+        "Muon_pt": np.arange(1, muons + 1, dtype=np.float32),
         "Muon_eta": (np.arange(muons) % 2 * 2 - 1).astype(np.float32),
-    }  # fmt: skip
+    }
     ends = np.cumsum(counts)
     bound = bind(text, SCOPE)
     assert bind(bound.text, SCOPE).fingerprint == bound.fingerprint
@@ -419,12 +445,17 @@ def test_a_choice_of_two_kinds_is_refused() -> None:
     assert not bind("Muon.pt[1] > 2 ? flag : i > 1", SCOPE).warnings  # nobody wrote a `not`
 
 
-@pytest.mark.parametrize(("text", "warning"), [
-    ("!(mass(Muon[0], Muon[1]) > 60 GeV)", "where Muon[1] is missing; if that is not meant, put nMuon >= 2 &&"),
-    ("!(Muon.pt[2] > 3 && mass(Muon[0], Jet[1]) > 60 GeV)",
-     "where Muon_pt[2] or Jet[1] is missing; if that is not meant, put nMuon >= 3 && nJet >= 2 &&"),
-    ("!(flag ? Muon.pt[0] > 1 : x > 1)", "where Muon_pt[0] is missing; if that is not meant, put nMuon >= 1 &&"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("!(mass(Muon[0], Muon[1]) > 60 GeV)", "where Muon[1] is missing; if that is not meant, put nMuon >= 2 &&"),
+        (
+            "!(Muon.pt[2] > 3 && mass(Muon[0], Jet[1]) > 60 GeV)",
+            "where Muon_pt[2] or Jet[1] is missing; if that is not meant, put nMuon >= 3 && nJet >= 2 &&",
+        ),
+        ("!(flag ? Muon.pt[0] > 1 : x > 1)", "where Muon_pt[0] is missing; if that is not meant, put nMuon >= 1 &&"),
+    ],
+)
 def test_a_not_draws_one_warning_however_many_values_it_may_miss(text: str, warning: str) -> None:
     (only,) = bind(text, SCOPE).warnings
     assert warning in only
@@ -440,18 +471,25 @@ def test_what_chooses_a_side_guards_it() -> None:
 
 
 def test_a_pattern_takes_any_version_and_no_twin() -> None:
-    menus = {m.id: m for m in (
-        Menu({"HLT_Mu50_v11": ("trigger_0", 0), "HLT_Mu5_v1": ("trigger_0", 1)}),
-        Menu({"HLT_Mu50_v12": ("trigger_0", 0), "HLT_Mu5_v1": ("trigger_0", 1)}),
-    )}  # fmt: skip
+    menus = {
+        m.id: m
+        for m in (
+            Menu({"HLT_Mu50_v11": ("trigger_0", 0), "HLT_Mu5_v1": ("trigger_0", 1)}),
+            Menu({"HLT_Mu50_v12": ("trigger_0", 0), "HLT_Mu5_v1": ("trigger_0", 1)}),
+        )
+    }
     scope = Scope(SCHEMA, menus)
     bound = bind('trigger("HLT_Mu50_v*")', scope)
     assert bound.triggers == ("HLT_Mu50_v*",)
     first, second = menus
     rows = [(first, 1), (first, 2), (second, 1), (second, 2), (0, 1)]  # menu, word: bit 0 is Mu50, bit 1 is Mu5
-    block = Block(5, {
-        "menu": np.array([m for m, _ in rows]), "trigger_0": np.array([w for _, w in rows], np.uint32),
-    })  # fmt: skip
+    block = Block(
+        5,
+        {
+            "menu": np.array([m for m, _ in rows]),
+            "trigger_0": np.array([w for _, w in rows], np.uint32),
+        },
+    )
     assert interpret(bound.node, block).tolist() == [True, False, True, False, False]
     assert interpret(bind('present(trigger("HLT_Mu50_v*"))', scope).node, block).tolist() == [True] * 4 + [False]
     assert bind('!trigger("HLT_Mu50_v*")', scope).warnings

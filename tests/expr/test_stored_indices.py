@@ -17,22 +17,29 @@ from tagsel.expr import Block, Scope, bind
 from tagsel.expr.interpret import interpret
 from tagsel.schema import Attribute, Schema
 
-SCOPE = Scope(Schema((
-    Attribute("MET_pt", "float32", "GeV"),
-    Attribute("nMuon", "int32", role="counter"),
-    Attribute("Muon.pt", "float32", "GeV", is_list=True, counter="nMuon"),
-    Attribute("Muon.jetIdx", "int32", is_list=True, counter="nMuon"),
-    Attribute("nJet", "int32", role="counter"),
-    Attribute("Jet.pt", "float32", "GeV", is_list=True, counter="nJet"),
-)))  # fmt: skip
-BLOCK = Block(4, {
-    "MET_pt": np.zeros(4, np.float32),
-    "nMuon": np.array([2, 1, 1, 0], np.int32),
-    "Muon_pt": np.array([50, 40, 30, 20], np.float32),
-    "Muon_jetIdx": np.array([1, 0, -1, 7], np.int32),  # event 0: jets 1 and 0; event 1: none; event 2: past the end
-    "nJet": np.array([2, 1, 2, 1], np.int32),
-    "Jet_pt": np.array([25, 35, 99, 10, 12, 90], np.float32),
-})  # fmt: skip
+SCOPE = Scope(
+    Schema(
+        (
+            Attribute("MET_pt", "float32", "GeV"),
+            Attribute("nMuon", "int32", role="counter"),
+            Attribute("Muon.pt", "float32", "GeV", is_list=True, counter="nMuon"),
+            Attribute("Muon.jetIdx", "int32", is_list=True, counter="nMuon"),
+            Attribute("nJet", "int32", role="counter"),
+            Attribute("Jet.pt", "float32", "GeV", is_list=True, counter="nJet"),
+        )
+    )
+)
+BLOCK = Block(
+    4,
+    {
+        "MET_pt": np.zeros(4, np.float32),
+        "nMuon": np.array([2, 1, 1, 0], np.int32),
+        "Muon_pt": np.array([50, 40, 30, 20], np.float32),
+        "Muon_jetIdx": np.array([1, 0, -1, 7], np.int32),  # event 0: jets 1 and 0; event 1: none; event 2: past the end
+        "nJet": np.array([2, 1, 2, 1], np.int32),
+        "Jet_pt": np.array([25, 35, 99, 10, 12, 90], np.float32),
+    },
+)
 
 CUTS = {
     "Jet.pt[Muon.jetIdx[0]] > 30": [True, False, False, False],  # 35 GeV
@@ -45,7 +52,7 @@ CUTS = {
     "any(Jet.pt[Muon.jetIdx] == 25 && Muon.pt == 40)": [True, False, False, False],
     "sum(m in Muon: Jet.pt[m.jetIdx]) == 60": [True, False, False, False],
     "max(m in Muon: m.pt - Jet.pt[m.jetIdx]) == 15": [True, False, False, False],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("cut", CUTS)

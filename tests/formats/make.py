@@ -54,9 +54,15 @@ def nanoaod(path: Path, first: int, count: int) -> Path:
     with uproot.recreate(path) as file:
         tree = file.mktree(
             "Events",
-            {"run": "uint32", "luminosityBlock": "uint32", "event": "uint64", "MET_pt": "float32",
-             "HLT_IsoMu24": "bool", "Muon": "var * {pt: float32}"},
-        )  # fmt: skip
+            {
+                "run": "uint32",
+                "luminosityBlock": "uint32",
+                "event": "uint64",
+                "MET_pt": "float32",
+                "HLT_IsoMu24": "bool",
+                "Muon": "var * {pt: float32}",
+            },
+        )
         tree.extend(
             {
                 "run": np.full(count, RUN, np.uint32),

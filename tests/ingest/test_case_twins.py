@@ -22,8 +22,11 @@ OLD, NEW = "FatJet_particleNet_WvsQCD", "FatJet_particleNet_WVsQCD"
 
 def written(path: Path, first: int, **columns: object) -> Path:
     """Ten events numbered from `first`."""
-    ids = {"run": pa.array([1] * 10, pa.int32()), "luminosityBlock": pa.array([1] * 10, pa.int32()),
-           "event": pa.array(range(first, first + 10), pa.int64())}  # fmt: skip
+    ids = {
+        "run": pa.array([1] * 10, pa.int32()),
+        "luminosityBlock": pa.array([1] * 10, pa.int32()),
+        "event": pa.array(range(first, first + 10), pa.int64()),
+    }
     pq.write_table(pa.table({**ids, **columns}), path)
     return path
 
@@ -82,8 +85,10 @@ def test_twins_in_one_file_and_twin_collections(tmp_path: Path) -> None:
     home = Workspace.init(tmp_path / "W")
     numbers = pa.array(range(10), pa.int32())
     lists = {
-        "Jet_pt": pa.array([[1.0]] * 10), "JET_pt": pa.array([[2.0, 3.0]] * 10), "nJET": pa.array([2] * 10, pa.int32())
-    }  # fmt: skip
+        "Jet_pt": pa.array([[1.0]] * 10),
+        "JET_pt": pa.array([[2.0, 3.0]] * 10),
+        "nJET": pa.array([2] * 10, pa.int32()),
+    }
     path = written(tmp_path / "a.parquet", 1, x=numbers, X=pa.array([5] * 10, pa.int32()), **lists)
     home.ingest(path, dataset=NAME, profile="full")
     assert home.count(NAME, "x < 3").accepted == 3

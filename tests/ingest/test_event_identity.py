@@ -249,10 +249,15 @@ def test_fault_53_one_number_for_all_events_is_refused(home: Workspace, tmp_path
     assert 'event = "entry"' in str(caught.value)
 
 
-@pytest.mark.parametrize(("values", "kind", "fits"), [
-    ([1.0, 2**53 - 1], "float64", True), ([1.0, 2**53], "float64", False), ([2**24], "float32", False),
-    ([1.0, 2.5], "float64", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "kind", "fits"),
+    [
+        ([1.0, 2**53 - 1], "float64", True),
+        ([1.0, 2**53], "float64", False),
+        ([2**24], "float32", False),
+        ([1.0, 2.5], "float64", False),
+    ],
+)
 def test_fault_52_ids_kept_as_floats_are_checked_to_be_exact(
     home: Workspace, tmp_path: Path, values: list[float], kind: str, fits: bool
 ) -> None:

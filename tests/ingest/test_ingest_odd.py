@@ -55,9 +55,11 @@ def said(source: TagSource, about: str) -> str:
 def test_half_precision_and_lists_of_fixed_size_are_kept_exactly(tmp_path: Path) -> None:
     half = pa.array(np.array([1.5, np.inf, -65504.0], np.float16))
     path = parquet(
-        tmp_path / "a.parquet", x=half, Jet_pt=pa.array([[1, 2], [4, 5], [3, 9]], pa.list_(pa.float32(), 2)),
+        tmp_path / "a.parquet",
+        x=half,
+        Jet_pt=pa.array([[1, 2], [4, 5], [3, 9]], pa.list_(pa.float32(), 2)),
         Muon_pt=pa.ListArray.from_arrays(pa.array([0, 2, 2, 3], pa.int32()), half),
-    )  # fmt: skip
+    )
     source = open_source(path)
     rows = table(source)
     assert [source.schema[n].type for n in ("x", "Jet.pt", "Muon.pt")] == ["float32"] * 3
@@ -76,9 +78,13 @@ def test_a_hole_in_a_list_of_fixed_size_is_named(tmp_path: Path) -> None:
 
 def test_columns_of_types_that_no_attribute_has_are_named(tmp_path: Path) -> None:
     path = parquet(
-        tmp_path / "a.parquet", t=pa.array([1, 2, 3], pa.timestamp("ns")),
-        d=pa.array([1, 2, 3]).cast(pa.decimal128(20)), s=[{"t": b"x"}] * 3, l=[[[1]], [], [[2]]], kept=[1, 2, 3],
-    )  # fmt: skip
+        tmp_path / "a.parquet",
+        t=pa.array([1, 2, 3], pa.timestamp("ns")),
+        d=pa.array([1, 2, 3]).cast(pa.decimal128(20)),
+        s=[{"t": b"x"}] * 3,
+        l=[[[1]], [], [[2]]],
+        kept=[1, 2, 3],
+    )
     source = open_source(path)
     warning = said(source, "left out, as no attribute can hold their type: ")
     for name in ("t (timestamp[ns])", "d (decimal128(20, 0))", "s.t (binary)", "l (list<"):
@@ -176,9 +182,12 @@ def test_writable_names_are_those_that_the_language_reads(name: str) -> None:
 
 def test_rows_without_any_aod_are_said_and_rows_with_one_are_not(tmp_path: Path) -> None:
     guids, entries = ["", GUID, ""], [4, 5, -1]
-    cases = {"none": {}, "entries unknown": {"aod_guid": [GUID] * 3, "aod_entry": [-1] * 3},
-             "files unknown": {"aod_guid": [""] * 3, "aod_entry": entries},
-             "apart": {"aod_guid": guids, "aod_entry": [4, -1, 5]}}  # fmt: skip
+    cases = {
+        "none": {},
+        "entries unknown": {"aod_guid": [GUID] * 3, "aod_entry": [-1] * 3},
+        "files unknown": {"aod_guid": [""] * 3, "aod_entry": entries},
+        "apart": {"aod_guid": guids, "aod_entry": [4, -1, 5]},
+    }
     for columns in cases.values():
         assert "map, skim and submit" in said(open_source(parquet(tmp_path / "a.parquet", **columns)), HOMELESS)
     one = parquet(tmp_path / "a.parquet", aod_guid=guids, aod_entry=entries)

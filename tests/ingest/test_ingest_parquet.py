@@ -74,10 +74,13 @@ def test_feature_02_references_to_every_stage_come_from_tokens(tmp_path: Path) -
         for n, s in enumerate(("StreamAOD_ref", "StreamESD_ref", "StreamRAW_ref"))
     }
     columns = {
-        "RunNumber": pa.array([1] * 3, pa.uint32()), "LumiBlockN": pa.array([1] * 3, pa.uint32()),
-        "EventNumber": pa.array([1, 2, 3], pa.uint32()), "NLooseMuon": pa.array([0, 1, 2], pa.uint32()),
-        "LooseMuonPt1": pa.array([0, -5, 7], pa.float32()), **tokens,
-    }  # fmt: skip
+        "RunNumber": pa.array([1] * 3, pa.uint32()),
+        "LumiBlockN": pa.array([1] * 3, pa.uint32()),
+        "EventNumber": pa.array([1, 2, 3], pa.uint32()),
+        "NLooseMuon": pa.array([0, 1, 2], pa.uint32()),
+        "LooseMuonPt1": pa.array([0, -5, 7], pa.float32()),
+        **tokens,
+    }
     source = open_source(written(tmp_path / "a.parquet", columns))
     rows = table(source)
     for n, stage in enumerate(("aod", "esd", "raw")):
@@ -245,12 +248,15 @@ mass = { branch = "m", constant = 0.1056583755, unit = "GeV" }
 @pytest.mark.parametrize("kind", ["TTree", "RNTuple"])
 def test_feature_11_any_tree_with_any_id_names_by_a_schema(tmp_path: Path, kind: str) -> None:
     columns = {
-        "RUN": np.array([7, 7], dtype=np.uint32), "EVT": np.array([1, 2], dtype=np.int64),
-        "met_et": np.array([10.0, 20.0]), "status": np.array([2**31, 1], dtype=np.uint32),
+        "RUN": np.array([7, 7], dtype=np.uint32),
+        "EVT": np.array([1, 2], dtype=np.int64),
+        "met_et": np.array([10.0, 20.0]),
+        "status": np.array([2**31, 1], dtype=np.uint32),
         "pass_x": np.array([True, False]),
-        "mu_pT": ak.Array([[1.0, 2.0], []]), "mu_eta": ak.Array([[0.1, 0.2], []]),
+        "mu_pT": ak.Array([[1.0, 2.0], []]),
+        "mu_eta": ak.Array([[0.1, 0.2], []]),
         "mu_e_raw": ak.Array([[1.0, 2.0], []]),
-    }  # fmt: skip
+    }
     path = tmp_path / "mine.root"
     with uproot.recreate(path) as file:
         if kind == "TTree":
@@ -284,9 +290,13 @@ def test_text_where_numbers_are_wanted_is_refused(tmp_path: Path) -> None:
 
 def test_a_drafted_schema_ingests_the_file_it_came_from(tmp_path: Path) -> None:
     columns = {
-        **ids(), "Muon_pt": [[1.5], [], [2.5]], "Muon_eta": [[1.5], [], [2.5]], "scores": [[1], [2, 3], []],
-        "odd.name": [1, 2, 3], "HLT_x": [True, False, True],
-    }  # fmt: skip
+        **ids(),
+        "Muon_pt": [[1.5], [], [2.5]],
+        "Muon_eta": [[1.5], [], [2.5]],
+        "scores": [[1], [2, 3], []],
+        "odd.name": [1, 2, 3],
+        "HLT_x": [True, False, True],
+    }
     path = written(tmp_path / 'a "quoted".parquet', columns)
     text = derive_source_schema(path)
     source = open_source(path, parse_source_schema(text, "draft"))

@@ -102,9 +102,7 @@ def test_fault_51_a_dataset_remembers_its_profile(tmp_path: Path) -> None:
     done = home.ingest(second, dataset="mc.X.TAG")
     assert (done.events, done.report.profile, done.failed) == (6, "full", ())
     assert home.count("mc.X.TAG", "GenPart.pt[0] == 21").accepted == 2
-    with pytest.raises(
-        IngestError, match="ingested with the profile full, and slim is asked for"
-    ) as caught:
+    with pytest.raises(IngestError, match="ingested with the profile full, and slim is asked for") as caught:
         home.ingest(third, dataset="mc.X.TAG", profile="slim")
     assert "--evolve" in str(caught.value.hint)
     assert home.ingest(third, dataset="mc.X.TAG", profile="slim", evolve=True).events == 9

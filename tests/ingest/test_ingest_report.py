@@ -40,14 +40,22 @@ def report_of(path: Path) -> IngestReport:
 
 def test_fault_51_every_column_is_in_the_report_once(tmp_path: Path) -> None:
     path = event_file(
-        tmp_path / "a.root", MET_pt=np.arange(4.0), HLT_a=np.ones(4, bool), Flag_b=np.ones(4, bool),
-        mine=np.arange(4.0), cov=np.zeros((4, 2, 2)),
-    )  # fmt: skip
+        tmp_path / "a.root",
+        MET_pt=np.arange(4.0),
+        HLT_a=np.ones(4, bool),
+        Flag_b=np.ones(4, bool),
+        mine=np.arange(4.0),
+        cov=np.zeros((4, 2, 2)),
+    )
     report = report_of(path)
     assert {line.name: line.attribute for line in report.taken()} == {
-        "run": "run", "luminosityBlock": "lumi", "event": "event", "MET_pt": "MET_pt", "HLT_a": "trigger_0",
+        "run": "run",
+        "luminosityBlock": "lumi",
+        "event": "event",
+        "MET_pt": "MET_pt",
+        "HLT_a": "trigger_0",
         "Flag_b": "flag_0",
-    }  # fmt: skip
+    }
     assert [(line.name, line.type) for line in report.left_out()] == [("mine", "float64"), ("cov", "double[2][2]")]
     assert str(report).splitlines()[0] == "6 of 8 columns taken; trigger chains: 1, flags: 1"
 

@@ -41,23 +41,37 @@ def some_rows() -> list[Row]:
         size = int(random.integers(0, 4))
         pts = [maybe(float(np.float32(random.exponential(20)))) for _ in range(size)]
         charges = [maybe(int(random.choice([-1, 1]))) for _ in range(size)]
-        rows.append({
-            "run": 5, "lumi": 1, "event": number + 1,
-            "met": maybe(float(np.float32(random.exponential(30)))),
-            "nvtx": maybe(int(random.integers(0, 40))),
-            "good": maybe(bool(random.integers(2))),
-            "tag": maybe(str(random.choice(["a", "b"]))),
-            "plain": int(random.integers(0, 10)),
-            "Muon_pt": maybe(pts), "Muon_charge": maybe(charges),
-        })  # fmt: skip
+        rows.append(
+            {
+                "run": 5,
+                "lumi": 1,
+                "event": number + 1,
+                "met": maybe(float(np.float32(random.exponential(30)))),
+                "nvtx": maybe(int(random.integers(0, 40))),
+                "good": maybe(bool(random.integers(2))),
+                "tag": maybe(str(random.choice(["a", "b"]))),
+                "plain": int(random.integers(0, 10)),
+                "Muon_pt": maybe(pts),
+                "Muon_charge": maybe(charges),
+            }
+        )
     return rows
 
 
-TYPES = pa.schema({
-    "run": pa.int32(), "lumi": pa.int32(), "event": pa.int64(), "met": pa.float32(), "nvtx": pa.int32(),
-    "good": pa.bool_(), "tag": pa.string(), "plain": pa.int32(), "Muon_pt": pa.list_(pa.float32()),
-    "Muon_charge": pa.list_(pa.int32()),
-})  # fmt: skip
+TYPES = pa.schema(
+    {
+        "run": pa.int32(),
+        "lumi": pa.int32(),
+        "event": pa.int64(),
+        "met": pa.float32(),
+        "nvtx": pa.int32(),
+        "good": pa.bool_(),
+        "tag": pa.string(),
+        "plain": pa.int32(),
+        "Muon_pt": pa.list_(pa.float32()),
+        "Muon_charge": pa.list_(pa.int32()),
+    }
+)
 
 
 def written(path: Path, rows: list[Row], types: pa.Schema = TYPES) -> Path:
@@ -129,16 +143,18 @@ CUTS: dict[str, Callable[[Row], bool]] = {
     "count(Muon.pt > 10) < 2 && met > 5": lambda r: n_above(r, 10) in (0, 1) and above(r["met"], 5),
     "any(Muon.pt > 10)": lambda r: (n_above(r, 10) or 0) > 0,
     "all(Muon.pt > 10)": lambda r: muons(r) is not None and all(above(pt, 10) for pt, _ in muons(r) or []),
-    "any(m in Muon: m.pt > 10 && m.charge == 1)":
-        lambda r: any(above(pt, 10) and charge == 1 for pt, charge in muons(r) or []),
-    "any(a, b in Muon: a.charge != b.charge)":
-        lambda r: len({charge for _, charge in muons(r) or [] if charge is not None}) == 2,
+    "any(m in Muon: m.pt > 10 && m.charge == 1)": lambda r: any(
+        above(pt, 10) and charge == 1 for pt, charge in muons(r) or []
+    ),
+    "any(a, b in Muon: a.charge != b.charge)": lambda r: (
+        len({charge for _, charge in muons(r) or [] if charge is not None}) == 2
+    ),
     "sum(Muon.pt) < 40": lambda r: (total(r) or 0) < 40 and total(r) is not None,
     "max(Muon.pt) > 15": lambda r: any(above(pt, 15) for pt, _ in muons(r) or []),
     "Muon.pt[0] > 10": lambda r: above(leading(r), 10),
     "present(Muon.pt[0])": lambda r: leading(r) is not None,
     "let m = argmax(m in Muon: m.pt); m.pt > 25": lambda r: any(above(pt, 25) for pt, _ in muons(r) or []),
-}  # fmt: skip
+}
 
 
 def passing(rows: list[Row], cut: str) -> list[int]:

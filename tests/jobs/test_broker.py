@@ -74,14 +74,23 @@ def test_what_no_usable_site_holds_moves_over_the_fastest_link() -> None:
 @pytest.mark.parametrize(
     ("topology", "problem", "remedy"),
     [
-        (Topology({"CERN": Standing("CERN", "down", "down", remedy="wait until noon"), "KIT": Standing("KIT")}),
-         "no site with a copy gives it", "wait until noon"),
-        (Topology({"CERN": Standing("CERN", "excluded: full", remedy="tagsel sites up CERN")}),
-         "no usable site has a link", "tagsel sites up CERN"),
-        (Topology({"CERN": Standing("CERN", "excluded: full"), "KIT": Standing("KIT")}, {("KIT", "CERN"): 1.0}),
-         "no usable site has a link", "transfer"),
+        (
+            Topology({"CERN": Standing("CERN", "down", "down", remedy="wait until noon"), "KIT": Standing("KIT")}),
+            "no site with a copy gives it",
+            "wait until noon",
+        ),
+        (
+            Topology({"CERN": Standing("CERN", "excluded: full", remedy="tagsel sites up CERN")}),
+            "no usable site has a link",
+            "tagsel sites up CERN",
+        ),
+        (
+            Topology({"CERN": Standing("CERN", "excluded: full"), "KIT": Standing("KIT")}, {("KIT", "CERN"): 1.0}),
+            "no usable site has a link",
+            "transfer",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_can_be_read_nowhere_is_refused_with_the_nearest_remedy(
     topology: Topology, problem: str, remedy: str
 ) -> None:
@@ -100,8 +109,11 @@ def test_a_file_without_any_copy_is_refused_unless_it_lies_here() -> None:
 SITES = ["A", "B", "C", "D"]
 STANDINGS = st.builds(
     lambda name, closed, silent, slots: Standing(name, "no" if closed or silent else "", "no" if silent else "", slots),
-    st.just(""), st.booleans(), st.booleans(), st.integers(0, 3),
-)  # fmt: skip
+    st.just(""),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 3),
+)
 
 
 @given(

@@ -122,9 +122,12 @@ def away(request: pytest.FixtureRequest) -> Iterator[tuple[Chosen, Callable[[], 
 
 @pytest.mark.parametrize("away", ["condor", "slurm"], indirect=True)
 def test_fault_13_31_an_engine_that_is_away_when_pieces_are_tried_again_is_asked_until_it_is_back(
-    away: tuple[Chosen, Callable[[], Any], Callable[[], Any]], sample: Any, folder: Path,
-    script: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    away: tuple[Chosen, Callable[[], Any], Callable[[], Any]],
+    sample: Any,
+    folder: Path,
+    script: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Both pieces fail once; the second attempts of both are one submission, and it is made once."""
     on, stop, give_back = away
     add, take, patience, gone = Retries.add, Retries.take, Retries.patience, threading.Event()
@@ -172,9 +175,13 @@ job.wait()
 
 @pytest.mark.parametrize("times", [2, 9])
 def test_fault_13_66_what_waits_for_another_attempt_outlives_kill_9_of_its_driver(
-    slurm_cluster: Mapping[str, str], sample: Any, folder: Path, script: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch, times: int,
-) -> None:  # fmt: skip
+    slurm_cluster: Mapping[str, str],
+    sample: Any,
+    folder: Path,
+    script: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+) -> None:
     """Two drivers die in the pauses after the first and the second attempt; a third makes the last that is left."""
     for key, value in slurm_cluster.items():
         monkeypatch.setenv(key, value)
@@ -221,9 +228,13 @@ def storage(folder: Path, sample: Any) -> Iterator[tuple[int, ExitStack, Any]]:
 
 @pytest.mark.parametrize("copies", [False, True])
 def test_fault_26_31_kill_9_of_an_xrootd_server_while_pieces_read_from_it(
-    storage: tuple[int, ExitStack, Any], folder: Path, script: Callable[[str], Path], sample: Any, copies: bool,
+    storage: tuple[int, ExitStack, Any],
+    folder: Path,
+    script: Callable[[str], Path],
+    sample: Any,
+    copies: bool,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """Files of 50, 30 and 40 events, a piece each, of which each has read ten; where there are copies all are read."""
     from aodmaker import Replica
 

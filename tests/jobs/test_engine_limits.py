@@ -166,9 +166,12 @@ def restart(cluster: slurm.Cluster, most: int) -> None:
 
 
 def test_feature_65_a_short_queue_takes_short_jobs_and_refuses_others(
-    slurm_cluster: Mapping[str, str], start: Callable[..., Job], folder: Path, sample: Any,
+    slurm_cluster: Mapping[str, str],
+    start: Callable[..., Job],
+    folder: Path,
+    sample: Any,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """The partition `short` gives a minute."""
     set_all(monkeypatch, slurm_cluster)
     short = {**ASKED["slurm"], "partition": "short"}
@@ -187,9 +190,14 @@ def test_feature_65_a_short_queue_takes_short_jobs_and_refuses_others(
 
 @pytest.mark.parametrize(("name", "holds"), [("condor", {"hold": "True"}), ("slurm", {"begin": "now+1hour"})])
 def test_feature_65_1200_pieces_are_one_call(
-    request: pytest.FixtureRequest, maker: ModuleType, folder: Path, script: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch, name: str, holds: dict[str, str],
-) -> None:  # fmt: skip
+    request: pytest.FixtureRequest,
+    maker: ModuleType,
+    folder: Path,
+    script: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    holds: dict[str, str],
+) -> None:
     """One cluster, one array; none of its pieces begins, since it is told to wait."""
     if name == "condor":
         request.getfixturevalue("condor_pool")
@@ -239,5 +247,7 @@ def test_feature_61_slurm_is_told_the_site_of_a_piece(
     assert len(arrays) == 2
     ended = [executor.ended() for _ in tasks]
     assert sorted((e.task.piece, e.task.site, e.code) for e in ended if e) == [
-        (0, "CERN", 0), (1, "DESY", 0), (2, "CERN", 0),
-    ]  # fmt: skip
+        (0, "CERN", 0),
+        (1, "DESY", 0),
+        (2, "CERN", 0),
+    ]

@@ -126,9 +126,13 @@ def test_a_job_that_another_process_drives_is_killed(
 
 @pytest.fixture
 def refused(
-    slurm_cluster: Mapping[str, str], sample: Any, folder: Path, script: Callable[[str], Path], maker: Any,
+    slurm_cluster: Mapping[str, str],
+    sample: Any,
+    folder: Path,
+    script: Callable[[str], Path],
+    maker: Any,
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[], Job]:  # fmt: skip
+) -> Callable[[], Job]:
     """Submit pieces of two sites, which are partitions: Slurm knows the first of them alone, and refuses the other."""
     for key, value in slurm_cluster.items():
         monkeypatch.setenv(key, value)

@@ -42,8 +42,14 @@ def dask_cluster() -> Iterator[str]:
         yield here.scheduler_address
 
 
-@pytest.fixture(params=["local", "dask", pytest.param("condor", marks=pytest.mark.grid),
-                        pytest.param("slurm", marks=pytest.mark.grid)])  # fmt: skip
+@pytest.fixture(
+    params=[
+        "local",
+        "dask",
+        pytest.param("condor", marks=pytest.mark.grid),
+        pytest.param("slurm", marks=pytest.mark.grid),
+    ]
+)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Chosen:
     """Each engine in turn, ready to be used."""
     name = request.param
@@ -281,9 +287,12 @@ def test_a_job_that_htcondor_holds_fails_with_its_reason(
 
 @pytest.mark.grid
 def test_what_an_engine_refuses_is_said_in_its_words(
-    sample: Any, tmp_path: Path, script: Callable[[str], Path], slurm_cluster: Mapping[str, str],
+    sample: Any,
+    tmp_path: Path,
+    script: Callable[[str], Path],
+    slurm_cluster: Mapping[str, str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     set_all(monkeypatch, slurm_cluster)
     events = sample.events(range(10))
     nowhere = Chosen("slurm", {"partition": "none"})

@@ -55,10 +55,16 @@ def unread(message: str) -> Evidence:
         (raised(TimeoutError("timed out")), "transient", "server"),
         (raised(MemoryError("Unable to allocate 12.1 GiB")), "transient", "memory"),
         (unread("root://se.x.org//a: its server se.x.org:1094 does not answer: timed out"), "transient", "server"),
-        (unread("https://se.x.org/a: cannot read this ROOT file: remote server responded with status 503"), "transient",
-         "server"),
-        (unread("none of 2 copies can be read: /a: is empty; root://x//a: its server does not answer"), "transient",
-         "server"),
+        (
+            unread("https://se.x.org/a: cannot read this ROOT file: remote server responded with status 503"),
+            "transient",
+            "server",
+        ),
+        (
+            unread("none of 2 copies can be read: /a: is empty; root://x//a: its server does not answer"),
+            "transient",
+            "server",
+        ),
         (ended("killed by SIGKILL", code=-9), "transient", "killed"),
         (ended("Slurm: FAILED (NonZeroExitCode), killed by SIGKILL", code=-9), "transient", "killed"),
         (ended("killed by SIGSEGV", code=-11), "transient", "crash"),
@@ -67,15 +73,24 @@ def unread(message: str) -> Evidence:
         (ended("Slurm no longer knows how it ended"), "transient", "lost"),
         (ended("no output", code=0), "transient", "lost"),
         (ended("exit code 1", "Traceback (most recent call last):\nValueError: odd", 1), "transient", "lost"),
-        (ended("held by HTCondor: Error from slot1@n: Job has gone over cgroup memory limit of 1024 megabytes."),
-         "transient", "memory"),
+        (
+            ended("held by HTCondor: Error from slot1@n: Job has gone over cgroup memory limit of 1024 megabytes."),
+            "transient",
+            "memory",
+        ),
         (ended("Slurm: OUT_OF_MEMORY (OutOfMemory)"), "transient", "memory"),
-        (ended("killed by SIGKILL", "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0."), "transient",
-         "memory"),
+        (
+            ended("killed by SIGKILL", "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0."),
+            "transient",
+            "memory",
+        ),
         # held by the batch system, node lost, disk full, missing release or software, input unreadable there
         (ended("held by HTCondor: The job attribute PeriodicHold expression evaluated to TRUE"), "site", "held"),
-        (ended("held by HTCondor: Error from slot1@n: Failed to execute '/x' (errno=2: 'No such file')"), "site",
-         "software"),
+        (
+            ended("held by HTCondor: Error from slot1@n: Failed to execute '/x' (errno=2: 'No such file')"),
+            "site",
+            "software",
+        ),
         (ended("held by HTCondor: Transfer output files failure at execution point"), "site", "moving"),
         (ended("Slurm: NODE_FAIL (NodeDown)"), "site", "node"),
         (ended("exit code 1", "OSError: [Errno 28] No space left on device: '/scratch/x'", 1), "site", "disk"),
@@ -83,18 +98,38 @@ def unread(message: str) -> Evidence:
         (raised(OSError(122, "Disk quota exceeded")), "site", "disk"),
         (ended("exit code 127", "/bin/sh: python3.11: command not found", 127), "site", "software"),
         (ended("exit code 1", "/usr/bin/python3: No module named tagsel", 1), "site", "software"),
-        (ended("exit code 1", "python: error while loading shared libraries: libz.so.1: cannot open", 1), "site",
-         "software"),
+        (
+            ended("exit code 1", "python: error while loading shared libraries: libz.so.1: cannot open", 1),
+            "site",
+            "software",
+        ),
         (raised(ModuleNotFoundError("No module named 'awkward'")), "site", "software"),
-        (unread("none of 2 copies can be read: /a: cannot be opened: No such file or directory; /b: is empty"), "site",
-         "not there"),
+        (
+            unread("none of 2 copies can be read: /a: cannot be opened: No such file or directory; /b: is empty"),
+            "site",
+            "not there",
+        ),
         (unread("/mnt/a.root: cannot be opened: Stale file handle"), "site", "not there"),
-        (unread("https://se/a: its server se:443 has a certificate that is not good here: certificate has expired"),
-         "site", "certificate"),
-        (unread("https://se/a: cannot read this ROOT file: remote server responded with status 403, rather than 206"),
-         "site", "not there"),
-        (unread("root://se//a: Failed to open file: [ERROR] Server responded with an error: [3010] Unable to open /a;"
-                " permission denied"), "site", "not there"),
+        (
+            unread("https://se/a: its server se:443 has a certificate that is not good here: certificate has expired"),
+            "site",
+            "certificate",
+        ),
+        (
+            unread(
+                "https://se/a: cannot read this ROOT file: remote server responded with status 403, rather than 206"
+            ),
+            "site",
+            "not there",
+        ),
+        (
+            unread(
+                "root://se//a: Failed to open file: [ERROR] Server responded with an error: [3010] Unable to open /a;"
+                " permission denied"
+            ),
+            "site",
+            "not there",
+        ),
         # the script raised, returned the wrong type, took too long
         (raised(ValueError("no such cut")), "user", "script"),
         (raised(ValueError("OSError: connection refused, No space left on device, MemoryError")), "user", "script"),
@@ -113,12 +148,18 @@ def unread(message: str) -> Evidence:
         (unread("/a.root: not the file that is meant: its GUID is A, the list means B"), "data", "other file"),
         (unread("/a.root: cannot be opened: No such file or directory"), "data", "gone"),
         (unread("https://se/a: cannot read this ROOT file: file not found (HTTP(S) returned 404)"), "data", "gone"),
-        (unread("root://se//a: Failed to open file: [ERROR] Server responded with an error: [3011] Unable to open /a;"
-                " no such file or directory"), "data", "gone"),
+        (
+            unread(
+                "root://se//a: Failed to open file: [ERROR] Server responded with an error: [3011] Unable to open /a;"
+                " no such file or directory"
+            ),
+            "data",
+            "gone",
+        ),
         (unread("/temporary/503/a.root: truncated: its header promises 502 bytes, 500 are there"), "data", "damaged"),
         (unread("file 0A is in no catalog"), "data", "no copy"),
     ],
-)  # fmt: skip
+)
 def test_feature_66_the_class_of_each_failure(evidence: Evidence, kind: str, name: str) -> None:
     cause = cause_of(evidence)
     assert (cause.kind, cause.name) == (kind, name)
@@ -339,7 +380,7 @@ def test_a_job_that_only_pauses_is_killed_at_once(
         ("slot1@n17.x.org:9618 at 10.0.0.1 said 0x7ffe12", "slot2@n18.x.org:9619 at 10.22.0.13 said 0xbeef"),
         ("ValueError: cannot convert -1.5e-7 at 12", "ValueError: cannot convert 99 at 3,000"),
     ],
-)  # fmt: skip
+)
 def test_what_differs_from_piece_to_piece_is_taken_out(one: str, other: str) -> None:
     assert signature(one) == signature(other) != one
 
@@ -350,12 +391,21 @@ def test_words_that_differ_are_told_apart() -> None:
 
 
 FAILED = [
-    ({"origin": "raised", "message": "ValueError: bad value {n}", "kinds": ["ValueError"], "where": "in events {n}"},
-     "user", "ValueError: bad value <n>"),
-    ({"origin": "ended", "message": "held by HTCondor: Transfer of /pool/{n}/00{n}.piece from 10.0.{n}.1:9618 failed"},
-     "site", "held by HTCondor: Transfer of <path> from <address> failed"),
+    (
+        {"origin": "raised", "message": "ValueError: bad value {n}", "kinds": ["ValueError"], "where": "in events {n}"},
+        "user",
+        "ValueError: bad value <n>",
+    ),
+    (
+        {
+            "origin": "ended",
+            "message": "held by HTCondor: Transfer of /pool/{n}/00{n}.piece from 10.0.{n}.1:9618 failed",
+        },
+        "site",
+        "held by HTCondor: Transfer of <path> from <address> failed",
+    ),
     ({"origin": "ended", "message": "killed by SIGKILL", "code": -9}, "transient", "killed by SIGKILL"),
-]  # fmt: skip
+]
 """Records of failures that have a number in them, their class, and the message without it."""
 
 
@@ -370,16 +420,17 @@ def test_feature_70_ten_thousand_failures_are_few_causes(monkeypatch: pytest.Mon
     states = [
         PieceState(n, n % 3 + 1, "", "failed", 1, error="x", records={1: filled(FAILED[n % 3][0], n)})
         for n in range(10_000)
-    ]  # fmt: skip
+    ]
     looked_at = []
     module = import_module("tagsel.jobs.diagnose")
     monkeypatch.setattr(module, "signature", lambda message: looked_at.append(message) or signature(message))
     groups = diagnose(states)
     assert len(looked_at) == len(set(looked_at)) == 401
     assert [(g.cause.kind, g.signature, len(g.pieces), g.events, g.example) for g in groups] == [
-        ("transient", FAILED[2][2], 3333, 9999, 2), ("site", FAILED[1][2], 3333, 6666, 1),
+        ("transient", FAILED[2][2], 3333, 9999, 2),
+        ("site", FAILED[1][2], 3333, 6666, 1),
         ("user", FAILED[0][2], 3334, 3334, 0),
-    ]  # fmt: skip
+    ]
     assert sorted(n for g in groups for n in g.pieces) == list(range(10_000))
     assert all(g.cause.owner and g.cause.action for g in groups)
 

@@ -43,7 +43,7 @@ def test_rates_are_medians_of_this_script_before_others_before_usual_ones() -> N
         (Forecast(1, 5, 9, 0, 1, 10, 0, 1.0, 0.0, 0, ""), 0.0),
         (Forecast(1, 5, 9, 100, 1, 10, 100, 2.0, 16.0, 1, ""), 8.0),
     ],
-)  # fmt: skip
+)
 def test_feature_62_how_many_times_the_cpu_of_a_scan_is_that_of_the_job(told: Forecast, times: float) -> None:
     assert told.to_json()["times"] == times
 
@@ -56,8 +56,11 @@ def test_accuracy_compares_what_is_known() -> None:
 
 def test_time_is_that_of_rounds_after_the_queue() -> None:
     """60 s of pieces in 20 s are three at once, 5 s in 10 s at least one; the queues were 4, 10 and 6 s long."""
-    costs = [Cost(9, wall_s=60.0, wait_s=4.0, span_s=20.0), Cost(1, wall_s=5.0, wait_s=10.0, span_s=10.0),
-             Cost(2, wall_s=20.0, wait_s=6.0, span_s=10.0)]  # fmt: skip
+    costs = [
+        Cost(9, wall_s=60.0, wait_s=4.0, span_s=20.0),
+        Cost(1, wall_s=5.0, wait_s=10.0, span_s=10.0),
+        Cost(2, wall_s=20.0, wait_s=6.0, span_s=10.0),
+    ]
     assert pace(c.to_json() for c in costs) == Pace(3, 6.0)
     assert pace([Cost(4, wall_s=9.0).to_json()]) is None  # a part of it was run again: nobody knows
     assert pace([]) is None
@@ -81,10 +84,17 @@ if not marker.exists():
 """
     events = sample.events(range(10))
     whole, broken = (
-        submit(tmp_path / "jobs", events, sample.map(events), script(body), events_per_job=5,
-               executor=LocalExecutor(1), pace=Pace(1))
+        submit(
+            tmp_path / "jobs",
+            events,
+            sample.map(events),
+            script(body),
+            events_per_job=5,
+            executor=LocalExecutor(1),
+            pace=Pace(1),
+        )
         for body in (slow, die + slow)
-    )  # fmt: skip
+    )
     assert (whole.wait().state, broken.wait().state) == ("done", "done")
     cost = whole.cost
     assert 0.4 <= cost.wall_s <= cost.span_s + 0.01  # rounded to a millisecond each
@@ -136,10 +146,14 @@ def clusters(tmp_path_factory: pytest.TempPathFactory, maker: ModuleType) -> Any
     with uproot.recreate(path) as file:
         file.mktree("Events", {"run": "uint32", "luminosityBlock": "uint32", "event": "uint64", "MET_pt": "float64"})
         for part in (rows[:300], rows[300:]):
-            file["Events"].extend({
-                "run": np.full(300, 7, np.uint32), "luminosityBlock": np.array([r[3] for r in part], np.uint32),
-                "event": np.array([r[4] for r in part], np.uint64), "MET_pt": random.normal(size=300),
-            })  # fmt: skip
+            file["Events"].extend(
+                {
+                    "run": np.full(300, 7, np.uint32),
+                    "luminosityBlock": np.array([r[3] for r in part], np.uint32),
+                    "event": np.array([r[4] for r in part], np.uint64),
+                    "MET_pt": random.normal(size=300),
+                }
+            )
     known = maker.File(guid_of(path), "AOD.root", str(path), 600, path.stat().st_size)
     return maker.Sample([known], rows)
 

@@ -34,11 +34,16 @@ def cluster(
         folder.mkdir()
         folder.chmod(0o777)  # HTCondor has another user run the workers
     started = {
-        "cores": 1, "memory": "200MB", "interface": "lo", "python": sys.executable, "death_timeout": 60,
+        "cores": 1,
+        "memory": "200MB",
+        "interface": "lo",
+        "python": sys.executable,
+        "death_timeout": 60,
         "scheduler_options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
-        "log_directory": str(tmp_path / "logs"), "local_directory": str(tmp_path / "local"),
+        "log_directory": str(tmp_path / "logs"),
+        "local_directory": str(tmp_path / "local"),
         "job_script_prologue": [f"export PYTHONPATH={ROOT} STARTED_BY={name}"],
-    }  # fmt: skip
+    }
     if name == "slurm":
         for key, value in request.getfixturevalue("slurm_cluster").items():
             monkeypatch.setenv(key, value)

@@ -107,8 +107,11 @@ def test_events_come_in_order_with_ids_and_address(run: Callable[..., Job], samp
     assert table["Muon_pt"].to_pylist() == [r[6] for r in truth]
     assert result.value.MET_pt.to_list() == [r[5] for r in truth]
     assert [str(table.schema.field(n).type) for n in ("run", "lumi", "event", "aod_entry")] == [
-        "int32", "int32", "int64", "int64",
-    ]  # fmt: skip
+        "int32",
+        "int32",
+        "int64",
+        "int64",
+    ]
 
 
 def test_events_built_anew_get_their_address_back(run: Callable[..., Job]) -> None:

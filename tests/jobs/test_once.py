@@ -32,7 +32,6 @@ def process(events):
 """
 
 
-
 def outputs(job: Job) -> Path:
     return job.folder.path / "outputs"
 
@@ -67,8 +66,10 @@ def test_fault_31_a_piece_reported_twice_counts_once(run: Callable[..., Job], in
     merged = load(job.folder.path)
     assert pq.read_table(merged.output).equals(before)
     assert json.loads(merged.folder.result.read_text())["outputs"] == [
-        "00000.1.parquet", "00001.2.parquet", "00002.1.parquet",
-    ]  # fmt: skip
+        "00000.1.parquet",
+        "00001.2.parquet",
+        "00002.1.parquet",
+    ]
 
 
 def test_fault_31_an_output_of_another_piece_script_or_job_does_not_count(run: Callable[..., Job], inline: Any) -> None:

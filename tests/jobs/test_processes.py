@@ -68,8 +68,11 @@ def submitter(folder: Path, body: str = COUNT, **environment: str) -> subprocess
     maker = Path(__file__).parent.parent / "aod" / "aodmaker.py"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", SUBMITTER, str(maker), str(folder)],
-        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_feature_64_a_job_on_local_processes(start: Callable[..., Job]) -> None:
@@ -238,8 +241,11 @@ def test_the_worker_opens_nothing_but_its_piece_and_files(start: Callable[..., J
         (job.folder.path / name).unlink()
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tagsel.jobs.worker", str(piece), str(stem), "7"],
-        cwd=tmp_path, check=False, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(stem.with_name("00000.7.json").read_text().splitlines()[1])["value"] == {"n": 10}
 

@@ -98,9 +98,13 @@ def test_feature_67_a_failed_piece_is_split_anew_and_only_its_events_run_again(
     assert job.resplit(2, 0, into=2) == {2: [3, 4], 0: [5, 6]}
     assert job.resplit(4, events_per_job=15) == {4: [7, 8]}  # what was split can be split
     assert [(p.number, p.events, p.state) for p in job.pieces] == [
-        (5, 25, "waiting"), (6, 25, "waiting"), (1, 30, "done"), (3, 20, "waiting"), (7, 15, "waiting"),
+        (5, 25, "waiting"),
+        (6, 25, "waiting"),
+        (1, 30, "done"),
+        (3, 20, "waiting"),
+        (7, 15, "waiting"),
         (8, 5, "waiting"),
-    ]  # fmt: skip
+    ]
     assert job.ledger == DeliveryLedger(accepted=120, delivered=30, failed=90)
     job.start(inline, again=False)
     assert job.wait().state == "done"
@@ -120,9 +124,7 @@ def test_feature_67_a_failed_piece_is_split_anew_and_only_its_events_run_again(
     assert sorted(ids) == sorted(sample.events(range(120)).event.tolist())
 
 
-def test_feature_67_a_late_output_of_a_replaced_piece_does_not_count(
-    run: Callable[..., Job], inline: Any
-) -> None:  # fmt: skip
+def test_feature_67_a_late_output_of_a_replaced_piece_does_not_count(run: Callable[..., Job], inline: Any) -> None:
     job = run(TOO_MANY.format(most=10, what="{'n': len(events)}"), range(40), events_per_job=20)
     good = run(TOO_MANY.format(most=99, what="{'n': len(events)}"), range(40), events_per_job=20)
     job.resplit(0, 1, into=2)
@@ -177,9 +179,11 @@ def test_fault_13_killed_while_a_piece_is_split_all_or_nothing(
     job = run(TOO_MANY.format(most=9, what="{'n': len(events)}"), range(40), events_per_job=20)
     assert job.ledger == DeliveryLedger(accepted=40, failed=40)
     killed = subprocess.run(
-        [sys.executable, "-c", SPLITTER, str(job.folder.path)], check=False, capture_output=True,
+        [sys.executable, "-c", SPLITTER, str(job.folder.path)],
+        check=False,
+        capture_output=True,
         env={**os.environ, "TAGSEL_KILL_AT": f"jobs.resplit:{passage}"},
-    )  # fmt: skip
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     again = load(job.folder.path)
     assert [p.number for p in again.pieces] == ([2, 3, 4, 5, 6, 7] if done else [0, 1])
@@ -194,9 +198,13 @@ def test_fault_13_killed_while_a_piece_is_split_all_or_nothing(
 @pytest.mark.grid
 @pytest.mark.parametrize("name", ["condor", "slurm"])
 def test_feature_67_on_batch_systems(
-    request: pytest.FixtureRequest, sample: Any, tmp_path: Path, script: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch, name: str,
-) -> None:  # fmt: skip
+    request: pytest.FixtureRequest,
+    sample: Any,
+    tmp_path: Path,
+    script: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
     """Pieces of 30 events fail, halves of them do not."""
     from testbed.servers import open_way
 
@@ -265,9 +273,13 @@ def test_feature_38_blocks_of_events_without_an_address_or_a_block(
     """One event of the sample, one without an address, and one whose luminosity block nobody knows."""
     r = sample.rows[0]
     events = EventList.from_arrays(
-        [r[2], 9, sample.rows[1][2]], [r[3], 9, -1], [r[4], 9, sample.rows[1][4]], [1, 0, 1],
-        ["", sample.files[0].guid], [r[1], -1, sample.rows[1][1]],
-    )  # fmt: skip
+        [r[2], 9, sample.rows[1][2]],
+        [r[3], 9, -1],
+        [r[4], 9, sample.rows[1][4]],
+        [1, 0, 1],
+        ["", sample.files[0].guid],
+        [r[1], -1, sample.rows[1][1]],
+    )
     body = "def process(e):\n    return e\n"
     job = submit(tmp_path / "jobs", events, sample.map(events), script(body), executor=inline)
     job.wait()
@@ -276,8 +288,10 @@ def test_feature_38_blocks_of_events_without_an_address_or_a_block(
     assert note["lumi"] == {"processed": {str(r[2]): [[r[3], r[3]]]}, "missing": {"9": [[9, 9]]}}
 
 
-@pytest.mark.parametrize("how", [{"events_per_job": 17}, {"by": "file"}, {"by": "lumi", "events_per_job": 20},
-                                 {"by": "bytes", "bytes_per_job": 1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "how",
+    [{"events_per_job": 17}, {"by": "file"}, {"by": "lumi", "events_per_job": 20}, {"by": "bytes", "bytes_per_job": 1}],
+)
 def test_feature_38_58_a_job_that_is_done_has_processed_all(
     run: Callable[..., Job], sample: Any, how: dict[str, Any]
 ) -> None:

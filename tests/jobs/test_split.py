@@ -30,13 +30,18 @@ def listed(places: list[tuple[int, int, int]]) -> EventList:
         entries.append(seen[f])
         seen[f] += 1
     return EventList.from_arrays(
-        [r for _, r, _ in places], [lb for _, _, lb in places], list(range(len(places))),
-        [f for f, _, _ in places], GUIDS, entries,
-    )  # fmt: skip
+        [r for _, r, _ in places],
+        [lb for _, _, lb in places],
+        list(range(len(places))),
+        [f for f, _, _ in places],
+        GUIDS,
+        entries,
+    )
 
 
-FILES = [SimpleNamespace(guid=g, lfn=f"aod/{i}.root", pfn="", entries=60, bytes=90_000_000)
-         for i, g in enumerate(GUIDS)]  # fmt: skip
+FILES = [
+    SimpleNamespace(guid=g, lfn=f"aod/{i}.root", pfn="", entries=60, bytes=90_000_000) for i, g in enumerate(GUIDS)
+]
 """Of 90 MB each, so of 3 clusters of about 30 MB: 20 entries."""
 
 

@@ -50,8 +50,9 @@ def test_records_add_key_by_key() -> None:
     b = result_of({"sub": {"w": np.float32(0.5)}, "n": np.int64(2), "flag": 3})
     kind, value = add(a, b)
     assert (kind, decode(encode(value, final=True))) == (
-        "numbers", {"n": 3, "sub": {"w": 0.1 + 0.5}, "flag": 4},
-    )  # fmt: skip
+        "numbers",
+        {"n": 3, "sub": {"w": 0.1 + 0.5}, "flag": 4},
+    )
     kind, value = add(result_of({"n": 1}), result_of({"n": 0.5}))
     assert value["n"].value == 1.5
     assert result_of(ak.Record({"n": 2, "w": 0.5}))[1]["n"] == 2

@@ -78,9 +78,7 @@ def worst(name: str, *arguments: np.ndarray) -> float:
             if math.isinf(rounded):
                 errors.append(0.0 if got == rounded or abs(got) > 1.797e308 else INF)
             else:
-                error = (
-                    abs(float((mpmath.mpf(got) - truth) / math.ulp(rounded))) if math.isfinite(got) else INF
-                )
+                error = abs(float((mpmath.mpf(got) - truth) / math.ulp(rounded))) if math.isfinite(got) else INF
                 errors.append(error)
     return max(errors)
 

@@ -71,33 +71,21 @@ def test_masses_known_by_arithmetic() -> None:
     # massless pair: m² = 2 pt1 pt2 (cosh Δη − cos Δφ), PDG review of kinematics
     expected = math.sqrt(2 * 30.0 * 50.0 * (math.cosh(1.5) - math.cos(2.0)))
     assert mass(30.0, 0.5, 0.0, 0.0, 50.0, -1.0, 2.0, 0.0) == pytest.approx(expected, rel=1e-14)
-    assert mass(10.0, 1.0, 1.0, 0.0, 20.0, 1.0, 1.0, 0.0) == pytest.approx(
-        0.0, abs=1e-5
-    )  # collinear: 0, not NaN
+    assert mass(10.0, 1.0, 1.0, 0.0, 20.0, 1.0, 1.0, 0.0) == pytest.approx(0.0, abs=1e-5)  # collinear: 0, not NaN
     assert math.isnan(mass(10.0, 1.0, math.nan, 0.0, 20.0, 1.0, 1.0, 0.0))
 
 
 def test_components_known_by_arithmetic() -> None:
-    assert (
-        FUNCTIONS["px"](2.0, 0.0) == 2.0
-        and FUNCTIONS["py"](2.0, 0.0) == 0.0
-        and FUNCTIONS["pz"](2.0, 0.0) == 0.0
-    )
+    assert FUNCTIONS["px"](2.0, 0.0) == 2.0 and FUNCTIONS["py"](2.0, 0.0) == 0.0 and FUNCTIONS["pz"](2.0, 0.0) == 0.0
     assert FUNCTIONS["pz"](2.0, math.asinh(1.5)) == pytest.approx(3.0, rel=1e-15)
     assert FUNCTIONS["energy"](3.0, 0.0, 4.0) == 5.0
     assert FUNCTIONS["sum_pt"](3.0, 0.0, 4.0, PI / 2) == pytest.approx(5.0, rel=1e-15)
     assert FUNCTIONS["mt"](40.0, 0.0, 40.0, PI) == 80.0  # √(2 · 40 · 40 · 2)
     assert FUNCTIONS["mt"](40.0, 1.0, 40.0, 1.0) == 0.0
-    assert FUNCTIONS["delta_r"](1.0, 3.0, -2.0, -1.0) == pytest.approx(
-        math.hypot(3.0, 2 * PI - 4.0), rel=1e-15
-    )
+    assert FUNCTIONS["delta_r"](1.0, 3.0, -2.0, -1.0) == pytest.approx(math.hypot(3.0, 2 * PI - 4.0), rel=1e-15)
     assert rapidity(3.0, 0.0, 1.0, 4.0) == 0.0
-    assert rapidity(5.0, 1.25, 1.0, 0.0) == pytest.approx(
-        1.25, rel=1e-14
-    )  # massless: rapidity is pseudorapidity
-    assert FUNCTIONS["sum_eta"](0.0, 0.0, 0.0, 1.0) != FUNCTIONS["sum_eta"](
-        0.0, 0.0, 0.0, 1.0
-    )  # 0/0: no direction
+    assert rapidity(5.0, 1.25, 1.0, 0.0) == pytest.approx(1.25, rel=1e-14)  # massless: rapidity is pseudorapidity
+    assert FUNCTIONS["sum_eta"](0.0, 0.0, 0.0, 1.0) != FUNCTIONS["sum_eta"](0.0, 0.0, 0.0, 1.0)  # 0/0: no direction
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from tagsel.kernels import segments
 
 floats = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 1e16, 1.0, -1e16, math.nan, math.inf]))
-integers = st.one_of(
-    st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**62, 2**63 - 1, -(2**63), 2**53 + 1, 1, -1])
-)
+integers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**62, 2**63 - 1, -(2**63), 2**53 + 1, 1, -1]))
 
 
 def events_of(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[list[tuple[Any, bool]]]]:
@@ -30,9 +28,7 @@ def arrays(events: list[list[tuple[Any, bool]]], dtype: Any) -> tuple[np.ndarray
 
 
 def same(got: Any, expected: Any) -> bool:
-    return (got != got and expected != expected) or (
-        got == expected and np.signbit(got) == np.signbit(expected)
-    )
+    return (got != got and expected != expected) or (got == expected and np.signbit(got) == np.signbit(expected))
 
 
 def extreme(values: list[float], smallest: bool) -> tuple[float, int] | None:
@@ -66,9 +62,7 @@ def test_total_keeps_list_order_where_pairwise_sums_would_not() -> None:
 
 
 @given(events_of(integers), st.booleans())
-def test_total_of_integers_says_where_it_overflows(
-    events: list[list[tuple[int, bool]]], skipping: bool
-) -> None:
+def test_total_of_integers_says_where_it_overflows(events: list[list[tuple[int, bool]]], skipping: bool) -> None:
     values, counter, skip = arrays(events, np.int64)
     got, wrong = segments.total_of_integers(values, counter, skip if skipping else None)
     for event, value, overflow in zip(events, got.tolist(), wrong.tolist(), strict=True):
@@ -82,9 +76,7 @@ def test_total_of_integers_says_where_it_overflows(
 
 
 def test_narrow_integers_are_summed_in_64_bits() -> None:
-    assert segments.total_of_integers(np.full(3, 2**31 - 1, np.int32), np.array([3]))[0].tolist() == [
-        3 * (2**31 - 1)
-    ]
+    assert segments.total_of_integers(np.full(3, 2**31 - 1, np.int32), np.array([3]))[0].tolist() == [3 * (2**31 - 1)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -45,9 +45,17 @@ def test_types_that_a_tag_can_hold(typename: str, base: str, is_list: bool) -> N
 
 
 @pytest.mark.parametrize(
-    "typename", ["unknown", "", "xAOD::EventInfo_v1", "std::vector<std::vector<float>>", "float[2][3]",
-                 "vector<pair<string,string> >", "ElementLink<DataVector<xAOD::Vertex_v1> >"],
-)  # fmt: skip
+    "typename",
+    [
+        "unknown",
+        "",
+        "xAOD::EventInfo_v1",
+        "std::vector<std::vector<float>>",
+        "float[2][3]",
+        "vector<pair<string,string> >",
+        "ElementLink<DataVector<xAOD::Vertex_v1> >",
+    ],
+)
 def test_types_that_a_tag_cannot_hold(typename: str) -> None:
     assert parse_typename(typename) is None
 
@@ -161,8 +169,9 @@ NAMES = _TEXT.filter(lambda s: s == s.strip()) | st.sampled_from(
 )
 FILES = st.lists(
     st.builds(PoolFile, st.uuids().map(str), st.lists(NAMES, max_size=3, unique=True).map(tuple), st.just("") | NAMES),
-    max_size=5, unique_by=lambda f: f.guid,
-)  # fmt: skip
+    max_size=5,
+    unique_by=lambda f: f.guid,
+)
 
 
 @given(FILES)

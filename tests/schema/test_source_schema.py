@@ -92,12 +92,18 @@ def test_words_are_words() -> None:
         ('format = "nanoad"\n' + IDS, "format: unknown 'nanoad'", "nanoaod"),
         (IDS + 'evnt = "x"\n', "ids: unknown 'evnt'", "event"),
         (IDS + "[references]\naodd = 'Token'\n", "references: unknown 'aodd'", "aod"),
-        (IDS + '[[collections]]\nname = "M"\ncounter = "nM"\n[collections.members.pt]\nunti = "GeV"\n',
-         r"collections\[1\]\.members\.pt: unknown key 'unti'", "unit"),
-        (IDS + '[[slots]]\ncollection = "M"\ncounter = "n"\nslots = "4"\ncolumn = "M{slot}"\nmembers = {}\n',
-         r"slots\[1\]: slots is '4', a whole number was expected", ""),
+        (
+            IDS + '[[collections]]\nname = "M"\ncounter = "nM"\n[collections.members.pt]\nunti = "GeV"\n',
+            r"collections\[1\]\.members\.pt: unknown key 'unti'",
+            "unit",
+        ),
+        (
+            IDS + '[[slots]]\ncollection = "M"\ncounter = "n"\nslots = "4"\ncolumn = "M{slot}"\nmembers = {}\n',
+            r"slots\[1\]: slots is '4', a whole number was expected",
+            "",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_name_file_place_and_the_nearest(text: str, place: str, hint: str) -> None:
     with pytest.raises(SchemaError, match=place) as caught:
         parse_source_schema(text, "mine.toml")

@@ -1,5 +1,4 @@
-"""A Dask cluster of real processes gives what a run here gives, to the byte: lists, ledgers, cutflows, losses, errors.
-"""
+"""A Dask cluster gives what a local run gives, to the byte: lists, ledgers, cutflows, losses, errors."""
 
 from __future__ import annotations
 
@@ -45,8 +44,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     build(made, "a.TAG", *(rows(80, 20 + k, late=late) for k in range(2)), schema=WIDER)
     shared = {name: values[10:50] for name, values in first[5].items()}
     build(made, "b.TAG", shared, *(rows(70, 30 + k) for k in range(4)))
-    build(made, "mc.TAG", *(rows(90, 40 + k % 2) for k in range(5)), simulation=True,
-          bookkeeping={"genEventCount": 1000, "sumw": 900.5, "sumw2": 1100.25})  # fmt: skip
+    build(
+        made,
+        "mc.TAG",
+        *(rows(90, 40 + k % 2) for k in range(5)),
+        simulation=True,
+        bookkeeping={"genEventCount": 1000, "sumw": 900.5, "sumw2": 1100.25},
+    )
     return made
 
 
@@ -57,11 +61,14 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     cache.chmod(0o700)
     with (
         distributed.LocalCluster(
-            n_workers=request.param, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+            n_workers=request.param,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
             env={"TAGSEL_CACHE": str(cache)},
         ) as local,
         distributed.Client(local, set_as_default=False) as made,
-    ):  # fmt: skip
+    ):
         yield made
 
 

@@ -137,11 +137,25 @@ def test_generated_cuts_through_every_verb(source: Input, tables: Sequence[Table
         n = len(both)
         guarded = bind_query(asked(source, second))[0].cut.node.raises  # then all-but counts what reaches it, and warns
         assert answers(source, first, second, rows) == {
-            **dict.fromkeys(("count", "unremembered", "select", "cutflow", "regions", "regions, overlap",
-                             "hist", "estimate", "overlap"), n),
-            "sweep": [n, 0], "cutflow, all but the first": n if guarded else len(other), "cutflow, alone": len(alone),
+            **dict.fromkeys(
+                (
+                    "count",
+                    "unremembered",
+                    "select",
+                    "cutflow",
+                    "regions",
+                    "regions, overlap",
+                    "hist",
+                    "estimate",
+                    "overlap",
+                ),
+                n,
+            ),
+            "sweep": [n, 0],
+            "cutflow, all but the first": n if guarded else len(other),
+            "cutflow, alone": len(alone),
             "overlap, one": len(alone),
-        }, (first, second)  # fmt: skip
+        }, (first, second)
         if answered % COMPILED == 0:
             assert count(replace(asked(source, first, second), tier="kernel")).accepted == n
         answered += 1

@@ -20,10 +20,17 @@ from tagsel.selection.binning import read_specs
 from tagsel.selection.histogram import histograms
 from tagsel.store import layout
 
-IDS = tuple(Attribute(n, t, role=r) for n, t, r in (
-    ("run", "int32", "id"), ("lumi", "int32", "id"), ("event", "int64", "id"), ("aod_guid", "string", "reference"),
-    ("aod_entry", "int64", "reference"), ("menu", "int64", "menu"),
-))  # fmt: skip
+IDS = tuple(
+    Attribute(n, t, role=r)
+    for n, t, r in (
+        ("run", "int32", "id"),
+        ("lumi", "int32", "id"),
+        ("event", "int64", "id"),
+        ("aod_guid", "string", "reference"),
+        ("aod_entry", "int64", "reference"),
+        ("menu", "int64", "menu"),
+    )
+)
 MORE = (Attribute("odd", "float64"), Attribute("wide", "int64"), Attribute("flag", "bool"))
 SCHEMA = Schema((*IDS, *VALUES, *MORE), "test")
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 10.0, np.nextafter(10.0, 0), 30.0, 1e300, -1e300, 0.1, 0.7])
@@ -49,25 +56,49 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 AXES = (
-    "odd: 30, 0, 30", "odd: [-1, 0, 0.1, 10, 10.5]", "MET_pt: 40, 0, 200 GeV", "MET_pt: 7, 0, 70000 MeV",
-    "MET_pt: [0.005, 0.02, 0.1] TeV", "nMuon: 4, 0, 4", "wide: 13, 0, 39", "flag: 2, 0, 2", "abs(wide): 9, 0, 9",
-    "odd: 3, 0.1, 0.7", "run: [7, 8, 9]", "odd: 1, 0, 5e-324", "odd: 3, 0, 1e-320",
-    "sum(Muon.pt): 20, 0, 200 GeV", "Muon.pt[1]: 9, 0, 90", "max(Muon.pt) / odd: 5, 0, 10",
-    "let (a, b) = argmin(a, b in Muon: abs(a.pt - b.pt)); a.pt + b.pt: 10, 0, 100 GeV", "count(Muon.pt > 20): 3, 0, 3",
+    "odd: 30, 0, 30",
+    "odd: [-1, 0, 0.1, 10, 10.5]",
+    "MET_pt: 40, 0, 200 GeV",
+    "MET_pt: 7, 0, 70000 MeV",
+    "MET_pt: [0.005, 0.02, 0.1] TeV",
+    "nMuon: 4, 0, 4",
+    "wide: 13, 0, 39",
+    "flag: 2, 0, 2",
+    "abs(wide): 9, 0, 9",
+    "odd: 3, 0.1, 0.7",
+    "run: [7, 8, 9]",
+    "odd: 1, 0, 5e-324",
+    "odd: 3, 0, 1e-320",
+    "sum(Muon.pt): 20, 0, 200 GeV",
+    "Muon.pt[1]: 9, 0, 90",
+    "max(Muon.pt) / odd: 5, 0, 10",
+    "let (a, b) = argmin(a, b in Muon: abs(a.pt - b.pt)); a.pt + b.pt: 10, 0, 100 GeV",
+    "count(Muon.pt > 20): 3, 0, 3",
     "MET_pt if flag: 20, 0, 100 GeV",
-)  # fmt: skip
-OBJECTS = ("Muon.pt: 20, 0, 100", "Muon.pt: [5, 10, 1000] GeV", "Muon.pt if Muon.pt > 10: 20, 0, 100",
-           "2 * Muon.pt / nMuon: 9, 0, 90 GeV", "Muon.pt / odd if flag: 5, 0, 10", "Muon.pt * wide: [0, 1, 100, 500]",
-           "Muon.pt - max(Muon.pt): 7, -35, 0")
+)
+OBJECTS = (
+    "Muon.pt: 20, 0, 100",
+    "Muon.pt: [5, 10, 1000] GeV",
+    "Muon.pt if Muon.pt > 10: 20, 0, 100",
+    "2 * Muon.pt / nMuon: 9, 0, 90 GeV",
+    "Muon.pt / odd if flag: 5, 0, 10",
+    "Muon.pt * wide: [0, 1, 100, 500]",
+    "Muon.pt - max(Muon.pt): 7, -35, 0",
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    axes=st.one_of(st.lists(st.sampled_from(AXES), min_size=1, max_size=3), st.sampled_from(OBJECTS).map(lambda a: [a]),
-                   st.tuples(st.sampled_from(OBJECTS), st.sampled_from((*OBJECTS, *AXES))).map(list)),
+    axes=st.one_of(
+        st.lists(st.sampled_from(AXES), min_size=1, max_size=3),
+        st.sampled_from(OBJECTS).map(lambda a: [a]),
+        st.tuples(st.sampled_from(OBJECTS), st.sampled_from((*OBJECTS, *AXES))).map(list),
+    ),
     cut=st.sampled_from(["true", "MET_pt > 20", "nMuon >= 1 && MET_pt < 60", "MET_pt < -1"]),
-    weight=st.sampled_from(["", "weight"]), threads=st.integers(1, 2), duplicates=st.sampled_from(["first", "all"]),
-)  # fmt: skip
+    weight=st.sampled_from(["", "weight"]),
+    threads=st.integers(1, 2),
+    duplicates=st.sampled_from(["first", "all"]),
+)
 def test_bins_are_those_of_the_interpreter(
     home: Workspace, axes: list[str], cut: str, weight: str, threads: int, duplicates: str
 ) -> None:

@@ -84,9 +84,7 @@ def test_a_name_stands_for_one_histogram() -> None:
 # -- bins
 
 
-@given(
-    bins=st.integers(1, 40), low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), seed=st.integers(0, 2**32 - 1)
-)
+@given(bins=st.integers(1, 40), low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), seed=st.integers(0, 2**32 - 1))
 def test_the_fast_way_to_a_bin_is_the_slow_one(bins: int, low: float, width: float, seed: int) -> None:
     """Of equal bins by arithmetic, else by search: the same for values at, and one step beside, every edge."""
     regular = axis("x", (bins, low, low + width))
@@ -202,8 +200,16 @@ def test_threads_and_tiers_change_nothing(home: Workspace) -> None:
 def test_missing_and_nan_are_counted_and_not_filled(tmp_path: Path) -> None:
     home = workspace(tmp_path)
     met = np.array([5, np.nan, 15, 25], np.float32)
-    build(home, "a.TAG", rows(4, MET_pt=met, nMuon=np.array([0, 1, 1, 2], np.int32),
-                              Muon_pt=[np.full(n, 10, np.float32) for n in (0, 1, 1, 2)]))  # fmt: skip
+    build(
+        home,
+        "a.TAG",
+        rows(
+            4,
+            MET_pt=met,
+            nMuon=np.array([0, 1, 1, 2], np.int32),
+            Muon_pt=[np.full(n, 10, np.float32) for n in (0, 1, 1, 2)],
+        ),
+    )
     schema = Schema((*SCHEMA, Attribute("extra", "float32")), "more")
     build(home, "a.TAG", {**rows(3, 2), "extra": np.array([1, 2, 3], np.float32)}, schema=schema)
     found = home.hist("a.TAG@1", ["MET_pt: 2, 0, 20", "Muon.pt[0]: 2, 0, 20"])
@@ -236,8 +242,11 @@ def test_what_is_saved_reads_back(home: Workspace, tmp_path: Path) -> None:
         found.save(root)
         with uproot.open(root) as file:
             assert file.classnames(cycle=False) == {
-                "MET_pt": "TH1D", "grid": "TH2D", "run_x_lumi_x_nMuon": "TH3D", "tagsel": "TObjString"
-            }  # fmt: skip
+                "MET_pt": "TH1D",
+                "grid": "TH2D",
+                "run_x_lumi_x_nMuon": "TH3D",
+                "tagsel": "TObjString",
+            }
             assert json.loads(str(file["tagsel"]))["ledger"] == found.ledger.to_json()
             for name in found:
                 assert hist.Hist(document[name]) == found[name]

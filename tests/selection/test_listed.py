@@ -31,11 +31,16 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> Frame:
         parts = []
         for k, n in enumerate(ROWS):
             order = np.arange(n)
-            parts.append(rows(
-                n, k + 1, run=np.sort(order // 90 + 7).astype(np.int32), lumi=(order // 40 % 3 + 1).astype(np.int32),
-                aod_guid=np.array([GUIDS[9 - 2 * k - i // 110] for i in order], object),
-                aod_entry=np.where(order < 60, order + 500, order - 60),
-            ))  # fmt: skip
+            parts.append(
+                rows(
+                    n,
+                    k + 1,
+                    run=np.sort(order // 90 + 7).astype(np.int32),
+                    lumi=(order // 40 % 3 + 1).astype(np.int32),
+                    aod_guid=np.array([GUIDS[9 - 2 * k - i // 110] for i in order], object),
+                    aod_entry=np.where(order < 60, order + 500, order - 60),
+                )
+            )
         build(home, "a.TAG", *parts)
         found = home.inputs("a.TAG")[0].snapshot.frame
         found.open(np.arange(len(found)))
@@ -76,8 +81,11 @@ def test_a_list_is_that_of_the_columns(frame: Frame, seed: int, share: float, th
 
 def test_an_entry_that_stands_twice_leaves_the_order_to_the_list(tmp_path: Path) -> None:
     home = workspace(tmp_path)
-    same = {"aod_guid": np.array([GUIDS[3]] * 80, object), "run": np.full(80, 7, np.int32),
-            "lumi": np.ones(80, np.int32)}  # fmt: skip
+    same = {
+        "aod_guid": np.array([GUIDS[3]] * 80, object),
+        "run": np.full(80, 7, np.int32),
+        "lumi": np.ones(80, np.int32),
+    }
     entries = np.arange(80), np.arange(40, 120)
     build(home, "a.TAG", *(rows(80, k + 1, aod_entry=entry, **same) for k, entry in enumerate(entries)))
     known = segments(home.inputs("a.TAG")[0].snapshot.frame)

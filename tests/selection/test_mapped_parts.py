@@ -29,10 +29,14 @@ def columns(part: int, rows: int = ROWS) -> dict[str, np.ndarray]:
     random = np.random.default_rng(part)
     event = part * rows + np.arange(rows, dtype=np.int64)
     return {
-        "run": np.full(rows, 7, np.int32), "lumi": np.full(rows, 1, np.int32), "event": event,
-        "aod_guid": np.full(rows, GUIDS[1], object), "aod_entry": event, "menu": np.zeros(rows, np.int64),
+        "run": np.full(rows, 7, np.int32),
+        "lumi": np.full(rows, 1, np.int32),
+        "event": event,
+        "aod_guid": np.full(rows, GUIDS[1], object),
+        "aod_entry": event,
+        "menu": np.zeros(rows, np.int64),
         "MET_pt": random.exponential(20, rows).astype(np.float32),
-    }  # fmt: skip
+    }
 
 
 def dataset(folder: Path, parts: range, rows: int = ROWS) -> int:

@@ -19,9 +19,14 @@ from tagsel.selection.masks import MASKS
 from tagsel.store import layout
 
 STEPS = (
-    "MET_pt > {}", "MET_pt < {}", "nMuon >= 2", "sum(Muon.pt) > {}", "(HLT_mu10 || lumi == 3)", "run in (7, 9)",
+    "MET_pt > {}",
+    "MET_pt < {}",
+    "nMuon >= 2",
+    "sum(Muon.pt) > {}",
+    "(HLT_mu10 || lumi == 3)",
+    "run in (7, 9)",
     "!(Muon.pt[0] > {})",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(autouse=True)
@@ -198,8 +203,10 @@ def test_the_oldest_masks_go_first(home: Workspace, monkeypatch: pytest.MonkeyPa
 
 def test_feature_94_the_command_line_can_forget(sample_home: Path) -> None:
     cut = ["count", "data09_900GeV.physics_MinBias.TAG", "NTrk > 3", "-w", str(sample_home), "--json"]
-    run = [subprocess.run([sys.executable, "-m", "tagsel", *cut, *more], capture_output=True, text=True, check=True)
-           for more in ([], ["--no-remember"])]  # fmt: skip
+    run = [
+        subprocess.run([sys.executable, "-m", "tagsel", *cut, *more], capture_output=True, text=True, check=True)
+        for more in ([], ["--no-remember"])
+    ]
     assert run[0].stdout.partition('"work"')[0] == run[1].stdout.partition('"work"')[0]
 
 

@@ -30,10 +30,14 @@ BLOCK, BLOCKS, HOT, COLD = 131_072, 24, 8, 4
 MORE = 64 << 20
 """Bytes that a selection may add to what the process holds; the hot columns alone have 3 times as many."""
 
-SCHEMA = Schema((
-    *IDS, *(Attribute(f"hot{k}", "float64") for k in range(HOT)),
-    *(Attribute(f"cold{k}", "float64", hot=False) for k in range(COLD)),
-), "large")  # fmt: skip
+SCHEMA = Schema(
+    (
+        *IDS,
+        *(Attribute(f"hot{k}", "float64") for k in range(HOT)),
+        *(Attribute(f"cold{k}", "float64", hot=False) for k in range(COLD)),
+    ),
+    "large",
+)
 
 
 def values() -> dict[str, np.ndarray]:
@@ -48,9 +52,13 @@ def blocks(first: int, count: int) -> Iterator[pa.RecordBatch]:
     for k in range(first, first + count):
         rows = np.arange(BLOCK, dtype=np.int64)
         ids = {
-            "run": np.full(BLOCK, 7, np.int32), "lumi": (rows // 4096 + 1).astype(np.int32), "event": rows + k * BLOCK,
-            "aod_guid": np.full(BLOCK, GUIDS[k], object), "aod_entry": rows, "menu": np.full(BLOCK, MENU.id),
-        }  # fmt: skip
+            "run": np.full(BLOCK, 7, np.int32),
+            "lumi": (rows // 4096 + 1).astype(np.int32),
+            "event": rows + k * BLOCK,
+            "aod_guid": np.full(BLOCK, GUIDS[k], object),
+            "aod_entry": rows,
+            "menu": np.full(BLOCK, MENU.id),
+        }
         if k == 1:
             ids["event"] = rows  # all of block 1 repeats block 0
         yield pa.RecordBatch.from_arrays([pa.array({**ids, **columns}[f.name], f.type) for f in target], schema=target)
@@ -64,10 +72,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = Table.create(home.folder / "data" / name, SCHEMA)
         size = BLOCKS // 3 if parts == 3 else 2
         written = [
-            write_part(table.folder, SCHEMA, blocks(p * size, size),
-                       [Source(GUIDS[60 + p], f"{name}-{p}", size * BLOCK, 0, {"simulation": False})])
+            write_part(
+                table.folder,
+                SCHEMA,
+                blocks(p * size, size),
+                [Source(GUIDS[60 + p], f"{name}-{p}", size * BLOCK, 0, {"simulation": False})],
+            )
             for p in range(parts)
-        ]  # fmt: skip
+        ]
         table.append([w for w in written if w is not None], SCHEMA, {MENU.id: MENU})
         register(home.catalog, name, table.snapshot(), {})
     return home.folder
@@ -114,8 +126,10 @@ def test_feature_106_selections_run_where_their_columns_cannot_be_loaded(large: 
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED, str(large), tier, str(threads), str(MORE)],
-        capture_output=True, text=True, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     columns = values()
     lumi = np.arange(BLOCK) // 4096 + 1
@@ -128,6 +142,9 @@ def test_feature_106_selections_run_where_their_columns_cannot_be_loaded(large: 
     hot, soft = int(steps[-1].sum()) * times, int(cold.sum()) * times
     assert hot > 0 and soft > 0
     assert json.loads(done.stdout) == {
-        "hot": hot, "cold": soft, "listed": hot + soft, "all": BLOCK * times,
+        "hot": hot,
+        "cold": soft,
+        "listed": hot + soft,
+        "all": BLOCK * times,
         "flow": [int(s.sum()) * times for s in steps[1:]],
-    }  # fmt: skip
+    }

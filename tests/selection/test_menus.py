@@ -25,9 +25,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 CUTS = (
-    "HLT_mu10", "!HLT_mu10", "HLT_mu20 || HLT_mu10 && nMuon >= 1", "present(HLT_mu20)", "!present(HLT_mu20)",
-    "count(Muon.pt > 10 && HLT_mu10) >= 1", "HLT_mu10 == true", "(HLT_mu20 || HLT_mu10) && MET_pt > 20",
-)  # fmt: skip
+    "HLT_mu10",
+    "!HLT_mu10",
+    "HLT_mu20 || HLT_mu10 && nMuon >= 1",
+    "present(HLT_mu20)",
+    "!present(HLT_mu20)",
+    "count(Muon.pt > 10 && HLT_mu10) >= 1",
+    "HLT_mu10 == true",
+    "(HLT_mu20 || HLT_mu10) && MET_pt > 20",
+)
 
 
 @pytest.mark.parametrize("cut", CUTS)

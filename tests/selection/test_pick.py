@@ -40,9 +40,8 @@ def slow_pick(query: Query, wanted: EventList) -> tuple[EventList, list[tuple[in
                     if duplicate is not None and duplicate[row]:
                         continue
                     answers = [
-                        k for k, e in enumerate(wanted)
-                        if (e.run, e.event) == (run, event) and e.lumi in (-1, lumi)
-                    ]  # fmt: skip
+                        k for k, e in enumerate(wanted) if (e.run, e.event) == (run, event) and e.lumi in (-1, lumi)
+                    ]
                     hit[answers] = True
                     kept += [row] if answers else []
                 if kept:

@@ -27,10 +27,24 @@ from tagsel.selection.regions import regions
 from tagsel.store import Part
 
 ATOMS = (
-    "MET_pt > 30", "MET_pt > 60 GeV", "MET_pt < 10", "nMuon >= 2", "nMuon == 0", "count(Muon.pt > 15 GeV) >= 1",
-    "HLT_mu20", "Muon.pt[0] > 20", "lumi in (1, 2)", "(10 % nMuon == 0)", "weight > 1", "(run == 8 || MET_pt > 90)",
-    "true", "MET_pt < 0", "!(Muon.pt[1] > 10)", "MET_pt > 1e6", "run >= 7",
-)  # fmt: skip
+    "MET_pt > 30",
+    "MET_pt > 60 GeV",
+    "MET_pt < 10",
+    "nMuon >= 2",
+    "nMuon == 0",
+    "count(Muon.pt > 15 GeV) >= 1",
+    "HLT_mu20",
+    "Muon.pt[0] > 20",
+    "lumi in (1, 2)",
+    "(10 % nMuon == 0)",
+    "weight > 1",
+    "(run == 8 || MET_pt > 90)",
+    "true",
+    "MET_pt < 0",
+    "!(Muon.pt[1] > 10)",
+    "MET_pt > 1e6",
+    "run >= 7",
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +168,22 @@ def test_feature_27_a_cutflow_reads_each_column_once(home: Workspace) -> None:
 # -- sweeps
 
 TEMPLATES = (
-    "MET_pt > {x}", "MET_pt >= {x} GeV", "MET_pt < {x}", "{x} >= MET_pt", "nMuon > {x}", "nMuon <= {x}", "weight > {x}",
-    "max(Muon.pt) > {x}", "nMuon >= 1 && Muon.pt[0] < {x}", "MET_pt > {x} && 10 % (nMuon + 1) == 0", "MET_pt == {x}",
-    "MET_pt > {x} && weight < {x}", "count(Muon.pt > {x}) >= 1", "{x} < MET_pt < 50", "MET_pt > {x} || nMuon == 3",
-)  # fmt: skip
+    "MET_pt > {x}",
+    "MET_pt >= {x} GeV",
+    "MET_pt < {x}",
+    "{x} >= MET_pt",
+    "nMuon > {x}",
+    "nMuon <= {x}",
+    "weight > {x}",
+    "max(Muon.pt) > {x}",
+    "nMuon >= 1 && Muon.pt[0] < {x}",
+    "MET_pt > {x} && 10 % (nMuon + 1) == 0",
+    "MET_pt == {x}",
+    "MET_pt > {x} && weight < {x}",
+    "count(Muon.pt > {x}) >= 1",
+    "{x} < MET_pt < 50",
+    "MET_pt > {x} || nMuon == 3",
+)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -245,10 +271,12 @@ def test_the_verbs_say_the_same(home: Workspace, tmp_path: Path, capsys: pytest.
 
 
 CHAINS = (
-    "!(15 GeV < Muon.pt[0] < 40 GeV) && nMuon > 1", "(10 < MET_pt < 30 || 40 < MET_pt < 50) && nMuon >= 1",
-    "nMuon > 0 && any(m in Muon: 5 < m.pt < 20)", "nMuon > 0 && (1 < MET_pt < 9 || !(2 <= nMuon < 3)) && MET_pt < 90",
+    "!(15 GeV < Muon.pt[0] < 40 GeV) && nMuon > 1",
+    "(10 < MET_pt < 30 || 40 < MET_pt < 50) && nMuon >= 1",
+    "nMuon > 0 && any(m in Muon: 5 < m.pt < 20)",
+    "nMuon > 0 && (1 < MET_pt < 9 || !(2 <= nMuon < 3)) && MET_pt < 90",
     "not (10 < MET_pt < 30) and 1 <= nMuon <= 2",
-)  # fmt: skip
+)
 """Chains of comparisons where they are not conjuncts themselves."""
 
 

@@ -57,8 +57,12 @@ def test_a_selection_is_what_a_plain_loop_finds(home: Workspace, cut: str) -> No
     assert counted.accepted == len(expected) == len(events)
     assert ids(events) == expected
     assert counted.ledger.to_json() == {
-        "accepted": len(expected), "rejected": 350 - len(expected), "masked": 0, "duplicate": 0, "unreadable": 0,
-    }  # fmt: skip
+        "accepted": len(expected),
+        "rejected": 350 - len(expected),
+        "masked": 0,
+        "duplicate": 0,
+        "unreadable": 0,
+    }
 
 
 def test_feature_101_103_the_digest_does_not_depend_on_threads_zones_or_order(tmp_path: Path) -> None:
@@ -120,9 +124,11 @@ def test_feature_33_a_good_run_list_masks_and_the_ledger_closes(home: Workspace)
     build(home, "a.TAG", *parts)
     good = LumiSet.from_ranges([(7, 1, 3), (9, 2, 2)])
     inside = [
-        (r, i) for r in parts for i in range(300)
+        (r, i)
+        for r in parts
+        for i in range(300)
         if (r["run"][i] == 7 and r["lumi"][i] <= 3) or (r["run"][i] == 9 and r["lumi"][i] == 2)
-    ]  # fmt: skip
+    ]
     expected = sum(CUTS["nMuon >= 2"](r, i) for r, i in inside)
     ledger = home.count("a.TAG", "nMuon >= 2", lumi=good).ledger
     assert (ledger.accepted, ledger.masked, ledger.rejected) == (expected, 600 - len(inside), len(inside) - expected)
@@ -137,8 +143,12 @@ def test_a_block_that_zones_skip_is_still_masked_exactly(home: Workspace) -> Non
     counted = home.count("a.TAG", "MET_pt > 10", lumi=good)
     masked = int((parts[0]["run"] != 8).sum())
     assert counted.ledger.to_json() == {
-        "accepted": 0, "rejected": 100 - masked, "masked": masked, "duplicate": 0, "unreadable": 0,
-    }  # fmt: skip
+        "accepted": 0,
+        "rejected": 100 - masked,
+        "masked": masked,
+        "duplicate": 0,
+        "unreadable": 0,
+    }
     work = counted.work.to_json()
     assert work["row_groups"] == {"none": 1, "some": 0, "all": 0}
 
@@ -162,8 +172,12 @@ def test_feature_47_an_event_in_two_streams_is_accepted_once(home: Workspace) ->
     build(home, "x.B.TAG", both)
     counted = home.count("x.A.TAG,x.B.TAG", "true")
     assert counted.ledger.to_json() == {
-        "accepted": 170, "rejected": 0, "masked": 0, "duplicate": 30, "unreadable": 0,
-    }  # fmt: skip
+        "accepted": 170,
+        "rejected": 0,
+        "masked": 0,
+        "duplicate": 30,
+        "unreadable": 0,
+    }
     assert home.count("x.*", "true", duplicates="all").accepted == 200
     with pytest.raises(StoreError, match="30 one of another dataset"):
         home.count("x.*", "true", duplicates="error")
@@ -232,8 +246,10 @@ def test_feature_25_26_27_cutflow_is_brute_force_with_weights(home: Workspace) -
     for k, cut in enumerate(cuts):
         step = flow[cut]
         for way, names in {
-            "alone": [cut], "sequential": cuts[: k + 1], "all_but": cuts[:k] + cuts[k + 1 :],
-        }.items():  # fmt: skip
+            "alone": [cut],
+            "sequential": cuts[: k + 1],
+            "all_but": cuts[:k] + cuts[k + 1 :],
+        }.items():
             got = getattr(step, way)
             n, sumw, sumw2 = expected(*names)
             assert got.n == n
@@ -248,8 +264,10 @@ def test_feature_32_top_n_is_exact_and_streams(home: Workspace) -> None:
     build(home, "a.TAG", *parts)
     everything = [
         (-float(r["MET_pt"][i]), int(r["run"][i]), int(r["event"][i]))
-        for r in parts for i in range(90) if CUTS["nMuon >= 2"](r, i)
-    ]  # fmt: skip
+        for r in parts
+        for i in range(90)
+        if CUTS["nMuon >= 2"](r, i)
+    ]
     best = {(run, event) for _, run, event in sorted(everything)[:7]}
     for threads in (1, 3):
         events, counted = home.select_counted("a.TAG", "nMuon >= 2", top=(7, "MET_pt"), threads=threads)

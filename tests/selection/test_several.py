@@ -21,10 +21,22 @@ from tagsel.selection.several import Cuts
 from tagsel.store import layout
 
 TERMS = (
-    "MET_pt > 20", "MET_pt < 45.5", "nMuon >= 1", "nMuon >= 2", "HLT_mu10", "!HLT_mu20", "count(Muon.pt > 10) >= 1",
-    "Muon.pt[0] > 15", "run == 8", "lumi > 2", "MET_pt / Muon.pt[0] > 1", "MET_pt > 1e9", "MET_pt >= 0", "true",
+    "MET_pt > 20",
+    "MET_pt < 45.5",
+    "nMuon >= 1",
+    "nMuon >= 2",
+    "HLT_mu10",
+    "!HLT_mu20",
+    "count(Muon.pt > 10) >= 1",
+    "Muon.pt[0] > 15",
+    "run == 8",
+    "lumi > 2",
+    "MET_pt / Muon.pt[0] > 1",
+    "MET_pt > 1e9",
+    "MET_pt >= 0",
+    "true",
     "any(Muon.pt > MET_pt)",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +59,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.lists(st.sampled_from(TERMS), min_size=1, max_size=3).map(" && ".join), min_size=1, max_size=9),
-    weight=st.sampled_from(["", "weight", "weight * nMuon"]), datasets=st.sampled_from(["a.TAG", "*.TAG"]),
-    good=st.booleans(), threads=st.integers(1, 3),
-)  # fmt: skip
+    weight=st.sampled_from(["", "weight", "weight * nMuon"]),
+    datasets=st.sampled_from(["a.TAG", "*.TAG"]),
+    good=st.booleans(),
+    threads=st.integers(1, 3),
+)
 def test_a_cutflow_is_that_of_the_interpreter(
     home: Workspace, cuts: list[str], weight: str, datasets: str, good: bool, threads: int
 ) -> None:
@@ -95,9 +109,13 @@ def test_weights_of_any_size_sum_exactly(tmp_path: Path, kind: str) -> None:
         assert (a.alone, a.sequential, a.all_but) == (b.alone, b.sequential, b.all_but)
 
 
-@pytest.mark.parametrize(("weight", "message"), [
-    ("MET_pt", r"weight MET_pt is missing for \d+ events"), ("event % nMuon", r"takes % 0 at event \d+:\d+"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ("MET_pt", r"weight MET_pt is missing for \d+ events"),
+        ("event % nMuon", r"takes % 0 at event \d+:\d+"),
+    ],
+)
 def test_a_weight_that_an_event_lacks_is_the_same_error(home: Workspace, weight: str, message: str) -> None:
     query = home.query("a.TAG", ["nMuon >= 0 && HLT_mu10"], weight=weight)
     said = []
@@ -112,9 +130,7 @@ def test_each_step_is_run_once_for_all_cuts(home: Workspace, monkeypatch: pytest
     """Work: of 30 regions of three distinct steps, three are run, in one pass; and nothing is judged one by one."""
     seen: list[tuple[int, int]] = []
     batches = Cuts.batches
-    monkeypatch.setattr(
-        Cuts, "batches", lambda s, *a: (seen.append((len(s.steps), len(s.own))), batches(s, *a))[1]
-    )
+    monkeypatch.setattr(Cuts, "batches", lambda s, *a: (seen.append((len(s.steps), len(s.own))), batches(s, *a))[1])
     three = ("MET_pt > 20", "nMuon >= 1", "MET_pt < 45.5")
     named = {f"R{k}": " && ".join(three[: 1 + k % 3]) for k in range(30)}
     found = regions(replace(home.query("b.TAG", []), tier="kernel"), named)

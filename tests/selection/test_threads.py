@@ -82,8 +82,10 @@ def test_threads_are_woken_on_other_cpus_than_the_callers_and_may_then_run_on_al
     each(work, range(2), 2)  # there is a thread to wake now
     with monkeypatch.context() as patch:
         patch.setattr(f"{each.__module__}.cpu_here", lambda: min(here))
-        patch.setattr(f"{each.__module__}.keep_to", lambda cpus, thread=0: (kept.append((set(cpus), thread)),
-                                                                           keep_to(cpus, thread)))  # fmt: skip
+        patch.setattr(
+            f"{each.__module__}.keep_to",
+            lambda cpus, thread=0: (kept.append((set(cpus), thread)), keep_to(cpus, thread)),
+        )
         found = dict(each(work, range(2), 2))
     woken = [native for native in found if native != threading.get_native_id()]
     assert (here - {min(here)}, woken[0]) in kept
@@ -179,8 +181,12 @@ def test_it_is_the_same_few_threads_every_time() -> None:
 
 
 @settings(max_examples=15)
-@given(threads=st.integers(1, 5), tier=st.sampled_from(["interpreter", "kernel"]), met=st.integers(0, 80),
-       duplicates=st.sampled_from(["first", "all"]))  # fmt: skip
+@given(
+    threads=st.integers(1, 5),
+    tier=st.sampled_from(["interpreter", "kernel"]),
+    met=st.integers(0, 80),
+    duplicates=st.sampled_from(["first", "all"]),
+)
 def test_answers_do_not_depend_on_the_number_of_threads(
     home: Workspace, threads: int, tier: str, met: int, duplicates: str
 ) -> None:

@@ -354,9 +354,14 @@ def _ended(child: int) -> str:
 
 
 KINDS: dict[str, Callable[[Scene, int], None]] = {
-    "plain": plain, "exact": exact, "turns": turns, "broken off": broken_off, "threads": threads, "kept": kept,
+    "plain": plain,
+    "exact": exact,
+    "turns": turns,
+    "broken off": broken_off,
+    "threads": threads,
+    "kept": kept,
     "forks": forks,
-}  # fmt: skip
+}
 
 
 def child(library: str, seed: str, wanted: str, folder: str) -> int:

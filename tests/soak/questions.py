@@ -63,12 +63,18 @@ def part(folder: Path, first: int, rows: int) -> NewPart:
     for at, e in enumerate(events):
         lists[at] = np.array(muons(e), np.float32)
     columns = {
-        "run": np.array([run(e) for e in events], np.int32), "lumi": (1 + numbers // 100).astype(np.int32),
-        "event": numbers, "aod_guid": np.full(rows, GUIDS[first % 7], object), "aod_entry": numbers,
-        "menu": np.zeros(rows, np.int64), "MET_pt": np.array([met(e) for e in events], np.float32),
-        "weight": (1 + numbers % 3) / 2, "flag": numbers % 5 == 0,
-        "nMuon": (numbers % 4).astype(np.int32), "Muon_pt": list(lists),
-    }  # fmt: skip
+        "run": np.array([run(e) for e in events], np.int32),
+        "lumi": (1 + numbers // 100).astype(np.int32),
+        "event": numbers,
+        "aod_guid": np.full(rows, GUIDS[first % 7], object),
+        "aod_entry": numbers,
+        "menu": np.zeros(rows, np.int64),
+        "MET_pt": np.array([met(e) for e in events], np.float32),
+        "weight": (1 + numbers % 3) / 2,
+        "flag": numbers % 5 == 0,
+        "nMuon": (numbers % 4).astype(np.int32),
+        "Muon_pt": list(lists),
+    }
     source = Source(f"00000000-0000-4000-9000-{first:012X}", str(first), rows, 0, {})
     written = write_part(folder, SCHEMA, [batch(columns, SCHEMA)], [source])
     assert written is not None
@@ -101,10 +107,13 @@ class Asking:
     def query(self, *cuts: str, **more: Any) -> Query:
         """Some cuts, by either evaluator, in one to three threads, with and without what is remembered."""
         return Query(
-            (Input("d", self.snapshot, False, "d"),), tuple(("", cut) for cut in cuts),
-            tier=self.chance.choice(self.tiers), threads=self.chance.randint(1, 3),
-            remember=self.chance.random() < 0.5, **more,
-        )  # fmt: skip
+            (Input("d", self.snapshot, False, "d"),),
+            tuple(("", cut) for cut in cuts),
+            tier=self.chance.choice(self.tiers),
+            threads=self.chance.randint(1, 3),
+            remember=self.chance.random() < 0.5,
+            **more,
+        )
 
 
 Answers = tuple[Any, Any]
@@ -210,9 +219,20 @@ def _first(a: Asking) -> Answers:
 
 
 QUESTIONS: tuple[Callable[[Asking], Answers], ...] = (
-    _counted, _counted_weights, _objects, _selected, _selected_weights, _flow, _filled, _regions, _swept, _why, _picked,
-    _contents, _first,
-)  # fmt: skip
+    _counted,
+    _counted_weights,
+    _objects,
+    _selected,
+    _selected_weights,
+    _flow,
+    _filled,
+    _regions,
+    _swept,
+    _why,
+    _picked,
+    _contents,
+    _first,
+)
 """Each gives what was answered, and what is right."""
 
 

@@ -117,9 +117,13 @@ def test_few_ids_are_found_as_many_are(many: int, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("ready", "kept", "ids", "compiled", "loads"),
-    [(True, True, 1, True, False), (False, True, 1, False, True), (False, False, 1, False, False),
-     (False, False, 2_048, False, False)],
-)  # fmt: skip
+    [
+        (True, True, 1, True, False),
+        (False, True, 1, False, True),
+        (False, False, 1, False, False),
+        (False, False, 2_048, False, False),
+    ],
+)
 def test_few_ids_use_the_compiled_search_where_it_is_there(
     monkeypatch: pytest.MonkeyPatch, ready: bool, kept: bool, ids: int, compiled: bool, loads: bool
 ) -> None:

@@ -64,8 +64,9 @@ def rewriting_at_once() -> Iterator[None]:
 
 STEPS = st.lists(
     st.sampled_from(["append", "narrow", "several", "compact", "restore", "look", "look back", "flip", "cut", "swap"]),
-    min_size=2, max_size=9,
-)  # fmt: skip
+    min_size=2,
+    max_size=9,
+)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -305,9 +305,10 @@ def test_fault_19_a_read_only_dataset_reads_and_refuses_writes_by_path(maker: Mo
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == [
-            "40", "[np.int64(40)]",
+            "40",
+            "[np.int64(40)]",
             *(f"{name} True True" for name in ("part", "append", "pin", "gc", "create")),
-        ]  # fmt: skip
+        ]
         assert sorted(top.rglob("*")) == files
     finally:
         for path in (top, *top.rglob("*")):

@@ -52,9 +52,13 @@ def rows(counts: np.ndarray, lists: list[list[float]]) -> pa.RecordBatch:
     """Events of one run: MET_pt is the event's number."""
     n = len(counts)
     columns = {
-        "run": np.ones(n, np.int32), "lumi": np.ones(n, np.int32), "event": np.arange(n), "nMuon": counts,
-        "MET_pt": np.arange(n, dtype=np.float32), "Muon_pt": lists,
-    }  # fmt: skip
+        "run": np.ones(n, np.int32),
+        "lumi": np.ones(n, np.int32),
+        "event": np.arange(n),
+        "nMuon": counts,
+        "MET_pt": np.arange(n, dtype=np.float32),
+        "Muon_pt": lists,
+    }
     schema = arrow_schema(SCHEMA)
     return pa.RecordBatch.from_arrays([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
 
@@ -102,9 +106,17 @@ def forged(part: Part, column: str, **fields: int) -> None:
 @pytest.mark.parametrize("tier", ["kernel", "interpreter"])
 @pytest.mark.parametrize(
     "fields",
-    [{"start": 1 << 40}, {"start": -8}, {"start": 1 << 62}, {"values": 1 << 62}, {"values": -1}, {"body": 1 << 61},
-     {"size": 1 << 63 - 1}, {"kind": 7}],
-)  # fmt: skip
+    [
+        {"start": 1 << 40},
+        {"start": -8},
+        {"start": 1 << 62},
+        {"values": 1 << 62},
+        {"values": -1},
+        {"body": 1 << 61},
+        {"size": 1 << 63 - 1},
+        {"kind": 7},
+    ],
+)
 def test_fault_66_a_sidecar_that_points_beyond_its_part_is_made_again(
     table: Table, fields: dict[str, int], tier: str
 ) -> None:
@@ -215,9 +227,7 @@ def test_fault_66_a_file_code_without_a_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize("column, value", [("event_starts", 1 << 40), ("row_starts", -1), ("event_bits", 65)])
-def test_fault_66_an_event_index_that_points_beyond_itself_is_made_again(
-    table: Table, column: str, value: int
-) -> None:
+def test_fault_66_an_event_index_that_points_beyond_itself_is_made_again(table: Table, column: str, value: int) -> None:
     """Its checksums are right, its first block is not: event 7 is in row 7."""
     part = table.snapshot().parts[0]
     path = eventindex.index_path(part.path)

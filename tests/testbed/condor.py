@@ -113,8 +113,13 @@ def running(folder: Path) -> Iterator[Path]:
 
     def answers() -> bool:
         asked = [usr / "bin/condor_status", "-any", "-af", "MyType"]
-        seen = subprocess.run(list(map(str, asked)), env={**os.environ, "CONDOR_CONFIG": str(client)},
-                              capture_output=True, text=True, timeout=10)  # fmt: skip
+        seen = subprocess.run(
+            list(map(str, asked)),
+            env={**os.environ, "CONDOR_CONFIG": str(client)},
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
         return {"Machine", "Scheduler"} <= set(seen.stdout.split())
 
     with serving(command, folder / "master.out", answers, env=env, stop=signal.SIGQUIT):

@@ -41,9 +41,15 @@ class Ganga:
         command = [str(self.program), "--no-prompt", "--quiet", str(script), *arguments]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HOME": str(self.home)}
         done = subprocess.run(
-            command, env=environment, cwd=cwd or self.home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_S,
-        )  # fmt: skip
+            command,
+            env=environment,
+            cwd=cwd or self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE_S,
+        )
         return done.stdout
 
     def follow(self) -> list[dict[str, Any]]:

@@ -50,10 +50,17 @@ def fill(configuration: Path, address: str) -> None:
     host, port = address.removeprefix("root://").rstrip("/").split(":")
     for site in ("CERN", "CNAF"):
         server.add_rse(site, deterministic=True)
-        server.add_protocol(site, {
-            "scheme": "root", "hostname": host, "port": int(port), "prefix": f"//data/{site}/",
-            "impl": "rucio.rse.protocols.xrootd.Default", "domains": {"lan": WAYS, "wan": WAYS},
-        })  # fmt: skip
+        server.add_protocol(
+            site,
+            {
+                "scheme": "root",
+                "hostname": host,
+                "port": int(port),
+                "prefix": f"//data/{site}/",
+                "impl": "rucio.rse.protocols.xrootd.Default",
+                "domains": {"lan": WAYS, "wan": WAYS},
+            },
+        )
         server.add_rse_attribute(site, "tier", 0 if site == "CERN" else 1)
         server.set_local_account_limit("root", site, -1)
     for scope in ("data09", "user.tagsel"):
@@ -68,15 +75,32 @@ def fill(configuration: Path, address: str) -> None:
         rows = [FileRecord(f.guid, f.lfn, "", "AOD", f.entries, f.bytes, checksum=f.checksum) for f in files]
         registry.attach(name, rows, sites[0])
         for site in sites[1:]:
-            server.add_replicas(site, [{"scope": "data09", "name": f.lfn.partition(":")[2], "bytes": f.bytes,
-                                        "adler32": f.checksum.removeprefix("adler32:")} for f in rows])  # fmt: skip
+            server.add_replicas(
+                site,
+                [
+                    {
+                        "scope": "data09",
+                        "name": f.lfn.partition(":")[2],
+                        "bytes": f.bytes,
+                        "adler32": f.checksum.removeprefix("adler32:"),
+                    }
+                    for f in rows
+                ],
+            )
         registry.close(name)
 
 
 def _file(path: Path) -> FileRecord:
     with RootFile(path) as file:
-        return FileRecord(file.guid, f"data09:{path.name}", str(path), "AOD", file.events().entries,
-                          path.stat().st_size, checksum=checksum(str(path)))  # fmt: skip
+        return FileRecord(
+            file.guid,
+            f"data09:{path.name}",
+            str(path),
+            "AOD",
+            file.events().entries,
+            path.stat().st_size,
+            checksum=checksum(str(path)),
+        )
 
 
 def main(command: list[str]) -> int:

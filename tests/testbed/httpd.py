@@ -45,8 +45,25 @@ def _certified(path: Path, subject: str, extensions: tuple[str, ...], by: Path |
     key = path.with_suffix(".key")
     said = [word for extension in extensions for word in ("-addext", extension)]
     signed = ["-CA", by, "-CAkey", by.with_suffix(".key")] if by else []
-    _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-             "-subj", subject, "-keyout", key, "-out", path, *said, *signed)  # fmt: skip
+    _openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        subject,
+        "-keyout",
+        key,
+        "-out",
+        path,
+        *said,
+        *signed,
+    )
     path.write_text(path.read_text() + key.read_text())
     return path
 

@@ -51,11 +51,19 @@ def running(folder: Path, port: int = 9) -> Iterator[Client]:
         (programs / name).chmod(0o755)
     address = f"http://127.0.0.1:{port}/server/panda"
     environment = {
-        **os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "TASK": str(folder / "task.json"),
-        "PANDA_URL": address, "PANDA_URL_SSL": address, "PANDACACHE_URL": address, "PANDA_SYS": str(venv),
-        "PANDA_CONFIG_ROOT": str(folder), "PANDA_AUTH": "oidc", "PANDA_AUTH_VO": "tagsel",
-        "PANDA_AUTH_ID_TOKEN": _token(), "HOME": str(folder),
-    }  # fmt: skip
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "TASK": str(folder / "task.json"),
+        "PANDA_URL": address,
+        "PANDA_URL_SSL": address,
+        "PANDACACHE_URL": address,
+        "PANDA_SYS": str(venv),
+        "PANDA_CONFIG_ROOT": str(folder),
+        "PANDA_AUTH": "oidc",
+        "PANDA_AUTH_VO": "tagsel",
+        "PANDA_AUTH_ID_TOKEN": _token(),
+        "HOME": str(folder),
+    }
     environment.pop("PYTHONPATH", None)
     yield Client(environment, programs / "pick", folder / "task.json")
 

@@ -76,10 +76,17 @@ def new_scope(registry: Any) -> str:
     ways = {"read": 1, "write": 1, "delete": 1}
     for site in {"NEAR", "FAR"} - {s.name for s in registry.sites()}:
         server.add_rse(site, deterministic=site == "NEAR")
-        server.add_protocol(site, {
-            "scheme": "root", "hostname": f"{site.lower()}.example.org", "port": 1094, "prefix": f"//data/{site}/",
-            "impl": "rucio.rse.protocols.xrootd.Default", "domains": {"lan": ways, "wan": ways},
-        })  # fmt: skip
+        server.add_protocol(
+            site,
+            {
+                "scheme": "root",
+                "hostname": f"{site.lower()}.example.org",
+                "port": 1094,
+                "prefix": f"//data/{site}/",
+                "impl": "rucio.rse.protocols.xrootd.Default",
+                "domains": {"lan": ways, "wan": ways},
+            },
+        )
         server.add_rse_attribute(site, "tier", 1)
         server.set_local_account_limit("root", site, -1)
     return scope
@@ -90,10 +97,17 @@ def folder_site(registry: Any, site: str, storage: Path) -> None:
     storage.mkdir()
     ways = dict.fromkeys(("read", "write", "delete", "third_party_copy_read", "third_party_copy_write"), 1)
     registry._client.add_rse(site, deterministic=True)
-    registry._client.add_protocol(site, {
-        "scheme": "file", "hostname": "localhost", "port": 0, "prefix": f"{storage}/",
-        "impl": "rucio.rse.protocols.posix.Default", "domains": {"lan": ways, "wan": ways},
-    })  # fmt: skip
+    registry._client.add_protocol(
+        site,
+        {
+            "scheme": "file",
+            "hostname": "localhost",
+            "port": 0,
+            "prefix": f"{storage}/",
+            "impl": "rucio.rse.protocols.posix.Default",
+            "domains": {"lan": ways, "wan": ways},
+        },
+    )
     registry._client.set_local_account_limit("root", site, -1)
 
 

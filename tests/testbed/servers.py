@@ -77,9 +77,13 @@ def open_way(folder: Path) -> None:
 
 @contextmanager
 def serving(
-    command: Sequence[str | Path], log: Path, answers: Callable[[], bool], *, env: Mapping[str, str] | None = None,
+    command: Sequence[str | Path],
+    log: Path,
+    answers: Callable[[], bool],
+    *,
+    env: Mapping[str, str] | None = None,
     stop: signal.Signals = signal.SIGTERM,
-) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server from when it answers until the block is left. RuntimeError, with its last words, where it does not."""
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -91,9 +91,10 @@ def cluster(folder: Path, more: str = "") -> Iterator[Cluster]:
     key.chmod(0o400)
     folder.chmod(0o755)
     env = {
-        "LD_LIBRARY_PATH": f"{prefix / LIBRARIES}:{plugins}", "SLURM_CONF": str(folder / "slurm.conf"),
+        "LD_LIBRARY_PATH": f"{prefix / LIBRARIES}:{plugins}",
+        "SLURM_CONF": str(folder / "slurm.conf"),
         "PATH": f"{prefix}/usr/bin:{os.environ['PATH']}",
-    }  # fmt: skip
+    }
     socket = folder / "munge.sock"
 
     def nodes() -> bool:
@@ -101,13 +102,34 @@ def cluster(folder: Path, more: str = "") -> Iterator[Cluster]:
         return told.stdout.strip() in ("idle", "mix")
 
     daemons = {
-        "munged": ([prefix / "usr/sbin/munged", "-F", "--force", f"--key-file={key}", f"--socket={socket}",
-                    f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
-                    f"--seed-file={folder}/munged.seed"], socket.exists),
+        "munged": (
+            [
+                prefix / "usr/sbin/munged",
+                "-F",
+                "--force",
+                f"--key-file={key}",
+                f"--socket={socket}",
+                f"--pid-file={folder}/munged.pid",
+                f"--log-file={folder}/munged.log",
+                f"--seed-file={folder}/munged.seed",
+            ],
+            socket.exists,
+        ),
         "slurmctld": ([prefix / "usr/sbin/slurmctld-wlm", "-D", "-f", folder / "slurm.conf"], lambda: True),
-        "slurmd": ([prefix / "usr/sbin/slurmd-wlm", "-D", "-N", host, "-f", folder / "slurm.conf", "-d",
-                    prefix / "usr/sbin/slurmstepd-wlm"], nodes),
-    }  # fmt: skip
+        "slurmd": (
+            [
+                prefix / "usr/sbin/slurmd-wlm",
+                "-D",
+                "-N",
+                host,
+                "-f",
+                folder / "slurm.conf",
+                "-d",
+                prefix / "usr/sbin/slurmstepd-wlm",
+            ],
+            nodes,
+        ),
+    }
     with ExitStack() as stack:
         found = Cluster(env, daemons, folder, stack)
         for name in daemons:

@@ -159,8 +159,13 @@ def entry_list(name: str, entries: Iterable[int], file: str = "a.root") -> ROOT.
 
 def lists() -> None:
     """TEntryLists of every kind of block, one of a chain, and a TEventList."""
-    entries = {"bits": range(191, 200), "listed": range(0, 300, 3), "blocks": (63_999, 64_000, 130_000), "none": (),
-               "excluded": [entry for entry in range(64_000) if entry % 6_400]}  # fmt: skip
+    entries = {
+        "bits": range(191, 200),
+        "listed": range(0, 300, 3),
+        "blocks": (63_999, 64_000, 130_000),
+        "none": (),
+        "excluded": [entry for entry in range(64_000) if entry % 6_400],
+    }
     file = ROOT.TFile("entry_lists.root", "recreate")
     for name, some in entries.items():
         entry_list(name, some).Write()
