@@ -33,7 +33,7 @@ def opened(fixture: tuple[Path, dict[str, Any]]) -> tuple[Workspace, dict[str, A
 
 
 def test_there_is_a_fixture_of_each_format() -> None:
-    assert [path.name for path in FIXTURES] == ["format-1"]
+    assert [path.name for path in FIXTURES] == ["format-1", "format-2"]
 
 
 def test_snapshots_have_their_events(opened: tuple[Workspace, dict[str, Any]]) -> None:
