@@ -16,7 +16,7 @@ from bench.timing import WrongAnswer
 
 HERE = Path(__file__).resolve().parent
 BASELINE = HERE / "baseline.json"
-PAGE = HERE.parent / "docs" / "benchmark.md"
+PAGE = HERE.parent / "docs" / "understand" / "benchmark.md"
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -36,7 +36,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--compare", action="store_true", help="say what moved against bench/baseline.json")
     parser.add_argument("--save-baseline", action="store_true", help="keep the ratios in bench/baseline.json")
-    parser.add_argument("--page", action="store_true", help="write the tables into docs/benchmark.md")
+    parser.add_argument("--page", action="store_true", help="write the tables into docs/understand/benchmark.md")
     return parser.parse_args(given)
 
 

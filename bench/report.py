@@ -1,4 +1,4 @@
-"""What was measured as tables for people, in the terminal and in docs/benchmark.md, and as JSON.
+"""What was measured as tables for people, in the terminal and in docs/understand/benchmark.md, and as JSON.
 
 Ratios are a rival's time over ours: 4 means that ours took a quarter of it.
 """
@@ -203,6 +203,6 @@ def as_markdown(section: Section) -> str:
 
 
 def page(result: Result, frame: str) -> str:
-    """docs/benchmark.md: `frame` with the heading and all tables in place of its two marks."""
+    """docs/understand/benchmark.md: `frame` with the heading and all tables in place of its two marks."""
     tables = "\n\n".join(as_markdown(s).strip() for s in result.sections)
     return frame.replace("{heading}", heading(result).replace("\n", "\n\n")).replace("{tables}", tables)

@@ -1,23 +1,30 @@
-"""Writes the reference pages docs/command-line.md and docs/python.md from the commands and classes themselves.
+"""The reference of the command line, docs/reference/command-line.md, and the public names of the reference of Python.
 
 python scripts/reference.py        (a test compares: run it after changing a verb, an option or a docstring)
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
+import pkgutil
 import re
+import sys
 from collections.abc import Iterator
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
 import tagsel
+import tagsel.api
 from tagsel.cli.main import cli
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 COMMAND_LINE = """# The command line
 
@@ -40,14 +47,11 @@ Every verb is a method of `tagsel.Workspace` of the same name and meaning. This 
 - A flag wins over `TAGSEL_<NAME>`, that over `tagsel.toml` in the workspace, that over the default.
 """
 
-PYTHON = """# Python
+INTERNAL = ("tagsel.store", "tagsel.catalog.catalog")
+"""What a public attribute may lead to, and is no part of the public interface."""
 
-Everything public stands in `tagsel`, or is reached from what that returns. This page is made from the docstrings by
-`python scripts/reference.py`; [tour.md](tour.md) shows how it is used.
-"""
-
-CLASSES = ("Workspace", "Dataset", "Selection", "Events", "LumiSet", "Cut")
-"""Public classes whose methods are listed."""
+RECORDS = ("tagsel.api", "tagsel.selection", "tagsel.events", "tagsel.jobs")
+"""Rooms whose records a result may hold: a count has a ledger, a cutflow has steps."""
 
 
 def commands(group: click.Group, path: str = "tagsel") -> Iterator[tuple[str, click.Command]]:
@@ -71,55 +75,123 @@ def _help(path: str, command: click.Command) -> str:
     return f"```text\n{command.get_help(context)}\n```\n"
 
 
+def api(kind: str) -> Iterator[tuple[str, Any]]:
+    """Public names of a kind: `functions`, `classes` and `errors` of `tagsel`, and `results`, which these return."""
+    if kind == "results":
+        yield from sorted(_results().items())
+        return
+    for name in tagsel.__all__:
+        value = getattr(tagsel, name)
+        if _kind(value) == kind:
+            yield name, value
+
+
+def _kind(value: Any) -> str:
+    if inspect.isfunction(value):
+        return "functions"
+    if not inspect.isclass(value):
+        return ""
+    return "errors" if issubclass(value, Exception) else "classes"
+
+
+def _results() -> dict[str, type]:
+    """Classes of ours that the public functions and methods return, and the records that these hold: by name."""
+    public = [value for _, value in api("classes")]
+    returns = [kind for _, function in api("functions") for kind in types_of(function)]
+    for kind in public:
+        returns += _types_of_members(kind)
+    waiting = [kind for kind in returns if not kind.__module__.startswith(INTERNAL)]
+    classes: dict[str, type] = {}
+    while waiting:
+        kind = waiting.pop(0)
+        if kind not in public and kind not in classes.values():
+            classes[_free_name(kind, classes)] = kind
+            waiting += [part for part in _types_of_members(kind) if part.__module__.startswith(RECORDS)]
+    return classes
+
+
+def _free_name(kind: type, classes: dict[str, type]) -> str:
+    """The name of a class, with its room where another class has that name."""
+    return kind.__name__ if kind.__name__ not in classes else f"{kind.__name__} of {kind.__module__.split('.')[1]}"
+
+
+def _types_of_members(kind: type) -> list[type]:
+    return [part for _, member in members(kind) for part in types_of(member)]
+
+
+def types_of(member: Any) -> list[type]:
+    """Public classes of ours that a function, method or property returns, or that an annotation names.
+
+    A method that returns Any names its class in its docstring, in backticks.
+    """
+    function = getattr(member, "fget", None) or getattr(member, "func", None) or getattr(member, "__func__", member)
+    if isinstance(member, Annotation):
+        text, names = member.text, _names_for_types(member.module)
+    elif inspect.isfunction(function):
+        names = _names_for_types(sys.modules[function.__module__])
+        text = str(function.__annotations__.get("return", ""))
+        if text == "Any":
+            text = " ".join(re.findall(r"`(\w+)`", inspect.getdoc(function) or ""))
+            names = _names_of_api() | names
+    else:
+        return []
+    classes = [names[word] for word in re.findall(r"\w+", text) if word in names]
+    return [kind for kind in classes if inspect.isclass(kind) and _is_ours(kind)]
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("tagsel.") and not kind.__name__.startswith("_") and _kind(kind) == "classes"
+
+
+@cache
+def _names_of_api() -> dict[str, Any]:
+    """Names of all modules of `tagsel.api`."""
+    names: dict[str, Any] = {}
+    for module in pkgutil.iter_modules(tagsel.api.__path__):
+        names |= vars(importlib.import_module(f"tagsel.api.{module.name}"))
+    return names
+
+
+@cache
+def _names_for_types(module: ModuleType) -> dict[str, Any]:
+    """Names of a module, with those that it imports for type checkers only."""
+    names = dict(vars(module))
+    tree = ast.parse(inspect.getsource(module))
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    for block in blocks:
+        for node in block.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tagsel"):
+                source = importlib.import_module(str(node.module))
+                names |= {alias.asname or alias.name: getattr(source, alias.name) for alias in node.names}
+    return names
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The type of a field, as its class writes it."""
+
+    text: str
+    module: ModuleType
+
+
 def members(kind: type) -> Iterator[tuple[str, Any]]:
-    """Public methods and properties of a class, its bases' too, in the order they are written."""
+    """Public members of a class, those of our own bases too, in the order they are written; a field by its type."""
     seen = set()
-    for base in reversed(kind.__mro__[:-1]):
-        for name in vars(base):
-            if not name.startswith("_") and name not in seen:
-                seen.add(name)
+    for base in reversed(kind.__mro__):
+        if not base.__module__.startswith("tagsel"):
+            continue
+        fields = vars(base).get("__annotations__", {})
+        for name in [*fields, *vars(base)]:
+            if name.startswith("_") or name in seen:
+                continue
+            seen.add(name)
+            if name in fields:
+                yield name, Annotation(str(fields[name]), sys.modules[base.__module__])
+            else:
                 yield name, inspect.getattr_static(kind, name)
 
 
-def python() -> str:
-    """The page of names: functions, then classes with their methods, then errors."""
-    public = {name: getattr(tagsel, name) for name in tagsel.__all__ if name != "__version__"}
-    functions = [n for n, v in public.items() if inspect.isfunction(v)]
-    errors = [n for n, v in public.items() if inspect.isclass(v) and issubclass(v, Exception)]
-    parts = [PYTHON, "## Functions\n", *(_entry(f"tagsel.{n}", public[n]) for n in functions)]
-    for name in CLASSES:
-        parts += ["", f"## {name}\n", f"{_said(public[name])}\n"]
-        parts += [_entry(n, m) for n, m in members(public[name]) if _documented(m)]
-    parts += ["", "## Errors\n", *(f"- `{n}`: {_said(public[n])}" for n in errors)]
-    return "\n".join(parts) + "\n"
-
-
-def _documented(member: Any) -> bool:
-    """Methods and properties; not the fields of a dataclass, which its docstring tells of."""
-    return isinstance(member, classmethod | staticmethod | property | cached_property) or inspect.isfunction(member)
-
-
-def _entry(name: str, member: Any) -> str:
-    """One line: a property by its name, a function or method with its arguments."""
-    function = getattr(member, "__func__", member)
-    signature = f"({_arguments(function)})" if inspect.isfunction(function) else ""
-    return f"- `{name}{signature}`: {_said(function)}"
-
-
-def _arguments(function: Any) -> str:
-    """Arguments as a caller sees them: without self and annotations."""
-    found = [p for p in inspect.signature(function).parameters.values() if p.name not in ("self", "cls")]
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in found]
-    return str(inspect.Signature(bare))[1:-1]
-
-
-def _said(member: Any) -> str:
-    """The first paragraph of a docstring, on one line."""
-    text = inspect.getdoc(member) or ""
-    return re.sub(r"\s+", " ", text.split("\n\n")[0])
-
-
-PAGES = {"command-line.md": command_line, "python.md": python}
+PAGES = {"command-line.md": command_line}
 
 
 if __name__ == "__main__":

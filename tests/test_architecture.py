@@ -107,7 +107,7 @@ def test_there_are_no_empty_rooms() -> None:
         assert code or any(f.is_dir() for f in folder.iterdir()), folder
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "bench/rivals.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "bench/rivals.lock", "scripts/docs.lock"])
 def test_the_lock_names_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text(encoding="utf-8")
     assert "--hash=sha256:" in text

@@ -158,7 +158,7 @@ def test_a_named_cut_accepts_what_it_states(name: str, sample_home: Path) -> Non
     assert int(ORACLE[name]().sum()) == entry["expected"], "counted apart"
     counted = Workspace(sample_home).count(entry["dataset"], f"@{name}")
     assert counted.accepted == entry["expected"]
-    assert counted.read == 18_006 + 4_517  # rows of the two streams, docs/sample.md
+    assert counted.read == 18_006 + 4_517  # rows of the two streams, docs/start/sample.md
     assert 0 < entry["expected"] < events()["menu"].size, "a cut that shows something"
 
 
@@ -248,7 +248,7 @@ COUNTED: dict[str, Callable[[], list[list[Any]]]] = {
     "processed_blocks": counted_blocks,
     "stream_overlap": counted_overlap,
     "menus_of_runs": counted_menus,
-    "summary": lambda: [["TAG", 2009, 2, 18_006 + 4_517, 3]],  # docs/sample.md
+    "summary": lambda: [["TAG", 2009, 2, 18_006 + 4_517, 3]],  # docs/start/sample.md
 }
 
 
@@ -295,7 +295,7 @@ def test_every_named_query_is_listed_with_what_it_is_for(capsys: pytest.CaptureF
     assert all(q["description"] and q["kind"] in ("cut", "sql", "condition") for q in listed.values())
 
 
-# -- the numbers that README.md and docs/tour.md show
+# -- the numbers that README.md and docs/start/tour.md show
 
 
 def good() -> np.ndarray:
@@ -331,13 +331,13 @@ def test_numbers_of_the_tour() -> None:
 
 
 def test_the_digest_of_the_tour() -> None:
-    """As docs/event-lists.md says: 21 bytes, then run and event of each, in order."""
+    """As docs/how-to/event-lists.md says: 21 bytes, then run and event of each, in order."""
     z = good() & chain("EF_mu4") & ORACLE["z_to_mumu"]()
     ids = sorted(zip(events()["RunNumber"][z].tolist(), events()["EventNumber"][z].tolist(), strict=True))
     content = b"tagsel.events.1 data\n" + b"".join(struct.pack("<iq", *pair) for pair in ids)
     shown = "f64693b058b40416a74b02e582738929a3a7d4be8984a0bcaef1ba51c54efd68"
     assert hashlib.sha256(content).hexdigest() == shown
-    assert all(shown in (ROOT / page).read_text() for page in ("README.md", "docs/tour.md"))
+    assert all(shown in (ROOT / page).read_text() for page in ("README.md", "docs/start/tour.md"))
 
 
 def test_masses_of_the_tour_from_the_aods() -> None:

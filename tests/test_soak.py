@@ -1,4 +1,4 @@
-"""A small share of the fault suite; `scripts/soak` runs it at its size, and docs/reliability.md says what came out."""
+"""A small share of the fault suite, which `scripts/soak` runs at its size: docs/understand/reliability.md."""
 
 from __future__ import annotations
 

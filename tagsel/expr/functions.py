@@ -1,7 +1,7 @@
 """The functions of the cut language: one row each, and nothing about a function stands anywhere else.
 
 Invariant: an empty cell means "not supported there"; code that needs it raises `CutError` by `cell`.
-The reference page docs/cut-functions.md is made from this table.
+The reference page docs/reference/cut-functions.md is made from this table.
 
 A row's `form` says what binding makes of it (`bind` has one binder per form):
 
@@ -385,7 +385,7 @@ def function(name: str) -> CutFunction:
     """The row of a function; CutError with the nearest names when there is none."""
     row = FUNCTIONS.get(name)
     if row is None:
-        hint = did_you_mean(name, FUNCTIONS) or "docs/cut-functions.md lists all"
+        hint = did_you_mean(name, FUNCTIONS) or "docs/reference/cut-functions.md lists all"
         raise CutError(f"no function {name!r}", hint=hint, function=name)
     return row
 

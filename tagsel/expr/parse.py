@@ -392,7 +392,7 @@ _CONSTANTS = {"TMath::Pi": "pi", "TMath::TwoPi": "2 * pi", "TMath::PiOver2": "pi
 
 def _foreign_hint(name: str) -> str:
     """What to write for a name of ROOT or C++ that is no function of ours."""
-    return _CONSTANTS.get(name, "docs/cut-functions.md lists all functions")
+    return _CONSTANTS.get(name, "docs/reference/cut-functions.md lists all functions")
 
 
 _UNITS_BY_LOWER_CASE = {symbol.lower(): symbol for symbol in UNITS}

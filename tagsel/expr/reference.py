@@ -1,7 +1,7 @@
 """The reference page of the language's functions, made from their table.
 
-`python -m tagsel.expr.reference > docs/cut-functions.md` writes it anew. Invariant: the page says no more than the
-table, and a test compares the two.
+`python -m tagsel.expr.reference > docs/reference/cut-functions.md` writes it anew. Invariant: the page says no more
+than the table, and a test compares the two.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ CAUSES = (
         r"^JobError.*(process returned|two events of a batch|do(es)? not add)",
         "process returned what cannot be merged",
         YOU,
-        "return numbers, a histogram, or events; docs/jobs.md",
+        "return numbers, a histogram, or events; docs/how-to/jobs.md",
     ),
     Cause("script", "user", "raised", "", "the script raised an error", YOU, "mend the script and submit it again"),
     # Why a file could not be read.

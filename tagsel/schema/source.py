@@ -1,4 +1,6 @@
-"""Source schemas: which branch or column of a file becomes which attribute. Written as TOML, see docs/schemas.md.
+"""Source schemas: which branch or column of a file becomes which attribute.
+
+A schema is written as TOML: docs/reference/schemas.md.
 
 Invariant: the same name or file always gives the same source schema; no data file is opened here.
 """

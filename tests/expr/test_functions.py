@@ -18,7 +18,7 @@ from tagsel.expr.functions import cell, function, numpy_function
 from tagsel.expr.pyfunction import register
 from tagsel.expr.reference import SECTIONS, markdown
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
 CALLS = [row for row in FUNCTIONS.values() if row.kernel]
 
 EXAMPLES = {

@@ -1,4 +1,4 @@
-"""The examples of docs/semantics.md run, one after the other."""
+"""The examples of docs/understand/semantics.md run, one after the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "semantics.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "understand" / "semantics.md"
 
 
 def test_the_page_runs() -> None:

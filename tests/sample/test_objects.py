@@ -1,4 +1,4 @@
-"""Events with lists of objects: what docs/sample.md says of the file, and what the generator promises."""
+"""Events with lists of objects: what docs/start/sample.md says of the file, and what the generator promises."""
 
 from __future__ import annotations
 

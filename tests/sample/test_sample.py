@@ -1,4 +1,4 @@
-"""The committed sample: what docs/sample.md says of it, counted from the raw files with pyarrow and uproot."""
+"""The committed sample: what docs/start/sample.md says of it, counted from the raw files with pyarrow and uproot."""
 
 from __future__ import annotations
 

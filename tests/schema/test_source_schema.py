@@ -131,9 +131,9 @@ def test_first_matching_glob_gives_the_unit() -> None:
 
 
 def test_the_schema_on_the_documentation_page_is_valid() -> None:
-    page = Path(__file__).parents[2] / "docs" / "schemas.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "schemas.md"
     text = page.read_text("utf-8").split("```toml\n")[1].split("```")[0]
-    schema = parse_source_schema(text, "docs/schemas.md")
+    schema = parse_source_schema(text, "docs/reference/schemas.md")
     assert [a.name for a in schema.attributes] == [
         "met",
         "weight",

@@ -96,7 +96,7 @@ class Counts:
             self.commits.append(commit)
 
     def table(self) -> str:
-        """The figures as the table of docs/reliability.md: a row for each kind of fault, over all verbs."""
+        """The figures as the table of docs/understand/reliability.md: a row for each kind of fault, over all verbs."""
         kinds: dict[str, Tally] = {}
         for tally in self.parts.values():
             kind, _, _ = tally.kind.partition(": ")
