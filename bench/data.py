@@ -40,7 +40,7 @@ class Data:
         """Its Parquet parts in order."""
         from tagsel.api import Workspace
 
-        return [p.path for p in Workspace(self.workspace).table(self.dataset).snapshot().parts]
+        return [p.path for p in Workspace(self.workspace).home.table(self.dataset).snapshot().parts]
 
 
 @dataclass(frozen=True)

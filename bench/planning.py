@@ -54,7 +54,7 @@ def many(tags: Data, folder: Path, parts: int, columns: int) -> None:
     from tagsel.store.commits import Change, commit
     from tagsel.store.zones import bound, sidecar_path
 
-    snapshot = Workspace(tags.workspace).table(tags.dataset).snapshot()
+    snapshot = Workspace(tags.workspace).home.table(tags.dataset).snapshot()
     schema = narrowed(snapshot.schema, columns)
     state = Table.create(folder, schema).snapshot().state
     documents = log.commits_folder(folder)

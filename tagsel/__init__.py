@@ -92,19 +92,22 @@ def init(folder: str | Path) -> Workspace:
 def open(place: str | Path | None = None) -> Workspace | Dataset:  # noqa: A001 - the verb users expect
     """The workspace in a folder (default: `TAGSEL_WORKSPACE`, else here), or a ROOT or Parquet file as a dataset."""
     from tagsel.api import Workspace
-    from tagsel.api.catalogs import bare
+    from tagsel.api.bare_file import bare_file
 
     path = Path(place if place is not None else os.environ.get("TAGSEL_WORKSPACE", "."))
-    return bare(path) if path.is_file() else Workspace(path)
+    if not path.is_file():
+        return Workspace(path)
+    _, dataset = bare_file(path)
+    return dataset
 
 
 def read_events(path: str | Path) -> Events:
     """The event list in a file of any form, bound to the workspace of `TAGSEL_WORKSPACE` (or here) if there is one."""
-    from tagsel.api.lists import load
-    from tagsel.api.workspace import Workspace
+    from tagsel.api.event_lists import load
+    from tagsel.api.home import Home
 
-    home = Path(os.environ.get("TAGSEL_WORKSPACE", "."))
-    return load(path, Workspace(home) if (home / "tagsel.toml").is_file() else None)
+    folder = Path(os.environ.get("TAGSEL_WORKSPACE", "."))
+    return load(path, Home(folder) if (folder / "tagsel.toml").is_file() else None)
 
 
 def read_lumi(path: str | Path) -> LumiSet:

@@ -180,8 +180,8 @@ def test_a_workspace_has_names_of_its_own_and_they_come_first(tmp_path: Path, sa
     (home.folder / "queries").mkdir()
     (home.folder / "queries" / "mine.toml").write_text('[met]\ncut = "CellMissingET > 1 TeV"\n')
     (home.folder / "queries" / "none.sql").write_text("-- nothing\nyear = 1900\n")
-    assert home.named_cut("met") == "CellMissingET > 1 TeV"
-    assert Workspace(sample_home).named_cut("met") == "CellMissingET > 20 GeV"
+    assert home.home.named_cut("met") == "CellMissingET > 1 TeV"
+    assert Workspace(sample_home).home.named_cut("met") == "CellMissingET > 20 GeV"
     assert home.datasets("@none").names() == []
 
 

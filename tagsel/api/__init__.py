@@ -1,7 +1,8 @@
 """What a user opens: workspaces, datasets, lazy selections, event lists that know their files."""
 
-from tagsel.api.dataset import Cut, Dataset, Selection
-from tagsel.api.lists import Events
+from tagsel.api.dataset import Dataset, Selection
+from tagsel.api.event_lists import Events
+from tagsel.api.questions import Cut
 from tagsel.api.workspace import Workspace
 from tagsel.selection.table import Table
 

@@ -9,29 +9,29 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tagsel.api.home import Home
 from tagsel.api.sites import EXCLUDED, standing
 from tagsel.catalog import Downtime, Site, others
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap
-    from tagsel.api.workspace import Workspace
     from tagsel.jobs.broker import Brokered, Standing, Topology
 
 
-def topology(workspace: Workspace, here: bool) -> Topology:
+def topology(home: Home, here: bool) -> Topology:
     """The workspace's sites as jobs see them now, and the links between them.
 
     Jobs that run `here` go to no site, so that only storage matters: what is down gives nothing.
     """
     from tagsel.jobs.broker import Topology
 
-    down = workspace.catalog.down(datetime.now(UTC))
-    known = {s.name: s for _, c in reversed(others.homes(workspace.folder, workspace.catalog)) for s in c.sites()}
+    down = home.catalog.down(datetime.now(UTC))
+    known = {s.name: s for _, c in reversed(others.homes(home.folder, home.catalog)) for s in c.sites()}
     sites = {name: _standing(site, down.get(name)) for name, site in known.items()}
     if here:
         sites = {name: replace(site, closed=site.silent) for name, site in sites.items()}
-    return Topology(sites, {(link.source, link.target): link.rate for link in workspace.catalog.links()})
+    return Topology(sites, {(link.source, link.target): link.rate for link in home.catalog.links()})
 
 
 def _standing(site: Site, down: Downtime | None) -> Standing:
@@ -46,24 +46,24 @@ def _standing(site: Site, down: Downtime | None) -> Standing:
     return Standing(site.name, closed, silent, slots if isinstance(slots, int) else 0, remedy)
 
 
-def brokered(workspace: Workspace, event_map: EventMap, *, here: bool) -> tuple[Brokered, EventMap]:
+def brokered(home: Home, event_map: EventMap, *, here: bool) -> tuple[Brokered, EventMap]:
     """The broker's choice for each file of a map, and the map with places in the order in which they are tried."""
     from tagsel.jobs.broker import broker
 
     guids = [f.guid for f in event_map.files]
     copies: dict[str, list[tuple[str, str]]] = {}
-    for _, catalog in others.homes(workspace.folder, workspace.catalog):
+    for _, catalog in others.homes(home.folder, home.catalog):
         for guid, replicas in catalog.located(catalog.files(guids=guids)).items():
             places = copies.setdefault(guid, [])
             places += [(c.site, c.pfn) for c in replicas if (c.site, c.pfn) not in places]
-    return broker(event_map, copies, topology(workspace, here))
+    return broker(event_map, copies, topology(home, here))
 
 
-def explain(workspace: Workspace, job: str) -> Table:
+def explain(home: Home, job: str) -> Table:
     """Where the files of a job are processed and why not elsewhere: one row for files of one choice."""
     from tagsel.api.delivery import jobs
 
-    choices = jobs(workspace, "show", job).choices
+    choices = jobs(home, "show", job).choices
     groups: dict[tuple[str, ...], list[Any]] = {}
     for c in choices:
         refused = "; ".join(f"{site} is {why}" for site, why in c["refused"].items())

@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
-from tagsel.api.catalogs import known_files
 from tagsel.api.closing import changed
+from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, resolve
+from tagsel.api.maps import known_files
 from tagsel.catalog import Catalog, FileRecord, Replica, is_whole
 from tagsel.errors import StoreError, TagselError
 from tagsel.selection import Input
@@ -27,9 +28,6 @@ from tagsel.selection.table import Table
 from tagsel.store import Snapshot, log, pins
 from tagsel.store import Table as StoreTable
 from tagsel.store.commits import statistics
-
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
 
 MISSING, CORRUPT, DUPLICATE, REMARK = "missing", "corrupt", "duplicate", "remark"
 
@@ -91,20 +89,20 @@ class Checked:
         }
 
 
-def check(workspace: Workspace, datasets: str, *, deep: bool = False) -> Checked:
+def check(home: Home, datasets: str, *, deep: bool = False) -> Checked:
     """Check the datasets that `datasets` names, each by itself, and events that several of them hold."""
-    inputs, findings = _opened(workspace, datasets)
+    inputs, findings = _opened(home, datasets)
     read = {i.pinned: addresses(i.snapshot, deep=deep) for i in inputs}
-    known = _known(workspace.catalog, {guid for found in read.values() for guid in found.spans})
+    known = _known(home.catalog, {guid for found in read.values() for guid in found.spans})
     for source in inputs:
         found = read[source.pinned]
-        findings += _bookkept(workspace.catalog, source, deep=deep)
+        findings += _bookkept(home.catalog, source, deep=deep)
         findings += _unreadable(source, found)
-        findings += _pointing(source, found, known, whole=not _is_selection(workspace.catalog, source))
-        findings += _twins(workspace.catalog, source)
-        findings += _copies(workspace.catalog, source)
+        findings += _pointing(source, found, known, whole=not _is_selection(home.catalog, source))
+        findings += _twins(home.catalog, source)
+        findings += _copies(home.catalog, source)
         findings += _blocks(source, found)
-        findings += _frozen(workspace, source) if not found.lost else ()
+        findings += _frozen(home, source) if not found.lost else ()
     findings += _duplicates(inputs, read)
     order = (CORRUPT, MISSING, DUPLICATE, REMARK)
     return Checked(
@@ -114,15 +112,15 @@ def check(workspace: Workspace, datasets: str, *, deep: bool = False) -> Checked
     )
 
 
-def _opened(workspace: Workspace, datasets: str) -> tuple[list[Input], list[Finding]]:
+def _opened(home: Home, datasets: str) -> tuple[list[Input], list[Finding]]:
     """The datasets that can be opened, and of each other one why it cannot."""
     inputs: list[Input] = []
     findings: list[Finding] = []
-    for record, number in resolve(workspace.folder, workspace.catalog, datasets):
+    for record, number in resolve(home.folder, home.catalog, datasets):
         name = record.name if number is None else f"{record.name}@{number}"
         try:
-            log.check_whole(workspace.folder / DATA / record.name)
-            inputs += workspace.inputs(name)
+            log.check_whole(home.folder / DATA / record.name)
+            inputs += home.inputs(name)
         except StoreError as error:
             findings.append(Finding(CORRUPT, name, 1, error.message))
     return inputs, findings
@@ -356,9 +354,9 @@ def _blocks(source: Input, found: Addresses) -> Iterator[Finding]:
     )
 
 
-def _frozen(workspace: Workspace, source: Input) -> Iterator[Finding]:
+def _frozen(home: Home, source: Input) -> Iterator[Finding]:
     """A frozen dataset that does not hold what it held when it was frozen."""
-    other = changed(workspace, source.dataset)
+    other = changed(home, source.dataset)
     yield Finding(CORRUPT, source.pinned, len(other), "digests that are not those of when it was frozen", _first(other))
 
 

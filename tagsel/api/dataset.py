@@ -7,66 +7,29 @@ Invariant: values are immutable and nothing runs in `repr`, `dir` or `where`; on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tagsel import selection
+from tagsel.api.event_lists import Events
+from tagsel.api.home import Home
+from tagsel.api.picking import pick, wanted
+from tagsel.api.questions import Cut, CutLike, Progress, named_cut, query
 from tagsel.errors import SchemaError, did_you_mean
 from tagsel.expr import bind
 from tagsel.schema import Attribute, describe_type
-from tagsel.selection import Count, Cutflow, Input, Plan, Why, prepare
+from tagsel.selection import Count, Cutflow, Input, Picked, Plan, Query, Why, prepare
 from tagsel.selection.binning import Bins, SpecLike
+from tagsel.selection.cluster import runner
 from tagsel.selection.query import lumi_table, scope_of
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
-    from tagsel.api.lists import Events
-    from tagsel.api.workspace import Workspace
     from tagsel.selection.regions import Regions
     from tagsel.selection.sample import Estimate
     from tagsel.selection.sweep import Sweep
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A cut as an object: combine with `&`, `|`, `~`; its text is the cut language.
-
-    >>> str(Cut("nMuon >= 2") & ~Cut("MET_pt > 50"))
-    '(nMuon >= 2) && (!(MET_pt > 50))'
-    """
-
-    text: str
-
-    @classmethod
-    def of(cls, function: Callable[..., Any], *, compiled: bool = True) -> Cut:
-        """A Python function of arrays as a cut; see `tagsel.cut`."""
-        from tagsel.expr.pyfunction import register
-
-        return cls(f'python("{register(function, compiled=compiled).name}")')
-
-    def __and__(self, other: Cut) -> Cut:
-        return Cut(f"({self.text}) && ({other.text})")
-
-    def __or__(self, other: Cut) -> Cut:
-        return Cut(f"({self.text}) || ({other.text})")
-
-    def __invert__(self) -> Cut:
-        return Cut(f"!({self.text})")
-
-    def __str__(self) -> str:
-        return self.text
-
-
-CutLike = str | Cut | Callable[..., Any]
-"""What `where` takes: text, a cut, or a Python function of arrays."""
-
-
-def named_cut(name: str, cut: CutLike) -> tuple[str, str]:
-    """Name and text of a cut; a function goes by its own name where it is given none."""
-    if callable(cut):
-        return name or cut.__name__.strip("<>"), str(Cut.of(cut))
-    return name, str(cut)
 
 
 def attribute_table(attributes: Iterable[Attribute], pattern: str, name: str) -> Table:
@@ -87,7 +50,7 @@ def attribute_table(attributes: Iterable[Attribute], pattern: str, name: str) ->
 class Dataset:
     """One or several datasets at pinned snapshots; `where` starts a selection."""
 
-    workspace: Workspace = field(repr=False)
+    home: Home = field(repr=False)
     name: str
     inputs: tuple[Input, ...] = field(repr=False)
 
@@ -120,9 +83,9 @@ class Dataset:
         """
         return Selection(self).where(*cuts, **named)
 
-    def pick(self, *ids: str) -> Any:
-        """Events by identity; see `Workspace.pick`."""
-        return self.workspace.pick(self.pinned, ids)
+    def pick(self, *ids: str) -> Picked:
+        """Events by identity: `run:event` or `run:lumi:event` texts; every miss is listed."""
+        return pick(self.home, query(self.home, self.pinned, [], inputs=self.inputs), wanted(ids))
 
     def __repr__(self) -> str:
         names = len({a.name for i in self.inputs for a in i.snapshot.schema.shown()})
@@ -145,9 +108,8 @@ class Selection:
     def where(self, *cuts: CutLike, **named: CutLike) -> Selection:
         """The same with more cuts, checked against the schema now: CutError with caret and suggestion."""
         more = (*(named_cut("", c) for c in cuts), *(named_cut(n, c) for n, c in named.items()))
-        ws = self.dataset.workspace
         for source in self.dataset.inputs:
-            scope = scope_of(source.snapshot, lumi_table, ws.named_cut)
+            scope = scope_of(source.snapshot, lumi_table, self.dataset.home.named_cut)
             for _, text in more:
                 bind(text, scope)
         return replace(self, cuts=self.cuts + more)
@@ -160,56 +122,62 @@ class Selection:
         """The same, its cutflow weighted by an attribute or expression."""
         return replace(self, weights=expression)
 
-    def _options(self) -> Mapping[str, Any]:
-        return {
-            "lumi": self.lumis,
-            "weight": self.weights,
-            "duplicates": self.duplicates,
-            "inputs": self.dataset.inputs,
-        }
+    def _query(self) -> Query:
+        return query(
+            self.dataset.home,
+            self.dataset.pinned,
+            self.cuts,
+            lumi=self.lumis,
+            weight=self.weights,
+            duplicates=self.duplicates,
+            inputs=self.dataset.inputs,
+        )
 
     def count(self, client: Any = None) -> Count:
         """How many events pass, with the ledger; `int()` of it is the number. `client`: a Dask cluster that counts."""
-        return self.dataset.workspace.count(self.dataset.pinned, *self._named(), client=client, **self._options())
+        return selection.count(self._query(), runner=runner(client))
 
     def cutflow(self, client: Any = None) -> Cutflow:
         """Every cut alone, in sequence and left out, weighted where a weight is set; `client`: a Dask cluster."""
-        ws = self.dataset.workspace
-        return ws.cutflow(self.dataset.pinned, *self._named(), client=client, **self._options())
+        return selection.cutflow(self._query(), runner=runner(client))
 
-    def regions(self, regions: Mapping[str, str | Cut], **options: Any) -> Regions:
-        """Many cuts after this selection, in one pass; see `Workspace.regions`."""
-        ws, options = self.dataset.workspace, {**self._options(), **options}
-        return ws.regions(self.dataset.pinned, regions, *self._named(), **options)
+    def regions(self, regions: Mapping[str, str | Cut], *, overlap: bool = False, lists: bool = False) -> Regions:
+        """Many cuts after this selection in one pass: each region, by its name, a `Count` of the events that pass.
+
+        `overlap` counts the events that each two share; `lists` keeps the events of each.
+        """
+        return regions_of(self.dataset.home, self._query(), regions, overlap=overlap, lists=lists)
 
     def sweep(self, cut: str, values: Iterable[Any]) -> Sweep:
-        """The events left by `cut` with each of `values` in the place of `{x}`; see `Workspace.sweep`."""
-        return self.dataset.workspace.sweep(self.dataset.pinned, cut, values, *self._named(), **self._options())
+        """The events left by `cut` with each of `values` in the place of `{x}`, `"MET_pt > {x}"`, in one pass."""
+        from tagsel.selection.sweep import sweep
+
+        return sweep(self._query(), cut, [str(value) for value in values])
 
     def estimate(self, sample: float = 0.01, seed: int = 0) -> Estimate:
-        """About how many events pass, from a sample of the rows; see `Workspace.estimate`."""
-        ws = self.dataset.workspace
-        return ws.estimate(self.dataset.pinned, *self._named(), sample=sample, seed=seed, **self._options())
+        """About how many events pass, with a 95 % interval, from a `sample` of the rows: never a count."""
+        from tagsel.selection.sample import estimate
+
+        return estimate(self._query(), sample=sample, seed=seed)
 
     def events(self, client: Any = None) -> Events:
         """The accepted events: this runs the selection, on the Dask cluster of `client` where there is one."""
-        return self.dataset.workspace.select(self.dataset.pinned, *self._named(), client=client, **self._options())
+        events, _ = selection.select(self._query(), runner=runner(client))
+        return Events.of(events, self.dataset.home)
 
     def why(self, run: int, event: int) -> Why:
         """The verdict of each cut on one event, with the values that it saw."""
-        return self.dataset.workspace.why(self.dataset.pinned, (run, event), *self._named(), **self._options())
+        return selection.why(self._query(), run, event)
 
     def explain(self) -> Plan:
         """The plan: row groups by verdict, columns, tier. Reads zones, no data."""
-        query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
-        return prepare(query).plan
+        return prepare(self._query()).plan
 
     def head(self, n: int = 5, attributes: Sequence[str] = ("run", "lumi", "event")) -> Any:
         """The first `n` accepted events in dataset order as awkward records of the given attributes."""
         from tagsel.selection.head import head
 
-        query = self.dataset.workspace.query(self.dataset.pinned, self._named(), **self._options())
-        return head(query, n, attributes)
+        return head(self._query(), n, attributes)
 
     def hist(self, what: SpecLike, bins: Bins = (50, 0.0, 200.0)) -> Any:
         """A `hist.Hist` of the accepted events, or several in one scan, weighted where a weight is set.
@@ -218,10 +186,9 @@ class Selection:
         `"MET_pt: 50, 0, 200 x nJet: 10, 0, 10"`; or several texts, a list or a mapping of names to them: `Histograms`.
         A list attribute fills once for each object. What is missing is counted and not filled.
         """
-        return self.dataset.workspace.hist(self.dataset.pinned, what, *self._named(), bins=bins, **self._options())
+        from tagsel.api.histogram import hist
 
-    def _named(self) -> list[tuple[str, str]]:
-        return list(self.cuts) or [("", "true")]
+        return hist(self._query(), what, bins)
 
     def __repr__(self) -> str:
         cuts = " && ".join(f"{n + ': ' if n else ''}{t}" for n, t in self.cuts) or "true"
@@ -232,3 +199,20 @@ class Selection:
             )
         )
         return f"<Selection of {self.dataset.pinned}: {cuts}{extra}; not run>"
+
+
+def regions_of(
+    home: Home,
+    question: Query,
+    regions: Mapping[str, str | Cut],
+    *,
+    overlap: bool,
+    lists: bool,
+    progress: Progress = None,
+) -> Regions:
+    """The regions of a query, whose event lists know their workspace."""
+    from tagsel.selection.regions import regions as run
+
+    texts = {name: str(cut) for name, cut in regions.items()}
+    answer = run(question, texts, overlap=overlap, lists=lists, progress=progress)
+    return replace(answer, lists={name: Events.of(events, home) for name, events in answer.lists.items()})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api import requests
+from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
 from tagsel.api.origins import contents, origins
 from tagsel.base.fail_points import fail_point
@@ -25,7 +26,6 @@ from tagsel.events import DeliveryLedger
 from tagsel.store import Table, disk
 
 if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
     from tagsel.jobs import Chosen, Executor, Job, JobResult, JobStatus
 
 JOBS = "jobs"
@@ -42,8 +42,8 @@ ENDED = ("failed", "killed")
 class WorkspaceJob:
     """A job of a workspace. `wait()` for its end; then `ledger`, `result()`, and `output`, its dataset's name."""
 
-    def __init__(self, workspace: Workspace, job: Job) -> None:
-        self._workspace = workspace
+    def __init__(self, home: Home, job: Job) -> None:
+        self._home = home
         self._job = job
 
     @property
@@ -67,9 +67,9 @@ class WorkspaceJob:
                 progress(status)
             time.sleep(LOOK_S)
         if mine and self._job.status().state == "submitted":
-            self._job.start(executor_of(self._workspace, self._job.engine), again=False)
+            self._job.start(executor_of(self._home, self._job.engine), again=False)
         try:
-            with requests.heeding_kills(self._workspace.folder, self._job):
+            with requests.heeding_kills(self._home.folder, self._job):
                 status = self._job.wait(progress) if progress is not None else self._job.wait()
         except JobError:  # results that do not merge: the catalog, too, says that the job failed
             self._settle(self._job.status())
@@ -82,7 +82,7 @@ class WorkspaceJob:
     @property
     def requests(self) -> list[JobRequest]:
         """What members of the group asked of the job, in order, each open, done or refused."""
-        return self._workspace.catalog.requests(self.id)
+        return self._home.catalog.requests(self.id)
 
     def carry_out_requests(self, *verbs: str) -> bool:
         """Carry out what others asked of this user's job, all verbs or those named; whether there was any."""
@@ -92,7 +92,7 @@ class WorkspaceJob:
             "resplit": lambda request: self.resplit(**request.options),
         }
         chosen = {verb: actions[verb] for verb in verbs or actions}
-        return requests.carry_out(self._workspace.catalog, self._job, chosen)
+        return requests.carry_out(self._home.catalog, self._job, chosen)
 
     def status(self) -> JobStatus:
         """The job now."""
@@ -162,9 +162,9 @@ class WorkspaceJob:
         Another user's job is theirs: then they are asked, by the journal, and `requests` says what became of it.
         """
         if not requests.is_mine(self._job):
-            requests.ask(self._workspace.catalog, self._job, "resubmit")
+            requests.ask(self._home.catalog, self._job, "resubmit")
             return
-        self._job.resubmit(executor_of(self._workspace, self._job.engine))
+        self._job.resubmit(executor_of(self._home, self._job.engine))
 
     def diagnose(self) -> tuple[Any, ...]:
         """The failures of the job in few groups: cause, class, pieces, events, who must act, and the next action."""
@@ -184,15 +184,15 @@ class WorkspaceJob:
         numbers = (pieces,) if isinstance(pieces, int) else tuple(pieces)
         if not requests.is_mine(self._job):
             options = {"pieces": list(numbers), "into": into, "events_per_job": events_per_job}
-            requests.ask(self._workspace.catalog, self._job, "resplit", **options)
+            requests.ask(self._home.catalog, self._job, "resplit", **options)
             return
         self._job.resplit(*numbers, into=into, events_per_job=events_per_job)
-        self._job.start(executor_of(self._workspace, self._job.engine), again=False)
+        self._job.start(executor_of(self._home, self._job.engine), again=False)
 
     def kill(self) -> None:
         """End the job; outputs of finished pieces stay. The user whose job it is does it, or is asked."""
         if not requests.is_mine(self._job):
-            requests.ask(self._workspace.catalog, self._job, "kill")
+            requests.ask(self._home.catalog, self._job, "kill")
             return
         self._job.kill()
         self._settle(self._job.status())
@@ -229,19 +229,19 @@ class WorkspaceJob:
 
     def _settle(self, status: JobStatus) -> None:
         """Register what the job came to, once; CatalogError where its output's name is another's."""
-        catalog = self._workspace.catalog
+        catalog = self._home.catalog
         done = status.state == "done"
         known = {j.job: j for j in catalog.jobs()}
         output, result = (self.output, self._job.result().digest) if done else ("", "")
         if done and not _is_registered(catalog, output, self._job):
             fail_point("jobs.register")
-            home = self._workspace.folder / JOBS
+            home = self._home.folder / JOBS
             with disk.locked(home, disk.LONG_PATIENCE, "registering a job's output"):  # two who wait for it
                 if not _is_registered(catalog, output, self._job):
                     refuse_taken(catalog, self._job, output)
                     whole = f"job {self.id} is done, its result is {self._job.result().path}"
                     with after(whole, f"tagsel jobs show {self.id} registers it again"):
-                        register(self._workspace, self._job, output)
+                        register(self._home, self._job, output)
         change = PutJob(
             self.id,
             ",".join(_datasets(self._job)),
@@ -271,16 +271,16 @@ def unregistered(catalog: Catalog, job: Job) -> str:
     return "" if _is_registered(catalog, name, job) else name
 
 
-def is_unregistered_result(workspace: Workspace, path: Path) -> bool:
+def is_unregistered_result(home: Home, path: Path) -> bool:
     """Whether a file is the result of a job of the workspace whose output is no dataset, as where another has its
     name."""
     from tagsel.jobs import load
 
-    if path.parent.parent != (workspace.folder / JOBS).resolve():
+    if path.parent.parent != (home.folder / JOBS).resolve():
         return False
     try:
         job = load(path.parent)
-        return bool(unregistered(workspace.catalog, job)) and job.result().path.name == path.name
+        return bool(unregistered(home.catalog, job)) and job.result().path.name == path.name
     except JobError:  # no job, or a damaged one
         return False
 
@@ -325,9 +325,9 @@ def refuse_taken(catalog: Catalog, job: Job, name: str) -> None:
     )
 
 
-def executor_of(workspace: Workspace, engine: Chosen) -> Executor:
+def executor_of(home: Home, engine: Chosen) -> Executor:
     """An executor of a job's engine, with the workspace's settings."""
-    return engine.executor(workspace.setting("processes"))
+    return engine.executor(home.setting("processes"))
 
 
 def _provenance(job: Job) -> Mapping[str, Any]:
@@ -340,7 +340,7 @@ def _datasets(job: Job) -> list[str]:
     return list(dict.fromkeys(str(origin) for origin in origins(_provenance(job))))
 
 
-def register(workspace: Workspace, job: Job, name: str) -> None:
+def register(home: Home, job: Job, name: str) -> None:
     """Make the merged output a dataset: events are ingested and can be selected from; others are files of one.
 
     Rows of an earlier result of the job give way in a new snapshot; old snapshots stay readable.
@@ -357,24 +357,24 @@ def register(workspace: Workspace, job: Job, name: str) -> None:
     meta = {"job": job.id, "list": job.folder.spec["list"], "selected": result.ledger.accepted}
     meta |= {"delivered": result.ledger.delivered, "unreadable": result.ledger.unreadable, "result": result.digest}
     meta |= contents(origins(history))
-    workspace.catalog.need_open(name)  # before rows of an earlier result give way
-    _forget_others(workspace, job, name)
+    home.catalog.need_open(name)  # before rows of an earlier result give way
+    _forget_others(home, job, name)
     if result.kind == "events":
         from tagsel.ingest.load import ingest
 
         result.verify()
-        folder = workspace.folder / DATA / name
+        folder = home.folder / DATA / name
         _make_way(folder, result.path)
-        ingest([result.path], name, folder, workspace.catalog, {**facts, "meta": meta}, schema="")
+        ingest([result.path], name, folder, home.catalog, {**facts, "meta": meta}, schema="")
         return
     before: list[tuple[str, str]] = []
-    if name in workspace.catalog.names():
-        old: dict[str, Any] = workspace.catalog.dataset(name).facts()
+    if name in home.catalog.names():
+        old: dict[str, Any] = home.catalog.dataset(name).facts()
         facts, meta = {**old, **facts}, {**old["meta"], **meta}
-        before = [(f.kind, f.guid) for f in workspace.catalog.files(name)]
+        before = [(f.kind, f.guid) for f in home.catalog.files(name)]
     file = _file_of(job, name)
     others = [key for key in before if key != (file.kind, file.guid)]
-    workspace.catalog.record(
+    home.catalog.record(
         PutDataset(name, **{**facts, "meta": meta, "files": 1}), PutFiles(name, [file]), DropFiles(name, others)
     )
 
@@ -389,12 +389,12 @@ def _make_way(folder: Path, result: Path) -> None:
             table.restore(0)
 
 
-def _forget_others(workspace: Workspace, job: Job, name: str) -> None:
+def _forget_others(home: Home, job: Job, name: str) -> None:
     """Drop the record of an earlier result of the job that was of no kind, so that its dataset was called otherwise."""
-    catalog = workspace.catalog
+    catalog = home.catalog
     known = ({_usual_name(job, kind) for kind in TYPES} - {name}) & set(catalog.names())
     others = [n for n in sorted(known) if catalog.dataset(n).meta.get("job") == job.id]
-    catalog.record(*(DropDataset(n) for n in others if not Table.exists(workspace.folder / DATA / n)))
+    catalog.record(*(DropDataset(n) for n in others if not Table.exists(home.folder / DATA / n)))
 
 
 def _usual_name(job: Job, kind: str) -> str:
@@ -418,11 +418,11 @@ def _file_of(job: Job, dataset: str) -> FileRecord:
     )
 
 
-def damaged_jobs(workspace: Workspace) -> dict[str, JobError]:
+def damaged_jobs(home: Home) -> dict[str, JobError]:
     """Why each job whose job.json or result.json is damaged, or whose result is gone, cannot be read, by its number."""
     from tagsel.jobs import look_up_jobs
 
-    readable, damaged = look_up_jobs(workspace.folder / JOBS)
+    readable, damaged = look_up_jobs(home.folder / JOBS)
     for job in readable:
         if job.folder.result.exists():
             try:
@@ -432,13 +432,13 @@ def damaged_jobs(workspace: Workspace) -> dict[str, JobError]:
     return damaged
 
 
-def jobs(workspace: Workspace, operation: str, job: str, **options: Any) -> Any:
+def jobs(home: Home, operation: str, job: str, **options: Any) -> Any:
     """`list` all jobs, `show` or `wait` for one, `diagnose` its failures, `resubmit` what is missing of one, `resplit`
     its failed pieces, `kill` one."""
     from tagsel.jobs import look_up_jobs
 
-    readable, damaged = look_up_jobs(workspace.folder / JOBS)
-    found = {j.id: WorkspaceJob(workspace, j) for j in readable}
+    readable, damaged = look_up_jobs(home.folder / JOBS)
+    found = {j.id: WorkspaceJob(home, j) for j in readable}
     for one in found.values():
         one.carry_out_requests("kill")
     if operation == "list":

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.brokering import brokered
-from tagsel.api.catalogs import check_pins, snapshots_of
 from tagsel.api.delivery import ENDED, JOBS, WorkspaceJob, executor_of
+from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
+from tagsel.api.maps import map_list
+from tagsel.api.origins import snapshots_of
+from tagsel.api.pins import check_pins, pin_list
 from tagsel.base.cpus import cores
 from tagsel.catalog import check_dataset_name
 from tagsel.errors import AccessError, CatalogError, JobError
@@ -27,7 +30,6 @@ log = logging.getLogger("tagsel")
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap
-    from tagsel.api.workspace import Workspace
     from tagsel.jobs import Executor, Plan
     from tagsel.jobs.broker import Brokered
     from tagsel.jobs.forecast import Pace, Rates
@@ -44,7 +46,7 @@ class _Prepared:
 
 
 def submit(
-    workspace: Workspace,
+    home: Home,
     events: EventList,
     run: Path,
     *,
@@ -75,7 +77,7 @@ def submit(
     bounds = memory_setting(on, memory) if memory else {}
 
     prepared = _prepare(
-        workspace,
+        home,
         events,
         run,
         output=output,
@@ -90,22 +92,22 @@ def submit(
     if dry_run:
         prepared.executor.close()
         return planned(events, prepared.event_map, prepared.plan)
-    home = workspace.folder / JOBS
+    jobs = home.folder / JOBS
     try:
-        workspace.pin_list(events)
-        home.mkdir(exist_ok=True)
-        with disk.locked(home, disk.LONG_PATIENCE, "submitting a job"):  # two who ask for one name
+        pin_list(home, events)
+        jobs.mkdir(exist_ok=True)
+        with disk.locked(jobs, disk.LONG_PATIENCE, "submitting a job"):  # two who ask for one name
             if output:
-                _refuse_promised(workspace, output)
-            job = dispatch(home, prepared.plan, events, prepared.executor, name=output, on=prepared.engine, drive=wait)
+                _refuse_promised(home, output)
+            job = dispatch(jobs, prepared.plan, events, prepared.executor, name=output, on=prepared.engine, drive=wait)
     except BaseException:
         prepared.executor.close()
         raise
-    return WorkspaceJob(workspace, job)
+    return WorkspaceJob(home, job)
 
 
 def _prepare(
-    workspace: Workspace,
+    home: Home,
     events: EventList,
     run: Path,
     *,
@@ -126,11 +128,11 @@ def _prepare(
 
     if output:
         check_dataset_name(output)
-        _refuse_promised(workspace, output)
+        _refuse_promised(home, output)
     if by == "events" and events_per_job is None and len(events):
         by = "file"
-    choices, event_map = brokered(workspace, workspace.map(events, refresh=refresh), here=engine.name == "local")
-    known, pace = _known(workspace, run, engine.name)
+    choices, event_map = brokered(home, map_list(home, events, "aod", refresh), here=engine.name == "local")
+    known, pace = _known(home, run, engine.name)
     plan = plan_job(
         events,
         event_map,
@@ -142,13 +144,13 @@ def _prepare(
         known=known,
         pace=pace,
         brokered=choices,
-        units=_units_of(workspace, events),
+        units=_units_of(home, events),
     )
     _refuse_unreachable(choices)
-    workspace.catalog.need_writable()
-    _refuse_closed(workspace.folder / JOBS)
-    check_pins(workspace, events)
-    executor = executor_of(workspace, engine)
+    home.catalog.need_writable()
+    _refuse_closed(home.folder / JOBS)
+    check_pins(home, events)
+    executor = executor_of(home, engine)
     try:
         refuse_leaving(executor, drive=wait)
         engine.check()
@@ -169,32 +171,32 @@ def _refuse_closed(jobs: Path) -> None:
         )
 
 
-def _units_of(workspace: Workspace, events: EventList) -> dict[str, str]:
+def _units_of(home: Home, events: EventList) -> dict[str, str]:
     """The units of the attributes of a list's datasets, by all names of each, where the datasets agree."""
     units: dict[str, set[str]] = {}
     for dataset in {snapshot.partition("@")[0] for snapshot in snapshots_of(events.provenance)}:
-        for source in workspace.inputs(dataset) if dataset in workspace else ():
+        for source in home.inputs(dataset) if dataset in home else ():
             for attribute in source.snapshot.schema:
                 for name in (attribute.name, attribute.column, *attribute.aliases):
                     units.setdefault(name, set()).add(attribute.unit)
     return {name: unit for name, (unit, *others) in units.items() if unit and not others}
 
 
-def _refuse_promised(workspace: Workspace, output: str) -> None:
+def _refuse_promised(home: Home, output: str) -> None:
     """CatalogError where a dataset has the name, or a job will give it to its output when it is done."""
     from tagsel.jobs import list_jobs
 
     said = ""
-    if output in workspace.catalog.names() or Table.exists(workspace.folder / DATA / output):
+    if output in home.catalog.names() or Table.exists(home.folder / DATA / output):
         said = f"there is a dataset {output} already"
-    for job in list_jobs(workspace.folder / JOBS):
+    for job in list_jobs(home.folder / JOBS):
         if job.folder.spec["name"] == output and job.status().state not in ENDED:
             said = said or f"job {job.id} makes the dataset {output}"
     if said:
         raise CatalogError(said, hint="give --output another name", dataset=output)
 
 
-def _known(workspace: Workspace, run: Path, on: str) -> tuple[Rates, Pace | None]:
+def _known(home: Home, run: Path, on: str) -> tuple[Rates, Pace | None]:
     """What earlier jobs of the workspace took, those of this script if there are any; and the pace of the engine."""
     from tagsel.jobs import list_jobs
     from tagsel.jobs.forecast import Pace, pace, rates
@@ -202,7 +204,7 @@ def _known(workspace: Workspace, run: Path, on: str) -> tuple[Rates, Pace | None
     from tagsel.jobs.script import check_script
 
     costs = []
-    for job in list_jobs(workspace.folder / JOBS):
+    for job in list_jobs(home.folder / JOBS):
         try:
             if job.folder.cost.exists():
                 costs.append((job, job.cost.to_json()))
@@ -210,7 +212,7 @@ def _known(workspace: Workspace, run: Path, on: str) -> tuple[Rates, Pace | None
             log.warning("%s; the forecast does without it", error.message)
     known = rates([(job.folder.spec["script"], cost) for job, cost in costs], Recipe(check_script(run).text).sha256)
     if on == "local":
-        return known, Pace(workspace.setting("processes") or cores())
+        return known, Pace(home.setting("processes") or cores())
     return known, pace(cost for job, cost in costs if job.engine.name == on)
 
 

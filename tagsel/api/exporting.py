@@ -8,20 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tagsel.api.catalogs import files_of
+from tagsel.api.home import Home
+from tagsel.api.maps import files_of
 from tagsel.bridges import Exported, Order
 from tagsel.bridges import export as write
 from tagsel.bridges.systems import system as row_of
 from tagsel.events import EventList, read_events
 
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
-
 
 def export(
-    workspace: Workspace,
+    home: Home,
     events: EventList | Path | str,
     system: str,
     out: Path,
@@ -33,14 +30,14 @@ def export(
     settings: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> Exported:
-    """Write a list for a system; see `Workspace.export`. With `site` only its copies are named."""
+    """Write a list for a system; see `Events.export`. With `site` only its copies are named."""
     from tagsel.aod import map_events
 
     row_of(system)
     if site:
-        workspace.catalog.site(site)
+        home.catalog.site(site)
     chosen = events if isinstance(events, EventList) else read_events(events)
-    known, replicas, layout = files_of(workspace, chosen, stage)
+    known, replicas, layout = files_of(home, chosen, stage)
     if site:
         known = {guid: replace(file, pfn="") for guid, file in known.items()}
         replicas = {guid: [copy for copy in copies if copy.site == site] for guid, copies in replicas.items()}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
 from tagsel.catalog import LogQuery
 from tagsel.errors import AccessError, SchemaError, StoreError, after
@@ -27,7 +28,6 @@ from tagsel.store.extend import concerned, user_attributes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tagsel.api.workspace import Workspace
 
 _ASSIGNMENT = re.compile(r"\s*(?:user\.)?(?P<name>[A-Za-z_]\w*)\s*=(?!=)\s*(?P<text>.+)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -57,22 +57,20 @@ class Extended:
         return asdict(self)
 
 
-def extend(
-    workspace: Workspace, dataset: str, what: str, units: Mapping[str, str], descriptions: Mapping[str, str]
-) -> Extended:
+def extend(home: Home, dataset: str, what: str, units: Mapping[str, str], descriptions: Mapping[str, str]) -> Extended:
     """Extend a dataset by what `NAME = EXPRESSION` computes, or by the columns of a Parquet file.
 
     All is computed first, while others may change the dataset; then its lock is taken, and what was computed is
     committed if it is of the newest snapshot still.
     """
-    workspace.catalog.need_open(dataset)
+    home.catalog.need_open(dataset)
     with ExitStack() as rights:
 
         def take_rights() -> None:
             """Keep others from changing the dataset until the catalog knows of the extension."""
-            rights.enter_context(disk.changing(workspace.folder / DATA / dataset))
-            workspace.catalog.need_open(dataset)  # it may have been closed meanwhile
-            newest = workspace.table(dataset).snapshot().number
+            rights.enter_context(disk.changing(home.folder / DATA / dataset))
+            home.catalog.need_open(dataset)  # it may have been closed meanwhile
+            newest = home.table(dataset).snapshot().number
             if newest != snapshot.number:
                 raise StoreError(
                     f"{dataset} was changed while it was extended: it is at snapshot {newest}, and the new attributes "
@@ -81,8 +79,8 @@ def extend(
                     dataset=dataset,
                 )
 
-        source = bind_query(Query(workspace.inputs(dataset), (), named=workspace.named_cut))
-        table = workspace.table(dataset)
+        source = bind_query(Query(home.inputs(dataset), (), named=home.named_cut))
+        table = home.table(dataset)
         snapshot = table.snapshot()
         assignment = None if what.endswith(".parquet") else _ASSIGNMENT.fullmatch(what)
         if assignment:
@@ -103,10 +101,10 @@ def extend(
             names = tuple(slot.name for _, slot in joined.attributes)
             given = len(joined.run)
             report = Extended(dataset, done.number, names, rows, matched, rows - matched, given, used, given - used)
-        register(workspace.catalog, dataset, done, {})
+        register(home.catalog, dataset, done, {})
         audit = LogQuery("extend", dataset, done.number, what, read=report.rows, accepted=report.matched)
         with after(f"{dataset}@{done.number} is committed"):
-            workspace.catalog.record(audit)
+            home.catalog.record(audit)
     return report
 
 

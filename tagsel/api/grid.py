@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from tagsel.api.event_lists import load
+from tagsel.api.home import Home
 from tagsel.catalog import Downtime, PutConditions, Rule, SharedCatalog, Site, SiteTest, read_conditions
 from tagsel.events import EventList
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.api.shared import Published
-    from tagsel.api.workspace import Workspace
     from tagsel.bridges import Exported
     from tagsel.catalog.mirror import Synced
     from tagsel.catalog.transfers import Progress
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 class Grid:
     """The part of `Workspace` that looks beyond its folder."""
 
-    @property
-    def _home(self) -> Workspace:
-        return cast("Workspace", self)
+    home: Home
 
     # -- catalogs that others share
 
@@ -34,7 +33,7 @@ class Grid:
         """Other catalogs that are mirrored here, and how old what is known of each is."""
         from tagsel.api import shared
 
-        return shared.table(self._home)
+        return shared.table(self.home)
 
     def add_catalog(
         self,
@@ -53,25 +52,25 @@ class Grid:
         from tagsel.api import shared
 
         settings = {"config": config, "account": account, "scope": scope}
-        return shared.add(self._home, kind, name or kind, datasets, settings)
+        return shared.add(self.home, kind, name or kind, datasets, settings)
 
     def forget_catalog(self, name: str) -> None:
         """Mirror a catalog no more; what was mirrored of it stays."""
         from tagsel.api import shared
 
-        shared.forget(self._home, name)
+        shared.forget(self.home, name)
 
     def sync(self, name: str = "", datasets: Sequence[str] = ()) -> Synced:
         """Take over what another catalog says now: datasets, files, copies, sites. Work then goes on without it."""
         from tagsel.api import shared
 
-        return shared.mirror(self._home, name, datasets)
+        return shared.mirror(self.home, name, datasets)
 
     def publish(self, dataset: str, *, site: str, to: str = "", scope: str = "") -> Published:
         """Copy the files of a dataset to a site of another catalog, verified, and register them there, closed."""
         from tagsel.api import shared
 
-        return shared.publish(self._home, dataset, to=to, site=site, scope=scope)
+        return shared.publish(self.home, dataset, to=to, site=site, scope=scope)
 
     # -- sites
 
@@ -79,7 +78,7 @@ class Grid:
         """The sites, the files that are said to be at each, and whether it is up."""
         from tagsel.api import sites as siting
 
-        return siting.table(self._home)
+        return siting.table(self.home)
 
     def site(self, name: str, *, lfn: str = "") -> dict[str, Any]:
         """All that is known of a site, with copies whose file is not where it is said to be (`stale`).
@@ -88,7 +87,7 @@ class Grid:
         """
         from tagsel.api import sites as siting
 
-        return siting.show(self._home, name, lfn)
+        return siting.show(self.home, name, lfn)
 
     def add_site(
         self,
@@ -105,25 +104,25 @@ class Grid:
         """
         from tagsel.api.siterules import put_site
 
-        return put_site(self._home, name, prefix, meta or {}, rules, volume)
+        return put_site(self.home, name, prefix, meta or {}, rules, volume)
 
     def load_sites(self, path: Path | str) -> list[str]:
         """Take over sites and links from a TOML file; the names of its sites."""
         from tagsel.api import sites as siting
 
-        return siting.load(self._home, Path(path))
+        return siting.load(self.home, Path(path))
 
     def down(self, site: str, *, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
         """Do not use a site for a time (ISO 8601, with a time zone), from now on if no begin is given."""
         from tagsel.api import sites as siting
 
-        return siting.down(self._home, site, begins, ends, reason)
+        return siting.down(self.home, site, begins, ends, reason)
 
     def up(self, site: str) -> int:
         """Use a site again: take back its downtimes and exclusion; how many there were."""
         from tagsel.api import sites as siting
 
-        return siting.up(self._home, site)
+        return siting.up(self.home, site)
 
     def test_sites(self, *sites: str) -> list[SiteTest]:
         """Open one file at each site, or at those named, as a job would; sites that fail again and again are excluded.
@@ -132,19 +131,19 @@ class Grid:
         """
         from tagsel.api.sitetests import test_sites
 
-        return test_sites(self._home, sites)
+        return test_sites(self.home, sites)
 
     def exclude(self, site: str, reason: str = "") -> None:
         """Send no job to a site until it is `up` again."""
         from tagsel.api import sites as siting
 
-        siting.exclude(self._home, site, reason)
+        siting.exclude(self.home, site, reason)
 
     def explain(self, job: str) -> Table:
         """Where the files of a job are processed, from which copies, and why not elsewhere."""
         from tagsel.api.brokering import explain
 
-        return explain(self._home, job)
+        return explain(self.home, job)
 
     # -- copies that are wished for
 
@@ -159,15 +158,15 @@ class Grid:
         from tagsel.api import list_transfers
         from tagsel.api import sites as siting
 
-        events = _list_of(self._home, what)
+        events = _list_of(self.home, what)
         if events is None:
             dataset = str(what)
             if cancel:
-                return [siting.cancel(self._home, dataset, site)]
-            return siting.transfer(self._home, dataset, site, progress)
+                return [siting.cancel(self.home, dataset, site)]
+            return siting.transfer(self.home, dataset, site, progress)
         if cancel:
-            return [list_transfers.cancel_list(self._home, events, site)]
-        return list_transfers.transfer_list(self._home, events, site, progress)
+            return [list_transfers.cancel_list(self.home, events, site)]
+        return list_transfers.transfer_list(self.home, events, site, progress)
 
     def transfers(self, *, run: bool = False, catalog: str = "", progress: Progress = None) -> tuple[Rule, ...]:
         """All wishes for copies, and how far each is; with `run` those that wait are carried out.
@@ -176,25 +175,25 @@ class Grid:
         """
         from tagsel.api import sites as siting
 
-        return siting.transfers(self._home, run, progress, catalog)
+        return siting.transfers(self.home, run, progress, catalog)
 
     def subscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
         """Ask for copies of every dataset that a glob matches, those to come too."""
         from tagsel.api import sites as siting
 
-        siting.subscribe(self._home, pattern, site, catalog)
+        siting.subscribe(self.home, pattern, site, catalog)
 
     def unsubscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
         """End a subscription, here or at another catalog; copies and rules that it made stay."""
         from tagsel.api import sites as siting
 
-        siting.unsubscribe(self._home, pattern, site, catalog)
+        siting.unsubscribe(self.home, pattern, site, catalog)
 
     def subscriptions(self, *, catalog: str = "") -> Table:
         """What is subscribed to, here or at another catalog."""
         from tagsel.api import sites as siting
 
-        return siting.subscriptions(self._home, catalog)
+        return siting.subscriptions(self.home, catalog)
 
     def conditions(self, path: Path | str) -> int:
         """Take over conditions of runs from a CSV file with a column `run`: they are the table `conditions` of `sql`.
@@ -202,7 +201,7 @@ class Grid:
         How many runs it has.
         """
         found = read_conditions(Path(path))
-        self._home.catalog.record(PutConditions(found))
+        self.home.catalog.record(PutConditions(found))
         return len(found)
 
     # -- datasets as they are shared
@@ -211,7 +210,7 @@ class Grid:
         """The files of a dataset or container, with where each can be read, of one site if it is named."""
         from tagsel.api import sites as siting
 
-        return siting.files(self._home, dataset, site)
+        return siting.files(self.home, dataset, site)
 
     def close(self, dataset: str, *, freeze: bool = False, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Nothing is added to a dataset any more; frozen, it is not dropped either. There is no way back.
@@ -221,7 +220,7 @@ class Grid:
         """
         from tagsel.api.closing import close
 
-        return close(self._home, dataset, freeze, meta)
+        return close(self.home, dataset, freeze, meta)
 
     # -- other systems
 
@@ -233,13 +232,13 @@ class Grid:
         """
         from tagsel.api.exporting import export
 
-        return export(self._home, events, system, Path(out), **options)
+        return export(self.home, events, system, Path(out), **options)
 
 
-def _list_of(home: Workspace, what: EventList | Path | str) -> EventList | None:
+def _list_of(home: Home, what: EventList | Path | str) -> EventList | None:
     """The event list that was given, or whose file was named; None where a dataset was."""
     if isinstance(what, EventList):
         return what
     if isinstance(what, Path) or (what not in home and (Path(what).is_file() or what.endswith(".events"))):
-        return home.read_events(what)
+        return load(what, home)
     return None

@@ -76,7 +76,7 @@ class Histograms(Mapping[str, Any]):
 
         A file that exists is refused (AccessError); `force` replaces one that tagsel wrote.
         """
-        draw(self, Path(path), force=force)
+        draw(self.filled, self.provenance, Path(path), weighted=self.count.weighted is not None, force=force)
 
     def __repr__(self) -> str:
         labels = {f.name: " x ".join(a.label for a in f.axes) for f in self.filled}
@@ -120,6 +120,12 @@ def fill(query: Query, specs: tuple[Spec, ...], progress: Progress = None) -> Hi
         "versions": {"tagsel": version_here()},
     }
     return Histograms(filled, counted, provenance)
+
+
+def hist(query: Query, what: SpecLike, bins: Bins, progress: Progress = None) -> Any:
+    """A `hist.Hist` of the accepted events; of several texts, or a mapping of names to them, `Histograms`."""
+    histograms = fill(query, asked(what, bins), progress)
+    return histograms[next(iter(histograms))] if isinstance(what, str) else histograms
 
 
 def package() -> ModuleType:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
-from tagsel.catalog import Catalog, DatasetRecord, others, parse_dataset_spec
+from tagsel.catalog import Catalog, DatasetRecord, DatasetSpec, others, parse_dataset_spec
 from tagsel.catalog.sandbox import DatasetParts, NullableColumn
 from tagsel.errors import CatalogError, TagselError
 from tagsel.selection import Input
@@ -47,6 +47,14 @@ def _no_rows(text: str, records: Sequence[DatasetRecord]) -> CatalogError:
     return CatalogError(f"no events to select from: {kinds}", hint="only datasets of TAGs hold rows", dataset=text)
 
 
+def one_dataset(dataset: str) -> DatasetSpec:
+    """The one dataset that `name` or `name@3` asks for; CatalogError for a glob or several."""
+    specs = parse_dataset_spec(dataset)
+    if len(specs) != 1 or specs[0].is_glob:
+        raise CatalogError(f"{dataset!r}: one dataset is asked for here", hint="no glob, no comma")
+    return specs[0]
+
+
 def inputs(folder: Path, catalog: Catalog, text: str) -> tuple[Input, ...]:
     """The inputs of a selection over the datasets that `text` asks for, of named workspaces, too."""
     if not others.named(folder):
@@ -63,18 +71,18 @@ def inputs(folder: Path, catalog: Catalog, text: str) -> tuple[Input, ...]:
     return tuple(chosen.values())
 
 
-Home = tuple[Path, Catalog]
+Place = tuple[Path, Catalog]
 """A workspace's folder and its catalog."""
 
 
-def _resolve_in_all(folder: Path, catalog: Catalog, part: str) -> list[tuple[Home, DatasetRecord, int | None]]:
+def _resolve_in_all(folder: Path, catalog: Catalog, part: str) -> list[tuple[Place, DatasetRecord, int | None]]:
     """The datasets that a name, `name@3` or glob asks for, each from the first workspace that has it.
 
     A warning names the others that have it, too. CatalogError where no workspace has one, or where one that may have it
     cannot be read.
     """
     is_glob = parse_dataset_spec(part)[0].is_glob
-    chosen: dict[str, tuple[Home, DatasetRecord, int | None]] = {}
+    chosen: dict[str, tuple[Place, DatasetRecord, int | None]] = {}
     for home in others.unchecked(folder, catalog):
         records = _resolve_in(folder, home, part, needed=is_glob or not chosen)
         hiding = {record.name: chosen[record.name][0][0] for record, _ in records if record.name in chosen}
@@ -88,7 +96,7 @@ def _resolve_in_all(folder: Path, catalog: Catalog, part: str) -> list[tuple[Hom
     return list(chosen.values())
 
 
-def _resolve_in(folder: Path, home: Home, part: str, *, needed: bool) -> list[tuple[DatasetRecord, int | None]]:
+def _resolve_in(folder: Path, home: Place, part: str, *, needed: bool) -> list[tuple[DatasetRecord, int | None]]:
     """The datasets that a name or glob asks for of one workspace: that of `folder`, or one that it names.
 
     Where it cannot be read, this is an error if they are `needed`, else a warning.

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from tagsel.api.event_lists import Rebased, load, rebase
+from tagsel.api.home import Home
 from tagsel.events import EventList
 
 if TYPE_CHECKING:
-    from tagsel.api.rebasing import Rebased
     from tagsel.api.retracting import Retracted, Touched
-    from tagsel.api.trash import Dropped
-    from tagsel.api.workspace import Workspace
+    from tagsel.api.trash_folder import Dropped
 
 
 class Lasting:
     """The part of `Workspace` that keeps things right while files and datasets come and go."""
+
+    home: Home
 
     def retract(self, file: Path | str, *, reason: str, dataset: str = "", dry_run: bool = False) -> Retracted:
         """Take the rows of a file (path, logical name, GUID) out of a dataset, or of every one that has it.
@@ -29,34 +31,32 @@ class Lasting:
         """
         from tagsel.api.retracting import retract
 
-        return retract(cast("Workspace", self), str(file), dataset, reason, dry_run=dry_run)
+        return retract(self.home, str(file), dataset, reason, dry_run=dry_run)
 
     def retracted(self, events: EventList) -> tuple[Touched, ...]:
         """The retracted files that a list still points to: how many events, why, since when."""
         from tagsel.api.retracting import touched
 
-        return touched(cast("Workspace", self), events)
+        return touched(self.home, events)
 
     def rebase(self, events: EventList | Path | str, onto: str) -> Rebased:
         """The events of a list where they are now: looked up in the dataset `onto`, each kept, moved, vanished or
         ambiguous.
         """
-        from tagsel.api.rebasing import rebase
-
-        home = cast("Workspace", self)
-        return rebase(home, events if isinstance(events, EventList) else home.read_events(events), onto)
+        chosen = events if isinstance(events, EventList) else load(events, self.home)
+        return rebase(self.home, chosen, onto)
 
     def keep(self, dataset: str, until: date | str | None) -> str:
         """Say the last day (UTC) on which a dataset is wanted, None for ever; `expired` lists it from then on."""
         from tagsel.api import trash
 
-        return trash.keep(cast("Workspace", self), dataset, until)
+        return trash.keep(self.home, dataset, until)
 
     def expired(self) -> dict[str, str]:
         """The datasets whose last day is over, each with what keeps it all the same (a pin, a container), or ""."""
         from tagsel.api import trash
 
-        return trash.expired(cast("Workspace", self))
+        return trash.expired(self.home)
 
     def drop(self, *datasets: str, dry_run: bool = False) -> list[Dropped]:
         """Move datasets into the trash, all or none; `recover` puts one back. With `dry_run` what would go is said.
@@ -65,22 +65,22 @@ class Lasting:
         """
         from tagsel.api import trash
 
-        return trash.drop(cast("Workspace", self), datasets, dry_run=dry_run)
+        return trash.drop(self.home, datasets, dry_run=dry_run)
 
     def trash(self) -> list[Dropped]:
         """What was dropped and not yet removed, the last first."""
         from tagsel.api import trash
 
-        return trash.trash(cast("Workspace", self))
+        return trash.trash(self.home)
 
     def recover(self, dataset: str) -> Dropped:
         """Put a dataset back as it was when it was dropped last, or at a time: `name@time`, as `trash` says it."""
         from tagsel.api import trash
 
-        return trash.recover(cast("Workspace", self), dataset)
+        return trash.recover(self.home, dataset)
 
     def empty_trash(self, older_than: int = 0, *, dry_run: bool = False) -> list[Dropped]:
         """Remove for good what was dropped at least so many days ago; with `dry_run` what would be is said."""
         from tagsel.api import trash
 
-        return trash.empty(cast("Workspace", self), older_than, dry_run=dry_run)
+        return trash.empty(self.home, older_than, dry_run=dry_run)

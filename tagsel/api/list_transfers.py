@@ -10,18 +10,15 @@ import hashlib
 import json
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from tagsel.api.catalogs import files_of, snapshots_of
-from tagsel.api.origins import contents, origins
+from tagsel.api.home import Home
+from tagsel.api.maps import files_of, map_list
+from tagsel.api.origins import contents, origins, snapshots_of
 from tagsel.api.sites import cancel, transfer
 from tagsel.catalog import PutDataset, PutFiles, Rule
 from tagsel.catalog.transfers import Progress
 from tagsel.errors import CatalogError
 from tagsel.events import EventList
-
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
 
 log = logging.getLogger("tagsel")
 
@@ -36,34 +33,34 @@ def name_of(events: EventList) -> str:
     return f"transfers.{events.digest[:16]}.{of_files[:8]}.AOD"
 
 
-def transfer_list(workspace: Workspace, events: EventList, site: str, progress: Progress = None) -> list[Rule]:
+def transfer_list(home: Home, events: EventList, site: str, progress: Progress = None) -> list[Rule]:
     """Ask for copies of the AOD files of a list's events at a site, and make them; the rule as it is then.
 
     CatalogError where no catalog knows a file of the list, and where the site is another catalog's, which makes its
     copies itself; files that no catalog knows are said in the log, and the rest is copied.
     """
-    if owner := workspace.catalog.site(site).meta.get("catalog"):
+    if owner := home.catalog.site(site).meta.get("catalog"):
         raise CatalogError(
             f"site {site} is of catalog {owner}, which makes its copies itself, of datasets only",
             hint=f"tagsel transfer DATASET {site}",
             site=site,
         )
-    _register(workspace, events)
-    return transfer(workspace, name_of(events), site, progress)
+    _register(home, events)
+    return transfer(home, name_of(events), site, progress)
 
 
-def cancel_list(workspace: Workspace, events: EventList, site: str) -> Rule:
+def cancel_list(home: Home, events: EventList, site: str) -> Rule:
     """Take back the wish for the AOD files of a list at a site, as it was: copies that are there stay."""
-    if name_of(events) not in workspace.catalog.names():
+    if name_of(events) not in home.catalog.names():
         raise CatalogError("no copies of the files of this list were asked for", hint="tagsel transfers", site=site)
-    return cancel(workspace, name_of(events), site)
+    return cancel(home, name_of(events), site)
 
 
-def _register(workspace: Workspace, events: EventList) -> None:
+def _register(home: Home, events: EventList) -> None:
     """Make the dataset of a list's AOD files; one that is there already has them."""
     name = name_of(events)
-    mapped = workspace.map(events)
-    known, _, _ = files_of(workspace, events, "aod")
+    mapped = map_list(home, events, "aod")
+    known, _, _ = files_of(home, events, "aod")
     files = []
     for file in mapped.files:
         record = known.get(file.guid)
@@ -82,7 +79,7 @@ def _register(workspace: Workspace, events: EventList) -> None:
             len(mapped.files),
             len(mapped.unmapped),
         )
-    if {f.guid for f in files} <= {f.guid for f in workspace.catalog.files(name)}:
+    if {f.guid for f in files} <= {f.guid for f in home.catalog.files(name)}:
         return
     facts = PutDataset(
         name,
@@ -94,4 +91,4 @@ def _register(workspace: Workspace, events: EventList) -> None:
         parents=tuple(snapshots_of(events.provenance)),
         meta={"list": events.digest, **contents(origins(events.provenance))},
     )
-    workspace.catalog.record(facts, PutFiles(name, files))
+    home.catalog.record(facts, PutFiles(name, files))

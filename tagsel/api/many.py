@@ -6,32 +6,25 @@ Invariant: as in `Workspace`, a method does what the verb of its name does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from tagsel.api.dataset import Cut
-from tagsel.api.lists import Events
-from tagsel.quality import LumiSet
+from tagsel.api.dataset import regions_of
+from tagsel.api.home import Home
+from tagsel.api.questions import Cut, CutLike, Progress
 from tagsel.selection import Query
 from tagsel.selection.binning import Bins, SpecLike
 
 if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
     from tagsel.selection.regions import Regions
     from tagsel.selection.sample import Estimate
     from tagsel.selection.sweep import Sweep
-
-CutLike = str | Cut | tuple[str, str]
-LumiLike = str | Path | LumiSet
-Progress = Callable[[int], None] | None
 
 
 class Many:
     """The part of `Workspace` that asks many questions at once."""
 
-    if TYPE_CHECKING:
-        query: Callable[..., Query]
+    home: Home
+    query: Callable[..., Query]
 
     def hist(
         self,
@@ -46,10 +39,9 @@ class Many:
 
         `what` is `"MET_pt: 50, 0, 200"`, axes joined by ` x `; or an expression with its `bins`.
         """
-        from tagsel.api.histogram import asked, fill
+        from tagsel.api.histogram import hist
 
-        found = fill(self.query(datasets, cuts, **options), asked(what, bins), progress)
-        return found[next(iter(found))] if isinstance(what, str) else found
+        return hist(self.query(datasets, cuts, **options), what, bins, progress)
 
     def regions(
         self,
@@ -65,13 +57,8 @@ class Many:
 
         `overlap` counts the events that each two share; `lists` keeps the events of each. Options as `query`.
         """
-        from tagsel.selection.regions import regions as run
-
         query = self.query(datasets, cuts, **options)
-        asked = {name: str(cut) for name, cut in regions.items()}
-        found = run(query, asked, overlap=overlap, lists=lists, progress=progress)
-        here = cast("Workspace", self)
-        return replace(found, lists={name: Events.of(events, here) for name, events in found.lists.items()})
+        return regions_of(self.home, query, regions, overlap=overlap, lists=lists, progress=progress)
 
     def sweep(
         self, datasets: str, cut: str, values: Iterable[Any], *cuts: CutLike, progress: Progress = None, **options: Any

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
 from tagsel.catalog import Catalog, others, parse_dataset_spec
 from tagsel.errors import TagselError
+from tagsel.events import EventList
 from tagsel.store import Table
-
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
 
 CONTENTS = "parent_contents"
 """The free key of a dataset that says the content of each of its parents: `d.TAG@1=59ab…, e.TAG@4=03fc…`."""
@@ -51,15 +49,15 @@ def _origins(provenance: Mapping[str, object]) -> Iterator[Origin]:
             yield from _origins(inner)
 
 
-def home_of_origin(workspace: Workspace, origin: Origin) -> tuple[Path, Catalog]:
+def home_of_origin(home: Home, origin: Origin) -> tuple[Path, Catalog]:
     """The workspace that has an origin: this one or one that it names.
 
     Of several datasets of its name the one with its content; the first of them where none has it.
     """
-    for home in others.homes(workspace.folder, workspace.catalog):
-        if origin.name in home[1].names() and is_in(home[0], origin):
-            return home
-    return others.home_of(workspace.folder, workspace.catalog, origin.name)
+    for folder, catalog in others.homes(home.folder, home.catalog):
+        if origin.name in catalog.names() and is_in(folder, origin):
+            return folder, catalog
+    return others.home_of(home.folder, home.catalog, origin.name)
 
 
 def is_in(folder: Path, origin: Origin) -> bool:
@@ -79,15 +77,25 @@ def contents(parents: Iterable[Origin]) -> dict[str, str]:
     return {CONTENTS: text} if text else {}
 
 
-def is_parent(workspace: Workspace, child: str, parent: str, snapshot: int | None) -> bool:
+def is_parent(home: Home, child: str, parent: str, snapshot: int | None) -> bool:
     """Whether the dataset of this workspace named as the parent of another is the one that it was made from.
 
     A text of another form, which a user of an older tagsel could record under this key, says nothing of it.
     """
-    recorded = str(workspace.catalog.dataset(child).meta.get(CONTENTS, ""))
+    recorded = str(home.catalog.dataset(child).meta.get(CONTENTS, ""))
     content = ""
     for pair in recorded.split(", "):
         pinned, _, digest = pair.rpartition("=")
         if pinned == f"{parent}@{snapshot}":
             content = digest
-    return is_in(workspace.folder, Origin(parent, snapshot, content))
+    return is_in(home.folder, Origin(parent, snapshot, content))
+
+
+def snapshots_of(provenance: Mapping[str, object]) -> list[str]:
+    """`name@snapshot` of all datasets in a list's provenance, those of the lists it was made from too."""
+    return list(dict.fromkeys(map(str, origins(provenance))))
+
+
+def own_snapshots(events: EventList) -> list[str]:
+    """`name@snapshot` of the datasets that a list itself is of: by its own record, else by those of its parents."""
+    return snapshots_of({"datasets": events.provenance.get("datasets", [])}) or snapshots_of(events.provenance)

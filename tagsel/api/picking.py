@@ -6,20 +6,17 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel import selection
-from tagsel.api.lists import Events
+from tagsel.api.event_lists import Events
+from tagsel.api.home import Home
 from tagsel.errors import EventListError
 from tagsel.events import EventList, Names
 from tagsel.events.eventlist import LIMITS
 from tagsel.selection import Picked, Query
-
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
 
 _ID = re.compile(
     r"(?P<run>\d{1,10}):(?:(?P<lumi>\d{1,10}):)?(?P<event>\d{1,20})"
@@ -71,9 +68,9 @@ def _file_hint(text: str) -> str:
     return ""
 
 
-def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
+def pick(home: Home, query: Query, asked: EventList) -> Picked:
     """Every id: those whose GUID is that of a file we have from there, the others among the TAGs; misses in order."""
-    paths = _paths(workspace, asked)
+    paths = _paths(home, asked)
     there = np.array([guid in paths for guid in asked.guids], np.bool_)
     placed = there[asked.guid_codes] if len(there) else np.zeros(len(asked), np.bool_)
     among_tags, in_files = (asked[~placed], asked[placed]) if placed.any() else (asked, asked[:0])
@@ -82,7 +79,7 @@ def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
         picked = _where_asked(picked, among_tags)
     events, missed, named_twice = picked.events, picked.missed, picked.named_twice
     if len(in_files):
-        there_too, not_there = _in_files(workspace, in_files, simulation=query.simulation)
+        there_too, not_there = _in_files(home, in_files, simulation=query.simulation)
         missed = np.concatenate([missed, not_there])
         if not query.simulation:
             named_twice += len(there_too) - len(there_too.distinct()) + _shared(events, there_too)
@@ -91,7 +88,7 @@ def pick(workspace: Workspace, query: Query, asked: EventList) -> Picked:
         elif len(there_too):
             events = there_too
     repeated = _repeated_lines(asked)
-    answer = Picked(Events.of(events, workspace), missed, len(asked) + repeated, named_twice + repeated)
+    answer = Picked(Events.of(events, home), missed, len(asked) + repeated, named_twice + repeated)
     answer.check()
     return answer
 
@@ -110,10 +107,10 @@ def _repeated_lines(asked: EventList) -> int:
     return repeated if isinstance(repeated, int) else 0
 
 
-def _paths(workspace: Workspace, asked: EventList) -> dict[str, str]:
+def _paths(home: Home, asked: EventList) -> dict[str, str]:
     """Where the AODs lie that the ids name, of those that the catalog knows a path of."""
     guids = [guid for guid in asked.guids if guid]
-    return {f.guid: f.pfn for f in workspace.catalog.files(guids=guids) if f.kind == "AOD" and f.pfn} if guids else {}
+    return {f.guid: f.pfn for f in home.catalog.files(guids=guids) if f.kind == "AOD" and f.pfn} if guids else {}
 
 
 def _where_asked(picked: Picked, asked: EventList) -> Picked:
@@ -129,12 +126,12 @@ def _where_asked(picked: Picked, asked: EventList) -> Picked:
     return Picked(events, missed, picked.asked, picked.named_twice)
 
 
-def _in_files(workspace: Workspace, asked: EventList, *, simulation: bool) -> tuple[EventList, npt.NDArray[np.int64]]:
+def _in_files(home: Home, asked: EventList, *, simulation: bool) -> tuple[EventList, npt.NDArray[np.int64]]:
     """The ids found in the files that their GUIDs name, and those that are not there, as `Picked.missed`."""
     from tagsel.aod.lookup import find_entries
 
     entry, lumi = np.full(len(asked), -1, np.int64), asked.lumi.astype(np.int64)
-    paths = _paths(workspace, asked)
+    paths = _paths(home, asked)
     for code, guid in enumerate(asked.guids):
         rows = np.flatnonzero(asked.guid_codes == code)
         if guid in paths:

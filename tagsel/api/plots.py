@@ -6,7 +6,7 @@ Invariant: nothing but the given file is made; the same histograms give the same
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, sqrt
 from pathlib import Path
@@ -18,7 +18,6 @@ from tagsel.base.output_file import output_file
 from tagsel.errors import AccessError, TagselError
 
 if TYPE_CHECKING:
-    from tagsel.api.histogram import Histograms
     from tagsel.selection.histogram import Filled
 
 INSTALL = 'pip install "tagsel[hist]"'
@@ -57,33 +56,35 @@ def check(path: Path, axes: Mapping[str, int]) -> None:
         raise TagselError("figures need the packages matplotlib and mplhep", hint=INSTALL)
 
 
-def draw(found: Histograms, path: Path, *, force: bool = False) -> None:
+def draw(
+    histograms: Sequence[Filled], provenance: Mapping[str, Any], path: Path, *, weighted: bool, force: bool = False
+) -> None:
     """Draw all histograms, of one or two axes, in one figure; the form is that of the file's name."""
-    check(path, {f.name: len(f.axes) for f in found.filled})
+    check(path, {one.name: len(one.axes) for one in histograms})
     import matplotlib as mpl
 
     form = path.suffix.lower()
     with mpl.rc_context(SETTINGS), output_file(path, force=force) as temporary:
-        figure = _figure(found)
+        figure = _figure(histograms, provenance, weighted)
         dated = {"Date": None} if form == ".svg" else {"CreationDate": None} if form == ".pdf" else None
         figure.savefig(temporary, format=form[1:], dpi=160, metadata=dated)
 
 
-def _figure(found: Histograms) -> Any:
+def _figure(histograms: Sequence[Filled], provenance: Mapping[str, Any], weighted: bool) -> Any:
     """All panels in a grid, and the small print."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    count = len(found.filled)
+    count = len(histograms)
     columns = min(3, ceil(sqrt(count)))
     lines = ceil(count / columns)
     figure = Figure(figsize=(6.4 * columns, 4.9 * lines), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    for panel, one in zip(panels, found.filled, strict=False):
-        _PANELS[len(one.axes)](panel, one, found.count.weighted is not None)
+    for panel, one in zip(panels, histograms, strict=False):
+        _PANELS[len(one.axes)](panel, one, weighted)
     for panel in panels[count:]:
         panel.remove()
-    figure.supxlabel(_small_print(found, 98 * columns), x=0.01, ha="left", fontsize=7.5, color=QUIET)
+    figure.supxlabel(_small_print(provenance, 98 * columns), x=0.01, ha="left", fontsize=7.5, color=QUIET)
     return figure
 
 
@@ -139,9 +140,9 @@ def _width(axis: Any) -> str:
     return f"{width:.4g} {axis.unit}".strip()
 
 
-def _small_print(found: Histograms, width: int) -> str:
+def _small_print(provenance: Mapping[str, Any], width: int) -> str:
     """The datasets, the cut and the weight, wrapped."""
-    said = found.provenance
-    lines = [", ".join(said["datasets"]), f"cut: {said['cut']}"]
-    lines += [f"weight: {said['weight']}"] if said["weight"] else []
+    lines = [", ".join(provenance["datasets"]), f"cut: {provenance['cut']}"]
+    if provenance["weight"]:
+        lines.append(f"weight: {provenance['weight']}")
     return "\n".join("\n".join(textwrap.wrap(line, width)[:4]) for line in lines)

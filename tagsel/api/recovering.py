@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel.api import delivery, trash
-from tagsel.api.catalogs import named_facts
+from tagsel.api import delivery, trash_folder
+from tagsel.api.healing import named_facts
+from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
 from tagsel.base.ranges import as_ranges
 from tagsel.catalog import Catalog, DatasetRecord, DropDataset, Pin, Unpin, canonical_guid, check_dataset_name
@@ -27,7 +28,6 @@ from tagsel.errors import StoreError, TagselError
 from tagsel.store import Snapshot, Table, log, pins
 
 if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
     from tagsel.jobs import Job
 
 
@@ -63,19 +63,19 @@ class Recovered:
         return [*_of_journal(self.journal), *self.done, *lost, *remarks]
 
 
-def recover(workspace: Workspace, *, dry_run: bool) -> Recovered:
+def recover(home: Home, *, dry_run: bool) -> Recovered:
     """Recover the catalog, pins and datasets of a workspace, or say what would be; see `Workspace.recover_catalog`."""
-    journal = recover_journal(workspace.folder, dry_run=dry_run)
+    journal = recover_journal(home.folder, dry_run=dry_run)
     done: list[str] = []
     lost: list[str] = []
     if dry_run and journal.needed:  # what the datasets lack is known once the journal is whole
         return Recovered(journal, (), ())
-    catalog = Catalog(workspace.folder)
-    dropped, damaged = trash.look_up(workspace.folder)
+    catalog = Catalog(home.folder)
+    dropped, damaged = trash_folder.look_up(home.folder)
     lost += [error.message for error in damaged]
-    done += _register_unknown(catalog, workspace.folder / DATA, lost, dry_run)
+    done += _register_unknown(catalog, home.folder / DATA, lost, dry_run)
     for record in catalog.datasets():
-        folder = workspace.folder / DATA / record.name
+        folder = home.folder / DATA / record.name
         try:
             if (folder / "_tagsel").is_dir():
                 done += _recover_log(catalog, record, folder, lost, dry_run)
@@ -84,7 +84,7 @@ def recover(workspace: Workspace, *, dry_run: bool) -> Recovered:
                 done += _without_folder(catalog, record, dropped, lost, dry_run)
         except TagselError as error:  # it holds up no other dataset
             lost.append(f"{record.name}: {error.message}")
-    done += _recover_outputs(workspace, catalog, dropped, lost, dry_run)
+    done += _recover_outputs(home, catalog, dropped, lost, dry_run)
     remarks = _jobs_without_folder(catalog, lost)
     return Recovered(journal, tuple(done), tuple(lost), tuple(remarks))
 
@@ -120,7 +120,7 @@ def _without_folder(
 ) -> list[str]:
     """A dataset whose files are not there: one that is in the trash goes out of the catalog again."""
     places = [place for place, trashed in dropped.items() if trashed["name"] == record.name]
-    if not any(_has_snapshot(place / trash.MOVED, catalog, record) for place in places):
+    if not any(_has_snapshot(place / trash_folder.MOVED, catalog, record) for place in places):
         other = ", and the trash has only another dataset of that name" if places else ""
         folder = catalog.folder / DATA / record.name
         lost.append(f"{record.name}: its {record.events:,} events: {folder} is gone{other}: put it back from a backup")
@@ -143,13 +143,11 @@ def _has_snapshot(folder: Path, catalog: Catalog, record: DatasetRecord) -> bool
     return snapshot.rows == record.events and {canonical_guid(guid) for guid in snapshot.source_guids} == files
 
 
-def _recover_outputs(
-    workspace: Workspace, catalog: Catalog, dropped: Dropped, lost: list[str], dry_run: bool
-) -> list[str]:
+def _recover_outputs(home: Home, catalog: Catalog, dropped: Dropped, lost: list[str], dry_run: bool) -> list[str]:
     """Register outputs of jobs that the catalog does not know; name jobs, and results, that are damaged."""
     from tagsel.jobs import look_up_jobs
 
-    readable, damaged = look_up_jobs(workspace.folder / delivery.JOBS)
+    readable, damaged = look_up_jobs(home.folder / delivery.JOBS)
     lost += [error.message for error in damaged.values()]
     done = []
     for job in readable:
@@ -160,7 +158,7 @@ def _recover_outputs(
             if dry_run:
                 delivery.refuse_taken(catalog, job, name)
             else:
-                delivery.WorkspaceJob(workspace, job).settle()
+                delivery.WorkspaceJob(home, job).settle()
             done.append(f"{name}: the output of job {job.id} is registered again")
         except TagselError as error:
             lost.append(f"the output of job {job.id}: {error.message}")

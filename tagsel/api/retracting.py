@@ -12,12 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tagsel.api.catalogs import home_of
+from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, caught_up
+from tagsel.api.origins import own_snapshots
 from tagsel.base.fail_points import fail_point
 from tagsel.catalog import FORMER, FileRecord, LogQuery, RetractionRecord, canonical_guid, parse_dataset_spec, who
 from tagsel.errors import CatalogError, TagselError, after, did_you_mean
@@ -27,9 +28,6 @@ from tagsel.store import Source, Table, disk
 from tagsel.store import log as commits
 from tagsel.store.retract import Losses, losses
 from tagsel.store.retraction import Places, read
-
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
 
 _OF_ALL_ROWS = {"processed", "genEventCount", "sumw", "sumw2", "runs", "cutbookkeepers"}
 _GUID = re.compile(r"\{?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?")
@@ -79,17 +77,17 @@ class Retracted:
         return {**asdict(self), "rows": self.rows}
 
 
-def retract(workspace: Workspace, file: str, dataset: str, reason: str, *, dry_run: bool) -> Retracted:
+def retract(home: Home, file: str, dataset: str, reason: str, *, dry_run: bool) -> Retracted:
     """Take the rows of a file out of a dataset, or of every one that has it; see `Workspace.retract`."""
     if not reason.strip():
         raise CatalogError("a retraction needs a reason", hint='--reason "bad beam spot"')
     if dataset:
-        workspace.catalog.dataset(dataset)
-    guid, lfn = _file(workspace, file, dataset)
-    found = _losses(workspace, guid, dataset)
+        home.catalog.dataset(dataset)
+    guid, lfn = _file(home, file, dataset)
+    found = _losses(home, guid, dataset)
     if not found:
-        raise _nowhere(workspace, file, guid, dataset)
-    closed = {name: state for name in found if (state := workspace.catalog.dataset(name).state) in ("closed", "frozen")}
+        raise _nowhere(home, file, guid, dataset)
+    closed = {name: state for name in found if (state := home.catalog.dataset(name).state) in ("closed", "frozen")}
     kept = tuple(replace(_said(name, found[name]), state=state) for name, state in closed.items())
     if len(kept) == len(found):
         raise _all_closed(lfn or guid, kept)
@@ -100,9 +98,9 @@ def retract(workspace: Workspace, file: str, dataset: str, reason: str, *, dry_r
             continue
         loss = _said(name, lost)
         if not dry_run:
-            with _naming(done), disk.changing(workspace.folder / DATA / name):
-                workspace.catalog.need_open(name)
-                loss = replace(loss, snapshot=_commit(workspace, name, lost, said))
+            with _naming(done), disk.changing(home.folder / DATA / name):
+                home.catalog.need_open(name)
+                loss = replace(loss, snapshot=_commit(home, name, lost, said))
         done.append(loss)
     return Retracted(guid, lfn, reason.strip(), tuple(done), kept)
 
@@ -124,15 +122,15 @@ def _all_closed(file: str, kept: Sequence[Loss]) -> CatalogError:
     )
 
 
-def _commit(workspace: Workspace, name: str, lost: Losses, said: Mapping[str, str]) -> int:
+def _commit(home: Home, name: str, lost: Losses, said: Mapping[str, str]) -> int:
     """One commit, then the catalog; a crash between the two is mended when the dataset is asked for."""
 
     def diminish(source: Source, rows: int) -> Mapping[str, object]:
         return _diminished(source, rows, said["guid"], said["lfn"] or said["guid"])
 
-    snapshot = workspace.table(name).retract(lost, said, diminish)
+    snapshot = home.table(name).retract(lost, said, diminish)
     fail_point("retract.register")
-    register(workspace.catalog, name, snapshot, {})
+    register(home.catalog, name, snapshot, {})
     audit = LogQuery(
         "retract",
         name,
@@ -142,7 +140,7 @@ def _commit(workspace: Workspace, name: str, lost: Losses, said: Mapping[str, st
         accepted=snapshot.rows,
     )
     with after(f"{name}@{snapshot.number} is committed"):
-        workspace.catalog.record(audit)
+        home.catalog.record(audit)
     return snapshot.number
 
 
@@ -155,13 +153,13 @@ def _diminished(source: Source, rows: int, guid: str, name: str) -> Mapping[str,
     return {**kept, "processed_reason": f"{rows:,} of {source.entries:,} rows were retracted with {name}"}
 
 
-def _losses(workspace: Workspace, guid: str, dataset: str) -> dict[str, Losses]:
+def _losses(home: Home, guid: str, dataset: str) -> dict[str, Losses]:
     """By name, what the datasets that have the file lose with it."""
-    known = {f.dataset for f in workspace.catalog.files(guids=[guid]) if f.kind in ("TAG", "AOD")}
-    names = [dataset] if dataset else sorted(known) or workspace.catalog.names()  # rows may name what no file told
-    tables = {n: workspace.table(n) for n in names if Table.exists(workspace.folder / DATA / n)}
+    known = {f.dataset for f in home.catalog.files(guids=[guid]) if f.kind in ("TAG", "AOD")}
+    names = [dataset] if dataset else sorted(known) or home.catalog.names()  # rows may name what no file told
+    tables = {n: home.table(n) for n in names if Table.exists(home.folder / DATA / n)}
     for name, table in tables.items():
-        caught_up(workspace.catalog, workspace.catalog.dataset(name), table.snapshot())
+        caught_up(home.catalog, home.catalog.dataset(name), table.snapshot())
     found = {name: losses(table.snapshot(), guid) for name, table in tables.items()}
     return {name: lost for name, lost in found.items() if lost}
 
@@ -172,12 +170,12 @@ def _said(name: str, lost: Losses) -> Loss:
     return Loss(name, len(lost.rows), lost.snapshot.rows, tuple(lfns[s.guid] for s in lost.sources), partly)
 
 
-def _file(workspace: Workspace, text: str, dataset: str) -> tuple[str, str]:
+def _file(home: Home, text: str, dataset: str) -> tuple[str, str]:
     """GUID and logical name of the file that a path, logical name or GUID means; CatalogError for none, or several."""
     if _GUID.fullmatch(text):
         guid = canonical_guid(text)
-        return guid, next((f.lfn for f in workspace.catalog.files(guids=[guid]) if f.lfn), "")
-    records = [f for f in workspace.catalog.files(dataset or None) if f.kind in ("TAG", "AOD", FORMER)]
+        return guid, next((f.lfn for f in home.catalog.files(guids=[guid]) if f.lfn), "")
+    records = [f for f in home.catalog.files(dataset or None) if f.kind in ("TAG", "AOD", FORMER)]
     path = str(Path(text).resolve())
     here = [f for f in records if path == f.pfn or text == f.pfn]
     chosen = here or [f for f in records if f.lfn and text in (f.lfn, f.lfn.rsplit("/", 1)[-1])]
@@ -205,9 +203,9 @@ def _opened(path: Path, records: Sequence[FileRecord]) -> tuple[str, str]:
     return guid, next((f.lfn for f in records if f.guid == guid and f.lfn), path.name)
 
 
-def _nowhere(workspace: Workspace, text: str, guid: str, dataset: str) -> CatalogError:
+def _nowhere(home: Home, text: str, guid: str, dataset: str) -> CatalogError:
     """Why there is nothing to take out."""
-    past = [r for r in workspace.catalog.retractions(dataset or None) if r.guid == guid and r.back is None]
+    past = [r for r in home.catalog.retractions(dataset or None) if r.guid == guid and r.back is None]
     said = "; ".join(f"it was retracted from {r.dataset} at {r.retracted} by {r.who}: {r.reason}" for r in past)
     where = dataset or "any dataset"
     hint = said or "tagsel datasets show NAME lists the files of a dataset"
@@ -239,18 +237,18 @@ class Touched:
         )
 
 
-def touched(workspace: Workspace, events: EventList) -> tuple[Touched, ...]:
+def touched(home: Home, events: EventList) -> tuple[Touched, ...]:
     """The retracted files that a list touches, of the datasets that it came from (of any, where it names none)."""
-    catalog, known = workspace.catalog, set(workspace.catalog.names())
-    homes = [spec for text in home_of(events) for spec in parse_dataset_spec(text) if spec.pattern in known]
+    catalog, known = home.catalog, set(home.catalog.names())
+    homes = [spec for text in own_snapshots(events) for spec in parse_dataset_spec(text) if spec.pattern in known]
     for name in sorted({spec.pattern for spec in homes}):
-        if Table.exists(folder := workspace.folder / DATA / name):
+        if Table.exists(folder := home.folder / DATA / name):
             caught_up(catalog, catalog.dataset(name), Table.open(folder).snapshot())
     latest: dict[tuple[str, str], tuple[RetractionRecord, int]] = {}
     for r in catalog.retractions():
         mine = [spec.snapshot for spec in homes if spec.pattern == r.dataset]
-        if r.back is None and (not homes or not all(_after(workspace, r, number) for number in mine)):
-            count = _count(workspace, r, events)
+        if r.back is None and (not homes or not all(_after(home, r, number) for number in mine)):
+            count = _count(home, r, events)
             if count:
                 latest[r.dataset, r.guid] = r, count
     return tuple(
@@ -259,9 +257,9 @@ def touched(workspace: Workspace, events: EventList) -> tuple[Touched, ...]:
     )
 
 
-def _after(workspace: Workspace, r: RetractionRecord, number: int | None) -> bool:
+def _after(home: Home, r: RetractionRecord, number: int | None) -> bool:
     """Whether the file was out of the dataset's snapshot already: then no list from there touches it."""
-    folder = workspace.folder / DATA / r.dataset
+    folder = home.folder / DATA / r.dataset
     try:
         state = commits.at(folder, number or 0)
         return r.record in state.retractions and read(folder, r.record).in_force(state.guids)
@@ -269,10 +267,10 @@ def _after(workspace: Workspace, r: RetractionRecord, number: int | None) -> boo
         return False
 
 
-def _count(workspace: Workspace, r: RetractionRecord, events: EventList) -> int:
+def _count(home: Home, r: RetractionRecord, events: EventList) -> int:
     """How many events of a list were rows that went with a retraction."""
     try:
-        places = Places.of(workspace.folder / DATA / r.dataset, r.record)
+        places = Places.of(home.folder / DATA / r.dataset, r.record)
     except TagselError:  # the dataset's folder is gone: then the file says it
         return int(np.isin(events.guid_codes, [k for k, g in enumerate(events.guids) if g == r.guid]).sum())
     found = np.zeros(len(events), np.bool_)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tagsel.api.home import Home
 from tagsel.catalog import (
     DatasetFacts,
     DatasetRecord,
@@ -30,7 +31,6 @@ from tagsel.errors import CatalogError, after, did_you_mean
 from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
     from tagsel.catalog.rucio import Rucio
 
 SETTINGS = ("config", "account", "scope")
@@ -58,9 +58,7 @@ class Published:
     unsaid: tuple[str, ...] = ()
 
 
-def add(
-    workspace: Workspace, kind: str, name: str, patterns: Sequence[str], settings: Mapping[str, str]
-) -> SharedCatalog:
+def add(home: Home, kind: str, name: str, patterns: Sequence[str], settings: Mapping[str, str]) -> SharedCatalog:
     """Mirror a catalog from now on; it is asked first whether it answers, so that a mistake shows at once.
 
     One that is mirrored already is mirrored for these patterns, too.
@@ -69,15 +67,15 @@ def add(
         raise CatalogError(f"unknown kind of catalog {kind!r}", hint=did_you_mean(kind, KINDS) or ", ".join(KINDS))
     kept = {k: str(Path(v).resolve()) if k == "config" else v for k, v in settings.items() if v}
     KINDS[kind](kept).sites()
-    old = {c.name: c for c in workspace.catalog.catalogs()}.get(name)
+    old = {c.name: c for c in home.catalog.catalogs()}.get(name)
     wanted = dict.fromkeys((*(old.patterns if old else ()), *patterns))
-    workspace.catalog.record(PutCatalog(name, kind, kept, tuple(wanted), old.synced if old else ""))
-    return find(workspace, name)
+    home.catalog.record(PutCatalog(name, kind, kept, tuple(wanted), old.synced if old else ""))
+    return find(home, name)
 
 
-def find(workspace: Workspace, name: str = "") -> SharedCatalog:
+def find(home: Home, name: str = "") -> SharedCatalog:
     """The catalog of that name; "" is the only one that there is."""
-    known = {c.name: c for c in workspace.catalog.catalogs()}
+    known = {c.name: c for c in home.catalog.catalogs()}
     if not name and len(known) == 1:
         return next(iter(known.values()))
     if not known:
@@ -93,17 +91,17 @@ def opened(shared: SharedCatalog) -> Rucio:
     return KINDS[shared.kind](shared.settings)
 
 
-def forget(workspace: Workspace, name: str) -> None:
+def forget(home: Home, name: str) -> None:
     """Mirror a catalog no more; what was mirrored of it stays."""
-    workspace.catalog.record(DropCatalog(find(workspace, name).name))
+    home.catalog.record(DropCatalog(find(home, name).name))
 
 
-def table(workspace: Workspace) -> Table:
+def table(home: Home) -> Table:
     """The catalogs that are mirrored, and how old what is known of each is."""
-    mirrored = Counter(r.meta.get("catalog") for r in workspace.catalog.datasets())
+    mirrored = Counter(r.meta.get("catalog") for r in home.catalog.datasets())
     rows = [
         (c.name, c.kind, " ".join(c.patterns), mirrored[c.name], c.synced, age(c.synced))
-        for c in workspace.catalog.catalogs()
+        for c in home.catalog.catalogs()
     ]
     return Table(("name", "kind", "datasets", "mirrored", "synced", "age"), tuple(rows))
 
@@ -119,45 +117,45 @@ def age(when: str) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def mirror(workspace: Workspace, name: str = "", datasets: Sequence[str] = ()) -> Synced:
+def mirror(home: Home, name: str = "", datasets: Sequence[str] = ()) -> Synced:
     """Take over what a catalog says now of all datasets that it is mirrored for, or of those that patterns match."""
-    shared = find(workspace, name)
-    return sync(workspace.catalog, shared, opened(shared), datasets)
+    shared = find(home, name)
+    return sync(home.catalog, shared, opened(shared), datasets)
 
 
-def refresh(workspace: Workspace, guids: Sequence[str]) -> list[Synced]:
+def refresh(home: Home, guids: Sequence[str]) -> list[Synced]:
     """Ask again for the mirrored datasets that hold some files."""
     mirrored: dict[str, set[str]] = {}
-    names = {f.dataset for f in workspace.catalog.files(guids=guids)}
-    for record in (workspace.catalog.dataset(n) for n in sorted(names)):
+    names = {f.dataset for f in home.catalog.files(guids=guids)}
+    for record in (home.catalog.dataset(n) for n in sorted(names)):
         if catalog := str(record.meta.get("catalog", "")):
             mirrored.setdefault(catalog, set()).add(theirs(record))
-    return [mirror(workspace, catalog, sorted(wanted)) for catalog, wanted in mirrored.items()]
+    return [mirror(home, catalog, sorted(wanted)) for catalog, wanted in mirrored.items()]
 
 
-def ages(workspace: Workspace, sites: Collection[str]) -> dict[str, str]:
+def ages(home: Home, sites: Collection[str]) -> dict[str, str]:
     """When each catalog that told of copies at some sites was last asked, by name."""
-    whose = {str(s.meta.get("catalog", "")) for s in workspace.catalog.sites() if s.name in sites}
-    return {c.name: c.synced for c in workspace.catalog.catalogs() if c.name in whose}
+    whose = {str(s.meta.get("catalog", "")) for s in home.catalog.sites() if s.name in sites}
+    return {c.name: c.synced for c in home.catalog.catalogs() if c.name in whose}
 
 
-def publish(workspace: Workspace, dataset: str, *, to: str = "", site: str, scope: str = "") -> Published:
+def publish(home: Home, dataset: str, *, to: str = "", site: str, scope: str = "") -> Published:
     """Copy the files of a dataset to a site of another catalog, verified, and register them there with its provenance.
 
     The dataset is closed there: what was selected, from what, with which cut and ledger, goes with it. CatalogError
     where the name is taken there by another, or the dataset has no files of its own here.
     """
-    shared = find(workspace, to)
+    shared = find(home, to)
     registry = opened(shared)
-    record = workspace.catalog.dataset(dataset)
+    record = home.catalog.dataset(dataset)
     scope = scope or str(shared.settings.get("scope", ""))
     if not scope:
         raise CatalogError(f"catalog {shared.name}: in which scope is {dataset} to be?", hint="--scope user.jdoe")
     if record.meta.get("catalog"):
         raise CatalogError(f"dataset {dataset} is a mirror of catalog {record.meta['catalog']}: it is there already")
     name = f"{scope}:{dataset}"
-    files = _own_files(workspace, dataset, scope)
-    facts, unsaid = _facts(workspace, record, registry.keeps_keys)
+    files = _own_files(home, dataset, scope)
+    facts, unsaid = _facts(home, record, registry.keeps_keys)
     places = {f.guid: registry.place(f.lfn, site) for f in files}  # before all else: a site may not be there
     there = _there(registry, name, facts, set(places))
     _refuse_elsewhere(registry, name, site, there)
@@ -167,20 +165,20 @@ def publish(workspace: Workspace, dataset: str, *, to: str = "", site: str, scop
     registry.close(name)
     public = f"{shared.name}:{name}"
     with after(f"{public} is published at {site}, and closed", "the same command again records it here, too"):
-        sites = {s.name for s in workspace.catalog.sites()}
+        sites = {s.name for s in home.catalog.sites()}
         here = [PutSite(site, "", {"catalog": shared.name})] if site not in sites else []
         copies = []
         for replicas in registry.copies([name]).values():
             copies += [(copy.guid, copy.pfn) for copy in replicas if copy.site == site]
-        workspace.catalog.record(*here, PutReplicas(site, copies), SetMeta(dataset, {PUBLISHED: public}))
+        home.catalog.record(*here, PutReplicas(site, copies), SetMeta(dataset, {PUBLISHED: public}))
     return Published(name, site, len(files), sum(f.bytes for f in files), unsaid)
 
 
-def _own_files(workspace: Workspace, dataset: str, scope: str) -> list[FileRecord]:
+def _own_files(home: Home, dataset: str, scope: str) -> list[FileRecord]:
     """The dataset's files, named for the other catalog, with sizes and checksums of what is on disk."""
     from tagsel.rootio.copying import checksum
 
-    files = Embedded(workspace.catalog).files([dataset])[dataset]
+    files = Embedded(home.catalog).files([dataset])[dataset]
     if not files:
         raise CatalogError(f"dataset {dataset} has no files", dataset=dataset)
     named = []
@@ -200,11 +198,10 @@ def _own_files(workspace: Workspace, dataset: str, scope: str) -> list[FileRecor
     return named
 
 
-def _facts(workspace: Workspace, record: DatasetRecord, keeps: bool) -> tuple[DatasetFacts, tuple[str, ...]]:
+def _facts(home: Home, record: DatasetRecord, keeps: bool) -> tuple[DatasetFacts, tuple[str, ...]]:
     """What goes with the dataset; and what the other catalog cannot keep."""
     parents = tuple(
-        theirs(workspace.catalog.dataset(p)) if p in workspace.catalog.names() and "@" not in p else p
-        for p in record.parents
+        theirs(home.catalog.dataset(p)) if p in home.catalog.names() and "@" not in p else p for p in record.parents
     )
     recorded = DatasetFacts(**record.facts())  # type: ignore[arg-type]
     facts = replace(

@@ -9,27 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tagsel.api.home import Home
 from tagsel.catalog import RULES, Catalog, PutSite, Site, pfns, read_rules, rules_of, write_rules
 from tagsel.catalog.changes import Change
 from tagsel.catalog.standing import Meanwhile, site_mark
 from tagsel.errors import CatalogError
-
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
 
 _PATIENCE = 100
 """How often a change of a site is tried anew when others change it meanwhile."""
 
 
 def put_site(
-    workspace: Workspace, name: str, prefix: str | None, given: Mapping[str, Any], rules: Path | str | None, volume: str
+    home: Home, name: str, prefix: str | None, given: Mapping[str, Any], rules: Path | str | None, volume: str
 ) -> Site:
     """Register a site, or change one; what is not given stays. An empty prefix, key, or rules "", take those away."""
     if volume and not rules:
         raise CatalogError(f"volume {volume!r} was given without rules", hint="--rules storage.json")
-    catalog = workspace.catalog
+    catalog = home.catalog
     check_prefix(name, prefix)
     if rules is not None:
         given = {**given, RULES: write_rules(read_rules(rules, name, volume)) if str(rules) else ""}

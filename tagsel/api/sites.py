@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tagsel.api import shared
+from tagsel.api.home import Home
 from tagsel.api.siterules import changed, check_prefix, describe_site, record
 from tagsel.base.documents import read_toml
 from tagsel.base.lock_file import holder
@@ -31,9 +32,6 @@ from tagsel.catalog.underway import lock_of
 from tagsel.errors import CatalogError, after
 from tagsel.selection.table import Table
 
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
-
 log = logging.getLogger("tagsel")
 
 TOPOLOGY = '[sites.CERN] prefix = "/data"; [[links]] between = ["CERN", "CNAF"] rate = 100'
@@ -49,13 +47,13 @@ UP = "up_since"
 """The free key of a site that says when it was last said to be up (UTC): tests of before do not exclude it."""
 
 
-def table(workspace: Workspace) -> Table:
+def table(home: Home) -> Table:
     """The sites: prefix, tier, files that are said to be there, and whether it is up."""
-    down = workspace.catalog.down(datetime.now(UTC))
-    held = workspace.catalog.site_counts()
+    down = home.catalog.down(datetime.now(UTC))
+    held = home.catalog.site_counts()
     rows = [
         (s.name, s.meta.get("tier", ""), s.prefix, held.get(s.name, 0), standing(s.meta, down.get(s.name)))
-        for s in workspace.catalog.sites()
+        for s in home.catalog.sites()
     ]
     return Table(("site", "tier", "prefix", "files", "state"), tuple(rows))
 
@@ -70,9 +68,9 @@ def standing(meta: Mapping[str, Any], down: Downtime | None) -> str:
     return "up"
 
 
-def show(workspace: Workspace, name: str, lfn: str = "") -> dict[str, Any]:
+def show(home: Home, name: str, lfn: str = "") -> dict[str, Any]:
     """All that is known of a site: keys, links, downtimes, copies whose file is not where it is said to be."""
-    catalog = workspace.catalog
+    catalog = home.catalog
     site = catalog.site(name)
     stale = catalog.stale(name)
     return {
@@ -87,7 +85,7 @@ def show(workspace: Workspace, name: str, lfn: str = "") -> dict[str, Any]:
     }
 
 
-def load(workspace: Workspace, path: Path) -> list[str]:
+def load(home: Home, path: Path) -> list[str]:
     """Take over a topology: `[sites.NAME]` with prefix and keys, `[[links]]` with `between` and `rate`, in TOML.
 
     A link goes both ways, at `rate` MB/s. The names of the file's sites; CatalogError names the file for anything else.
@@ -100,7 +98,7 @@ def load(workspace: Workspace, path: Path) -> list[str]:
     if wrong := sorted(set(told) - {"sites", "links"}):
         raise CatalogError(f"{path}: unknown {wrong[0]!r}", hint="[sites.NAME] and [[links]]", path=str(path))
     try:
-        record(workspace.catalog, lambda: _topology(workspace.catalog, told))
+        record(home.catalog, lambda: _topology(home.catalog, told))
     except Meanwhile:
         raise
     except CatalogError as error:
@@ -141,16 +139,16 @@ def _told_link(told: Any) -> list[PutLink]:
     return [PutLink(one, other, float(rate)), PutLink(other, one, float(rate))]
 
 
-def down(workspace: Workspace, site: str, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
+def down(home: Home, site: str, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
     """Do not use a site for a time, from now and until further notice if no times are given."""
     begins = begins or datetime.now(UTC).isoformat(timespec="seconds")
-    workspace.catalog.record(PutDowntime(site, begins, ends, reason))
+    home.catalog.record(PutDowntime(site, begins, ends, reason))
     return Downtime(site, begins, ends, reason)
 
 
-def up(workspace: Workspace, site: str) -> int:
+def up(home: Home, site: str) -> int:
     """Use a site again: downtimes that are not over are taken back, an exclusion is lifted; how many."""
-    catalog, lifted = workspace.catalog, [0]
+    catalog, lifted = home.catalog, [0]
 
     def made() -> list[Change]:
         keys, now = catalog.site(site).meta, datetime.now(UTC)
@@ -166,24 +164,24 @@ def up(workspace: Workspace, site: str) -> int:
     return lifted[0]
 
 
-def exclude(workspace: Workspace, site: str, reason: str) -> None:
+def exclude(home: Home, site: str, reason: str) -> None:
     """Send no job to a site until it is `up` again."""
-    workspace.catalog.site(site)
-    catalog, said = workspace.catalog, {EXCLUDED: reason or "no reason given"}
+    home.catalog.site(site)
+    catalog, said = home.catalog, {EXCLUDED: reason or "no reason given"}
     record(catalog, lambda: [changed(catalog, site, meta=said)])
 
 
-def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
+def files(home: Home, dataset: str, site: str = "") -> Table:
     """The files that a dataset holds, with the places of their copies: all, or those of one site."""
-    registry = Embedded(workspace.catalog)
+    registry = Embedded(home.catalog)
     if site:
-        workspace.catalog.site(site)
+        home.catalog.site(site)
     held = registry.files([dataset])[dataset]
-    copies = workspace.catalog.replicas([f.guid for f in held])
+    copies = home.catalog.replicas([f.guid for f in held])
     rows = []
     for file in held:
         at = [c for c in copies[file.guid] if site in ("", c.site)]
-        places = [place_of(workspace.catalog, c, file.lfn) for c in at] or [file.pfn] * (not site and bool(file.pfn))
+        places = [place_of(home.catalog, c, file.lfn) for c in at] or [file.pfn] * (not site and bool(file.pfn))
         where = " ".join(dict.fromkeys(c.site for c in at))
         rows.append((" ".join(dict.fromkeys(places)), file.guid, file.lfn, file.entries, file.bytes, where))
     return Table(("place", "guid", "lfn", "entries", "bytes", "sites"), tuple(rows))
@@ -192,34 +190,34 @@ def files(workspace: Workspace, dataset: str, site: str = "") -> Table:
 # --- wishes for copies -------------------------------------------------------------------------------------
 
 
-def transfer(workspace: Workspace, dataset: str, site: str, progress: Progress = None) -> list[Rule]:
+def transfer(home: Home, dataset: str, site: str, progress: Progress = None) -> list[Rule]:
     """Ask for complete copies of a dataset at a site, and make them; of a mirrored one, its catalog is asked.
 
     The rule for that site as it is then; others of the dataset are left alone. One that failed is tried again.
     `progress` is called with the files that are done and with how many there are to be copied.
     """
-    asked = workspace.catalog.dataset(dataset)
-    if owner := _asker(workspace, asked, site):
-        registry = _registry(workspace, owner)
+    asked = home.catalog.dataset(dataset)
+    if owner := _asker(home, asked, site):
+        registry = _registry(home, owner)
         registry.wish(theirs(asked), site)
         with after(f"copies of {dataset} at {site} are asked of {owner}", f"tagsel transfers --catalog {owner}"):
             return [rule for rule in registry.rules(theirs(asked)) if rule.site == site]
-    Embedded(workspace.catalog).wish(dataset, site)
+    Embedded(home.catalog).wish(dataset, site)
     with after(f"copies of {dataset} at {site} are asked for", "tagsel transfers --run goes on"):
-        _again(workspace.catalog, dataset, site)
-        return carry_out(workspace.catalog, dataset, progress, site)
+        _again(home.catalog, dataset, site)
+        return carry_out(home.catalog, dataset, progress, site)
 
 
-def cancel(workspace: Workspace, dataset: str, site: str) -> Rule:
+def cancel(home: Home, dataset: str, site: str) -> Rule:
     """Take back the wish for copies of a dataset at a site, as it was: copies that are there stay.
 
     CatalogError where there is none, where it is another catalog's, and where a subscription would make it again.
     """
-    catalog = workspace.catalog
+    catalog = home.catalog
     asked, _ = catalog.dataset(dataset), catalog.site(site)
     rules = Embedded(catalog).rules(dataset)
     rule = next((rule for rule in rules if rule.site == site), None)
-    if rule is None and (owner := _asker(workspace, asked, site)):
+    if rule is None and (owner := _asker(home, asked, site)):
         raise CatalogError(
             f"rules of {dataset} at {site} are those of catalog {owner}: they end there, not here",
             hint=f"tagsel transfers --catalog {owner}",
@@ -248,10 +246,10 @@ def cancel(workspace: Workspace, dataset: str, site: str) -> Rule:
     return rule
 
 
-def _asker(workspace: Workspace, asked: DatasetRecord, site: str) -> str:
+def _asker(home: Home, asked: DatasetRecord, site: str) -> str:
     """The other catalog that makes copies of a dataset at a site; "" where we do."""
     owner = str(asked.meta.get("catalog", ""))
-    there = {s.name for s in workspace.catalog.sites() if s.meta.get("catalog") == owner}
+    there = {s.name for s in home.catalog.sites() if s.meta.get("catalog") == owner}
     return owner if site in there else ""
 
 
@@ -261,17 +259,15 @@ def _again(catalog: Catalog, dataset: str, site: str) -> None:
             catalog.record(PutRule(**{**vars(rule), "state": "waiting", "tries": 0}))
 
 
-def transfers(
-    workspace: Workspace, run: bool = False, progress: Progress = None, catalog: str = ""
-) -> tuple[Rule, ...]:
+def transfers(home: Home, run: bool = False, progress: Progress = None, catalog: str = "") -> tuple[Rule, ...]:
     """All wishes for copies, and how far each is; with `run` those that wait are carried out, subscriptions first."""
     if catalog and run:
         raise CatalogError(f"catalog {catalog} makes its copies itself", hint=f"tagsel transfers --catalog {catalog}")
     if catalog:
-        return tuple(_registry(workspace, catalog).every_rule())
+        return tuple(_registry(home, catalog).every_rule())
     if run:
-        return tuple(carry_out(workspace.catalog, None, progress))
-    return tuple(Embedded(workspace.catalog).every_rule())
+        return tuple(carry_out(home.catalog, None, progress))
+    return tuple(Embedded(home.catalog).every_rule())
 
 
 def rule_table(rules: Sequence[Rule]) -> Table:
@@ -280,24 +276,24 @@ def rule_table(rules: Sequence[Rule]) -> Table:
     return Table(("dataset", "site", "state", "done", "files", "tries", "subscription", "error"), tuple(rows))
 
 
-def subscribe(workspace: Workspace, pattern: str, site: str, catalog: str = "") -> None:
+def subscribe(home: Home, pattern: str, site: str, catalog: str = "") -> None:
     """Ask for copies of every dataset that a glob matches, those to come too; of another catalog's by its own rules."""
     if not pattern.strip():
         raise CatalogError("an empty pattern matches no dataset", hint="a glob such as data18.*.AOD")
-    _registry(workspace, catalog).subscribe(pattern, site)
+    _registry(home, catalog).subscribe(pattern, site)
 
 
-def unsubscribe(workspace: Workspace, pattern: str, site: str, catalog: str = "") -> None:
+def unsubscribe(home: Home, pattern: str, site: str, catalog: str = "") -> None:
     """End a subscription; copies and rules that it made stay."""
-    _registry(workspace, catalog).unsubscribe(pattern, site)
+    _registry(home, catalog).unsubscribe(pattern, site)
 
 
-def subscriptions(workspace: Workspace, catalog: str = "") -> Table:
+def subscriptions(home: Home, catalog: str = "") -> Table:
     """What is subscribed to."""
-    found = _registry(workspace, catalog).subscriptions()
+    found = _registry(home, catalog).subscriptions()
     return Table(("pattern", "site"), tuple((s.pattern, s.site) for s in found))
 
 
-def _registry(workspace: Workspace, catalog: str) -> Registry:
+def _registry(home: Home, catalog: str) -> Registry:
     """The registry of a catalog that is mirrored; "" is the workspace's own."""
-    return shared.opened(shared.find(workspace, catalog)) if catalog else Embedded(workspace.catalog)
+    return shared.opened(shared.find(home, catalog)) if catalog else Embedded(home.catalog)

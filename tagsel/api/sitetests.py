@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tagsel.api.home import Home
 from tagsel.api.siterules import changed, record
 from tagsel.api.sites import EXCLUDED, UP
 from tagsel.base.lock_file import acquire, held
@@ -25,9 +25,6 @@ from tagsel.catalog import Catalog, FileRecord, PutSiteTest, Site, SiteTest
 from tagsel.catalog.changes import Change
 from tagsel.errors import AccessError, CatalogError, TagselError, after
 from tagsel.rootio import RootFile, is_remote
-
-if TYPE_CHECKING:
-    from tagsel.api.workspace import Workspace
 
 log = logging.getLogger("tagsel")
 
@@ -44,7 +41,7 @@ SHARE = 3
 """At most one site in so many that hold files is excluded by tests at once, but one in any case where two are left."""
 
 LOCK = "catalog.sites"
-"""Name of the lock, in the workspace, of the process that judges sites by their tests."""
+"""Name of the lock, in the home, of the process that judges sites by their tests."""
 
 PATIENCE_S = 60.0
 """Seconds to wait for another process that judges sites; one takes a fraction of a second."""
@@ -56,16 +53,16 @@ BY_TESTS = "functional tests failed: "
 """How the reason of an exclusion by tests begins."""
 
 
-def test_sites(workspace: Workspace, names: Sequence[str] = ()) -> list[SiteTest]:
+def test_sites(home: Home, names: Sequence[str] = ()) -> list[SiteTest]:
     """Test the sites of those names, or all that are said to hold a file; what came out, by name."""
-    catalog = workspace.catalog
+    catalog = home.catalog
     chosen = [catalog.site(n) for n in names] or [s for s in catalog.sites() if s.name in catalog.site_counts()]
-    done = [_tested(workspace, site) for site in chosen]
+    done = [_tested(home, site) for site in chosen]
     with _alone(catalog):
         catalog.record(*(PutSiteTest(**vars(test)) for test in done))
         with after(f"the tests of {', '.join(test.site for test in done)} are recorded"):
             for site, test in zip(chosen, done, strict=True):
-                _judge(workspace, site, test)
+                _judge(home, site, test)
     return done
 
 
@@ -82,18 +79,18 @@ def _alone(catalog: Catalog) -> Iterator[None]:
         lock.remove()
 
 
-def _tested(workspace: Workspace, site: Site) -> SiteTest:
+def _tested(home: Home, site: Site) -> SiteTest:
     when, started, error = datetime.now(UTC).isoformat(), time.monotonic(), ""
     try:
-        _open_one(workspace, site)
+        _open_one(home, site)
     except TagselError as wrong:
         error = wrong.message
     return SiteTest(site.name, when, not error, round(time.monotonic() - started, 3), error)
 
 
-def _open_one(workspace: Workspace, site: Site) -> None:
+def _open_one(home: Home, site: Site) -> None:
     """Open one file at a site and compare it with what the catalog says; each time it may be another."""
-    catalog = workspace.catalog
+    catalog = home.catalog
     copies = catalog.site_replicas(site.name)
     known: dict[str, FileRecord] = {}
     for file in catalog.files(guids=[c.guid for c in copies]):
@@ -162,9 +159,9 @@ def _size(place: str) -> int:
         raise AccessError(f"{place}: cannot be read: {error.strerror or error}", path=place) from error
 
 
-def _judge(workspace: Workspace, site: Site, test: SiteTest) -> None:
+def _judge(home: Home, site: Site, test: SiteTest) -> None:
     """Exclude a site that failed often enough, use one again that tests excluded and that is good."""
-    catalog = workspace.catalog
+    catalog = home.catalog
     because = [""]
 
     def made() -> list[Change]:

@@ -6,33 +6,30 @@ Invariant: a method does what the verb of its name does, and returns a value wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel import selection
-from tagsel.api import catalogs, named
+from tagsel.api import healing, ingestion, inventory, named, pins, questions, sql, upkeep
 from tagsel.api.browsing import Browsing
-from tagsel.api.dataset import Dataset, attribute_table, named_cut
+from tagsel.api.dataset import Dataset, attribute_table
+from tagsel.api.event_lists import Events, load, reduced
 from tagsel.api.grid import Grid
-from tagsel.api.guard import RegisteredFiles
-from tagsel.api.inputs import DATA, inputs, is_file_name
+from tagsel.api.home import Home, make_workspace
+from tagsel.api.inputs import is_file_name
 from tagsel.api.lasting import Lasting
-from tagsel.api.lists import Events, load, reduced
-from tagsel.api.many import CutLike, LumiLike, Many, Progress
-from tagsel.base import known_workspaces, settings
-from tagsel.base.local_path import local_path
-from tagsel.base.memory_limit import memory_for
-from tagsel.base.output_file import add_guard
-from tagsel.catalog import Catalog, others
-from tagsel.errors import CatalogError, CutError, JobError
+from tagsel.api.many import Many
+from tagsel.api.maps import map_list
+from tagsel.api.questions import CutLike, LumiLike, Progress
+from tagsel.base import settings
+from tagsel.catalog import Catalog
+from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
 from tagsel.selection.cluster import runner
 from tagsel.selection.table import Table
-from tagsel.store import CompactPlan, Snapshot, at_least
-from tagsel.store import Table as StoreTable
+from tagsel.store import CompactPlan, Snapshot
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap, SkimReport
@@ -53,17 +50,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
     def __init__(self, folder: Path | str) -> None:
         """Open the workspace in `folder`; CatalogError where there is none."""
-        self.folder = local_path(folder, catalogs.LOCAL).resolve()
-        if not (self.folder / settings.WORKSPACE_FILE).is_file():
-            raise CatalogError(
-                f"{folder} is no workspace (it has no {settings.WORKSPACE_FILE})",
-                hint=f"tagsel init {folder}, or name one with -w, --workspace or TAGSEL_WORKSPACE",
-                path=str(folder),
-            )
-        catalogs.check_format(self.folder)
-        self._guard = RegisteredFiles(self.folder)
-        add_guard(self._guard)
-        known_workspaces.record(self.folder)
+        self.home = Home(folder)
 
     @classmethod
     def init(cls, folder: Path | str) -> Workspace:
@@ -71,32 +58,33 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
         CatalogError for a folder that holds something else.
         """
-        catalogs.make_workspace(Path(folder))
+        make_workspace(Path(folder))
         return cls(folder)
 
-    @cached_property
+    @property
+    def folder(self) -> Path:
+        """The folder of the workspace."""
+        return self.home.folder
+
+    @property
     def catalog(self) -> Catalog:
         """The catalog of datasets, files and sites."""
-        return catalogs.opened(self.folder)
+        return self.home.catalog
 
     # -- datasets
 
     def __getitem__(self, name: str) -> Dataset:
         """One or several datasets: a name, `name@3`, a glob, or several with commas."""
-        return Dataset(self, name, self.inputs(name))
+        return Dataset(self.home, name, self.home.inputs(name))
 
     def __contains__(self, name: object) -> bool:
-        return name in others.names(self.folder, self.catalog)
+        return name in self.home
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__()})
 
     def _ipython_key_completions_(self) -> list[str]:
-        return others.names(self.folder, self.catalog)
-
-    def inputs(self, datasets: str) -> tuple[Input, ...]:
-        """The datasets of a query, pinned to snapshots."""
-        return inputs(self.folder, self.catalog, datasets)
+        return self.home.names()
 
     def ingest(
         self,
@@ -121,8 +109,8 @@ class Workspace(Browsing, Many, Grid, Lasting):
         given, the dataset's own, or "standard" for a new one.
         IngestError when no file could be ingested.
         """
-        return catalogs.ingest(
-            self,
+        return ingestion.ingest(
+            self.home,
             [Path(f) for f in files],
             dataset,
             schema=schema,
@@ -132,7 +120,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
             meta=dict(meta or {}),
             evolve=evolve,
             identity=identity,
-            processes=processes or self.setting("processes"),
+            processes=processes or self.home.setting("processes"),
             progress=progress,
             facts=facts,
         )
@@ -151,24 +139,24 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """
         from tagsel.api.extending import extend
 
-        return extend(self, dataset, str(what), units or {}, descriptions or {})
+        return extend(self.home, dataset, str(what), units or {}, descriptions or {})
 
     def datasets(self, where: str = "") -> Table:
         """The datasets that a metadata query selects: `"type = 'TAG' and year = 2018"`, any free key too."""
         if self.catalog.may_write():
-            catalogs.settle(self.folder, self.catalog)
-        return catalogs.listed(self, named.sql_text(where, self.folder, "condition"))
+            healing.settle(self.folder, self.catalog)
+        return inventory.listed(self.home, named.sql_text(where, self.folder, "condition"))
 
     def show(self, dataset: str) -> dict[str, Any]:
         """All that the catalog knows of one dataset: facts, runs, files, bookkeeping, parents, snapshots, pins."""
-        return catalogs.describe(self, dataset)
+        return inventory.describe(self.home, dataset)
 
     def sql(self, query: str) -> Any:
         """One read-only SELECT over the catalogs and the TAG datasets (by name, in double quotes); an Arrow table.
 
         The table `queries` has the questions that you asked in this workspace, and changes of datasets.
         """
-        return catalogs.sql(self, named.sql_text(query, self.folder))
+        return sql.sql(self.home, named.sql_text(query, self.folder))
 
     def schema(self, dataset: str, pattern: str = "*") -> Table:
         """Attributes of a dataset, or of an input file as ingest would see it."""
@@ -203,26 +191,18 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
         Without `remember` no mask of an earlier answer is used, and none is kept.
         """
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
-            raise CutError(f"threads = {threads!r}: a whole number was expected", hint="0 takes one for each core")
-        pairs = tuple(named.with_name(*(c if isinstance(c, tuple) else named_cut("", c))) for c in cuts)
-        lumis = (lumi,) if isinstance(lumi, str | Path | LumiSet) else tuple(lumi)
-        return Query(
-            inputs or self.inputs(datasets),
-            pairs or (("", "true"),),
-            tuple(x if isinstance(x, LumiSet) else read_lumi(Path(x)) for x in lumis),
-            weight,
-            duplicates,
-            allow_losses,
-            threads or self.setting("threads"),
+        return questions.query(
+            self.home,
+            datasets,
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
             remember=remember,
-            named=self.named_cut,
-            home=self.folder,
+            inputs=inputs,
         )
-
-    def named_cut(self, name: str) -> str:
-        """The text of the named cut `@name`."""
-        return named.cut_text(name, self.folder)
 
     def count(
         self, datasets: str, *cuts: CutLike, progress: Progress = None, client: Any = None, **options: Any
@@ -262,7 +242,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """`select`, and what it took."""
         query = self.query(datasets, cuts, **options)
         events, counted = selection.select(query, top=top, progress=progress, runner=runner(client))
-        return Events.of(events, self), counted
+        return Events.of(events, self.home), counted
 
     def cutflow(
         self, datasets: str, *cuts: CutLike, progress: Progress = None, client: Any = None, **options: Any
@@ -277,7 +257,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """Events by identity: `run:event` or `run:lumi:event` texts, or a list; every miss is listed."""
         from tagsel.api.picking import pick, wanted
 
-        return pick(self, self.query(datasets, [], **options), ids if isinstance(ids, EventList) else wanted(ids))
+        return pick(self.home, self.query(datasets, [], **options), ids if isinstance(ids, EventList) else wanted(ids))
 
     def why(self, datasets: str, event: str | tuple[int, int], *cuts: CutLike, **options: Any) -> Why:
         """Why one event is in the answer or not: each cut's verdict with the values that it saw."""
@@ -290,12 +270,12 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
     def read_events(self, path: Path | str) -> Events:
         """The event list in a file of any form."""
-        return load(path, self)
+        return load(path, self.home)
 
     def events(self, operation: str, *lists: Path | str | EventList) -> Events:
         """`show` one list, or the `union`, `intersect`, `minus`, `xor` of several, left to right."""
         read = [x if isinstance(x, EventList) else self.read_events(x) for x in lists]
-        return Events.of(reduced(operation, read), self)
+        return Events.of(reduced(operation, read), self.home)
 
     def lumi(self, operation: str, *files: LumiLike) -> LumiSet:
         """`show` one good-run list, or the `union`, `intersect`, `minus`, `xor` of several, left to right."""
@@ -304,11 +284,11 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
     def pin_list(self, events: EventList) -> None:
         """Keep the snapshots that a list names readable for ever."""
-        catalogs.pin(self, events)
+        pins.pin_list(self.home, events)
 
     def not_pinned(self, events: EventList) -> dict[str, dict[str, object]]:
         """The snapshots of a list that this user may not pin, each with its commit record and parts."""
-        return catalogs.not_pinned(self, events)
+        return pins.not_pinned(self.home, events)
 
     # -- the AOD and jobs
 
@@ -317,9 +297,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
         With `refresh` other catalogs are asked first where the copies are now, where theirs are mirrored here.
         """
-        chosen = self._list(events)
-        with memory_for(f"the map of {len(chosen):,} events"):
-            return catalogs.map_list(self, chosen, stage, refresh)
+        return map_list(self.home, self._list(events), stage, refresh)
 
     def skim(
         self,
@@ -334,11 +312,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
         A file that exists is refused (AccessError); `force` replaces one that tagsel wrote and no workspace registered.
         """
-        from tagsel.aod import skim
-
-        chosen = self._list(events)
-        with memory_for(f"the skim of {len(chosen):,} events to {out}"):
-            return skim(self.map(chosen), chosen, Path(out), branches, dry_run=dry_run, force=force)
+        return self._list(events).skim(out, branches, dry_run=dry_run, force=force)
 
     def submit(
         self,
@@ -357,7 +331,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """
         from tagsel.api import dispatch
 
-        return dispatch.submit(self, self._list(events), Path(run), dry_run=dry_run, output=output, **options)
+        return dispatch.submit(self.home, self._list(events), Path(run), dry_run=dry_run, output=output, **options)
 
     def jobs(self, operation: str = "list", job: str = "", **options: Any) -> Any:
         """`list` the jobs; `show`, `diagnose`, `resubmit`, `resplit` or `kill` one, or get one to `wait` for.
@@ -366,22 +340,24 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """
         from tagsel.api import delivery
 
-        return delivery.jobs(self, operation, job, **options)
+        return delivery.jobs(self.home, operation, job, **options)
 
     def damaged_jobs(self) -> dict[str, JobError]:
         """Why each job whose job.json or result.json is damaged, or whose result is gone, cannot be read, by number."""
         from tagsel.api import delivery
 
-        return delivery.damaged_jobs(self)
+        return delivery.damaged_jobs(self.home)
 
-    def _list(self, events: EventList | Path | str) -> EventList:
-        return events if isinstance(events, EventList) else self.read_events(events)
+    def _list(self, events: EventList | Path | str) -> Events:
+        if isinstance(events, EventList):
+            return Events.of(events, self.home)
+        return self.read_events(events)
 
     # -- upkeep
 
     def compact(self, dataset: str, *, dry_run: bool = False) -> CompactPlan | Snapshot:
         """Pack small parts of a dataset into larger ones; no digest changes."""
-        return catalogs.compact(self, dataset, dry_run=dry_run)
+        return upkeep.compact(self.home, dataset, dry_run=dry_run)
 
     def gc(self, dataset: str = "", *, dry_run: bool = False, grace_s: float = 3600.0) -> list[Path]:
         """Remove files that no snapshot in use needs, and what killed submitters of jobs left; pinned ones stay.
@@ -390,12 +366,12 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """
         from tagsel.jobs import clean
 
-        found = catalogs.gc(self, dataset, dry_run=dry_run, grace_s=grace_s)
+        found = upkeep.gc(self.home, dataset, dry_run=dry_run, grace_s=grace_s)
         return [*found, *clean(self.folder / "jobs", dry_run=dry_run)]
 
     def restore(self, dataset: str) -> Snapshot:
         """`name@3`: a new snapshot with the content of an old one."""
-        return catalogs.restore(self, dataset)
+        return upkeep.restore(self.home, dataset)
 
     def rebuild(self) -> int:
         """Make the catalog anew from its journal; the number of changes replayed."""
@@ -405,7 +381,7 @@ class Workspace(Browsing, Many, Grid, Lasting):
         """Recover what damage or loss left of the journal, pins and logs of datasets, or say what would be."""
         from tagsel.api import recovering
 
-        return recovering.recover(self, dry_run=dry_run)
+        return recovering.recover(self.home, dry_run=dry_run)
 
     def queries(self) -> Table:
         """Named cuts and named metadata queries, those of the workspace first."""
@@ -422,17 +398,6 @@ class Workspace(Browsing, Many, Grid, Lasting):
     def completion(shell: str) -> str:
         """The script that makes `bash`, `zsh` or `fish` complete datasets, attributes, verbs and options."""
         return settings.completion(shell)
-
-    def setting(self, name: str) -> Any:
-        """The value of one setting."""
-        return settings.resolve(name, None, self.folder).value
-
-    def table(self, dataset: str) -> StoreTable:
-        """The dataset on disk. StoreError: its log lacks what the catalog knows."""
-        record = self.catalog.dataset(dataset)
-        table = StoreTable.open(self.folder / DATA / dataset)
-        at_least(table.snapshot(), record.snapshot, record.events)
-        return table
 
     def __repr__(self) -> str:
         return f"<Workspace {self.folder}>"

@@ -43,7 +43,7 @@ def init(folder: Path, as_json: bool) -> None:
     Example:
       tagsel init W && cd W
     """
-    from tagsel.api.catalogs import make_workspace
+    from tagsel.api.home import make_workspace
 
     made = make_workspace(folder)
     if as_json:

@@ -78,7 +78,7 @@ def _combine(name: str, said: str) -> click.Command:
     @result_output
     @common
     def command(files: tuple[str, ...], out: str | None, force: bool, workspace: str | None, as_json: bool) -> None:
-        from tagsel.api.lists import OPERATIONS
+        from tagsel.api.event_lists import OPERATIONS
 
         del workspace
         check_streams(out, as_json)
@@ -257,7 +257,7 @@ def _check_number(name: str, files: tuple[str, ...]) -> None:
 
 
 def _operate(name: str, read: list[Any]) -> Any:
-    from tagsel.api.lists import OPERATIONS
+    from tagsel.api.event_lists import OPERATIONS
 
     operation: Callable[[Any, Any], Any] = OPERATIONS.get(name, lambda a, _: a)
     combined = read[0]

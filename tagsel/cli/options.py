@@ -111,10 +111,10 @@ def home_of(context: click.Context, /, flag: str | None, dataset: str) -> tuple[
     from tagsel.api.inputs import is_file_name
 
     if is_file_name(dataset):
-        from tagsel.api.catalogs import bare
+        from tagsel.api.bare_file import bare_file
 
-        found = bare(Path(dataset))
-        return found.workspace, found.name
+        workspace, file = bare_file(Path(dataset))
+        return workspace, file.name
     return workspace_of(context, flag), dataset
 
 

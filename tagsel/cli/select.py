@@ -150,7 +150,7 @@ def select(
         return 0
     with render.progress("selecting", sum(i.snapshot.rows for i in query.inputs)) as advance:
         found, counted = selection.select(query, top=top, progress=advance, runner=runner(dask))
-    events = Events.of(found, home)
+    events = Events.of(found, home.home)
     lost = counted.ledger.unreadable
     written = out if writes(out, read=counted.read - lost, lost=lost) else None
     if written:

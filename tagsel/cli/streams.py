@@ -51,9 +51,10 @@ def retracted(home: Workspace, events: EventList, path: str, as_json: bool) -> l
     found = home.retracted(events)
     if found and not as_json:
         render.warn(map(str, found))
-        from tagsel.api.catalogs import home_of
+        from tagsel.api.origins import own_snapshots
 
-        onto = ",".join(dict.fromkeys([n.partition("@")[0] for n in home_of(events)] or [t.dataset for t in found]))
+        names = [snapshot.partition("@")[0] for snapshot in own_snapshots(events)]
+        onto = ",".join(dict.fromkeys(names or [file.dataset for file in found]))
         list_ = "LIST" if path == STREAM else path
         render.note(f"  try: tagsel events rebase {list_} --onto {onto} -o NEW.events")
     return [asdict(t) for t in found]

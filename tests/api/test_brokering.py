@@ -48,7 +48,7 @@ def test_feature_85_a_site_that_is_down_is_neither_gone_to_nor_read_from(home: W
         assert choice["refused"]["HOME"].endswith("power")
     (row,) = home.explain(job.id).rows
     assert row[:4] == ("FAR", "FAR", 2, len(events))
-    mapped = brokered(home, home.map(events), here=True)[1]
+    mapped = brokered(home.home, home.map(events), here=True)[1]
     assert all(Path(f.pfn).parent == tmp_path / "far" for f in mapped.files)
 
 
@@ -70,9 +70,9 @@ def test_an_excluded_site_gets_no_jobs_but_gives_its_files(home: Workspace) -> N
     home.exclude("HOME", "black hole")
     home.exclude("FAR", "full")
     home.add_site("KIT")
-    moved, _ = brokered(home, home.map(events), here=False)
+    moved, _ = brokered(home.home, home.map(events), here=False)
     assert {(c.site, c.moved == c.bytes > 0) for c in moved.choices} == {("KIT", True)}
-    here, _ = brokered(home, home.map(events), here=True)
+    here, _ = brokered(home.home, home.map(events), here=True)
     assert {(c.moved, c.problem) for c in here.choices} == {(0, "")}
 
 

@@ -541,7 +541,7 @@ def test_feature_87_a_damaged_part_is_named_with_its_rows(home: Workspace, tmp_p
 
 def test_feature_87_deep_finds_what_ids_and_addresses_do_not_show(home: Workspace, tmp_path: Path) -> None:
     whole(home, tmp_path)
-    part = home.table("a.TAG").snapshot().parts[0]
+    part = home.home.table("a.TAG").snapshot().parts[0]
     values = part.read(0, ["MET_pt"])["MET_pt"].tobytes()
     data = bytearray(part.path.read_bytes())
     data[data.index(values[:40])] ^= 1

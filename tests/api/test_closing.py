@@ -89,7 +89,7 @@ def test_a_dataset_that_is_closed_while_files_are_read_gets_none_of_their_rows(t
         home.catalog.alter("x.TAG", state="frozen")
     other.join()
     assert errors == ["dataset x.TAG is frozen: its content cannot change"]
-    assert home.table("x.TAG").snapshot().rows == home.catalog.dataset("x.TAG").events == 25
+    assert home.home.table("x.TAG").snapshot().rows == home.catalog.dataset("x.TAG").events == 25
     assert sorted(p.name for p in folder.rglob("*.parquet")) == before
 
 

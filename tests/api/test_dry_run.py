@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tagsel.api import Workspace
-from tagsel.api.lists import Events
+from tagsel.api.event_lists import Events
 from tagsel.catalog import DropReplicas, PutFiles
 from tagsel.cli.main import run
 from tagsel.jobs import plan_job

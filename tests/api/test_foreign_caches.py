@@ -111,7 +111,7 @@ for name in names:
         )
         assert one == other, (cut, one, other)
         counts[cut] = one
-    snapshot = home.table(name).snapshot()
+    snapshot = home.home.table(name).snapshot()
     parts = snapshot.parts
     runs = sorted(set(100 + p for p in json.loads(sys.argv[3])[name]))
     ids = np.array(runs, np.int32), np.full(len(runs), 70_000, np.int64)

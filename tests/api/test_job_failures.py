@@ -16,7 +16,7 @@ import pytest
 from nanofile import TAGSEL, nano, tagsel
 
 from tagsel.api import Workspace
-from tagsel.api.lists import Events
+from tagsel.api.event_lists import Events
 from tagsel.base.lock_file import Holder
 from tagsel.catalog.requests import RequestJob
 from tagsel.cli.main import run

@@ -14,7 +14,7 @@ from builders import build, rows
 from nanofile import nano, tagsel
 
 from tagsel.api import Workspace
-from tagsel.api.lists import Events
+from tagsel.api.event_lists import Events
 from tagsel.catalog import Catalog, PutDataset
 from tagsel.cli.main import run
 from tagsel.errors import CatalogError, IngestError, JobError

@@ -300,7 +300,7 @@ def test_pins_of_a_copied_dataset_are_named_as_those_of_the_other(
     said = f"c.TAG: {pins} is damaged: it is that of dataset b.TAG: it is kept as pins.json.damaged"
     assert [line for line in lines if "pin" in line] == [said]
     assert (pins.with_name("pins.json.damaged")).exists()
-    assert Workspace(home.folder).table("b.TAG").pins() == {1: ("thesis",)}
+    assert Workspace(home.folder).home.table("b.TAG").pins() == {1: ("thesis",)}
 
 
 def test_an_output_is_registered_though_the_trash_has_another_dataset_of_its_name(

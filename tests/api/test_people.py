@@ -101,7 +101,7 @@ ws = tagsel.open({str(shared / "W")!r})
 done = ws.ingest(MINBIAS[1], dataset="d.TAG")
 ws.select("d.TAG", "NLooseMuon >= 1").save("mine.events")
 ws.compact("d.TAG")
-pins = ws.table("d.TAG").pins()
+pins = ws.home.table("d.TAG").pins()
 print(json.dumps({{"rows": done.events, "lines": ws.rebuild(), "pins": len(pins)}}))
 """
     third = f"""
@@ -211,7 +211,7 @@ def hint(act):
 print(json.dumps({{
     "recover": hint(lambda: ws.recover_catalog(dry_run=True)),
     "gc": hint(lambda: ws.gc("d.Muon.TAG", dry_run=True)),
-    "compact": hint(lambda: ws.table("d.Muon.TAG").unpin(1)),
+    "compact": hint(lambda: ws.home.table("d.Muon.TAG").unpin(1)),
 }}))
 """
     said = _said(BOB, code, homes[1])
@@ -375,7 +375,7 @@ def test_a_reader_takes_back_their_own_pin_beside_the_owners(
             """
 ws = tagsel.open("W")
 ws.catalog.need_writable()
-ws.table("d.Muon.TAG").pin(1, "the paper")
+ws.home.table("d.Muon.TAG").pin(1, "the paper")
 print(json.dumps({"pins": len(ws.pins("d.Muon.TAG").rows)}))
 """,
             homes[0],

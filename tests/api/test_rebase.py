@@ -151,7 +151,7 @@ def test_a_retracted_simulated_file_is_not_taken_for_another(home: Workspace) ->
     one = old[np.array([e.guid == GUIDS[1] for e in old])]
     home.retract(GUIDS[1], reason="bad")
     assert one.rebase("v1.TAG").ledger.vanished == 10
-    home.table("v1.TAG").gc(dry_run=False, grace_s=0)
+    home.home.table("v1.TAG").gc(dry_run=False, grace_s=0)
     assert old.rebase("v1.TAG").ledger.to_json()["kept"] == 10
     home.retract(GUIDS[0], reason="bad")
     assert old.rebase("v1.TAG").ledger.vanished == 20
@@ -201,7 +201,7 @@ def test_lists_without_events_and_names_that_do_not_exist(
     assert (answer["events"], len(answer["vanished"]), answer["ambiguous"]) == (10, 20, [])
     assert answer["ledger"]["moved"] + answer["ledger"]["kept"] == 10
     assert home.read_events("n.events").digest == answer["digest"]
-    assert 1 in home.table("v2.TAG").pins()  # what a saved list is of stays readable
+    assert 1 in home.home.table("v2.TAG").pins()  # what a saved list is of stays readable
 
 
 # -- against a loop over all rows

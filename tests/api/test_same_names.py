@@ -76,7 +76,7 @@ def test_what_was_made_from_my_own_dataset_is_still_said(mine: Workspace, tmp_pa
     mine.ingest(nano(tmp_path / "mine.root", 1000, n=7), dataset="e.TAG")
     mine.submit(mine.select("e.TAG", "true"), script).wait()
     assert [node.name for node in mine.tree("e.TAG").down.links] == ["jobs.0001.NUMBERS"]  # type: ignore[union-attr]
-    for reason in mine.table("e.TAG").pins()[1]:
+    for reason in mine.home.table("e.TAG").pins()[1]:
         mine.unpin("e.TAG@1", reason)
     assert mine.drop("e.TAG")[0].from_it == ("jobs.0001.NUMBERS",)
     mine.ingest(nano(tmp_path / "other.root", 2000, n=9), dataset="e.TAG")
@@ -102,26 +102,26 @@ def test_a_glob_takes_every_dataset_and_says_which_of_two_it_means(
             build(home, f"data.{name}", rows(size, seed + 1), type="TAG")
     group.catalog.record(PutDataset("data.e.AOD", type="AOD"))
     with caplog.at_level(logging.WARNING, "tagsel"):
-        counts = {i.dataset: i.snapshot.rows for i in mine.inputs("data.*")}
+        counts = {i.dataset: i.snapshot.rows for i in mine.home.inputs("data.*")}
         assert counts == {"data.b.TAG": 2, "data.c.TAG": 3, "data.d.TAG": 5}
-        assert [i.snapshot.rows for i in mine.inputs("data.c.TAG,data.d.TAG")] == [3, 5]
+        assert [i.snapshot.rows for i in mine.home.inputs("data.c.TAG,data.d.TAG")] == [3, 5]
     (warning,) = hiding(caplog)  # once, however often it is asked
     assert warning.startswith(f"data.c.TAG is the dataset of {mine.folder}; it hides the one of {group.folder}")
     with pytest.raises(CatalogError, match=r"no events to select from: data.e.AOD \(AOD\)"):
-        mine.inputs("data.e*")
+        mine.home.inputs("data.e*")
 
 
 def test_a_container_of_mine_hides_the_groups_whole(mine: Workspace, group: Workspace) -> None:
     for home, name in ((mine, "x.TAG"), (group, "y.TAG")):
         build(home, name, rows(4), type="TAG")
         home.catalog.record(PutDataset("all.TAG", type="CONTAINER", members=(name,)))
-    assert [i.dataset for i in mine.inputs("all.TAG")] == ["x.TAG"]
+    assert [i.dataset for i in mine.home.inputs("all.TAG")] == ["x.TAG"]
 
 
 def test_without_a_named_workspace_nothing_is_hidden(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     alone = workspace(tmp_path)
     build(alone, NAME, rows(3))
-    assert len(alone.inputs(NAME)) == 1
+    assert len(alone.home.inputs(NAME)) == 1
     assert not hiding(caplog)
 
 
@@ -139,7 +139,7 @@ def test_a_workspace_that_cannot_be_read_stops_only_what_needs_it(
     assert mine.count("new.TAG", "true").accepted == 5
     warnings = [message for message in caplog.messages if message.startswith(f"whether {group.folder} has")]
     assert len(warnings) == 2, "one of the ingest, and one of all questions"
-    for ask in (lambda: mine.inputs("*.TAG"), lambda: mine.inputs("absent.TAG"), mine.facets, mine.datasets):
+    for ask in (lambda: mine.home.inputs("*.TAG"), lambda: mine.home.inputs("absent.TAG"), mine.facets, mine.datasets):
         with pytest.raises(TagselError, match=str(journal)):
             ask()
 
@@ -189,6 +189,6 @@ def test_a_workspace_that_is_away_stops_only_what_needs_it(
     mine.ingest(nano(tmp_path / "mine.root", 1000, n=5), dataset="new.TAG")
     assert mine.count("own.TAG", "true").accepted == 7
     assert sum(f"names {group.folder}, which is no workspace" in message for message in caplog.messages) == 2
-    for ask in (lambda: mine.inputs("*.TAG"), lambda: mine.inputs("absent.TAG"), mine.facets, mine.datasets):
+    for ask in (lambda: mine.home.inputs("*.TAG"), lambda: mine.home.inputs("absent.TAG"), mine.facets, mine.datasets):
         with pytest.raises(CatalogError, match="which is no workspace"):
             ask()

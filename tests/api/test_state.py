@@ -50,7 +50,7 @@ def test_damaged_duplicate_marks_are_named_by_check_and_made_again(home: Workspa
     flip(marks, 8 * 40)
     remarks = [(f.kind, f.count, f.names) for f in home.check(NAME).findings if "duplicate marks" in f.what]
     assert remarks == [("remark", 1, (str(marks),))]
-    unread = Snapshot(folder_of(home), home.table(NAME).snapshot().state)
+    unread = Snapshot(folder_of(home), home.home.table(NAME).snapshot().state)
     assert unread.duplicate_rows() == 0
     assert marks.read_bytes() == whole
     assert not [f for f in home.check(NAME).findings if "duplicate marks" in f.what]
@@ -77,7 +77,7 @@ def test_fault_38_gc_keeps_what_the_journal_pins_where_the_file_is_gone(pinned: 
 
 
 def test_fault_38_gc_keeps_what_the_file_pins_where_the_journal_does_not_say_so(home: Workspace) -> None:
-    home.table(NAME).pin(1, "by the store alone")
+    home.home.table(NAME).pin(1, "by the store alone")
     home.compact(NAME)
     home.gc(NAME, grace_s=0)
     assert home.count(f"{NAME}@1", "true").accepted == N
@@ -90,7 +90,7 @@ def test_fault_38_every_flipped_bit_of_the_pins_stops_gc_and_is_named_by_check(p
     for bit in range(0, 8 * len(whole), 7):  # of every byte some bit
         flip(pins, bit)
         with pytest.raises(StoreError, match=r"pins\.json is damaged") as caught:
-            pinned.table(NAME).gc(dry_run=False, grace_s=0)
+            pinned.home.table(NAME).gc(dry_run=False, grace_s=0)
         assert "catalog recover" in caught.value.hint
         pins.write_bytes(whole)
     assert {path.name for path in folder_of(pinned).glob("*.parquet")} == parts
@@ -102,7 +102,7 @@ def test_fault_38_every_flipped_bit_of_the_pins_stops_gc_and_is_named_by_check(p
 
 
 def test_fault_38_pins_without_a_checksum_are_damaged_but_those_of_the_first_format_are_read(home: Workspace) -> None:
-    table = home.table(NAME)
+    table = home.home.table(NAME)
     table.pin(1, "thesis")
     pins = folder_of(home) / "_tagsel" / "pins.json"
     document = json.loads(pins.read_bytes())
@@ -134,7 +134,7 @@ def test_pins_whose_file_is_gone_are_listed_and_taken_back_by_the_catalog(
         pinned.unpin(f"{NAME}@1", "paper")
     assert "thesis" in caught.value.hint
     assert run(["catalog", "recover", "--yes", "-w", str(pinned.folder)]) == 0
-    assert pinned.table(NAME).pins() == {1: ("thesis",)}
+    assert pinned.home.table(NAME).pins() == {1: ("thesis",)}
     caplog.clear()
     assert [row[2] for row in pinned.pins().rows] == ["thesis"]
     assert not caplog.text
@@ -155,8 +155,8 @@ def test_pins_of_another_dataset_are_damage_and_the_journal_gives_the_right_ones
         pinned.gc(NAME, grace_s=0)
     assert any("pins.json is damaged" in f.what for f in pinned.check(NAME).findings)
     assert run(["catalog", "recover", "--yes", "-w", str(pinned.folder)]) == 0
-    assert pinned.table(NAME).pins() == {1: ("thesis",)}
-    assert pinned.table(other).pins() == {2: ("paper",)}
+    assert pinned.home.table(NAME).pins() == {1: ("thesis",)}
+    assert pinned.home.table(other).pins() == {2: ("paper",)}
     pinned.gc(NAME, grace_s=0)
     assert pinned.count(f"{NAME}@1", "true").accepted == N
 
@@ -434,7 +434,7 @@ def test_fault_40_a_snapshot_that_cannot_be_had_is_said_to_be_lost(
 def test_fault_38_damaged_pins_come_back_from_the_journal(pinned: Workspace) -> None:
     flip(folder_of(pinned) / "_tagsel" / "pins.json", 100)
     assert run(["catalog", "recover", "--yes", "-w", str(pinned.folder)]) == 0
-    assert pinned.table(NAME).pins() == {1: ("thesis",)}
+    assert pinned.home.table(NAME).pins() == {1: ("thesis",)}
     pinned.gc(NAME, grace_s=0)
     assert pinned.count(f"{NAME}@1", "true").accepted == N
 

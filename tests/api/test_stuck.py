@@ -128,7 +128,7 @@ def test_fault_47_a_snapshot_that_the_catalog_does_not_know_is_read_past_a_stopp
     """Its commit is in the dataset; the catalog, which cannot be told of it now, is waited for by glances."""
     ws = tagsel.open(home)
     before = ws.count(MUON, "true").accepted
-    ws.table(MUON).restore(1)  # the store alone: as a writer that died before it told the catalog
+    ws.home.table(MUON).restore(1)  # the store alone: as a writer that died before it told the catalog
     with _stopped(HOLD_CATALOG, home):
         assert tagsel.open(home).count(MUON, "true").accepted == before
         assert waits and max(waits) <= lock_file.GLANCE and sum(waits) < turnstile.PATIENCE
@@ -142,7 +142,7 @@ def test_fault_47_the_wait_for_a_dataset_is_bounded_and_names_the_holder(
     monkeypatch.setattr(disk, "PATIENCE", 0.3)
     monkeypatch.setattr(disk, "LONG_PATIENCE", 0.3)
     folder = home / "data" / MUON
-    table = tagsel.open(home).table(MUON)
+    table = tagsel.open(home).home.table(MUON)
     code, place = (HOLD_CHANGE, folder) if verb == "change" else (HOLD_DATASET, folder / "_tagsel")
     with _stopped(code, place) as pid:
         with pytest.raises(StoreError, match=rf"is held by process {pid} of .*waited 0\.3 s") as refusal:

@@ -106,7 +106,7 @@ def test_a_dataset_with_many_pins_is_dropped_after_the_commands_that_the_error_o
 
 
 def test_a_pin_that_only_the_dataset_has_keeps_it_as_one_of_the_catalog_does(home: Workspace) -> None:
-    home.table("b.TAG").pin(1, "lost")
+    home.home.table("b.TAG").pin(1, "lost")
     with pytest.raises(CatalogError, match=r"b\.TAG is pinned \(@1: lost\)") as refused:
         home.drop("a.TAG", "b.TAG")
     assert refused.value.hint == 'tagsel datasets unpin b.TAG@1 --reason "lost"'

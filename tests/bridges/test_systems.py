@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import tagsel
 from tagsel.api import Workspace
-from tagsel.api.lists import Events
+from tagsel.api.event_lists import Events
 from tagsel.bridges import SYSTEMS
 from tagsel.bridges.order import shell_script
 from tagsel.catalog import FileRecord, PutFiles

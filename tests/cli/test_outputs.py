@@ -260,7 +260,7 @@ def test_an_answer_of_0_events_beside_damage_is_written(here: Path, capsys: pyte
 
 def _damage_first_part(home: Workspace, dataset: str) -> None:
     """Cut the file of a dataset's first part short."""
-    part = home.table(dataset).snapshot().parts[0]
+    part = home.home.table(dataset).snapshot().parts[0]
     part.path.write_bytes(part.path.read_bytes()[:700])
 
 

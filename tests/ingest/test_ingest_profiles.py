@@ -178,7 +178,7 @@ def test_names_left_out_of_a_parquet_file_are_known_whatever_else_they_mean(tmp_
         with pytest.raises(CutError) as error:
             home.count("d.TAG", cut)
         assert error.value.hint.startswith(f"the ingest left out, as {reasons[name]}: {name}")
-    omissions = home.table("d.TAG").snapshot().omissions
+    omissions = home.home.table("d.TAG").snapshot().omissions
     assert {(one.name, one.reason) for one in omissions} == set(reasons.items()) and len(omissions) == 2
     folder = home.folder / "data" / "d.TAG" / "_tagsel" / "commits"
     before = sorted(folder.iterdir())
@@ -192,7 +192,7 @@ def test_a_damaged_list_of_what_was_left_out_hides_no_error_of_a_cut(
     """The cut is refused, without the hint that the list would give; a cut that is right is answered."""
     home = Workspace.init(tmp_path / "W")
     home.ingest(nano_file(tmp_path / "a.root", "v9"), dataset="some.TAG")
-    documents = {source.bookkeeping["left_out"] for source in home.table("some.TAG").snapshot().sources}
+    documents = {source.bookkeeping["left_out"] for source in home.home.table("some.TAG").snapshot().sources}
     (path,) = [home.folder / "data" / "some.TAG" / "_tagsel" / "commits" / f"{name}.json" for name in documents]
     path.write_bytes(path.read_bytes()[:-2])
     for cut in LEFT_OUT:

@@ -42,7 +42,7 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> Frame:
                 )
             )
         build(home, "a.TAG", *parts)
-        found = home.inputs("a.TAG")[0].snapshot.frame
+        found = home.home.inputs("a.TAG")[0].snapshot.frame
         found.open(np.arange(len(found)))
         return found
 
@@ -88,7 +88,7 @@ def test_an_entry_that_stands_twice_leaves_the_order_to_the_list(tmp_path: Path)
     }
     entries = np.arange(80), np.arange(40, 120)
     build(home, "a.TAG", *(rows(80, k + 1, aod_entry=entry, **same) for k, entry in enumerate(entries)))
-    known = segments(home.inputs("a.TAG")[0].snapshot.frame)
+    known = segments(home.home.inputs("a.TAG")[0].snapshot.frame)
     assert known is not None and not known.in_order
     query = home.query("a.TAG", ["MET_pt > 10"], remember=False)
     events = [list(select(replace(query, tier=tier))[0]) for tier in ("kernel", "interpreter")]
@@ -98,7 +98,7 @@ def test_an_entry_that_stands_twice_leaves_the_order_to_the_list(tmp_path: Path)
 def test_only_parts_without_stretches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = workspace(tmp_path)
     build(home, "a.TAG", rows(200))  # each row of another file than the one before
-    snapshot = home.inputs("a.TAG")[0].snapshot
+    snapshot = home.home.inputs("a.TAG")[0].snapshot
     assert segments(snapshot.frame) is None
     query = home.query("a.TAG", ["MET_pt > 10"], remember=False)
     assert list(select(replace(query, tier="kernel"))[0]) == list(select(replace(query, tier="interpreter"))[0])

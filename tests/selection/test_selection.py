@@ -400,7 +400,7 @@ def test_streams_that_share_no_run_are_not_read_for_duplicates(home: Workspace) 
         for part in table.snapshot().parts:
             part.zones(["run"])
             part.path.unlink()  # whoever reads a column now fails
-    assert across_inputs(home.inputs("x.*")).rows == {}
+    assert across_inputs(home.home.inputs("x.*")).rows == {}
 
 
 def test_one_policy_for_every_verb(home: Workspace) -> None:
