@@ -1,8 +1,8 @@
 """How Sphinx makes a site of these pages: `scripts/docs` calls it.
 
-Three things are done to a page before Sphinx reads it: the README, CONTRIBUTING and CHANGELOG of the repository become
-pages of the site, links to files of the repository lead to the site's page of them, and `<!-- api: … -->` gives way to
-the Python interface, from the docstrings.
+Before Sphinx reads a page, the README, CONTRIBUTING and CHANGELOG of the repository become pages of the site, links to
+them lead there, `<!-- api: … -->` gives way to the Python interface, from the docstrings, and `<!-- rooms -->` to the
+list of the package's files.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ REPOSITORY_PAGES = {
 }
 LINK = re.compile(r"\]\(([^)\s#]+)((?:#[^)\s]*)?)\)")
 CODE = re.compile(r"(```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
+ROOMS = "<!-- rooms -->"
 API = re.compile(r"^<!-- api: (\w+) -->$", re.MULTILINE)
 
 
@@ -66,6 +67,8 @@ def prepare_page(app: Any, docname: str, source: list[str]) -> None:
             source[0] = original.read_text(encoding="utf-8")
     source[0] = _with_links_of_the_site(source[0], file, page)
     source[0] = API.sub(lambda match: _api(match[1]), source[0])
+    if ROOMS in source[0]:
+        source[0] = source[0].replace(ROOMS, reference.rooms())
 
 
 def _with_links_of_the_site(text: str, file: Path, page: Path) -> str:

@@ -1,6 +1,7 @@
 """The reference of the command line, docs/reference/command-line.md, and the public names of the reference of Python.
 
-python scripts/reference.py        (a test compares: run it after changing a verb, an option or a docstring)
+python scripts/reference.py            writes the page; a test compares: run it after changing a verb or an option
+python scripts/reference.py --rooms    prints the rooms of the package, and one line for each file
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +26,9 @@ import tagsel
 import tagsel.api
 from tagsel.cli.main import cli
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "tagsel"
+DOCS = ROOT / "docs" / "reference"
 
 COMMAND_LINE = """# The command line
 
@@ -191,9 +195,43 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
                 yield name, inspect.getattr_static(kind, name)
 
 
+def rooms() -> str:
+    """The rooms of the package in the order of the layers: what each is, and one line for each of its files."""
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = configuration["tool"]["importlinter"]["contracts"][0]["layers"]
+    parts = ["### tagsel/\n", *_files(PACKAGE)]
+    for layer in layers:
+        for room in re.findall(r"\w+", layer):
+            folder = PACKAGE / room
+            if folder.is_dir():
+                parts += [f"\n### {room}/\n", f"{_first_sentence(folder / '__init__.py')}\n", *_files(folder)]
+    return "\n".join(parts) + "\n"
+
+
+def _files(folder: Path) -> list[str]:
+    """A line for each module of a folder, those of its folders too."""
+    files = sorted(folder.glob("*.py") if folder == PACKAGE else folder.rglob("*.py"))
+    return [f"- `{file.relative_to(folder)}`: {_first_sentence(file)}" for file in files if _says_something(file)]
+
+
+def _says_something(file: Path) -> bool:
+    """Whether a file is more than the head of a room, which the room's own line describes."""
+    return file.name != "__init__.py" or file.parent == PACKAGE
+
+
+def _first_sentence(file: Path) -> str:
+    """The first paragraph of a module's docstring, on one line, up to the end of its first sentence."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    paragraph = re.sub(r"\s+", " ", text.split("\n\n")[0])
+    return re.split(r"(?<=[a-z`)]\.) (?=[A-Z`])", paragraph)[0]
+
+
 PAGES = {"command-line.md": command_line}
 
 
 if __name__ == "__main__":
+    if "--rooms" in sys.argv:
+        print(rooms())
+        sys.exit()
     for page, made in PAGES.items():
         (DOCS / page).write_text(made(), encoding="utf-8")

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from tagsel.expr.functions import FUNCTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "tagsel"
 REFERENCE = DOCS / "reference"
 TOOLS = ROOT / ".docs" / "venv" / "bin" / "python"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
@@ -159,6 +161,30 @@ def test_the_reference_follows_what_public_methods_return(reference: ModuleType)
     assert results["Count"] is type(tagsel.open(SAMPLE_FILE).where("true").count())
     assert results["Cutflow"] is type(tagsel.open(SAMPLE_FILE).where("true").cutflow())
     assert {"Regions", "Why", "EventMap", "WorkspaceJob"} <= set(results), "a job: its method says so in words"
+
+
+def test_the_architecture_names_every_room_and_file(reference: ModuleType) -> None:
+    """Each with a sentence; rooms in the order in which they may import."""
+    text = reference.rooms()
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    order = [room for layer in contract["layers"] for room in re.findall(r"\w+", layer)]
+    headings = re.findall(r"^### (\w+)/$", text, re.MULTILINE)
+    assert headings == ["tagsel", *(room for room in order if (PACKAGE / room).is_dir())]
+    sections = dict(zip(headings, re.split(r"^### \w+/$", text, flags=re.MULTILINE)[1:], strict=True))
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).parts
+        room = parts[0] if len(parts) > 1 else "tagsel"
+        if file.name != "__init__.py":
+            assert re.search(rf"^- `(\w+/)*{file.name}`: \w.{{10,}}$", sections[room], re.MULTILINE), file
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "maintainers" in p.parts or p.parent == ROOT], ids=called)
+def test_files_of_the_project_that_a_page_names_exist(page: Path) -> None:
+    """CHANGELOG.md tells of files that were."""
+    if page.name == "CHANGELOG.md":
+        return
+    places = re.findall(r"`((?:tagsel|tests|bench|scripts|queries)/[\w./*-]+)", TEXTS[page])
+    assert [place for place in places if not any(ROOT.glob(place))] == []
 
 
 def test_every_cut_function_is_documented() -> None:
