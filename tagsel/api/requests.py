@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.catalog import Catalog
-from tagsel.catalog.requests import DONE, OPEN, REFUSED, AnswerRequest, JobRequest, RequestJob
+from tagsel.catalog.changes import AnswerRequest, RequestJob
+from tagsel.catalog.requests import DONE, OPEN, REFUSED, JobRequest
 from tagsel.errors import CatalogError, JobError, TagselError
 
 if TYPE_CHECKING:

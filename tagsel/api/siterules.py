@@ -14,7 +14,7 @@ from typing import Any
 from tagsel.api.home import Home
 from tagsel.catalog import RULES, Catalog, PutSite, Site, pfns, read_rules, rules_of, write_rules
 from tagsel.catalog.changes import Change
-from tagsel.catalog.standing import Meanwhile, site_mark
+from tagsel.catalog.constraints import Conflict, site_mark
 from tagsel.errors import CatalogError
 
 _PATIENCE = 100
@@ -49,7 +49,7 @@ def check_prefix(site: str, prefix: str | None) -> None:
 def record(catalog: Catalog, made: Callable[[], Sequence[Change]]) -> Sequence[Change]:
     """Record what `made` makes of the sites as they are; it is asked again where another changes them meanwhile."""
     for _ in range(_PATIENCE):
-        with suppress(Meanwhile):
+        with suppress(Conflict):
             changes = made()
             catalog.record(*changes)
             return changes
@@ -59,7 +59,7 @@ def record(catalog: Catalog, made: Callable[[], Sequence[Change]]) -> Sequence[C
 def changed(catalog: Catalog, name: str, prefix: str | None = None, meta: Mapping[str, Any] | None = None) -> PutSite:
     """The change that gives a site, new or known, another prefix or other keys; a key that becomes "" goes.
 
-    It is refused (`Meanwhile`) where the site is another by then, so that nobody's keys are lost: see `record`.
+    It is refused (`Conflict`) where the site is another by then, so that nobody's keys are lost: see `record`.
     """
     known = next((site for site in catalog.sites() if site.name == name), None)
     old = known or Site(name)

@@ -19,13 +19,12 @@ from tagsel.api.siterules import changed, check_prefix, describe_site, record
 from tagsel.base.documents import read_toml
 from tagsel.base.lock_file import holder
 from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
-from tagsel.catalog.changes import Change, Stamp
+from tagsel.catalog.changes import Change, PutRule, PutSite, Stamp
+from tagsel.catalog.constraints import Conflict
 from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
 from tagsel.catalog.names import matching
-from tagsel.catalog.placement import PutRule, PutSite
 from tagsel.catalog.registry import Registry
-from tagsel.catalog.standing import Meanwhile
 from tagsel.catalog.tables import Rows
 from tagsel.catalog.transfers import Progress, carry_out, place_of
 from tagsel.catalog.underway import lock_of
@@ -99,7 +98,7 @@ def load(home: Home, path: Path) -> list[str]:
         raise CatalogError(f"{path}: unknown {wrong[0]!r}", hint="[sites.NAME] and [[links]]", path=str(path))
     try:
         record(home.catalog, lambda: _topology(home.catalog, told))
-    except Meanwhile:
+    except Conflict:
         raise
     except CatalogError as error:
         raise CatalogError(f"{path}: {error.message}", hint=error.hint or TOPOLOGY, path=str(path)) from error

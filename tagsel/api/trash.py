@@ -35,9 +35,8 @@ from tagsel.base.atomic_write import atomic_write, sync
 from tagsel.base.fail_points import fail_point
 from tagsel.base.local_path import disk_usage
 from tagsel.catalog import DropDataset, SetMeta, reader_pins, who
-from tagsel.catalog.changes import unpinning
-from tagsel.catalog.standing import STATES
-from tagsel.catalog.trash import RecoverDataset, owned
+from tagsel.catalog.changes import RecoverDataset
+from tagsel.catalog.constraints import STATES, unpin_commands
 from tagsel.errors import CatalogError, StoreError, TagselError, after, did_you_mean
 from tagsel.store import disk, pins
 
@@ -86,12 +85,12 @@ def _refuse_pinned(catalog: Catalog, name: str) -> None:
     kept = pins.listed(pins.read(catalog.folder / DATA / name))
     if kept:
         reasons = "; ".join(f"@{number}: {reason}" for number, reason in kept[:5])
-        raise CatalogError(f"dataset {name} is pinned ({reasons})", hint=unpinning(name, kept), dataset=name)
+        raise CatalogError(f"dataset {name} is pinned ({reasons})", hint=unpin_commands(name, kept), dataset=name)
     left = reader_pins.read(catalog.folder, catalog.dataset(name))
     if left:
         by_whom = "; ".join(f"by {pin.who} (@{pin.snapshot}: {pin.reason})" for pin in left[:5])
         more = f"; and {len(left) - 5:,} more" if len(left) > 5 else ""
-        commands = unpinning(name, [(pin.snapshot, pin.reason) for pin in left])
+        commands = unpin_commands(name, [(pin.snapshot, pin.reason) for pin in left])
         raise CatalogError(f"dataset {name} is pinned {by_whom}{more}", hint=f"ask them, or {commands}", dataset=name)
 
 
@@ -154,7 +153,7 @@ def _begin(home: Home, gone: Dropped) -> Dropped:
     place = home.folder / TRASH / gone.id
     with disk.saying("note in the trash", place):
         place.mkdir()
-    told = {**gone.to_json(), "rows": owned(home.catalog, gone.name)}
+    told = {**gone.to_json(), "rows": home.catalog.owned_rows(gone.name)}
     with atomic_write(place / BETWEEN) as temporary:
         temporary.write_text(json.dumps(told) + "\n", "utf-8")
     with disk.saying("note in the trash", place):

@@ -3,22 +3,34 @@
 from tagsel.catalog.catalog import Catalog, is_whole, who
 from tagsel.catalog.changes import (
     Change,
+    DropCatalog,
     DropDataset,
+    DropDowntime,
     DropFiles,
     DropReplicas,
+    DropRule,
+    DropSubscription,
     LogQuery,
     Pin,
     PutBookkeeping,
+    PutCatalog,
+    PutConditions,
     PutDataset,
+    PutDowntime,
     PutFiles,
     PutJob,
+    PutLink,
     PutReplicas,
     PutRetraction,
+    PutRule,
     PutRuns,
+    PutSite,
+    PutSiteTest,
+    PutSubscription,
     SetMeta,
     Unpin,
 )
-from tagsel.catalog.conditions import PutConditions, read_conditions
+from tagsel.catalog.conditions import read_conditions
 from tagsel.catalog.names import (
     DatasetSpec,
     NameFacts,
@@ -28,19 +40,6 @@ from tagsel.catalog.names import (
     parse_reference,
 )
 from tagsel.catalog.paths import resolve_pfn, safe_lfn
-from tagsel.catalog.placement import (
-    DropCatalog,
-    DropDowntime,
-    DropRule,
-    DropSubscription,
-    PutCatalog,
-    PutDowntime,
-    PutLink,
-    PutRule,
-    PutSite,
-    PutSiteTest,
-    PutSubscription,
-)
 from tagsel.catalog.prefixes import RULES, PrefixRule, Protocol, logical_name, pfns, rules_of, write_rules
 from tagsel.catalog.records import (
     FORMER,

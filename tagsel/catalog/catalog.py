@@ -6,7 +6,6 @@ from it.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tagsel.base.atomic_write import remedy
 from tagsel.base.lock_file import opening, owner_of, user_name
-from tagsel.catalog import facets, journal, metaquery, requests, sandbox, standing, turnstile
+from tagsel.catalog import constraints, facets, journal, metaquery, requests, sandbox, turnstile
 from tagsel.catalog.changes import Change, PutDataset, Stamp
 from tagsel.catalog.facets import Facets
 from tagsel.catalog.lineage import IsParent, ancestors, by_name, descendants
 from tagsel.catalog.names import matching, parse_dataset_spec
-from tagsel.catalog.placement import read_catalog
 from tagsel.catalog.prefixes import located, places_of
 from tagsel.catalog.records import (
     DatasetRecord,
@@ -42,11 +40,10 @@ from tagsel.catalog.records import (
     SiteTest,
     Subscription,
     canonical_guid,
-    from_row,
 )
 from tagsel.catalog.requests import JobRequest
 from tagsel.catalog.state import State, dataset_record
-from tagsel.catalog.tables import TABLES, Put, Rows
+from tagsel.catalog.tables import TABLES, Put, Row, Rows, from_json, from_row, owned_tables, table_of
 from tagsel.catalog.view import View
 from tagsel.catalog.viewsql import fetch_rows
 from tagsel.errors import AccessError, CatalogError, did_you_mean
@@ -236,7 +233,7 @@ class Catalog:
         self.need_writable()
         rows = self._state.refresh()
         if rows.of("datasets", name):
-            standing.need_open(rows, name)
+            constraints.need_open(rows, name)
 
     def is_open(self, name: str) -> bool:
         """Whether something may be added to the dataset `name`; one that does not exist yet is open."""
@@ -244,7 +241,7 @@ class Catalog:
         if not rows.of("datasets", name):
             return True
         try:
-            standing.need_open(rows, name)
+            constraints.need_open(rows, name)
         except CatalogError:
             return False
         return True
@@ -253,7 +250,7 @@ class Catalog:
         """The record of a dataset with other facts: `alter(name, state="closed")`; CatalogError as for PutDataset."""
         for _ in range(_PATIENCE):
             old = self.dataset(name)
-            with suppress(standing.Meanwhile):
+            with suppress(constraints.Conflict):
                 self.record(PutDataset(name, **{**old.facts(), **facts}, after=old.seq))
                 return self.dataset(name)
         raise CatalogError(f"dataset {name} changes all the time", hint="try again", dataset=name)
@@ -307,9 +304,7 @@ class Catalog:
 
     def sites(self) -> list[Site]:
         """All sites, sorted by name."""
-        rows = self._state.refresh().all("sites")
-        made = [Site(r["name"], r["prefix"], json.loads(r["meta"])) for r in rows]
-        return sorted(made, key=lambda site: site.name)
+        return self._records(Site)
 
     def site(self, name: str) -> Site:
         """The site `name`; CatalogError with the nearest names when there is none."""
@@ -335,23 +330,23 @@ class Catalog:
 
     def catalogs(self) -> list[SharedCatalog]:
         """Other catalogs that this one mirrors, sorted by name."""
-        return sorted(map(read_catalog, self._state.refresh().all("catalogs")), key=lambda c: c.name)
+        return self._records(SharedCatalog)
 
     def rules(self, dataset: str | None = None) -> list[Rule]:
         """Wishes for complete copies, of one dataset or all, sorted by dataset and site."""
-        return self._records(Rule, "rules", dataset)
+        return self._records(Rule, dataset)
 
     def subscriptions(self) -> list[Subscription]:
         """Wishes for copies of all datasets of a pattern, sorted."""
-        return self._records(Subscription, "subscriptions")
+        return self._records(Subscription)
 
     def downtimes(self, site: str | None = None) -> list[Downtime]:
         """Times in which sites are not to be used, of one site or all, sorted by site and begin."""
-        return self._records(Downtime, "downtimes", site)
+        return self._records(Downtime, site)
 
     def links(self) -> list[Link]:
         """How fast files go between sites, sorted."""
-        return self._records(Link, "links")
+        return self._records(Link)
 
     def site_tests(self, site: str, most: int = 20) -> list[SiteTest]:
         """The last functional tests of a site, newest first."""
@@ -362,11 +357,12 @@ class Catalog:
         """The sites that are not to be used at a time, each with the downtime that says so."""
         return {d.site: d for d in self.downtimes() if d.covers(when)}
 
-    def _records(self, kind: type[_R], table: str, owner: str | None = None) -> list[_R]:
-        rows = self._state.refresh()
-        found = rows.all(table) if owner is None else rows.of(table, owner)
-        key = TABLES[table].key_of
-        return [from_row(kind, row) for row in sorted(found, key=key)]
+    def _records(self, kind: type[_R], owner: str | None = None) -> list[_R]:
+        """The records of a light table, or those of one owner, sorted by key."""
+        table = table_of(kind)
+        state = self._state.refresh()
+        rows = state.all(table.name) if owner is None else state.of(table.name, owner)
+        return [from_row(kind, row) for row in sorted(rows, key=table.key_of)]
 
     def stale(self, site: str) -> list[Replica]:
         """Copies at `site` with a local path at which there is no file, or one of another size than the file has."""
@@ -389,7 +385,7 @@ class Catalog:
         """What each file said of its own making, by GUID."""
         self.dataset(dataset)
         rows = self.rows("bookkeeping", {"dataset": [dataset]}, "guid")
-        return {row["guid"]: json.loads(row["record"]) for row in rows}
+        return {row["guid"]: from_json(row["record"]) for row in rows}
 
     def runs(self, dataset: str) -> list[RunRecord]:
         """Runs of a dataset with their luminosity blocks and events, sorted."""
@@ -398,10 +394,7 @@ class Catalog:
 
     def retractions(self, dataset: str | None = None) -> list[RetractionRecord]:
         """Files that were taken out of a dataset, or of any, in order; those that came back since included."""
-        state = self._state.refresh()
-        rows = state.all("retractions") if dataset is None else state.of("retractions", dataset)
-        made = (from_row(RetractionRecord, row) for row in rows)
-        return sorted(made, key=lambda r: (r.dataset, r.snapshot))
+        return self._records(RetractionRecord, dataset)
 
     # --- jobs, pins, audit ---------------------------------------------------------------------------------
 
@@ -416,7 +409,7 @@ class Catalog:
 
     def pins(self, dataset: str | None = None) -> list[PinRecord]:
         """Pinned snapshots, of one dataset or all, sorted."""
-        return self._records(PinRecord, "pins", dataset)
+        return self._records(PinRecord, dataset)
 
     def history(self, most: int = 20) -> list[QueryRecord]:
         """The last `most` lines of the audit, newest first."""
@@ -444,7 +437,7 @@ class Catalog:
         parsed = sandbox.parse(query)
         given = dict(tables or {})
         taken = {name.lower() for name in given}
-        wanted = [t for t in sandbox.CATALOG_TABLES if t in {n.lower() for n in parsed.tables} and t not in taken]
+        wanted = [t for t in sandbox.table_names() if t in {n.lower() for n in parsed.tables} and t not in taken]
         if wanted:
             given |= self.copies(wanted)
         return sandbox.run(parsed, given, memory=memory, seconds=seconds)
@@ -452,6 +445,17 @@ class Catalog:
     def copies(self, tables: Sequence[str], *, wide: bool = True) -> dict[str, pa.Table]:
         """Arrow copies of the catalog's tables, as `sql` shows them, or without `wide` as they are kept."""
         return self._view.read(lambda connection: metaquery.copies(connection, tables, wide=wide))
+
+    def owned_rows(self, name: str) -> dict[str, list[Row]]:
+        """Rows of a dataset by table, of all tables whose rows go when it is dropped."""
+        self.dataset(name)
+        rows: dict[str, list[Row]] = {}
+        for table in owned_tables():
+            key = TABLES[table].key
+            owned = self.rows(table, {key[0]: [name]}, ", ".join(key))
+            if owned:
+                rows[table] = [*owned]
+        return rows
 
     def rows(self, table: str, asked: Mapping[str, Sequence[str] | None], order: str) -> list[dict[str, Any]]:
         """Rows of a table whose columns have one of the values asked for, in the order of columns."""

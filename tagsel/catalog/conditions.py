@@ -7,44 +7,10 @@ as by luminosity block, is refused.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from tagsel.catalog.changes import Change, Stamp
-from tagsel.catalog.records import Value
-from tagsel.catalog.tables import Op, Put, Rows
-from tagsel.catalog.values import check_key, parse_value, write_value
+from tagsel.catalog.values import Value, parse_value
 from tagsel.errors import CatalogError
-
-
-@dataclass(frozen=True)
-class PutConditions(Change):
-    """State conditions of runs: pairs (run, values by key); what was said of other keys and runs stays."""
-
-    runs: Sequence[tuple[int, Mapping[str, Value]]]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "runs", tuple((int(run), dict(values)) for run, values in self.runs))
-
-    def check(self, state: Rows) -> None:
-        """Keys are plain words, values can be kept."""
-        for _, values in self.runs:
-            for key, value in values.items():
-                check_key(key, ("run",))
-                write_value(value)
-
-    def ops(self, stamp: Stamp) -> Iterator[Op]:
-        """One row of conditions a run and key."""
-        for run, values in self.runs:
-            for key, value in values.items():
-                kind, text = write_value(value)
-                yield Put("conditions", {"run": run, "key": key.lower(), "kind": kind, "value": text})
-
-
-KINDS = (PutConditions,)
-"""Every kind of change of this module."""
-
 
 BLOCK_COLUMNS = frozenset(
     {"lumi", "lumiblock", "lumi_block", "lumisection", "lumi_section", "luminosityblock", "ls", "lb"}

@@ -12,10 +12,18 @@ from stat import S_ISREG
 from typing import Any
 
 from tagsel.catalog.catalog import Catalog
-from tagsel.catalog.changes import PutDataset, PutFiles, PutReplicas, SetMeta
-from tagsel.catalog.placement import DropSubscription, PutRule, PutSubscription
-from tagsel.catalog.records import DatasetFacts, DatasetRecord, FileRecord, Replica, Rule, Site, Subscription, Value
+from tagsel.catalog.changes import (
+    DropSubscription,
+    PutDataset,
+    PutFiles,
+    PutReplicas,
+    PutRule,
+    PutSubscription,
+    SetMeta,
+)
+from tagsel.catalog.records import DatasetFacts, DatasetRecord, FileRecord, Replica, Rule, Site, Subscription
 from tagsel.catalog.underway import as_it_is
+from tagsel.catalog.values import Value
 from tagsel.errors import CatalogError
 
 

@@ -9,6 +9,9 @@ is kept for people and never compared.
 Lines of version 1 end in `"crc": "…"`, the CRC-32 of their bytes, continued from that of the line before. A journal
 that begins with them goes on in version 2: the first such line continues the SHA-256 of all bytes before it.
 
+A change is written as its class name and fields. A field that holds its default is left out, and an older line that
+lacks a field takes the default, so fields are only ever added, with a default. `decode(encode(change)) == change`.
+
 Invariant: a line is in the journal whole, ending in a newline, or not at all. What follows the last newline
 is an append that was cut off before it was acknowledged: readers pass over it, and the next who holds the
 lock cuts it away and says so.
@@ -24,14 +27,13 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tagsel.base.atomic_write import sync
 from tagsel.base.fail_points import fail_point
-from tagsel.catalog.changes import Change, Stamp
-from tagsel.catalog.coding import decode, encode
+from tagsel.catalog.changes import KINDS, Change, Stamp
 from tagsel.catalog.tables import Op
 from tagsel.errors import CatalogError
 
@@ -76,6 +78,35 @@ class Entry:
         """The row operations of all changes, in order."""
         for part, change in enumerate(self.changes):
             yield from change.ops(Stamp(self.stamp.seq, self.stamp.when, self.stamp.who, part))
+
+
+def encode(change: Change) -> dict[str, Any]:
+    """Return the form of `change` that goes to JSON; fields that hold their default are left out, in files too."""
+    return {"do": type(change).__name__, **_encoded_fields(change)}
+
+
+def _encoded_fields(record: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if value == f.default or f.metadata.get("stamp"):
+            continue
+        if isinstance(value, tuple):
+            value = [_encoded_fields(item) if is_dataclass(item) else item for item in value]
+        values[f.name] = value
+    return values
+
+
+def decode(document: Mapping[str, Any]) -> Change:
+    """Return the change that `encode` wrote; CatalogError for one that this version does not know."""
+    kind = KINDS.get(str(document.get("do")))
+    if kind is None:
+        raise CatalogError(f"unknown change {document.get('do')!r:.80}")
+    values = {name: value for name, value in document.items() if name != "do"}
+    try:
+        return kind(**values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CatalogError(f"{kind.__name__}: {error}") from error
 
 
 def link(path: Path, position: Position) -> str:

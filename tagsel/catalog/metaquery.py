@@ -18,7 +18,7 @@ from tagsel.base.sealed_sql import first_line
 from tagsel.catalog.records import DatasetRecord
 from tagsel.catalog.sandbox import parse, time_limit, walk
 from tagsel.catalog.state import dataset_record
-from tagsel.catalog.tables import LIGHT, TABLES, Put, Rows
+from tagsel.catalog.tables import TABLES, Put, Rows, light_tables
 from tagsel.catalog.values import SQL_TYPES
 from tagsel.catalog.view import Readable
 from tagsel.catalog.viewsql import fetch_rows
@@ -202,7 +202,7 @@ def _find(connection: DuckDBPyConnection, where: str, names: Iterable[str]) -> l
     columns = ", ".join(f'"{c}"' for c in COLUMNS)
     with time_limit(connection, SECONDS):
         found = fetch_rows(connection, f"SELECT {columns} FROM ({wide}) WHERE (\n{where}\n) ORDER BY name")
-    state = Rows(LIGHT)
+    state = Rows(light_tables())
     state.fold(Put("datasets", row) for row in found)
     wanted = [[row["name"] for row in found]]
     owned = "SELECT * FROM {} WHERE dataset IN (SELECT unnest(CAST(? AS VARCHAR[])))"

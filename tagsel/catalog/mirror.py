@@ -18,12 +18,13 @@ from tagsel.catalog.changes import (
     DropDataset,
     DropFiles,
     DropReplicas,
+    PutCatalog,
     PutDataset,
     PutFiles,
     PutReplicas,
+    PutSite,
 )
 from tagsel.catalog.names import is_dataset_name
-from tagsel.catalog.placement import PutCatalog, PutSite
 from tagsel.catalog.records import DatasetRecord, FileRecord, Replica, SharedCatalog
 from tagsel.catalog.registry import NO_GUID, Registry
 from tagsel.errors import CatalogError

@@ -19,7 +19,8 @@ from tagsel.catalog import metaquery
 from tagsel.catalog.catalog import Catalog
 from tagsel.catalog.facets import Facets, facets
 from tagsel.catalog.records import DatasetRecord
-from tagsel.catalog.sandbox import CATALOG_TABLES
+from tagsel.catalog.sandbox import table_names
+from tagsel.catalog.tables import TABLES
 from tagsel.catalog.view import ctrl_c, in_memory
 from tagsel.errors import CatalogError
 
@@ -31,22 +32,6 @@ T = TypeVar("T")
 
 KEY = "datasets"
 """The key of `tagsel.toml`: a list of folders, relative ones from the workspace's own."""
-
-OWN_TABLES = frozenset(
-    {
-        "jobs",
-        "requests",
-        "answers",
-        "queries",
-        "catalogs",
-        "rules",
-        "subscriptions",
-        "downtimes",
-        "links",
-        "site_tests",
-    }
-)
-"""Tables of the catalog that are a workspace's own; of the others, `--sql` shows what named workspaces have, too."""
 
 
 def homes(folder: Path, catalog: Catalog) -> list[tuple[Path, Catalog]]:
@@ -171,7 +156,8 @@ def catalog_tables(folder: Path, catalog: Catalog, asked: Iterable[str]) -> dict
     """
     if not named(folder):
         return {}
-    wanted = [name for name in CATALOG_TABLES if name in asked and name not in OWN_TABLES]
+    private = {name for name, table in TABLES.items() if table.private}
+    wanted = [name for name in table_names() if name in asked and name not in private]
     tables = _merged(folder, catalog, [name for name in wanted if name not in metaquery.WIDE])
     if wide := [name for name in wanted if name in metaquery.WIDE]:
         together = Together(folder, catalog, (*OF_DATASETS, "conditions"))

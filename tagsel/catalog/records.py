@@ -1,4 +1,8 @@
-"""What the catalog answers with: datasets, files, replicas, sites, jobs and their kin, as frozen records.
+"""The records of the catalog: datasets, files, replicas, sites, jobs and their kin, one frozen dataclass a table.
+
+To add a table, write its dataclass here; to add a column, write its field last, with a default and the metadata
+`since(version)`. The columns, the key, the SQL of the view and its migration follow (`tables`); a change that puts
+a row inherits the fields (`changes`).
 
 Invariant: a record holds plain values only, so it can go to JSON, to a table and to a job's piece unchanged.
 """
@@ -9,13 +13,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
+from tagsel.catalog.tables import ELSEWHERE, JSON, STAMP, since, table
+from tagsel.catalog.values import Value
 from tagsel.errors import CatalogError
-
-Value = str | int | float | bool
-"""A free key's value."""
 
 _GUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}")
 
@@ -56,19 +59,20 @@ class DatasetFacts:
     state: str = "open"
     cut: str = ""
     lumi: str = ""
-    meta: Mapping[str, Value] = field(default_factory=dict)
-    parents: tuple[str, ...] = ()
-    members: tuple[str, ...] = ()
+    meta: Mapping[str, Value] = field(default_factory=dict, metadata=ELSEWHERE)
+    parents: tuple[str, ...] = field(default=(), metadata=ELSEWHERE)
+    members: tuple[str, ...] = field(default=(), metadata=ELSEWHERE)
 
 
+@table("datasets", "name", light=True, owned=True)
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord(DatasetFacts):
     """A dataset as the catalog knows it, with the change that last touched it: number, time (UTC) and who."""
 
     name: str
-    seq: int = 0
-    updated: str = ""
-    who: str = ""
+    seq: int = field(default=0, metadata=STAMP)
+    updated: str = field(default="", metadata=STAMP)
+    who: str = field(default="", metadata=STAMP)
 
     @property
     def id(self) -> str:
@@ -84,10 +88,43 @@ class DatasetRecord(DatasetFacts):
         return {f.name: getattr(self, f.name) for f in fields(DatasetFacts)}
 
 
+@table("meta", "dataset", "key", light=True, owned=True)
+@dataclass(frozen=True)
+class FreeKey:
+    """One free key of a dataset, its value as the text and the kind of `values.write_value`."""
+
+    dataset: str
+    key: str
+    kind: str
+    value: str
+
+
+@table("parents", "dataset", "position", light=True, owned=True)
+@dataclass(frozen=True)
+class Parent:
+    """One dataset from which another was made, and its snapshot."""
+
+    dataset: str
+    position: int
+    parent: str
+    snapshot: int | None = None
+
+
+@table("members", "dataset", "position", light=True, owned=True, since=3)
+@dataclass(frozen=True)
+class Member:
+    """One dataset of a container."""
+
+    dataset: str
+    position: int
+    member: str
+
+
 FORMER = "FORMER"
 """Kind of the AOD files that only earlier snapshots point to: lists of old are still read from them."""
 
 
+@table("files", "dataset", "kind", "guid", owned=True)
 @dataclass(frozen=True)
 class FileRecord:
     """A file of any stage; `entries` and `bytes` are −1 where unknown, `guid` is made upper case.
@@ -104,7 +141,7 @@ class FileRecord:
     uuid: str = ""
     simulation: bool = False
     dataset: str = ""
-    checksum: str = ""
+    checksum: str = field(default="", metadata=since(3))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guid", canonical_guid(self.guid))
@@ -124,6 +161,7 @@ class FileRecord:
         return replace(self, dataset="") == replace(other, dataset="")
 
 
+@table("replicas", "guid", "site", "pfn")
 @dataclass(frozen=True)
 class Replica:
     """One copy of a file: where, and under which physical name."""
@@ -133,26 +171,29 @@ class Replica:
     guid: str = ""
 
 
+@table("sites", "name", light=True)
 @dataclass(frozen=True)
 class Site:
     """A site, and the prefix that turns its logical file names into physical ones."""
 
     name: str
     prefix: str = ""
-    meta: Mapping[str, Value] = field(default_factory=dict)
+    meta: Mapping[str, Value] = field(default_factory=dict, metadata=JSON)
 
 
+@table("catalogs", "name", light=True, private=True, since=3)
 @dataclass(frozen=True)
 class SharedCatalog:
     """Another catalog that this one mirrors: kind, settings, patterns of names, and when it was last asked (UTC)."""
 
     name: str
     kind: str
-    settings: Mapping[str, Value] = field(default_factory=dict)
-    patterns: tuple[str, ...] = ()
+    settings: Mapping[str, Value] = field(default_factory=dict, metadata=JSON)
+    patterns: tuple[str, ...] = field(default=(), metadata=JSON)
     synced: str = ""
 
 
+@table("rules", "dataset", "site", light=True, owned=True, private=True, since=3)
 @dataclass(frozen=True)
 class Rule:
     """The wish for complete copies of a dataset at a site; `done` of `files` are there.
@@ -172,6 +213,7 @@ class Rule:
     why: str = ""
 
 
+@table("subscriptions", "pattern", "site", light=True, private=True, since=3)
 @dataclass(frozen=True)
 class Subscription:
     """The wish that every dataset whose name matches `pattern`, new ones too, gets complete copies at `site`."""
@@ -180,6 +222,7 @@ class Subscription:
     site: str
 
 
+@table("links", "source", "target", light=True, private=True, since=3)
 @dataclass(frozen=True)
 class Link:
     """How fast files go from one site to another, in megabytes per second."""
@@ -189,6 +232,7 @@ class Link:
     rate: float
 
 
+@table("site_tests", "site", "tested", private=True, since=3)
 @dataclass(frozen=True)
 class SiteTest:
     """One functional test of a site: when (UTC), whether it was good, how long it took, and what went wrong or ""."""
@@ -200,6 +244,7 @@ class SiteTest:
     error: str = ""
 
 
+@table("downtimes", "site", "begins", light=True, private=True, since=3)
 @dataclass(frozen=True)
 class Downtime:
     """A time in which a site is not to be used: `begins` and `ends` in UTC (ISO 8601), an empty `ends` is open."""
@@ -219,15 +264,42 @@ class Downtime:
         return begun and (not self.ends or when < datetime.fromisoformat(self.ends))
 
 
+@table("runs", "dataset", "run", owned=True)
 @dataclass(frozen=True)
 class RunRecord:
     """One run of a dataset: how many luminosity blocks and events of it the dataset holds."""
 
+    dataset: str
     run: int
     lumi_blocks: int
     events: int
 
 
+@table("conditions", "run", "key", since=3)
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a run, its value as the text and the kind of `values.write_value`."""
+
+    run: int
+    key: str
+    kind: str
+    value: str
+
+
+@table("bookkeeping", "dataset", "guid", owned=True)
+@dataclass(frozen=True)
+class Bookkeeping:
+    """What a file states of its own making: processed blocks, generated counts and sums, as any JSON record."""
+
+    dataset: str
+    guid: str
+    record: Mapping[str, Any] = field(metadata=JSON)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "guid", canonical_guid(self.guid))
+
+
+@table("pins", "dataset", "snapshot", "reason", light=True)
 @dataclass(frozen=True)
 class PinRecord:
     """A snapshot that must stay readable, and why."""
@@ -235,10 +307,11 @@ class PinRecord:
     dataset: str
     snapshot: int
     reason: str
-    updated: str = ""
-    who: str = ""
+    updated: str = field(default="", metadata=STAMP)
+    who: str = field(default="", metadata=STAMP)
 
 
+@table("retractions", "dataset", "snapshot", light=True, owned=True, since=3)
 @dataclass(frozen=True)
 class RetractionRecord:
     """A file that was taken out of a dataset: `snapshot` is the first without it, `events` its rows, `who` and when.
@@ -263,6 +336,7 @@ class RetractionRecord:
         return self.lfn or self.guid
 
 
+@table("jobs", "job", light=True, private=True)
 @dataclass(frozen=True)
 class JobRecord:
     """A job: its dataset, state, pieces (all, done, failed), selected events, output dataset and folder."""
@@ -277,11 +351,38 @@ class JobRecord:
     output: str = ""
     folder: str = ""
     note: str = ""
-    seq: int = 0
-    updated: str = ""
-    who: str = ""
+    seq: int = field(default=0, metadata=STAMP)
+    updated: str = field(default="", metadata=STAMP)
+    who: str = field(default="", metadata=STAMP)
 
 
+@table("requests", "job", "seq", light=True, private=True, since=5)
+@dataclass(frozen=True)
+class RequestRecord:
+    """What a member of the group asks of another's job: a verb and its options."""
+
+    job: str
+    seq: int = field(default=0, kw_only=True, metadata=STAMP)
+    verb: str
+    options: Mapping[str, Any] = field(metadata=JSON)
+    who: str = field(default="", metadata=STAMP)
+    updated: str = field(default="", metadata=STAMP)
+
+
+@table("answers", "job", "seq", light=True, private=True, since=5)
+@dataclass(frozen=True)
+class AnswerRecord:
+    """The submitter's answer to the request `seq` for a job: done, or refused and why."""
+
+    job: str
+    seq: int
+    state: str
+    note: str
+    who: str = field(default="", metadata=STAMP)
+    updated: str = field(default="", metadata=STAMP)
+
+
+@table("queries", "seq", "part", private=True)
 @dataclass(frozen=True)
 class QueryRecord:
     """One line of the audit: who asked what of which dataset and snapshot, when, and what came out."""
@@ -294,9 +395,10 @@ class QueryRecord:
     accepted: int | None = None
     digest: str = ""
     seconds: float | None = None
-    seq: int = 0
-    updated: str = ""
-    who: str = ""
+    seq: int = field(default=0, metadata=STAMP)
+    updated: str = field(default="", metadata=STAMP)
+    who: str = field(default="", metadata=STAMP)
+    part: int = field(default=0, metadata=STAMP)
 
 
 @dataclass(frozen=True)
@@ -317,12 +419,3 @@ class Lineage:
         yield depth, self
         for link in self.links:
             yield from link.walk(depth + 1)
-
-
-_R = TypeVar("_R")
-
-
-def from_row(kind: type[_R], row: Mapping[str, object]) -> _R:
-    """A record of class `kind` from a row; columns that it has no field for are left out."""
-    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: v for k, v in row.items() if k in names})

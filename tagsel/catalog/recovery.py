@@ -29,7 +29,7 @@ from tagsel.catalog.catalog import who
 from tagsel.catalog.changes import Change, RecoverRows, Stamp
 from tagsel.catalog.journal import Entry, Position
 from tagsel.catalog.state import State, unpack
-from tagsel.catalog.tables import LIGHT, TABLES, Key, Row, Rows
+from tagsel.catalog.tables import TABLES, Key, Row, Rows, light_tables
 from tagsel.catalog.view import View
 from tagsel.errors import CatalogError
 
@@ -216,7 +216,7 @@ class _Plan:
                 return
             self._keep(lines)
             self._partly += lost
-            self._without = tuple(sorted(TABLES.keys() - LIGHT))
+            self._without = tuple(sorted(TABLES.keys() - light_tables()))
         change = _change(source, self._rows, ahead=ahead)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._add(Stamp(0, now, who()), [change])
@@ -317,7 +317,7 @@ def _sources(state: State, view: View, missing: Mapping[str, Position]) -> list[
     name = state.checkpoint.name
     if name in missing and all(missing[name].seq > source.position.seq for source in sources):
         rows, position = unpack(state.checkpoint.read_bytes())
-        sources.append(_Source(name, position, rows, LIGHT))
+        sources.append(_Source(name, position, rows, light_tables()))
     return sources
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tagsel.catalog.records import DatasetFacts, DatasetRecord, FileRecord, Replica, Rule, Site, Subscription, Value
+from tagsel.catalog.records import DatasetFacts, DatasetRecord, FileRecord, Replica, Rule, Site, Subscription
+from tagsel.catalog.values import Value
 
 NO_GUID = "files_without_guid"
 """The free key of a dataset that says how many of its files are left out, for no row of a TAG can point to them."""

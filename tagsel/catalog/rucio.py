@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from tagsel.catalog.constraints import no_subscription
 from tagsel.catalog.names import derive_facts
 from tagsel.catalog.records import (
     DatasetFacts,
@@ -23,14 +24,13 @@ from tagsel.catalog.records import (
     Rule,
     Site,
     Subscription,
-    Value,
     canonical_guid,
 )
 from tagsel.catalog.registry import NO_GUID
 from tagsel.catalog.rucio_client import client, said
 from tagsel.catalog.rucio_rules import ACTIVITY, is_active, read_rule, read_subscription, subscription_name, wanted
-from tagsel.catalog.standing import no_subscription
 from tagsel.catalog.tables import TABLES
+from tagsel.catalog.values import Value
 from tagsel.errors import CatalogError, did_you_mean
 
 BULK = 500

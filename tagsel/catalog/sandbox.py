@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat"})
 """Functions that may stand in a FROM; all others read files, settings or memory."""
 
-CATALOG_TABLES = (*TABLES, "locations")
-"""The catalog's own tables and views that a query may name."""
+
+def table_names() -> tuple[str, ...]:
+    """Return the catalog's own tables and views that a query may name."""
+    return (*TABLES, "locations")
+
 
 _QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
@@ -211,7 +214,7 @@ def run(
     by_name = {name.lower(): (name, content) for name, content in tables.items()}
     unknown = sorted(t for t in parsed.tables if t.lower() not in by_name)
     if unknown:
-        known = sorted({*tables, *CATALOG_TABLES})
+        known = sorted({*tables, *table_names()})
         hint = did_you_mean(unknown[0], known) or f"tables are {', '.join(known[:20])}"
         raise CatalogError(f"no table {unknown[0]!r}", hint=hint, sql=parsed.query)
     limit = parse_memory(memory)

@@ -26,7 +26,7 @@ from tagsel.catalog import journal
 from tagsel.catalog.journal import Entry, Position
 from tagsel.catalog.names import DatasetSpec
 from tagsel.catalog.records import DatasetRecord
-from tagsel.catalog.tables import LIGHT, TABLES, Rows
+from tagsel.catalog.tables import TABLES, Rows, light_tables
 from tagsel.catalog.values import read_value
 from tagsel.errors import CatalogError
 
@@ -43,7 +43,7 @@ class State:
         self.checkpoint = folder / "catalog.json"
         self.tip = folder / journal.TIP
         self._view = folder / "catalog.duckdb"
-        self.rows = Rows(LIGHT)
+        self.rows = Rows(light_tables())
         self.end = Position()
 
     def refresh(self) -> Rows:
@@ -98,7 +98,7 @@ class State:
 
     def forget(self) -> None:
         """Start from nothing at the next refresh."""
-        self.rows, self.end = Rows(LIGHT), Position()
+        self.rows, self.end = Rows(light_tables()), Position()
 
     def save(self) -> None:
         """Write a checkpoint if the journal has grown enough; the caller holds the turnstile alone."""
@@ -129,7 +129,7 @@ class State:
 
 def _pack(state: Rows, end: Position) -> bytes:
     """Header, tables (rows as lists of values, in the order of the table's columns) and checksum, a line each."""
-    tables = {t: [[row[c] for c in TABLES[t].columns] for row in state.all(t)] for t in sorted(LIGHT)}
+    tables = {t: [[row[c] for c in TABLES[t].columns] for row in state.all(t)] for t in sorted(light_tables())}
     header = {"v": FORMAT, **_where(end)}
     whole = "\n".join(json.dumps(part, separators=(",", ":")) for part in (header, tables)).encode()
     return b"%s\n%s" % (whole, hashlib.sha256(whole).hexdigest().encode())
@@ -139,7 +139,7 @@ def unpack(packed: bytes) -> tuple[Rows, Position]:
     """What `_pack` packed; ValueError where it is damaged. Rows are put in place at once: `fold` takes longer."""
     whole, _, check = packed.rpartition(b"\n")
     head, _, body = whole.partition(b"\n")
-    header, state = json.loads(head), Rows(LIGHT)
+    header, state = json.loads(head), Rows(light_tables())
     expected = {1: f"{zlib.crc32(whole):08x}", FORMAT: hashlib.sha256(whole).hexdigest()}
     if check.decode() != expected.get(header["v"]):
         raise ValueError("damaged, or of another version")
@@ -167,7 +167,6 @@ def dataset_record(state: Rows, name: str) -> DatasetRecord:
     """The record of the dataset `name`, which must be in `state`, with its keys and parents."""
     row = state.of("datasets", name)[0]
     meta = {r["key"]: read_value(r["kind"], r["value"]) for r in state.of("meta", name)}
-    links = sorted(state.of("parents", name), key=lambda r: int(r["position"]))
-    parents = tuple(str(DatasetSpec(r["parent"], r["snapshot"])) for r in links)
-    held = sorted(state.of("members", name), key=lambda r: int(r["position"]))
-    return DatasetRecord(**row, meta=meta, parents=parents, members=tuple(r["member"] for r in held))
+    parents = [str(DatasetSpec(r["parent"], r["snapshot"])) for r in state.ordered("parents", name)]
+    members = [r["member"] for r in state.ordered("members", name)]
+    return DatasetRecord(**row, meta=meta, parents=tuple(parents), members=tuple(members))

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 
 from tagsel.base.lock_file import LockFile, acquire, holder
 from tagsel.catalog.catalog import Catalog
+from tagsel.catalog.changes import PutRule
 from tagsel.catalog.embedded import Embedded, is_at
 from tagsel.catalog.names import matching
-from tagsel.catalog.placement import PutRule
 from tagsel.catalog.prefixes import pfns, places_of, rules_of
 from tagsel.catalog.records import FileRecord, Replica, Rule, Site
 from tagsel.catalog.streams import Copy, Streams

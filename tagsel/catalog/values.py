@@ -9,8 +9,10 @@ import math
 import re
 from collections.abc import Collection, Mapping
 
-from tagsel.catalog.records import Value
 from tagsel.errors import CatalogError
+
+Value = str | int | float | bool
+"""A free key's value."""
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INT64 = 1 << 63

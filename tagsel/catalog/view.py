@@ -185,7 +185,7 @@ class View:
                 self._say_damaged(error)
                 raise _Unfit(damaged=True) from error
             try:
-                known = viewsql.version(connection) == viewsql.VERSION
+                known = viewsql.version(connection) == viewsql.current_version()
                 position = viewsql.position(connection)
             except duckdb.Error as error:
                 self._say_damaged(error)

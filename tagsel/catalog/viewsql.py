@@ -21,8 +21,12 @@ from tagsel.errors import CatalogError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-VERSION = 6
-"""Version of `schema.sql`; `migrations/NNN.sql` leads from version NNN − 1 to NNN."""
+_STEPS = {
+    2: "locations.sql",
+    4: "chain.sql",
+    6: "origin.sql",
+}
+"""Scripts that lead to a version of the view, for what is no table of `TABLES`."""
 
 _CHAINED = 4  # the first version that keeps a position's checksum as text
 _BOUND = 6  # the first version that keeps the origin of its journal
@@ -32,13 +36,34 @@ _BATCH = 20_000
 
 def create(connection: DuckDBPyConnection) -> None:
     """Make the tables of the current version in an empty database."""
-    connection.execute(script("schema.sql"))
+    number = current_version()
+    for table in TABLES.values():
+        connection.execute(table.create(number))
+    connection.execute(script("view_state.sql"))
+    connection.execute("UPDATE view_state SET version = ?", [number])
+    connection.execute(script("locations.sql"))
+
+
+def current_version() -> int:
+    """The version of the view: the last in which a table or column was new, or a script ran."""
+    versions = [*_STEPS]
+    for table in TABLES.values():
+        versions += [table.since, *(column.since for column in table.details.values())]
+    return max(versions)
+
+
+def steps(number: int) -> list[str]:
+    """The SQL that leads from version `number` − 1 to `number`."""
+    texts = [table.migrate(number) for table in TABLES.values()]
+    if number in _STEPS:
+        texts.append(script(_STEPS[number]))
+    return [text for text in texts if text]
 
 
 @cache
 def script(name: str) -> str:
-    """The text of an SQL file of this package."""
-    return resources.files("tagsel.catalog").joinpath(name).read_text(encoding="utf-8")
+    """The text of an SQL file of the folder `sql`."""
+    return resources.files("tagsel.catalog").joinpath("sql", name).read_text(encoding="utf-8")
 
 
 def position(connection: DuckDBPyConnection) -> Position:
@@ -63,12 +88,13 @@ class Newer(CatalogError):
 
 def migrate(connection: DuckDBPyConnection) -> None:
     """Lead the tables to the current version, one transaction a step; Newer for a newer tagsel's tables."""
-    found = version(connection)
-    if found > VERSION:
-        raise Newer(f"its tables have version {found}, of a newer tagsel")
-    for number in range(found + 1, VERSION + 1):
+    old, new = version(connection), current_version()
+    if old > new:
+        raise Newer(f"its tables have version {old}, of a newer tagsel")
+    for number in range(old + 1, new + 1):
         connection.execute("BEGIN")
-        connection.execute(script(f"migrations/{number:03d}.sql"))
+        for text in steps(number):
+            connection.execute(text)
         connection.execute("UPDATE view_state SET version = ?", [number])
         fail_point("catalog.migrate")
         connection.execute("COMMIT")

@@ -18,7 +18,7 @@ from nanofile import TAGSEL, nano, tagsel
 from tagsel.api import Workspace
 from tagsel.api.event_lists import Events
 from tagsel.base.lock_file import Holder
-from tagsel.catalog.requests import RequestJob
+from tagsel.catalog.changes import RequestJob
 from tagsel.cli.main import run
 from tagsel.errors import JobError
 from tagsel.events import DeliveryLedger

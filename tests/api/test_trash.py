@@ -16,7 +16,6 @@ from builders import build, rows, workspace
 from tagsel.api import Workspace
 from tagsel.base import atomic_write
 from tagsel.catalog import FileRecord, Pin, PutDataset, PutFiles, SetMeta
-from tagsel.catalog.trash import owned
 from tagsel.cli.main import run
 from tagsel.errors import CatalogError, StoreError
 
@@ -41,7 +40,7 @@ def everything(home: Workspace, name: str) -> object:
     """Rows of the catalog, but for who touched the dataset last, and the digest of all events."""
     kept = {
         table: [{k: v for k, v in row.items() if k not in ("seq", "updated", "who")} for row in found]
-        for table, found in owned(home.catalog, name).items()
+        for table, found in home.catalog.owned_rows(name).items()
     }
     return kept, home[name].where("true").events().digest if name.endswith("TAG") else None
 

@@ -22,7 +22,7 @@ import pytest
 from tagsel.base.lock_file import read_holder
 from tagsel.catalog import Catalog, FileRecord, LogQuery, PutDataset, PutFiles, SetMeta
 from tagsel.catalog.turnstile import exclusive, shared
-from tagsel.catalog.viewsql import VERSION
+from tagsel.catalog.viewsql import current_version
 from tagsel.errors import AccessError, CatalogError, MemoryLimitError
 
 GUIDS = [f"{i:08X}-0000-4000-8000-00000000000A" for i in range(40)]
@@ -138,7 +138,7 @@ def test_a_view_of_a_newer_tagsel_is_made_again(tmp_path: Path, caplog: pytest.L
     catalog = _filled(tmp_path)
     answers = _answers(catalog)
     with duckdb.connect(str(tmp_path / "catalog.duckdb")) as connection:
-        connection.execute("UPDATE view_state SET version = ?", [VERSION + 1])
+        connection.execute("UPDATE view_state SET version = ?", [current_version() + 1])
     assert _answers(catalog) == answers
     assert "of a newer tagsel" in caplog.text
 

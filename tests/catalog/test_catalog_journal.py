@@ -45,12 +45,9 @@ from tagsel.catalog import (
     SetMeta,
     Unpin,
 )
-from tagsel.catalog.changes import RecoverRows, Stamp
-from tagsel.catalog.coding import KINDS, decode, encode
-from tagsel.catalog.journal import Position, read, read_line, write_line
+from tagsel.catalog.changes import KINDS, AnswerRequest, RecoverDataset, RecoverRows, RequestJob, Stamp
+from tagsel.catalog.journal import Position, decode, encode, read, read_line, write_line
 from tagsel.catalog.recovery import Recovery, recover
-from tagsel.catalog.requests import AnswerRequest, RequestJob
-from tagsel.catalog.trash import RecoverDataset
 from tagsel.errors import CatalogError
 
 GUID = "00D1B2C3-0000-4000-8000-00000000ABCD"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -29,9 +30,14 @@ from tagsel.catalog import (
     SetMeta,
     Unpin,
 )
-from tagsel.catalog.tables import TABLES, Clear, Put, Remove, Rows
-from tagsel.catalog.viewsql import VERSION, fetch_rows, script
+from tagsel.catalog.changes import KINDS, DropRow, PutRow, RecoverDataset
+from tagsel.catalog.journal import decode, encode
+from tagsel.catalog.tables import JSON, STAMP, TABLES, Clear, Put, Remove, Rows, from_row, since, table
+from tagsel.catalog.viewsql import create, current_version, fetch_rows
 from tagsel.errors import CatalogError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 NAMES = st.sampled_from(["a.TAG", "b.TAG", "c.AOD"])
 GUIDS = st.sampled_from([f"0000000{i}-0000-4000-8000-00000000000A" for i in range(3)])
@@ -217,24 +223,116 @@ def test_a_delta_applied_to_a_state_is_the_state_folded_on(first: list[Any], sec
     assert kept == {TABLES["meta"].key_of(r): r for r in whole.all("meta")}
 
 
-def test_the_sql_files_and_the_tables_in_python_say_the_same() -> None:
+def _columns_of(connection: DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
+    """The columns of each table of a view, with their types, in order."""
+    rows = fetch_rows(
+        connection,
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' "
+        "AND NOT internal ORDER BY table_name, column_index",
+    )
+    columns: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        columns.setdefault(row["table_name"], []).append((row["column_name"], row["data_type"]))
+    return columns
+
+
+def test_the_records_make_the_tables_of_version_6_and_a_change_of_them_needs_another_number() -> None:
     import duckdb
 
-    assert re.search(r"-- version: (\d+)", script("schema.sql")).group(1) == str(VERSION)  # type: ignore[union-attr]
-    with duckdb.connect() as connection:
-        connection.execute(script("schema.sql"))
-        said = fetch_rows(
-            connection,
-            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' "
-            "AND NOT internal AND table_name NOT IN ('view_state', 'locations') ORDER BY table_oid, column_index",
-        )
-        version = connection.execute("SELECT version FROM view_state").fetchall()
-    assert version == [(VERSION,)]
-    found: dict[str, dict[str, str]] = {}
-    for row in said:
-        found.setdefault(row["table_name"], {})[row["column_name"]] = row["data_type"]
-    assert found == {name: dict(table.columns) for name, table in TABLES.items()}
-    assert [list(found[n]) for n in TABLES] == [list(t.columns) for t in TABLES.values()]
+    text = (Path(__file__).parent / "view_6.sql").read_text(encoding="utf-8")
+    with duckdb.connect() as expected, duckdb.connect() as view:
+        expected.execute(text)
+        create(view)
+        assert _columns_of(view) == _columns_of(expected)
+        versions = [c.execute("SELECT version FROM view_state").fetchall() for c in (view, expected)]
+    assert versions == [[(6,)], [(6,)]]
+    assert current_version() == 6
+
+
+@pytest.fixture
+def shifts() -> Iterator[tuple[type[Any], type[Any]]]:
+    """A table that this test adds, by its dataclass alone, and the changes that put and remove its rows."""
+
+    @table("shifts", "run", "crew", light=True, since=7)
+    @dataclass(frozen=True)
+    class Shift:
+        run: int
+        crew: str
+        hours: float = 8.0
+        notes: Mapping[str, Any] = field(default_factory=dict, metadata=JSON)
+        seq: int = field(default=0, metadata=STAMP)
+        leader: str = field(default="nobody", metadata=since(8))
+
+    @dataclass(frozen=True)
+    class PutShift(Shift, PutRow):
+        """Put one shift."""
+
+    @dataclass(frozen=True)
+    class DropShift(DropRow):
+        """Remove one shift."""
+
+        table: ClassVar[str] = "shifts"
+        run: int
+        crew: str
+
+    yield PutShift, DropShift
+    del TABLES["shifts"], KINDS["PutShift"], KINDS["DropShift"]
+
+
+def test_a_table_is_one_dataclass(tmp_path: Path, shifts: tuple[type[Any], type[Any]]) -> None:
+    put_shift, drop_shift = shifts
+    shift = TABLES["shifts"]
+    assert shift.columns == {
+        "run": "BIGINT",
+        "crew": "VARCHAR",
+        "hours": "DOUBLE",
+        "notes": "VARCHAR",
+        "seq": "BIGINT",
+        "leader": "VARCHAR",
+    }
+    assert shift.key == ("run", "crew")
+    assert shift.create(7) == (
+        'CREATE TABLE shifts ("run" BIGINT, "crew" VARCHAR, "hours" DOUBLE, "notes" VARCHAR, "seq" BIGINT);'
+    )
+    assert shift.migrate(8) == "ALTER TABLE shifts ADD COLUMN \"leader\" VARCHAR DEFAULT 'nobody';"
+    assert current_version() == 8
+    first, second = put_shift(7, "owls", 6, {"beam": "on"}), put_shift(8, "larks")
+    assert encode(first) == {"do": "PutShift", "run": 7, "crew": "owls", "hours": 6, "notes": {"beam": "on"}}
+    assert decode(encode(first)) == first
+    catalog = Catalog(tmp_path)
+    catalog.record(first, second)
+    catalog.record(drop_shift(8, "larks"))
+    expected = {"run": 7, "crew": "owls", "hours": 6.0, "notes": '{"beam": "on"}', "seq": 1, "leader": "nobody"}
+    for again in (catalog, Catalog(tmp_path)):
+        assert again.sql("FROM shifts").to_pylist() == again.rows("shifts", {}, "run") == [expected]
+    assert from_row(put_shift, expected) == replace(first, hours=6.0, seq=1)
+    with pytest.raises(CatalogError, match="hours = 'long' does not fit its type, DOUBLE"):
+        catalog.record(put_shift(9, "owls", "long"))
+
+
+def test_an_older_view_gets_a_new_table_and_a_new_column(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    import duckdb
+
+    catalog = Catalog(tmp_path)
+    catalog.record(PutDataset("a.TAG"))
+    inode = (tmp_path / "catalog.duckdb").stat().st_ino
+    put_shift, _ = request.getfixturevalue("shifts")
+    assert Catalog(tmp_path).rows("shifts", {}, "run") == []
+    Catalog(tmp_path).record(put_shift(7, "owls"))
+    assert [row["leader"] for row in Catalog(tmp_path).rows("shifts", {}, "run")] == ["nobody"]
+    assert (tmp_path / "catalog.duckdb").stat().st_ino == inode  # migrated, not made anew
+    with duckdb.connect(str(tmp_path / "catalog.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT version FROM view_state").fetchall() == [(8,)]
+
+
+def test_a_row_of_an_older_version_gets_the_default_of_a_column_that_it_lacks(tmp_path: Path) -> None:
+    guid = "00000001-0000-4000-8000-00000000000A"
+    catalog = Catalog(tmp_path)
+    catalog.record(PutDataset("a.TAG"), PutFiles("a.TAG", [FileRecord(guid)]))
+    rows = catalog.owned_rows("a.TAG")
+    old = [{name: value for name, value in row.items() if name != "checksum"} for row in rows["files"]]
+    catalog.record(DropDataset("a.TAG"), RecoverDataset("a.TAG", {**rows, "files": old}))
+    assert [f.checksum for f in Catalog(tmp_path).files("a.TAG")] == [""]
 
 
 @pytest.mark.parametrize(

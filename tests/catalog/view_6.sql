@@ -1,6 +1,6 @@
 -- version: 6
--- The DuckDB view of the catalog's journal. tables.py says the same to Python; a test compares the two.
--- No primary keys: rows are replaced by key in bulk, inside one transaction, by view.py.
+-- The tables of version 6 of the view, as they were when the records began to make them. Never edited: a change of a
+-- record makes another version.
 
 CREATE TABLE view_state (version BIGINT, seq BIGINT, bytes BIGINT, chain VARCHAR, origin VARCHAR);
 INSERT INTO view_state VALUES (6, 0, 0, '', '');

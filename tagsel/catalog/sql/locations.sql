@@ -1,5 +1,3 @@
--- From version 1 to 2: the view of where files are.
-
 -- Where a dataset's files are: per kind and site, how many of how many. Complete where the two are equal.
 CREATE VIEW locations AS
     SELECT f.dataset, f.kind, r.site, count(DISTINCT f.guid) AS files, any_value(t.of_files) AS of_files
