@@ -129,7 +129,15 @@ def _escape(line: str) -> str:
     return "".join(pieces)
 
 
+def pages_of_other_sources(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Pages that are read anew in every build, since what they show is not in their own file."""
+    names = {str(page.relative_to(DOCS).with_suffix("")) for page in REPOSITORY_PAGES.values()}
+    marked = [page for page in DOCS.rglob("*.md") if "<!-- api:" in (text := page.read_text("utf-8")) or ROOMS in text]
+    return sorted(names.union(str(page.relative_to(DOCS).with_suffix("")) for page in marked))
+
+
 def setup(app: Any) -> None:
-    """Connect the three steps."""
+    """Connect these steps."""
+    app.connect("env-get-outdated", pages_of_other_sources)
     app.connect("source-read", prepare_page)
     app.connect("autodoc-process-docstring", docstring_to_rst, priority=400)
