@@ -51,7 +51,7 @@ Every verb is a method of `tagsel.Workspace` of the same name and meaning. This 
 - A flag wins over `TAGSEL_<NAME>`, that over `tagsel.toml` in the workspace, that over the default.
 """
 
-INTERNAL = ("tagsel.store", "tagsel.catalog.catalog")
+INTERNAL = ("tagsel.api.home", "tagsel.store", "tagsel.catalog.catalog")
 """What a public attribute may lead to, and is no part of the public interface."""
 
 RECORDS = ("tagsel.api", "tagsel.selection", "tagsel.events", "tagsel.jobs")

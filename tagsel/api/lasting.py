@@ -59,28 +59,11 @@ class Lasting:
         return trash.expired(self.home)
 
     def drop(self, *datasets: str, dry_run: bool = False) -> list[Dropped]:
-        """Move datasets into the trash, all or none; `recover` puts one back. With `dry_run` what would go is said.
+        """Move datasets into the trash, all or none; `ws.trash.recover` puts one back.
 
-        CatalogError for one that is frozen, pinned, held by a container, or another catalog's.
+        With `dry_run` nothing is moved, and the answer is what would be. CatalogError for one that is frozen, pinned,
+        held by a container, or another catalog's.
         """
         from tagsel.api import trash
 
         return trash.drop(self.home, datasets, dry_run=dry_run)
-
-    def trash(self) -> list[Dropped]:
-        """What was dropped and not yet removed, the last first."""
-        from tagsel.api import trash
-
-        return trash.trash(self.home)
-
-    def recover(self, dataset: str) -> Dropped:
-        """Put a dataset back as it was when it was dropped last, or at a time: `name@time`, as `trash` says it."""
-        from tagsel.api import trash
-
-        return trash.recover(self.home, dataset)
-
-    def empty_trash(self, older_than: int = 0, *, dry_run: bool = False) -> list[Dropped]:
-        """Remove for good what was dropped at least so many days ago; with `dry_run` what would be is said."""
-        from tagsel.api import trash
-
-        return trash.empty(self.home, older_than, dry_run=dry_run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
@@ -132,7 +132,7 @@ def _drop(home: Home, names: Sequence[str]) -> list[Dropped]:
         going = [_begin(home, _described(home, name, stamp)) for name in names]
         home.catalog.record(*map(DropDataset, names))
     fail_point("trash.drop")
-    with after(f"{', '.join(names)}: dropped", "the next `tagsel datasets trash` puts it right"):
+    with after(f"{', '.join(names)}: dropped", "the next `tagsel trash list` puts it right"):
         for one in going:
             place = home.folder / TRASH / one.id
             with disk.saying("note in the trash", place):
@@ -165,51 +165,65 @@ def _begin(home: Home, gone: Dropped) -> Dropped:
     return gone
 
 
-def trash(home: Home) -> list[Dropped]:
-    """What is in the trash, what was dropped last first."""
-    settle(home.folder, home.catalog)
-    told = map(read_record, paths_of(home.folder, RECORD))
-    found = [Dropped(**{f.name: t[f.name] for f in fields(Dropped)}) for t in told]
-    return sorted(found, key=lambda d: (d.dropped, d.name), reverse=True)
+class Trash:
+    """The datasets of a workspace that were dropped and not yet removed, the last dropped first; `ws.trash`."""
 
+    def __init__(self, home: Home) -> None:
+        self._home = home
 
-def recover(home: Home, what: str) -> Dropped:
-    """Put a dataset back as it was: by its name what was dropped last, or by `name@time`.
+    def list(self) -> tuple[Dropped, ...]:
+        """The dropped datasets, the last dropped first."""
+        settle(self._home.folder, self._home.catalog)
+        names = [field.name for field in fields(Dropped)]
+        records = [read_record(path) for path in paths_of(self._home.folder, RECORD)]
+        dropped = [Dropped(**{name: record[name] for name in names}) for record in records]
+        return tuple(sorted(dropped, key=lambda one: (one.dropped, one.name), reverse=True))
 
-    CatalogError where it is not in the trash, or where there is a dataset of its name again.
-    """
-    known = trash(home)
-    found = next((d for d in known if what in (d.name, d.id)), None)
-    if found is None:
-        hint = did_you_mean(what, [d.name for d in known]) or "`tagsel datasets trash` lists what was dropped"
-        raise CatalogError(f"{what} is not in the trash", hint=hint)
-    place, folder = home.folder / TRASH / found.id, home.folder / DATA / found.name
-    with alone(home.folder, home.catalog):
-        back = RecoverDataset(found.name, read_record(place / RECORD)["rows"])
-        home.catalog.check(back)
-        if folder.exists() and (place / MOVED).exists():
-            raise CatalogError(f"{folder} exists, and is no dataset's", hint="move it away", path=str(folder))
-        (place / RECORD).rename(place / BETWEEN)
-        fail_point("trash.recover")
-        home.catalog.record(back)
-        fail_point("trash.recover")
-        with after(f"{found.name} is in the catalog again", "the next `tagsel datasets trash` puts it right"):
-            if (place / MOVED).exists():
-                move(place / MOVED, folder)
-            fail_point("trash.recover")
-            with disk.saying("remove", place):
-                remove(place)
-    return found
+    def recover(self, dataset: str) -> Dropped:
+        """Put a dataset back as it was: by its name what was dropped last, or by `name@time`, its `id`.
 
-
-def empty(home: Home, older_than: int = 0, *, dry_run: bool = False) -> list[Dropped]:
-    """Remove for good what was dropped at least so many days ago; what was, or with `dry_run` would be, removed."""
-    limit = datetime.now(UTC) - timedelta(days=older_than)
-    old = [d for d in trash(home) if datetime.fromisoformat(d.dropped) <= limit]
-    if old and not dry_run:
+        CatalogError where it is not in the trash, or where there is a dataset of its name again.
+        """
+        home, dropped = self._home, self.list()
+        one = next((one for one in dropped if dataset in (one.name, one.id)), None)
+        if one is None:
+            hint = did_you_mean(dataset, [other.name for other in dropped])
+            raise CatalogError(f"{dataset} is not in the trash", hint=hint or "`tagsel trash list` shows what is")
+        place, folder = home.folder / TRASH / one.id, home.folder / DATA / one.name
         with alone(home.folder, home.catalog):
-            for number, one in enumerate(old):
-                place = home.folder / TRASH / one.id
-                with after(f"{number} of {len(old)} datasets are removed"), disk.saying("remove", place):
+            change = RecoverDataset(one.name, read_record(place / RECORD)["rows"])
+            home.catalog.check(change)
+            if folder.exists() and (place / MOVED).exists():
+                raise CatalogError(f"{folder} exists, and is no dataset's", hint="move it away", path=str(folder))
+            (place / RECORD).rename(place / BETWEEN)
+            fail_point("trash.recover")
+            home.catalog.record(change)
+            fail_point("trash.recover")
+            with after(f"{one.name} is in the catalog again", "the next `tagsel trash list` puts it right"):
+                if (place / MOVED).exists():
+                    move(place / MOVED, folder)
+                fail_point("trash.recover")
+                with disk.saying("remove", place):
                     remove(place)
-    return old
+        return one
+
+    def empty(self, *, older_than: int = 0, dry_run: bool = False) -> tuple[Dropped, ...]:
+        """Remove for good what was dropped at least `older_than` days ago; `dry_run` only says what that would be."""
+        home, limit = self._home, datetime.now(UTC) - timedelta(days=older_than)
+        old = tuple(one for one in self.list() if datetime.fromisoformat(one.dropped) <= limit)
+        if old and not dry_run:
+            with alone(home.folder, home.catalog):
+                for number, one in enumerate(old):
+                    place = home.folder / TRASH / one.id
+                    with after(f"{number} of {len(old)} datasets are removed"), disk.saying("remove", place):
+                        remove(place)
+        return old
+
+    def __iter__(self) -> Iterator[Dropped]:
+        return iter(self.list())
+
+    def __len__(self) -> int:
+        return len(self.list())
+
+    def __repr__(self) -> str:
+        return f"<Trash of {self._home.folder}>"

@@ -21,6 +21,7 @@ from tagsel.api.lasting import Lasting
 from tagsel.api.many import Many
 from tagsel.api.maps import map_list
 from tagsel.api.questions import CutLike, LumiLike, Progress
+from tagsel.api.trash import Trash
 from tagsel.base import settings
 from tagsel.catalog import Catalog
 from tagsel.errors import JobError
@@ -70,6 +71,11 @@ class Workspace(Browsing, Many, Grid, Lasting):
     def catalog(self) -> Catalog:
         """The catalog of datasets, files and sites."""
         return self.home.catalog
+
+    @property
+    def trash(self) -> Trash:
+        """The datasets that were dropped and not yet removed."""
+        return Trash(self.home)
 
     # -- datasets
 

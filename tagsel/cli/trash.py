@@ -1,14 +1,18 @@
-"""Verbs for datasets that are not wanted any more: keep, drop, trash, recover."""
+"""Verbs for datasets that are not wanted any more: keep and drop, and those of the trash."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from tagsel.cli import render
 from tagsel.cli.data import datasets
-from tagsel.cli.options import common, csv_option, dataset_argument, dry_run_option, workspace_of
+from tagsel.cli.options import DefaultGroup, common, csv_option, dataset_argument, dry_run_option, workspace_of
+
+if TYPE_CHECKING:
+    from tagsel.api.trash_folder import Dropped
 
 
 @datasets.command("keep")
@@ -59,8 +63,8 @@ def datasets_drop(
       tagsel datasets drop user.Zmumu.EVENTS --dry-run
       tagsel datasets drop --expired
 
-    Nothing is lost: `datasets recover` puts one back, and only `datasets trash --empty` removes files. A dataset that
-    is pinned, frozen, or held by a container is not dropped; AOD, ESD and RAW files are never touched.
+    Nothing is lost: `trash recover` puts one back, and only `trash empty` removes files. A dataset that is pinned,
+    frozen, or held by a container is not dropped; AOD, ESD and RAW files are never touched.
     """
     home = workspace_of(context, workspace)
     if bool(names) is expired:
@@ -74,14 +78,51 @@ def datasets_drop(
         if one.from_it:
             render.note(f"{one.name}: {len(one.from_it)} datasets were made from it and stay ({one.from_it[0]}, …)")
     if gone and not as_json:
-        render.suggest(f"tagsel datasets {'drop' if dry_run else 'recover'} {gone[0].name}")
+        render.suggest(f"tagsel {'datasets drop' if dry_run else 'trash recover'} {gone[0].name}")
 
 
-@datasets.command("trash")
-@click.option("--empty", is_flag=True, help="Remove for good what is in it.")
+@click.group("trash", cls=DefaultGroup)
+def trash() -> None:
+    """Datasets that were dropped and not yet removed.
+
+    \b
+    Example:
+      tagsel trash
+    """
+
+
+@trash.command("list")
+@csv_option
+@common
+@click.pass_context
+def trash_list(context: click.Context, /, as_csv: bool, workspace: str | None, as_json: bool) -> None:
+    """List the datasets that were dropped, the last first.
+
+    \b
+    Example:
+      tagsel trash list
+    """
+    _show(workspace_of(context, workspace).trash.list(), "", False, as_csv, as_json)
+
+
+@trash.command("recover")
+@click.argument("dataset")
+@common
+@click.pass_context
+def trash_recover(context: click.Context, /, dataset: str, workspace: str | None, as_json: bool) -> None:
+    """Put a dropped DATASET back as it was: what was dropped last, or NAME@TIME as `trash list` names it.
+
+    \b
+    Example:
+      tagsel trash recover user.Zmumu.EVENTS
+    """
+    back = workspace_of(context, workspace).trash.recover(dataset)
+    render.document(back.to_json()) if as_json else print(f"{back.name} is back, {back.events:,} events")
+
+
+@trash.command("empty")
 @click.option(
     "--older-than",
-    "days",
     type=click.IntRange(min=0),
     default=0,
     metavar="DAYS",
@@ -91,48 +132,29 @@ def datasets_drop(
 @csv_option
 @common
 @click.pass_context
-def datasets_trash(
-    context: click.Context, /, empty: bool, days: int, dry_run: bool, as_csv: bool, workspace: str | None, as_json: bool
+def trash_empty(
+    context: click.Context, /, older_than: int, dry_run: bool, as_csv: bool, workspace: str | None, as_json: bool
 ) -> None:
-    """List the datasets that were dropped; with --empty, remove them for good.
+    """Remove the dropped datasets for good.
 
     \b
     Example:
-      tagsel datasets trash
-      tagsel datasets trash --empty --older-than 30 --dry-run
+      tagsel trash empty --older-than 30 --dry-run
     """
-    home = workspace_of(context, workspace)
-    if (days or dry_run) and not empty:
-        raise click.UsageError("--older-than and --dry-run go with --empty", context)
-    found = home.empty_trash(days, dry_run=dry_run) if empty else home.trash()
-    _show(found, "removed" if empty else "", dry_run, as_csv, as_json)
+    removed = workspace_of(context, workspace).trash.empty(older_than=older_than, dry_run=dry_run)
+    _show(removed, "removed", dry_run, as_csv, as_json)
 
 
-@datasets.command("recover")
-@click.argument("dataset")
-@common
-@click.pass_context
-def datasets_recover(context: click.Context, /, dataset: str, workspace: str | None, as_json: bool) -> None:
-    """Put a dropped DATASET back as it was: what was dropped last, or NAME@TIME as `datasets trash` names it.
-
-    \b
-    Example:
-      tagsel datasets recover user.Zmumu.EVENTS
-    """
-    back = workspace_of(context, workspace).recover(dataset)
-    render.document(back.to_json()) if as_json else print(f"{back.name} is back, {back.events:,} events")
-
-
-def _show(found: list[Any], done: str, dry_run: bool, as_csv: bool, as_json: bool) -> None:
+def _show(dropped: Sequence[Dropped], done: str, dry_run: bool, as_csv: bool, as_json: bool) -> None:
     """Datasets of the trash; `done` is what became of them."""
     if as_json:
-        render.document({"datasets": [d.to_json() for d in found], "done": "" if dry_run else done})
+        render.document({"datasets": [one.to_json() for one in dropped], "done": "" if dry_run else done})
         return
     columns = ("dataset", "events", "bytes", "dropped", "who")
-    render.table(columns, [(d.name, d.events, d.bytes, d.dropped, d.who) for d in found], as_csv=as_csv)
-    size = sum(d.bytes for d in found)
+    render.table(columns, [(one.name, one.events, one.bytes, one.dropped, one.who) for one in dropped], as_csv=as_csv)
+    size = sum(one.bytes for one in dropped)
     verb = f" would be {done}; nothing was done" if dry_run else f" {done}" * bool(done)
-    render.note(f"{len(found):,} datasets, {size:,} B{verb}")
+    render.note(f"{len(dropped):,} datasets, {size:,} B{verb}")
 
 
-COMMANDS: tuple[click.Command, ...] = ()
+COMMANDS: tuple[click.Command, ...] = (trash,)

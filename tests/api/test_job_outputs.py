@@ -260,8 +260,8 @@ def test_what_was_dropped_stays_dropped_until_there_is_another_result(
             home.jobs(look, job.id)
             home.jobs("show", job.id).wait()
         assert name not in home
-        assert [d.name for d in home.trash()] == [name]
-        home.empty_trash()
+        assert [d.name for d in home.trash] == [name]
+        home.trash.empty()
         lost.write_bytes(whole)
         home.jobs("resubmit", job.id).wait()
         assert home.catalog.dataset(name).meta["delivered"] == 24

@@ -217,7 +217,7 @@ def test_what_is_in_the_trash_stays_there(home: Workspace, tmp_path: Path, capsy
     assert f"{NAME}: it is in the trash, and goes out of the catalog again" in said
     assert set(_known(home)) == {LATER, "jobs.0001.NUMBERS"}
     again = Workspace(home.folder)
-    again.recover(NAME)
+    again.trash.recover(NAME)
     assert again.count(NAME, "true").accepted == 3 * N
 
 
@@ -261,7 +261,7 @@ def test_a_damaged_record_in_the_trash_is_named_and_holds_up_nothing_else(
     assert _known(home)[NAME] == (3 * N, 3)
     assert _known(home)["jobs.0002.NUMBERS"] == (0, 0)
     with pytest.raises(CatalogError, match="cannot be read") if not moving else nullcontext():
-        Workspace(home.folder).trash()
+        Workspace(home.folder).trash.list()
 
 
 def test_a_folder_with_an_odd_name_is_named_and_holds_up_nothing_else(

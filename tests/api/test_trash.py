@@ -60,9 +60,9 @@ def test_fault_12_a_failing_fsync_of_the_trash_is_named_and_drops_nothing(
         with pytest.raises(StoreError, match=r"cannot note in the trash .*b\.TAG.*: Input/output error"):
             home.drop("b.TAG")
     assert everything(home, "b.TAG") == before
-    assert home.trash() == []
+    assert list(home.trash) == []
     home.drop("b.TAG")
-    assert [dropped.name for dropped in home.trash()] == ["b.TAG"]
+    assert [dropped.name for dropped in home.trash] == ["b.TAG"]
 
 
 @pytest.mark.parametrize("name", ["a.TAG", "b.TAG", "c.AOD"])
@@ -73,18 +73,18 @@ def test_feature_77_what_is_recovered_is_what_was_dropped(home: Workspace, name:
     would = home.drop(name, dry_run=True)
     assert [(d.name, d.id, d.bytes) for d in would] == [(name, "", size)]
     assert everything(home, name) == before
-    assert home.trash() == []
+    assert list(home.trash) == []
     gone = home.drop(name)
-    assert [(d.name, d.events, d.bytes) for d in gone] == [(name, home.trash()[0].events, size)]
+    assert [(d.name, d.events, d.bytes) for d in gone] == [(name, home.trash.list()[0].events, size)]
     assert gone[0].from_it == (("b.TAG",) if name == "a.TAG" else ())
     assert name not in home
     assert not (home.folder / "data" / name).exists()
     with pytest.raises(CatalogError, match="no dataset"):
         home.count(name, "true")
-    assert home.recover(name).id == gone[0].id
+    assert home.trash.recover(name).id == gone[0].id
     assert everything(Workspace(home.folder), name) == before
     assert {n: everything(home, n) for n in others} == others
-    assert home.trash() == []
+    assert list(home.trash) == []
     assert home.rebuild() > 0
     assert everything(home, name) == before
 
@@ -132,7 +132,7 @@ def test_all_are_dropped_or_none(home: Workspace) -> None:
     home.catalog.record(PutDataset("all", members=("c.AOD",)))
     with pytest.raises(CatalogError, match="container all holds"):
         home.drop("c.AOD")
-    assert home.trash() == []
+    assert list(home.trash) == []
     assert set(home.catalog.names()) == {*before, "all"}
 
 
@@ -143,20 +143,20 @@ def test_a_name_may_be_used_again_and_each_is_recovered_by_its_time(home: Worksp
     second = everything(home, "b.TAG")
     assert second != first
     with pytest.raises(CatalogError, match=r"there is a dataset b\.TAG again"):
-        home.recover("b.TAG")
+        home.trash.recover("b.TAG")
     (new,) = home.drop("b.TAG")
-    assert [d.id for d in home.trash()] == [new.id, old.id]
-    home.recover(old.id)
+    assert [d.id for d in home.trash] == [new.id, old.id]
+    home.trash.recover(old.id)
     assert everything(home, "b.TAG") == first
     home.drop("b.TAG")
-    home.recover(new.id)
+    home.trash.recover(new.id)
     assert everything(home, "b.TAG") == second
     with pytest.raises(CatalogError, match=r"b\.TA is not in the trash") as refused:
-        home.recover("b.TA")
+        home.trash.recover("b.TA")
     assert "b.TAG" in refused.value.hint
 
 
-VERBS = {"drop": 'drop("a.TAG", "b.TAG")', "recover": 'recover("a.TAG")'}
+VERBS = {"drop": 'drop("a.TAG", "b.TAG")', "recover": 'trash.recover("a.TAG")'}
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ def test_fault_26_a_drop_or_a_return_that_is_killed_leaves_every_dataset_whole(
     told = {**os.environ, "TAGSEL_KILL_AT": f"trash.{verb}:{passage}"}
     assert subprocess.run([sys.executable, "-c", code], env=told).returncode == -signal.SIGKILL
     after = Workspace(home.folder)
-    dropped = {d.name for d in after.trash()}
+    dropped = {d.name for d in after.trash}
     assert dropped | set(after.catalog.names()) == {"a.TAG", "b.TAG", "c.AOD"}
     assert not dropped & set(after.catalog.names())
     whole = {"drop": {"a.TAG", "b.TAG"} if passage > 4 else set(), "recover": {"a.TAG"} if passage < 2 else set()}
     assert dropped == whole[verb]  # files of both go before the one change of the catalog, which comes back first
     for name in dropped:
         assert not (home.folder / "data" / name).exists()
-        after.recover(name)
+        after.trash.recover(name)
     assert {name: everything(after, name) for name in before} == before
     assert [p.name for p in (home.folder / "trash").iterdir()] == ["lock"]
 
@@ -200,7 +200,7 @@ def test_feature_77_lifetimes_drop_nothing_by_themselves(home: Workspace, capsys
     assert "stays: dataset a.TAG is pinned" in said.err
     assert "b.TAG" in home
     assert run(["-w", str(home.folder), "datasets", "drop", "--expired"]) == 0
-    assert [d.name for d in home.trash()] == ["b.TAG"]
+    assert [d.name for d in home.trash] == ["b.TAG"]
     home.keep("a.TAG", None)
     assert home.expired() == {}
     with pytest.raises(CatalogError, match="'soon' is not a day"):
@@ -209,13 +209,13 @@ def test_feature_77_lifetimes_drop_nothing_by_themselves(home: Workspace, capsys
 
 def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace) -> None:
     (one,) = home.drop("a.TAG")
-    assert home.empty_trash(1) == []
-    assert home.empty_trash(dry_run=True) == [one]
-    assert home.trash() == [one]
-    assert home.empty_trash() == [one]
-    assert home.trash() == []
+    assert home.trash.empty(older_than=1) == ()
+    assert home.trash.empty(dry_run=True) == (one,)
+    assert list(home.trash) == [one]
+    assert home.trash.empty() == (one,)
+    assert list(home.trash) == []
     with pytest.raises(CatalogError, match="not in the trash"):
-        home.recover("a.TAG")
+        home.trash.recover("a.TAG")
     build(home, "a.TAG", rows(2, 5))
     assert home.count("a.TAG", "true").accepted == 2
 
@@ -223,30 +223,30 @@ def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace)
 @pytest.mark.parametrize(
     "words",
     [
-        ("drop",),
-        ("drop", "a.TAG", "--expired"),
-        ("keep", "a.TAG"),
-        ("keep", "a.TAG", "--until", "x", "--forever"),
-        ("trash", "--older-than", "3"),
-        ("trash", "--dry-run"),
-        ("recover", "a.TAG"),
-        ("keep", "no.TAG", "--forever"),
+        ("datasets", "drop"),
+        ("datasets", "drop", "a.TAG", "--expired"),
+        ("datasets", "keep", "a.TAG"),
+        ("datasets", "keep", "a.TAG", "--until", "x", "--forever"),
+        ("datasets", "keep", "no.TAG", "--forever"),
+        ("trash", "list", "--older-than", "3"),
+        ("trash", "list", "--dry-run"),
+        ("trash", "recover", "a.TAG"),
     ],
 )
 def test_mistakes_at_the_command_line_change_nothing(home: Workspace, words: tuple[str, ...]) -> None:
-    assert run(["-w", str(home.folder), "datasets", *words]) == 2
+    assert run(["-w", str(home.folder), *words]) == 2
     assert set(home.catalog.names()) == {"a.TAG", "b.TAG", "c.AOD"}
 
 
 def test_a_trash_that_is_killed_while_it_is_emptied_holds_nothing_that_is_not_whole(home: Workspace) -> None:
     home.drop("a.TAG")
-    code = f"import tagsel\ntagsel.open({str(home.folder)!r}).empty_trash()"
+    code = f"import tagsel\ntagsel.open({str(home.folder)!r}).trash.empty()"
     told = {**os.environ, "TAGSEL_KILL_AT": "trash.remove"}
     assert subprocess.run([sys.executable, "-c", code], env=told).returncode == -signal.SIGKILL
     after = Workspace(home.folder)
-    assert after.trash() == []
+    assert list(after.trash) == []
     with pytest.raises(CatalogError, match="not in the trash"):
-        after.recover("a.TAG")
+        after.trash.recover("a.TAG")
     assert [p.name for p in (home.folder / "trash").iterdir()] == ["lock"]  # what was left is swept
 
 
@@ -277,6 +277,7 @@ def test_what_fails_behind_the_commit_says_what_was_committed(
 
     monkeypatch.setattr("tagsel.api.trash.fail_point", obstacle)
     with pytest.raises(StoreError, match=said) as caught:
-        getattr(home, verb)("a.TAG")
-    assert "tagsel datasets trash" in caught.value.hint
+        action = home.trash.recover if verb == "recover" else home.drop
+        action("a.TAG")
+    assert "tagsel trash list" in caught.value.hint
     assert ("a.TAG" in home.catalog.names()) == (verb == "recover")
