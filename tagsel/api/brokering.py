@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.home import Home
-from tagsel.api.sites import EXCLUDED, standing
+from tagsel.api.topology import EXCLUDED, standing
 from tagsel.catalog import Downtime, Site, others
 from tagsel.selection.table import Table
 

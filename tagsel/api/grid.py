@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.api.event_lists import load
 from tagsel.api.home import Home
-from tagsel.catalog import Downtime, PutConditions, Rule, SharedCatalog, Site, SiteTest, read_conditions
+from tagsel.catalog import PutConditions, Rule, SharedCatalog, read_conditions
 from tagsel.events import EventList
 from tagsel.selection.table import Table
 
@@ -72,73 +72,6 @@ class Grid:
 
         return shared.publish(self.home, dataset, to=to, site=site, scope=scope)
 
-    # -- sites
-
-    def sites(self) -> Table:
-        """The sites, the files that are said to be at each, and whether it is up."""
-        from tagsel.api import sites as siting
-
-        return siting.table(self.home)
-
-    def site(self, name: str, *, lfn: str = "") -> dict[str, Any]:
-        """All that is known of a site, with copies whose file is not where it is said to be (`stale`).
-
-        With `lfn` the physical names, `pfns`, that it makes of a logical one.
-        """
-        from tagsel.api import sites as siting
-
-        return siting.show(self.home, name, lfn)
-
-    def add_site(
-        self,
-        name: str,
-        prefix: str | None = None,
-        meta: Mapping[str, Any] | None = None,
-        *,
-        rules: Path | str | None = None,
-        volume: str = "",
-    ) -> Site:
-        """Make a site known, or change what is given of one: the prefix of its files' names, keys, and its rules.
-
-        `rules` is a storage.json or storage.xml; `volume` chooses where it describes several.
-        """
-        from tagsel.api.siterules import put_site
-
-        return put_site(self.home, name, prefix, meta or {}, rules, volume)
-
-    def load_sites(self, path: Path | str) -> list[str]:
-        """Take over sites and links from a TOML file; the names of its sites."""
-        from tagsel.api import sites as siting
-
-        return siting.load(self.home, Path(path))
-
-    def down(self, site: str, *, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
-        """Do not use a site for a time (ISO 8601, with a time zone), from now on if no begin is given."""
-        from tagsel.api import sites as siting
-
-        return siting.down(self.home, site, begins, ends, reason)
-
-    def up(self, site: str) -> int:
-        """Use a site again: take back its downtimes and exclusion; how many there were."""
-        from tagsel.api import sites as siting
-
-        return siting.up(self.home, site)
-
-    def test_sites(self, *sites: str) -> list[SiteTest]:
-        """Open one file at each site, or at those named, as a job would; sites that fail again and again are excluded.
-
-        One that tests excluded and that is good again is used again. Where most sites fail none is excluded.
-        """
-        from tagsel.api.sitetests import test_sites
-
-        return test_sites(self.home, sites)
-
-    def exclude(self, site: str, reason: str = "") -> None:
-        """Send no job to a site until it is `up` again."""
-        from tagsel.api import sites as siting
-
-        siting.exclude(self.home, site, reason)
-
     def explain(self, job: str) -> Table:
         """Where the files of a job are processed, from which copies, and why not elsewhere."""
         from tagsel.api.brokering import explain
@@ -155,15 +88,14 @@ class Grid:
         `what` is a dataset, or an event list (or its file): then just the AOD files of its events are copied. With
         `cancel` the wish is taken back, and the rule is as it was; copies that are there stay.
         """
-        from tagsel.api import list_transfers
-        from tagsel.api import sites as siting
+        from tagsel.api import list_transfers, topology
 
         events = _list_of(self.home, what)
         if events is None:
             dataset = str(what)
             if cancel:
-                return [siting.cancel(self.home, dataset, site)]
-            return siting.transfer(self.home, dataset, site, progress)
+                return [topology.cancel(self.home, dataset, site)]
+            return topology.transfer(self.home, dataset, site, progress)
         if cancel:
             return [list_transfers.cancel_list(self.home, events, site)]
         return list_transfers.transfer_list(self.home, events, site, progress)
@@ -173,27 +105,27 @@ class Grid:
 
         With `catalog` all rules of the account at another catalog, as they are there now.
         """
-        from tagsel.api import sites as siting
+        from tagsel.api import topology
 
-        return siting.transfers(self.home, run, progress, catalog)
+        return topology.transfers(self.home, run, progress, catalog)
 
     def subscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
         """Ask for copies of every dataset that a glob matches, those to come too."""
-        from tagsel.api import sites as siting
+        from tagsel.api import topology
 
-        siting.subscribe(self.home, pattern, site, catalog)
+        topology.subscribe(self.home, pattern, site, catalog)
 
     def unsubscribe(self, pattern: str, site: str, *, catalog: str = "") -> None:
         """End a subscription, here or at another catalog; copies and rules that it made stay."""
-        from tagsel.api import sites as siting
+        from tagsel.api import topology
 
-        siting.unsubscribe(self.home, pattern, site, catalog)
+        topology.unsubscribe(self.home, pattern, site, catalog)
 
     def subscriptions(self, *, catalog: str = "") -> Table:
         """What is subscribed to, here or at another catalog."""
-        from tagsel.api import sites as siting
+        from tagsel.api import topology
 
-        return siting.subscriptions(self.home, catalog)
+        return topology.subscriptions(self.home, catalog)
 
     def conditions(self, path: Path | str) -> int:
         """Take over conditions of runs from a CSV file with a column `run`: they are the table `conditions` of `sql`.
@@ -208,9 +140,9 @@ class Grid:
 
     def files(self, dataset: str, *, site: str = "") -> Table:
         """The files of a dataset or container, with where each can be read, of one site if it is named."""
-        from tagsel.api import sites as siting
+        from tagsel.api import topology
 
-        return siting.files(self.home, dataset, site)
+        return topology.files(self.home, dataset, site)
 
     def close(self, dataset: str, *, freeze: bool = False, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Nothing is added to a dataset any more; frozen, it is not dropped either. There is no way back.

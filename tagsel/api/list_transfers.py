@@ -14,7 +14,7 @@ from dataclasses import replace
 from tagsel.api.home import Home
 from tagsel.api.maps import files_of, map_list
 from tagsel.api.origins import contents, origins, snapshots_of
-from tagsel.api.sites import cancel, transfer
+from tagsel.api.topology import cancel, transfer
 from tagsel.catalog import PutDataset, PutFiles, Rule
 from tagsel.catalog.transfers import Progress
 from tagsel.errors import CatalogError

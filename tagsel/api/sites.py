@@ -1,298 +1,88 @@
-"""Sites of a workspace: what they hold, how fast files go between them, when they are down; and wishes for copies.
-
-Invariant: what is asked for at a site is carried out by `transfers`, or by the other catalog whose dataset it is.
-"""
+"""The sites of a workspace: where copies are, how they are named there, and whether a site can be used."""
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tagsel.api import shared
 from tagsel.api.home import Home
-from tagsel.api.siterules import changed, check_prefix, describe_site, record
-from tagsel.base.documents import read_toml
-from tagsel.base.lock_file import holder
-from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
-from tagsel.catalog.changes import Change, PutRule, PutSite, Stamp
-from tagsel.catalog.constraints import Conflict
-from tagsel.catalog.embedded import Embedded
-from tagsel.catalog.mirror import theirs
-from tagsel.catalog.names import matching
-from tagsel.catalog.registry import Registry
-from tagsel.catalog.tables import Rows
-from tagsel.catalog.transfers import Progress, carry_out, place_of
-from tagsel.catalog.underway import lock_of
-from tagsel.errors import CatalogError, after
-from tagsel.selection.table import Table
+from tagsel.catalog import Downtime, Site, SiteTest
 
-log = logging.getLogger("tagsel")
-
-TOPOLOGY = '[sites.CERN] prefix = "/data"; [[links]] between = ["CERN", "CNAF"] rate = 100'
-"""What a topology file looks like."""
-
-SITE_KEYS = ("prefix",)
-"""Keys of a site in a topology file that are not free keys."""
-
-EXCLUDED = "excluded"
-"""The free key of a site that says why no job is to go there, until further notice."""
-
-UP = "up_since"
-"""The free key of a site that says when it was last said to be up (UTC): tests of before do not exclude it."""
+if TYPE_CHECKING:
+    from tagsel.selection.table import Table
 
 
-def table(home: Home) -> Table:
-    """The sites: prefix, tier, files that are said to be there, and whether it is up."""
-    down = home.catalog.down(datetime.now(UTC))
-    held = home.catalog.site_counts()
-    rows = [
-        (s.name, s.meta.get("tier", ""), s.prefix, held.get(s.name, 0), standing(s.meta, down.get(s.name)))
-        for s in home.catalog.sites()
-    ]
-    return Table(("site", "tier", "prefix", "files", "state"), tuple(rows))
+class Sites:
+    """The sites that a workspace knows; `ws.sites`."""
 
+    def __init__(self, home: Home) -> None:
+        self._home = home
 
-def standing(meta: Mapping[str, Any], down: Downtime | None) -> str:
-    """Whether a site can be used, in words: `up`, or why not."""
-    if meta.get(EXCLUDED):
-        return f"excluded: {meta[EXCLUDED]}"
-    if down is not None:
-        until = f" until {down.ends}" if down.ends else ""
-        return f"down{until}{f': {down.reason}' if down.reason else ''}"
-    return "up"
+    def list(self) -> Table:
+        """The sites, the files that are said to be at each, and whether it is up."""
+        from tagsel.api import topology
 
+        return topology.table(self._home)
 
-def show(home: Home, name: str, lfn: str = "") -> dict[str, Any]:
-    """All that is known of a site: keys, links, downtimes, copies whose file is not where it is said to be."""
-    catalog = home.catalog
-    site = catalog.site(name)
-    stale = catalog.stale(name)
-    return {
-        "site": site.name,
-        **describe_site(site, lfn),
-        "state": standing(site.meta, catalog.down(datetime.now(UTC)).get(name)),
-        "files": catalog.site_counts().get(name, 0),
-        "links": {lk.target: lk.rate for lk in catalog.links() if lk.source == name},
-        "downtimes": [{"begins": d.begins, "ends": d.ends, "reason": d.reason} for d in catalog.downtimes(name)],
-        "tests": [{"tested": t.tested, "good": t.good, "error": t.error} for t in catalog.site_tests(name)],
-        "stale": [{"guid": r.guid, "pfn": r.pfn} for r in stale],
-    }
+    def show(self, site: str, *, lfn: str = "") -> dict[str, Any]:
+        """All that is known of a site, with copies whose file is not where it is said to be (`stale`).
 
+        With `lfn` the physical names, `pfns`, that it makes of a logical one.
+        """
+        from tagsel.api import topology
 
-def load(home: Home, path: Path) -> list[str]:
-    """Take over a topology: `[sites.NAME]` with prefix and keys, `[[links]]` with `between` and `rate`, in TOML.
+        return topology.show(self._home, site, lfn)
 
-    A link goes both ways, at `rate` MB/s. The names of the file's sites; CatalogError names the file for anything else.
-    """
-    try:
-        told = read_toml(path)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise CatalogError(f"{path} cannot be read: {why}", path=str(path)) from error
-    if wrong := sorted(set(told) - {"sites", "links"}):
-        raise CatalogError(f"{path}: unknown {wrong[0]!r}", hint="[sites.NAME] and [[links]]", path=str(path))
-    try:
-        record(home.catalog, lambda: _topology(home.catalog, told))
-    except Conflict:
-        raise
-    except CatalogError as error:
-        raise CatalogError(f"{path}: {error.message}", hint=error.hint or TOPOLOGY, path=str(path)) from error
-    return list(told.get("sites", {}))
+    def add(
+        self,
+        site: str,
+        prefix: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        rules: Path | str | None = None,
+        volume: str = "",
+    ) -> Site:
+        """Make a site known, or change what is given of one: the prefix of its files' names, keys, and its rules.
 
+        `rules` is a storage.json or storage.xml; `volume` chooses where it describes several.
+        """
+        from tagsel.api.siterules import put_site
 
-def _topology(catalog: Catalog, told: Mapping[str, Any]) -> list[Change]:
-    sites, links = told.get("sites", {}), told.get("links", [])
-    if not isinstance(sites, dict) or not isinstance(links, list):
-        raise CatalogError("sites or links are not as expected", hint=TOPOLOGY)
-    changes = [_told_site(catalog, name, site) for name, site in sites.items()]
-    return [*changes, *(change for link in links for change in _told_link(link))]
+        return put_site(self._home, site, prefix, meta or {}, rules, volume)
 
+    def load(self, path: Path | str) -> Sequence[str]:
+        """Take over sites and links from a TOML file; the names of its sites."""
+        from tagsel.api import topology
 
-def _told_site(catalog: Catalog, name: str, told: Any) -> PutSite:
-    """The change of a site of a topology; CatalogError names the site."""
-    if not isinstance(told, dict) or not isinstance(told.get("prefix", ""), str):
-        raise CatalogError(f"site {name} is not as expected: {told!r:.80}", hint=TOPOLOGY, site=name)
-    check_prefix(name, told.get("prefix"))
-    made = changed(catalog, name, told.get("prefix"), {k: v for k, v in told.items() if k not in SITE_KEYS})
-    try:
-        replace(made, after=None).check(Rows())
-        list(made.ops(Stamp(0, "", "")))
-    except CatalogError as error:
-        raise CatalogError(f"site {name}: {error.message}", hint=error.hint, site=name) from error
-    return made
+        return topology.load(self._home, Path(path))
 
+    def down(self, site: str, *, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
+        """Do not use a site for a time (ISO 8601, with a time zone), from now on if no begin is given."""
+        from tagsel.api import topology
 
-def _told_link(told: Any) -> list[PutLink]:
-    """The changes of a link of a topology, both ways; CatalogError says what was given."""
-    ends, rate = (told.get("between"), told.get("rate")) if isinstance(told, dict) else (None, None)
-    if not isinstance(ends, list) or len(ends) != 2 or not all(isinstance(end, str) for end in ends):
-        raise CatalogError(f"a link is between a list of two sites, not {ends!r:.80}", hint=TOPOLOGY)
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        raise CatalogError(f"the link between {' and '.join(ends)}: its rate is {rate!r:.80}, not MB/s", hint=TOPOLOGY)
-    one, other = ends
-    return [PutLink(one, other, float(rate)), PutLink(other, one, float(rate))]
+        return topology.down(self._home, site, begins, ends, reason)
 
+    def up(self, site: str) -> int:
+        """Use a site again: take back its downtimes and exclusion; how many there were."""
+        from tagsel.api import topology
 
-def down(home: Home, site: str, begins: str = "", ends: str = "", reason: str = "") -> Downtime:
-    """Do not use a site for a time, from now and until further notice if no times are given."""
-    begins = begins or datetime.now(UTC).isoformat(timespec="seconds")
-    home.catalog.record(PutDowntime(site, begins, ends, reason))
-    return Downtime(site, begins, ends, reason)
+        return topology.up(self._home, site)
 
+    def exclude(self, site: str, reason: str = "") -> None:
+        """Send no job to a site until it is `up` again."""
+        from tagsel.api import topology
 
-def up(home: Home, site: str) -> int:
-    """Use a site again: downtimes that are not over are taken back, an exclusion is lifted; how many."""
-    catalog, lifted = home.catalog, [0]
+        topology.exclude(self._home, site, reason)
 
-    def made() -> list[Change]:
-        keys, now = catalog.site(site).meta, datetime.now(UTC)
-        over = [d for d in catalog.downtimes(site) if not d.ends or datetime.fromisoformat(d.ends) > now]
-        changes: list[Change] = [DropDowntime(site, d.begins) for d in over]
-        lifted[0] = len(over) + bool(keys.get(EXCLUDED))
-        last = catalog.site_tests(site, 1)
-        if keys.get(EXCLUDED) or (last and not last[0].good):  # tests of before count no more
-            changes.append(changed(catalog, site, meta={EXCLUDED: "", UP: now.isoformat()}))
-        return changes
+    def test(self, *sites: str) -> Sequence[SiteTest]:
+        """Open one file at each site, or at those named, as a job would; sites that fail again and again are excluded.
 
-    record(catalog, made)
-    return lifted[0]
+        One that tests excluded and that is good again is used again. Where most sites fail none is excluded.
+        """
+        from tagsel.api.sitetests import test_sites
 
+        return test_sites(self._home, sites)
 
-def exclude(home: Home, site: str, reason: str) -> None:
-    """Send no job to a site until it is `up` again."""
-    home.catalog.site(site)
-    catalog, said = home.catalog, {EXCLUDED: reason or "no reason given"}
-    record(catalog, lambda: [changed(catalog, site, meta=said)])
-
-
-def files(home: Home, dataset: str, site: str = "") -> Table:
-    """The files that a dataset holds, with the places of their copies: all, or those of one site."""
-    registry = Embedded(home.catalog)
-    if site:
-        home.catalog.site(site)
-    held = registry.files([dataset])[dataset]
-    copies = home.catalog.replicas([f.guid for f in held])
-    rows = []
-    for file in held:
-        at = [c for c in copies[file.guid] if site in ("", c.site)]
-        places = [place_of(home.catalog, c, file.lfn) for c in at] or [file.pfn] * (not site and bool(file.pfn))
-        where = " ".join(dict.fromkeys(c.site for c in at))
-        rows.append((" ".join(dict.fromkeys(places)), file.guid, file.lfn, file.entries, file.bytes, where))
-    return Table(("place", "guid", "lfn", "entries", "bytes", "sites"), tuple(rows))
-
-
-# --- wishes for copies -------------------------------------------------------------------------------------
-
-
-def transfer(home: Home, dataset: str, site: str, progress: Progress = None) -> list[Rule]:
-    """Ask for complete copies of a dataset at a site, and make them; of a mirrored one, its catalog is asked.
-
-    The rule for that site as it is then; others of the dataset are left alone. One that failed is tried again.
-    `progress` is called with the files that are done and with how many there are to be copied.
-    """
-    asked = home.catalog.dataset(dataset)
-    if owner := _asker(home, asked, site):
-        registry = _registry(home, owner)
-        registry.wish(theirs(asked), site)
-        with after(f"copies of {dataset} at {site} are asked of {owner}", f"tagsel transfers --catalog {owner}"):
-            return [rule for rule in registry.rules(theirs(asked)) if rule.site == site]
-    Embedded(home.catalog).wish(dataset, site)
-    with after(f"copies of {dataset} at {site} are asked for", "tagsel transfers --run goes on"):
-        _again(home.catalog, dataset, site)
-        return carry_out(home.catalog, dataset, progress, site)
-
-
-def cancel(home: Home, dataset: str, site: str) -> Rule:
-    """Take back the wish for copies of a dataset at a site, as it was: copies that are there stay.
-
-    CatalogError where there is none, where it is another catalog's, and where a subscription would make it again.
-    """
-    catalog = home.catalog
-    asked, _ = catalog.dataset(dataset), catalog.site(site)
-    rules = Embedded(catalog).rules(dataset)
-    rule = next((rule for rule in rules if rule.site == site), None)
-    if rule is None and (owner := _asker(home, asked, site)):
-        raise CatalogError(
-            f"rules of {dataset} at {site} are those of catalog {owner}: they end there, not here",
-            hint=f"tagsel transfers --catalog {owner}",
-            dataset=dataset,
-            site=site,
-        )
-    if rule is None:
-        known = ", ".join(rule.site for rule in rules)
-        raise CatalogError(
-            f"no copies of {dataset} were asked for at {site}",
-            dataset=dataset,
-            site=site,
-            hint=f"they were at {known}" if known else "tagsel transfers",
-        )
-    for wish in catalog.subscriptions():
-        if wish.site == site and matching(wish.pattern, [dataset]):
-            raise CatalogError(
-                f"the subscription of {wish.pattern} to {site} would ask for {dataset} again",
-                site=site,
-                hint=f'tagsel subscribe "{wish.pattern}" {site} --end',
-                dataset=dataset,
-            )
-    catalog.record(DropRule(dataset, site))
-    if who := holder(lock_of(catalog.folder, rule)):
-        log.warning("%s to %s: the copying goes on in %s", dataset, site, who)
-    return rule
-
-
-def _asker(home: Home, asked: DatasetRecord, site: str) -> str:
-    """The other catalog that makes copies of a dataset at a site; "" where we do."""
-    owner = str(asked.meta.get("catalog", ""))
-    there = {s.name for s in home.catalog.sites() if s.meta.get("catalog") == owner}
-    return owner if site in there else ""
-
-
-def _again(catalog: Catalog, dataset: str, site: str) -> None:
-    for rule in catalog.rules(dataset):
-        if rule.site == site and rule.state == "failed":
-            catalog.record(PutRule(**{**vars(rule), "state": "waiting", "tries": 0}))
-
-
-def transfers(home: Home, run: bool = False, progress: Progress = None, catalog: str = "") -> tuple[Rule, ...]:
-    """All wishes for copies, and how far each is; with `run` those that wait are carried out, subscriptions first."""
-    if catalog and run:
-        raise CatalogError(f"catalog {catalog} makes its copies itself", hint=f"tagsel transfers --catalog {catalog}")
-    if catalog:
-        return tuple(_registry(home, catalog).every_rule())
-    if run:
-        return tuple(carry_out(home.catalog, None, progress))
-    return tuple(Embedded(home.catalog).every_rule())
-
-
-def rule_table(rules: Sequence[Rule]) -> Table:
-    """Rules as a table."""
-    rows = [(r.dataset, r.site, r.state, r.done, r.files, r.tries, r.why, r.error) for r in rules]
-    return Table(("dataset", "site", "state", "done", "files", "tries", "subscription", "error"), tuple(rows))
-
-
-def subscribe(home: Home, pattern: str, site: str, catalog: str = "") -> None:
-    """Ask for copies of every dataset that a glob matches, those to come too; of another catalog's by its own rules."""
-    if not pattern.strip():
-        raise CatalogError("an empty pattern matches no dataset", hint="a glob such as data18.*.AOD")
-    _registry(home, catalog).subscribe(pattern, site)
-
-
-def unsubscribe(home: Home, pattern: str, site: str, catalog: str = "") -> None:
-    """End a subscription; copies and rules that it made stay."""
-    _registry(home, catalog).unsubscribe(pattern, site)
-
-
-def subscriptions(home: Home, catalog: str = "") -> Table:
-    """What is subscribed to."""
-    found = _registry(home, catalog).subscriptions()
-    return Table(("pattern", "site"), tuple((s.pattern, s.site) for s in found))
-
-
-def _registry(home: Home, catalog: str) -> Registry:
-    """The registry of a catalog that is mirrored; "" is the workspace's own."""
-    return shared.opened(shared.find(home, catalog)) if catalog else Embedded(home.catalog)
+    def __repr__(self) -> str:
+        return f"<Sites of {self._home.folder}>"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tagsel.api.home import Home
 from tagsel.api.siterules import changed, record
-from tagsel.api.sites import EXCLUDED, UP
+from tagsel.api.topology import EXCLUDED, UP
 from tagsel.base.lock_file import acquire, held
 from tagsel.catalog import Catalog, FileRecord, PutSiteTest, Site, SiteTest
 from tagsel.catalog.changes import Change

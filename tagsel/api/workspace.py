@@ -21,6 +21,7 @@ from tagsel.api.lasting import Lasting
 from tagsel.api.many import Many
 from tagsel.api.maps import map_list
 from tagsel.api.questions import CutLike, LumiLike, Progress
+from tagsel.api.sites import Sites
 from tagsel.api.trash import Trash
 from tagsel.base import settings
 from tagsel.catalog import Catalog
@@ -71,6 +72,11 @@ class Workspace(Browsing, Many, Grid, Lasting):
     def catalog(self) -> Catalog:
         """The catalog of datasets, files and sites."""
         return self.home.catalog
+
+    @property
+    def sites(self) -> Sites:
+        """The sites where copies are."""
+        return Sites(self.home)
 
     @property
     def trash(self) -> Trash:

@@ -47,7 +47,7 @@ def sites_list(context: click.Context, /, as_csv: bool, workspace: str | None, a
     Example:
       tagsel sites
     """
-    found = workspace_of(context, workspace).sites()
+    found = workspace_of(context, workspace).sites.list()
     if as_json:
         render.document({"sites": found.to_json()})
     else:
@@ -67,7 +67,7 @@ def sites_show(context: click.Context, /, site: str, lfn: str, workspace: str | 
       tagsel sites show CERN
       tagsel sites show T2_CH_CERN --lfn /store/data/a.root
     """
-    known = workspace_of(context, workspace).site(site, lfn=lfn)
+    known = workspace_of(context, workspace).sites.show(site, lfn=lfn)
     if as_json:
         render.document(known)
     elif lfn:
@@ -96,7 +96,7 @@ def sites_add(
     Example:
       tagsel sites add CERN --prefix root://eos.example.org//eos/data --set tier=0
     """
-    workspace_of(context, workspace).add_site(site, meta=values(meta), **options)
+    workspace_of(context, workspace).sites.add(site, meta=values(meta), **options)
     render.document({"site": site}) if as_json else print(f"site {site} is known")
 
 
@@ -111,8 +111,8 @@ def sites_load(context: click.Context, /, path: Path, workspace: str | None, as_
     Example:
       tagsel sites load grid.toml
     """
-    names = workspace_of(context, workspace).load_sites(path)
-    render.document({"sites": names}) if as_json else print("".join(f"{n}\n" for n in names), end="")
+    names = workspace_of(context, workspace).sites.load(path)
+    render.document({"sites": list(names)}) if as_json else print("".join(f"{n}\n" for n in names), end="")
 
 
 @sites.command("down")
@@ -131,7 +131,7 @@ def sites_down(
     Example:
       tagsel sites down CNAF --ends 2026-12-01T08:00+00:00 --reason "cooling"
     """
-    said = workspace_of(context, workspace).down(site, begins=begins, ends=ends, reason=reason)
+    said = workspace_of(context, workspace).sites.down(site, begins=begins, ends=ends, reason=reason)
     if as_json:
         render.document(vars(said))
     else:
@@ -139,12 +139,12 @@ def sites_down(
 
 
 @sites.command("test")
-@click.argument("names", nargs=-1, metavar="SITE...")
+@click.argument("sites", nargs=-1, metavar="SITE...")
 @csv_option
 @common
 @click.pass_context
 def sites_test(
-    context: click.Context, /, names: tuple[str, ...], as_csv: bool, workspace: str | None, as_json: bool
+    context: click.Context, /, sites: tuple[str, ...], as_csv: bool, workspace: str | None, as_json: bool
 ) -> int:
     """Open a file at each SITE (default: at all) as a job would. Those that fail three times running are excluded.
 
@@ -153,8 +153,8 @@ def sites_test(
       tagsel sites test
     """
     home = workspace_of(context, workspace)
-    done = home.test_sites(*names)
-    excluded = {row[0]: row[4] for row in home.sites().rows}
+    done = home.sites.test(*sites)
+    excluded = {row[0]: row[4] for row in home.sites.list().rows}
     if as_json:
         render.document({"tests": [{**vars(t), "state": excluded[t.site]} for t in done]})
     else:
@@ -175,7 +175,7 @@ def sites_exclude(context: click.Context, /, site: str, reason: str, workspace: 
     Example:
       tagsel sites exclude CNAF --reason "black hole"
     """
-    workspace_of(context, workspace).exclude(site, reason)
+    workspace_of(context, workspace).sites.exclude(site, reason)
     render.document({"excluded": site}) if as_json else print(f"{site} gets no jobs until `tagsel sites up {site}`")
 
 
@@ -190,7 +190,7 @@ def sites_up(context: click.Context, /, site: str, workspace: str | None, as_jso
     Example:
       tagsel sites up CNAF
     """
-    lifted = workspace_of(context, workspace).up(site)
+    lifted = workspace_of(context, workspace).sites.up(site)
     render.document({"lifted": lifted}) if as_json else print(f"{site} is up" + ("" if lifted else ", as it was"))
 
 
@@ -199,7 +199,7 @@ def _rules(rules: Any, as_csv: bool, as_json: bool) -> int:
     if as_json:
         render.document({"transfers": [vars(rule) for rule in rules]})
     else:
-        from tagsel.api.sites import rule_table
+        from tagsel.api.topology import rule_table
 
         found = rule_table(rules)
         render.table(found.columns, found.rows, as_csv=as_csv)

@@ -24,7 +24,7 @@ def home(tmp_path: Path, sample_home: Path) -> Workspace:
     """The sample's workspace; the Muon stream's two AODs lie at HOME, and by another name also at FAR."""
     shutil.copytree(sample_home, tmp_path / "W")
     ws = Workspace(tmp_path / "W")
-    ws.add_site("FAR")
+    ws.sites.add("FAR")
     files = ws.map(ws.select(MUON, "true")).files
     far = tmp_path / "far"
     far.mkdir()
@@ -37,7 +37,7 @@ def home(tmp_path: Path, sample_home: Path) -> Workspace:
 
 def test_feature_85_a_site_that_is_down_is_neither_gone_to_nor_read_from(home: Workspace, tmp_path: Path) -> None:
     events = home.select(MUON, "NLooseMuon >= 2")
-    home.down("HOME", reason="power")
+    home.sites.down("HOME", reason="power")
     job = home.submit(events, tmp_path / "job.py", by="file")
     job.wait()
     assert job.result().value == {"n": len(events)}
@@ -54,8 +54,8 @@ def test_feature_85_a_site_that_is_down_is_neither_gone_to_nor_read_from(home: W
 
 def test_where_no_copy_can_be_used_nothing_runs_and_the_remedy_is_named(home: Workspace, tmp_path: Path) -> None:
     events = home.select(MUON, "NLooseMuon >= 2")
-    home.down("HOME", ends="2999-01-01T00:00+00:00")
-    home.down("FAR")
+    home.sites.down("HOME", ends="2999-01-01T00:00+00:00")
+    home.sites.down("FAR")
     with pytest.raises(JobError, match="2 of 2 files can be processed nowhere") as refused:
         home.submit(events, tmp_path / "job.py")
     assert "FAR is down" in refused.value.message
@@ -67,9 +67,9 @@ def test_where_no_copy_can_be_used_nothing_runs_and_the_remedy_is_named(home: Wo
 def test_an_excluded_site_gets_no_jobs_but_gives_its_files(home: Workspace) -> None:
     """Of an engine with sites; a job here goes to no site, so that nothing is excluded."""
     events = home.select(MUON, "NLooseMuon >= 2")
-    home.exclude("HOME", "black hole")
-    home.exclude("FAR", "full")
-    home.add_site("KIT")
+    home.sites.exclude("HOME", "black hole")
+    home.sites.exclude("FAR", "full")
+    home.sites.add("KIT")
     moved, _ = brokered(home.home, home.map(events), here=False)
     assert {(c.site, c.moved == c.bytes > 0) for c in moved.choices} == {("KIT", True)}
     here, _ = brokered(home.home, home.map(events), here=True)
@@ -89,7 +89,7 @@ def test_explain_says_all_that_the_broker_knows(
     home: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events = home.select(MUON, "NLooseMuon >= 2")
-    home.down("FAR", reason="cooling")
+    home.sites.down("FAR", reason="cooling")
     home.submit(events, tmp_path / "job.py", by="file").wait()
     assert run(["-w", str(home.folder), "explain", "1"]) == 0
     site, source, files, count, *_ = capsys.readouterr().out.split("\t")

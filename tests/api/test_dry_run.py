@@ -42,7 +42,7 @@ def events(home: Workspace) -> Events:
 
 
 def _sites_down(home: Workspace, events: Events) -> None:
-    home.down("HOME", reason="power")
+    home.sites.down("HOME", reason="power")
 
 
 def _frozen(home: Workspace, events: Events) -> None:

@@ -277,7 +277,7 @@ def test_a_renewed_result_is_another_file_of_which_there_is_no_copy_yet(
     lost.unlink()
     job = home.submit(events, script(tmp_path, COUNT), output="n.NUMBERS", by="file")
     job.wait()
-    home.add_site("FAR", prefix=str(tmp_path / "far"))
+    home.sites.add("FAR", prefix=str(tmp_path / "far"))
     assert [r.state for r in home.transfer("n.NUMBERS", "FAR")] == ["done"]
     (first,) = home.files("n.NUMBERS", site="FAR").rows
     lost.write_bytes(whole)

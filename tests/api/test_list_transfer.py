@@ -22,7 +22,7 @@ MUON = "data09_900GeV.physics_Muon.TAG"
 def home(tmp_path: Path, sample_copy: Path) -> Workspace:
     """The sample's workspace and a new site; `one.events` is in one of the two files of `two.events`."""
     ws = Workspace(tmp_path / "W")
-    ws.add_site("NEW", str(tmp_path / "new"))
+    ws.sites.add("NEW", str(tmp_path / "new"))
     ws.select(MUON, "NLooseMuon >= 2")[:1].save("one.events")
     ws.select(MUON, "NLooseMuon >= 2").save("two.events")
     return ws
@@ -107,13 +107,13 @@ def test_lists_without_known_files_and_sites_of_others_are_refused(
     home: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = Workspace.init(tmp_path / "empty")
-    empty.add_site("NEW", str(tmp_path / "new"))
+    empty.sites.add("NEW", str(tmp_path / "new"))
     assert run(["transfer", "one.events", "NEW", "-w", str(empty.folder)]) == 2
     assert "no catalog knows an AOD file of these 1 events" in capsys.readouterr().err
     assert run(["transfer", "one.events", "NOWHERE"]) == 2
     assert run(["transfer", "one.events", "NEW", "--cancel"]) == 2
     assert "no copies of the files of this list were asked for" in capsys.readouterr().err
-    home.add_site("FAR", meta={"catalog": "rucio"})
+    home.sites.add("FAR", meta={"catalog": "rucio"})
     assert run(["transfer", "one.events", "FAR"]) == 2
     assert "is of catalog rucio" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

@@ -154,7 +154,7 @@ def test_work_goes_on_when_the_server_is_gone(tmp_path: Path) -> None:
     except Missing as missing:
         pytest.skip(str(missing))
     ws = Workspace(tmp_path / "W")
-    assert [row[0] for row in ws.sites().rows] == ["FAR", "NEAR"]
+    assert [row[0] for row in ws.sites.list().rows] == ["FAR", "NEAR"]
     assert len(ws.files("a.AOD", site="FAR").rows) == 2
     with pytest.raises(CatalogError, match="does not answer"):
         ws.sync()
@@ -269,7 +269,7 @@ def test_a_site_of_ones_own_is_not_taken_over_and_keys_of_the_others_follow(ther
     there.ws.sync()
     assert there.ws.catalog.site("NEAR").meta["zone"] == f"z{there.scope}"
     other = Workspace.init(there.ws.folder.parent / "other")
-    other.add_site("FAR", "/mine")
+    other.sites.add("FAR", "/mine")
     other.catalog.record(PutDataset("x.AOD"), PutReplicas("FAR", [(GUIDS[0], "/mine/f0.root")]))
     other.add_catalog("rucio", datasets=[f"{there.scope}:*.AOD"], config=str(there.configuration))
     done = other.sync()

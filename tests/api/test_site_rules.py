@@ -52,26 +52,26 @@ def storage(tmp_path: Path) -> Path:
 
 def test_a_site_keeps_what_is_not_given(home: Workspace, storage: Path) -> None:
     home.catalog.record(PutSite("T2", "", {"tier": 2}))
-    assert home.add_site("T2", rules=storage).meta["tier"] == 2
-    site = home.add_site("T2", prefix="/eos")
+    assert home.sites.add("T2", rules=storage).meta["tier"] == 2
+    site = home.sites.add("T2", prefix="/eos")
     assert (site.prefix, len(rules_of(site)), site) == ("/eos", 2, home.catalog.site("T2"))
     assert rules_of(site)[1].rules == (PrefixRule("https://web.example.org/cms/$1", "/+store/(.*)"),)
     lines = (home.folder / "catalog.journal").read_bytes()
-    home.add_site("T2", prefix="/eos")  # nothing new: nothing is written
+    home.sites.add("T2", prefix="/eos")  # nothing new: nothing is written
     assert (home.folder / "catalog.journal").read_bytes() == lines
-    assert RULES not in home.add_site("T2", rules="").meta
-    assert home.add_site("NEW") == home.catalog.site("NEW")
+    assert RULES not in home.sites.add("T2", rules="").meta
+    assert home.sites.add("NEW") == home.catalog.site("NEW")
 
 
 def test_rules_that_are_none_change_nothing(home: Workspace, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('[{"protocol": "X", "rules": [{"lfn": "(", "pfn": "/x"}]}]')
     for options in ({"rules": tmp_path / "bad.json"}, {"prefix": "eos"}, {"volume": "V"}):
         with pytest.raises(CatalogError):
-            home.add_site("T2", **options)  # type: ignore[arg-type]
+            home.sites.add("T2", **options)  # type: ignore[arg-type]
     with pytest.raises(AccessError, match="nowhere"):
-        home.add_site("T2", rules=tmp_path / "nowhere.json")
+        home.sites.add("T2", rules=tmp_path / "nowhere.json")
     with pytest.raises(CatalogError):
-        home.add_site("a/b")
+        home.sites.add("a/b")
     assert home.catalog.sites() == []
 
 
@@ -96,7 +96,7 @@ def test_feature_60_map_and_skim_find_copies_by_rules(home: Workspace, tmp_path:
             ]
         )
     )
-    home.add_site("EOS", rules=rules)
+    home.sites.add("EOS", rules=rules)
     home.catalog.record(PutFiles(NAME, records), PutReplicas("EOS", [(r.guid, "") for r in records]))
     found = {f.guid: (f.pfn, f.others, f.sites) for f in home.map(events).files}
     assert found == {
@@ -109,7 +109,7 @@ def test_feature_60_map_and_skim_find_copies_by_rules(home: Workspace, tmp_path:
 def test_feature_60_a_remote_prefix_names_relative_copies(home: Workspace) -> None:
     events = home.select(NAME, "true")
     guids = [f.guid for f in home.map(events).files]
-    home.add_site("BNL", prefix="root://bnl.example.org//atlas")
+    home.sites.add("BNL", prefix="root://bnl.example.org//atlas")
     home.catalog.record(PutReplicas("BNL", [(guid, f"d/{guid}.root") for guid in guids]))
     assert [f.pfn for f in home.map(events).files] == [f"root://bnl.example.org//atlas/d/{guid}.root" for guid in guids]
     home.catalog.record(PutReplicas("BNL", [(guids[0], "../../etc/passwd")]))
@@ -139,7 +139,7 @@ def test_two_who_change_a_site_at_once_lose_nothing(home: Workspace) -> None:
     def say(who: str) -> None:
         mine = Workspace(home.folder)
         for k in range(25):
-            mine.add_site("T2", meta={f"{who}{k}": k})
+            mine.sites.add("T2", meta={f"{who}{k}": k})
 
     with ThreadPoolExecutor(2) as both:
         list(both.map(say, "ab"))
@@ -161,6 +161,6 @@ def test_a_topology_that_is_wrong_is_named_and_changes_nothing(
 ) -> None:
     (tmp_path / "grid.toml").write_text(text)
     with pytest.raises(CatalogError, match="grid.toml: ") as error:
-        home.load_sites(tmp_path / "grid.toml")
+        home.sites.load(tmp_path / "grid.toml")
     assert said in error.value.message
     assert home.catalog.sites() == []

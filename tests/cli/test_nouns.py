@@ -7,10 +7,11 @@ import inspect
 import click
 import pytest
 
+from tagsel.api.sites import Sites
 from tagsel.api.trash import Trash
 from tagsel.cli.main import cli
 
-NOUNS = {"trash": Trash}
+NOUNS = {"sites": Sites, "trash": Trash}
 """Groups of commands and the collections of a workspace whose verbs they are; a noun that is done joins."""
 
 OF_EVERY_COMMAND = {"workspace", "as_json", "as_csv", "debug"}
