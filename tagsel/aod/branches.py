@@ -22,8 +22,11 @@ def split_patterns(branches: str | Sequence[str]) -> list[str]:
     >>> split_patterns("Muon_*, MET_pt")
     ['Muon_*', 'MET_pt']
     """
-    parts = [branches] if isinstance(branches, str) else list(branches)
-    patterns = [p.strip() for part in parts for p in part.split(",") if p.strip()]
+    texts = [branches] if isinstance(branches, str) else branches
+    patterns: list[str] = []
+    for text in texts:
+        words = (word.strip() for word in text.split(","))
+        patterns.extend(word for word in words if word)
     if not patterns:
         raise AccessError("no branches were asked for", hint='patterns such as "Muon_*,MET_*", or "*" for all')
     return patterns

@@ -264,10 +264,14 @@ def _example(
     mapped: Iterable[MappedFile], files: Sequence[KnownFile], replicas: Mapping[str, Sequence[KnownReplica]]
 ) -> str:
     """The first local file that exists, mapped ones first; else the first of another machine; "" where none is."""
-    mine = (f.pfn for f in mapped)
-    rest = (name for f in files for name in places([f.pfn, *(c.pfn for c in replicas.get(f.guid, ()))])[:1])
-    known = dict.fromkeys([*mine, *rest])
-    return next((p for p in known if p and Path(p).is_file()), next(filter(is_remote, known), ""))
+    candidates = [file.pfn for file in mapped]
+    for record in files:
+        copies = [replica.pfn for replica in replicas.get(record.guid, ())]
+        candidates.extend(places([record.pfn, *copies])[:1])
+    for path in candidates:
+        if path and Path(path).is_file():
+            return path
+    return next(filter(is_remote, candidates), "")
 
 
 def places(names: Iterable[str]) -> tuple[str, ...]:
@@ -276,10 +280,11 @@ def places(names: Iterable[str]) -> tuple[str, ...]:
     >>> places(["/nowhere/a.root", "root://far.example.org//a.root", "srm://tape.example.org/a.root"])
     ('root://far.example.org//a.root', '/nowhere/a.root')
     """
-    known = list(dict.fromkeys(n.removeprefix("file://") for n in names if n))
-    paths = [n for n in known if "://" not in n]
-    there = [p for p in paths if Path(p).is_file()]
-    return (*there, *filter(is_remote, known), *(p for p in paths if p not in there))
+    distinct = list(dict.fromkeys(name.removeprefix("file://") for name in names if name))
+    paths = [name for name in distinct if "://" not in name]
+    existing = [path for path in paths if Path(path).is_file()]
+    absent = [path for path in paths if path not in existing]
+    return (*existing, *filter(is_remote, distinct), *absent)
 
 
 def _size(count: int) -> str:

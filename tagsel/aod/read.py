@@ -367,8 +367,11 @@ def example_of(event_map: EventMap, branches: str | Sequence[str] = ()) -> str:
 
     AccessError for a pattern that a readable file does not have.
     """
-    known = dict.fromkeys([*(p for f in event_map.files for p in (f.pfn, *f.others)), event_map.example])
-    for place in sorted(known, key=is_remote):
+    candidates: dict[str, None] = {}
+    for file in event_map.files:
+        candidates.update(dict.fromkeys((file.pfn, *file.others)))
+    candidates[event_map.example] = None
+    for place in sorted(candidates, key=is_remote):
         try:
             if place and (is_remote(place) or Path(place).is_file()):
                 template(place, branches, event_map.layout)

@@ -159,7 +159,10 @@ class _WiderTypeError(Exception):
 
 def _refuse_inputs(event_map: EventMap, out: Path) -> None:
     """AccessError where the output would take the place of a file that the events are read from."""
-    inputs = {Path(p).resolve() for f in event_map.files for p in (f.pfn, *f.others) if p and not is_remote(p)}
+    inputs: set[Path] = set()
+    for file in event_map.files:
+        local = (path for path in (file.pfn, *file.others) if path and not is_remote(path))
+        inputs.update(Path(path).resolve() for path in local)
     if event_map.example:
         inputs.add(Path(event_map.example).resolve())
     if out.resolve() in inputs:

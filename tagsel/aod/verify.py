@@ -38,7 +38,10 @@ class Fingerprint:
 
     def digests(self) -> dict[str, str]:
         """Branch → digest."""
-        return {name: "".join(s.hexdigest() for s in states) for name, states in sorted(self._states.items())}
+        digests = {}
+        for name, states in sorted(self._states.items()):
+            digests[name] = "".join(state.hexdigest() for state in states)
+        return digests
 
 
 def _parts(array: Any) -> Iterator[bytes]:

@@ -67,7 +67,9 @@ class RootWriter:
         import awkward as ak
 
         counters = {f"n{name}" for name in self._groups}
-        grouped = {field for members in self._groups.values() for field in members.values()}
+        grouped: set[str] = set()
+        for members in self._groups.values():
+            grouped.update(members.values())
         columns = {f: events[f] for f in events.fields if f not in grouped | counters}
         for name, members in self._groups.items():
             if list(members) == [""]:

@@ -53,9 +53,12 @@ def sealed(
     with duckdb.connect(":memory:", config={"memory_limit": f"{limit}B", "threads": threads}) as connection:
         for name, value in _SETTINGS.items():
             connection.execute(f"SET {name} = {value!r}")
-        parts = [path for _, content in tables if isinstance(content, Scan) for path in content.paths]
-        if parts:
-            connection.execute(f"SET allowed_paths = {_sql_list(parts)}")
+        allowed_paths: list[str] = []
+        for _, content in tables:
+            if isinstance(content, Scan):
+                allowed_paths.extend(content.paths)
+        if allowed_paths:
+            connection.execute(f"SET allowed_paths = {_sql_list(allowed_paths)}")
         if misleading:
             connection.execute(f"SET disabled_optimizers = '{_TRUST_STATISTICS}'")
         connection.execute("SET enable_external_access = false")

@@ -70,8 +70,13 @@ def format_pool_file_catalog(files: Iterable[PoolFile]) -> str:
     for file in files:
         guid = canonical_guid(file.guid)
         before = merged.get(guid, PoolFile(guid, ()))
-        merged[guid] = PoolFile(guid, tuple(dict.fromkeys((*before.pfns, *file.pfns))), before.lfn or file.lfn)
-    return "\n".join([*_HEAD, *(line for file in merged.values() for line in _element(file)), "</POOLFILECATALOG>", ""])
+        pfns = tuple(dict.fromkeys((*before.pfns, *file.pfns)))
+        merged[guid] = PoolFile(guid, pfns, before.lfn or file.lfn)
+    lines = list(_HEAD)
+    for file in merged.values():
+        lines.extend(_element(file))
+    lines.extend(("</POOLFILECATALOG>", ""))
+    return "\n".join(lines)
 
 
 _HEAD = (
@@ -81,13 +86,20 @@ _HEAD = (
 )
 
 
+def _nested(tag: str, children: list[str]) -> list[str]:
+    """Return the lines of an element with these children."""
+    if not children:
+        return [f"    <{tag}/>"]
+    return [f"    <{tag}>", *children, f"    </{tag}>"]
+
+
 def _element(file: PoolFile) -> list[str]:
     physical = [f'      <pfn filetype="ROOT_All" name={_quoted(pfn, file.guid)}/>' for pfn in file.pfns]
     logical = [f"      <lfn name={_quoted(file.lfn, file.guid)}/>"] if file.lfn else []
     return [
         f'  <File ID="{file.guid}">',
-        *(["    <physical>", *physical, "    </physical>"] if physical else ["    <physical/>"]),
-        *(["    <logical>", *logical, "    </logical>"] if logical else ["    <logical/>"]),
+        *_nested("physical", physical),
+        *_nested("logical", logical),
         "  </File>",
     ]
 

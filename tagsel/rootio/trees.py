@@ -376,8 +376,11 @@ def _cluster_bytes(column_pages: Any, wanted: Sequence[int]) -> int:
 
     A column that was added after the cluster was written (a deferred column) has no pages in it.
     """
-    present = [column for column in wanted if column < len(column_pages)]
-    return sum(int(page.locator.num_bytes) for column in present for page in column_pages[column].pages)
+    size = 0
+    for column in wanted:
+        if column < len(column_pages):
+            size += sum(int(page.locator.num_bytes) for page in column_pages[column].pages)
+    return size
 
 
 @contextmanager

@@ -32,7 +32,14 @@ _BASES = {
     "char*": "string",
     "string": "string",
     "TString": "string",
-    **{f"{sign}int{width}_t": f"{sign}int{width}" for sign in ("", "u") for width in (8, 16, 32, 64)},
+    "int8_t": "int8",
+    "int16_t": "int16",
+    "int32_t": "int32",
+    "int64_t": "int64",
+    "uint8_t": "uint8",
+    "uint16_t": "uint16",
+    "uint32_t": "uint32",
+    "uint64_t": "uint64",
 }
 
 
