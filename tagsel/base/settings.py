@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tagsel.base.cache import memoize
 from tagsel.base.documents import read_toml
 from tagsel.errors import CatalogError, did_you_mean
 
@@ -79,7 +79,7 @@ def workspace_settings(folder: Path | None) -> dict[str, Any]:
         raise CatalogError(f"{path} cannot be read: {error}", path=str(path)) from error
 
 
-@lru_cache(maxsize=64)
+@memoize("settings", entries=64)
 def _written_in(path: Path, state: tuple[int, ...]) -> Mapping[str, Any]:
     """The settings in a file, read once for each `state` of it."""
     document = read_toml(path)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tagsel.base import settings
+from tagsel.base.cache import memoize
 from tagsel.base.documents import read_toml
 from tagsel.catalog import metaquery
 from tagsel.catalog.catalog import Catalog
@@ -63,7 +63,7 @@ def named(folder: Path) -> tuple[Path, ...]:
     return _named_in(folder, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
 
 
-@lru_cache(maxsize=64)
+@memoize("named-workspaces", entries=64)
 def _named_in(folder: Path, state: tuple[int, ...]) -> tuple[Path, ...]:
     """Those named in a file, read once for each `state` of it."""
     path = folder / settings.WORKSPACE_FILE

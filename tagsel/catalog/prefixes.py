@@ -14,9 +14,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
+from tagsel.base.cache import memoize
 from tagsel.catalog.paths import resolve_pfn, safe_lfn
 from tagsel.catalog.records import Replica, Site
 from tagsel.errors import AccessError, CatalogError
@@ -196,7 +196,7 @@ def rules_of(site: Site) -> tuple[Protocol, ...]:
         raise CatalogError(f"site {site.name}: {error.message}", hint=error.hint, site=site.name) from error
 
 
-@lru_cache(maxsize=256)
+@memoize("site-rules", entries=256)
 def _read(text: str) -> tuple[Protocol, ...]:
     try:
         told = json.loads(text)

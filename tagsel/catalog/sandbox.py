@@ -21,10 +21,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tagsel.base.cache import memoize
 from tagsel.base.sealed_sql import REFUSED, TOO_LATE, Scan, first_line, quoted
 from tagsel.catalog.comparisons import ieee, keep_headers
 from tagsel.catalog.tables import TABLES
@@ -386,7 +387,7 @@ def _exchange(process: subprocess.Popen[bytes], blocks: Sequence[bytes], limit: 
         return process.stderr.read().decode("utf-8", "replace").strip()
 
 
-@lru_cache(maxsize=4096)
+@memoize("float-statistics", entries=4096)
 def _misleads(part: str) -> bool:
     """Whether a Parquet file carries statistics of floats, as parts of older versions do: they are silent about NaN."""
     import pyarrow.parquet as pq

@@ -15,14 +15,13 @@ Invariant: nothing outside the arrays of a unit is read: sizes are checked befor
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.base.fork_lock import fork_lock
+from tagsel.base.cache import Cache
 from tagsel.errors import CutError, StoreError
 from tagsel.expr.chain import Chain, Units, address
 from tagsel.expr.emit import emit
@@ -34,8 +33,6 @@ from tagsel.kernels import blocks, kernel_cache
 MOST_ATOMS = 64
 """Longer steps are interpreted: a kernel of 400 atoms takes seconds to compile."""
 MOST_NODES, MOST_LEVELS, MOST_LOOPS = 1000, 90, 8
-_KEPT = 64
-"""Cuts whose chains stay in the process."""
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[np.generic]
@@ -74,16 +71,12 @@ def compile_cut(node: Node) -> Callable[[Block, Mask | None], Mask]:
 
 def compile(node: Node) -> Kernel | None:  # noqa: A001
     """The chain of a bound boolean tree, the same one again for the same tree; None if it does not fit one."""
-    with _lock:
-        found = _kernels.pop(id(node), None)
-        if found is None:
-            if not fits(node):
-                return None
-            found = Kernel(node)
-        _kernels[id(node)] = found  # holds the node, so that its id stays its own
-        while len(_kernels) > _KEPT:
-            _kernels.popitem(last=False)
-        return found
+    kernel = _kernels.get(id(node))
+    if kernel is not None:
+        return kernel
+    if not fits(node):
+        return None
+    return _kernels.get_or_create(id(node), lambda: Kernel(node))  # holds the node, so that its id stays its own
 
 
 class Kernel:
@@ -130,8 +123,7 @@ def too_short(chain: Chain, found: int) -> StoreError:
     return StoreError(f"the lists of {counter} have fewer values than it says", column=counter)
 
 
-_kernels: OrderedDict[int, Kernel] = OrderedDict()
-_lock = fork_lock()
+_kernels: Cache[int, Kernel] = Cache("block-kernels", entries=64)
 
 
 def plain(name: str, array: Array) -> Array:

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
+from tagsel.base.cache import memoize
 from tagsel.errors import CutError
 from tagsel.expr.complaints import complain, placed, powers
 from tagsel.expr.functions import FOREIGN
@@ -98,7 +99,7 @@ def _parsed(text: str) -> Node:
 SHORT = 10_000
 """Characters of a cut whose tree is remembered; trees do not change."""
 
-_remembered = lru_cache(maxsize=512)(_parsed)
+_remembered = memoize("syntax-trees", entries=512)(_parsed)
 
 
 def flat(op: str, args: Sequence[Node]) -> tuple[Node, ...]:

@@ -24,6 +24,7 @@ from threading import Lock, RLock, Thread, main_thread
 
 from tagsel.base import settings
 from tagsel.base.atomic_write import atomic_write
+from tagsel.base.cache import Cache, DiskCache, register_on_disk
 from tagsel.base.memory_limit import has_room_for_a_thread, memory_left, require
 from tagsel.errors import TagselError
 from tagsel.kernels import native
@@ -35,7 +36,7 @@ FORMAT = 2
 MOST_KERNELS = 256
 """Kernels kept in the process, and on disk; the oldest go first."""
 
-_functions: dict[str, Loaded] = {}
+_functions: Cache[str, Loaded] = Cache("kernels", entries=MOST_KERNELS)
 _compiling = RLock()
 
 
@@ -45,11 +46,7 @@ def function(source: str) -> Loaded:
     if found is not None:
         return found
     with _compiling:
-        if source not in _functions:
-            while len(_functions) >= MOST_KERNELS:
-                del _functions[next(iter(_functions))]  # a thread that runs it still holds it
-            _functions[source] = _from_disk(source) or native.load(_built(source))
-        return _functions[source]
+        return _functions.get_or_create(source, lambda: _from_disk(source) or native.load(_built(source)))
 
 
 def ready(source: str) -> bool:
@@ -146,6 +143,9 @@ def folder() -> Path:
 
         base = platformdirs.user_cache_dir("tagsel")
     return Path(base) / "kernels"
+
+
+ON_DISK = register_on_disk(DiskCache("kernels", lambda _: [folder()], "*.kernel"))
 
 
 def key(source: str) -> str:

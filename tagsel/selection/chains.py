@@ -170,8 +170,8 @@ def decoder(prepared: Prepared, unit: Unit, chains: Sequence[str]) -> Decoder:
     bits = {a.column: int(a.type[4:]) for a in snapshot.schema if a.type.startswith("bits")}
     here = tuple(sorted((c, n) for c, n in bits.items() if c in unit.part.columns))
     key = ("decoder", tuple(chains), here)
-    made: Decoder = snapshot.frame.memo.once("chains", key, lambda: Decoder.of(chains, snapshot.menus, dict(here)))
-    return made
+    menus = snapshot.menus
+    return snapshot.frame.memo.get_or_create("trigger-decoders", key, lambda: Decoder.of(chains, menus, dict(here)))
 
 
 @dataclass(frozen=True, eq=False)

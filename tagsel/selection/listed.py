@@ -61,7 +61,7 @@ class Segments:
 
 def segments(frame: Frame) -> Segments | None:
     """The segments of a snapshot; None where its parts do not keep them. StoreError: a part is damaged."""
-    return frame.memo.once("segments", None, lambda: _made(frame))
+    return frame.memo.get_or_create("row-segments", None, lambda: _made(frame))
 
 
 def _made(frame: Frame) -> Segments | None:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.atomic_write import atomic_write
+from tagsel.base.cache import Cache, DiskCache, register_on_disk
 from tagsel.errors import TagselError
 from tagsel.kernels import kernel_cache
 from tagsel.store import Part
@@ -40,13 +41,16 @@ MOST_BYTES = 1 << 30
 """Masks kept on disk; the oldest go first."""
 _CHECK_EVERY = 64
 
-_listed: dict[str, tuple[int, frozenset[str]]] = {}
+_listed: Cache[str, tuple[int, frozenset[str]]] = Cache("mask-names", entries=1024)
 _written = 0
 
 
 def folder() -> Path:
     """Where masks are kept."""
     return kernel_cache.folder().parent / "masks"
+
+
+ON_DISK = register_on_disk(DiskCache("masks", lambda _: [folder()], "*/*.mask"))
 
 
 def read(part: Part, step: str) -> tuple[Bits | None, Bits] | None:
@@ -95,11 +99,9 @@ def _names(step: str) -> frozenset[str]:
         status = place.lstat()
     except OSError:
         return frozenset()
-    stamp, names = _listed.get(str(place), (-1, frozenset()))
+    stamp, names = _listed.get(str(place)) or (-1, frozenset())
     if stamp != status.st_mtime_ns:
         names = frozenset(p.stem for p in place.glob("*.mask")) if kernel_cache.private(status) else frozenset()
-        while len(_listed) >= 1024:
-            _listed.pop(next(iter(_listed)), None)
         _listed[str(place)] = status.st_mtime_ns, names
     return names
 

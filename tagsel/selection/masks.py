@@ -8,13 +8,13 @@ assumed. Masks are values: what is added takes the place of what was there, so t
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.cache import Cache, memoize
 from tagsel.base.fork_lock import fork_lock
 from tagsel.expr import Node, fingerprint
 from tagsel.selection import maskfiles
@@ -54,25 +54,22 @@ class Masks:
 
     def __init__(self, shared: bool = True) -> None:
         self._shared = shared
-        self._held: OrderedDict[tuple[str, str], Mask] = OrderedDict()
-        self._bytes = 0
+        self._masks: Cache[tuple[str, str], Mask] = Cache("masks", nbytes=MOST_BYTES, size=attrgetter("bytes"))
         self._lock = fork_lock()
         self._families: dict[str, dict[float, str]] = {}
-        self._family_of: dict[str, tuple[str, float] | None] = {}
+        self._family_of: Cache[str, tuple[str, float] | None] = Cache("comparisons", entries=MOST_FAMILIES)
 
     def get(self, part: Part, step: str) -> Mask | None:
         """The mask of a step (its fingerprint) on a part."""
         key = part.name, step
-        with self._lock:
-            found = self._held.get(key)
-            if found is not None:
-                self._held.move_to_end(key)
-                return found
+        remembered = self._masks.get(key)
+        if remembered is not None:
+            return remembered
         kept = maskfiles.read(part, step) if self._shared else None
         if kept is None:
             return None
         mask = Mask(*kept)
-        self._put(key, mask)
+        self._masks[key] = mask
         return mask
 
     def add(self, part: Part, step: str, judged: Bits, passed: Bits) -> None:
@@ -83,38 +80,26 @@ class Masks:
                 return
             judged, passed = judged | old.judged, passed | old.passed
         mask = Mask(None if bool((judged == full(part.groups)).all()) else judged, passed)
-        self._put((part.name, step), mask)
+        self._masks[part.name, step] = mask
         if self._shared:
             maskfiles.write_soon(part, step, mask.judged, mask.passed)
 
-    def _put(self, key: tuple[str, str], mask: Mask) -> None:
-        with self._lock:
-            old = self._held.pop(key, None)
-            self._bytes += mask.bytes - (0 if old is None else old.bytes)
-            self._held[key] = mask
-            while self._bytes > MOST_BYTES and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1].bytes
-
     def note_family(self, node: Node, step: str) -> None:
         """Remember which comparison with a threshold a step is."""
+        family = self._family(node, step)
         with self._lock:
-            family = self._family(node, step)
             if family is not None and len(self._families) < MOST_FAMILIES:
                 thresholds = self._families.setdefault(family[0], {})
                 if len(thresholds) < 64:
                     thresholds[family[1]] = step
 
     def _family(self, node: Node, step: str) -> tuple[str, float] | None:
-        if step not in self._family_of:
-            while len(self._family_of) >= MOST_FAMILIES:
-                self._family_of.pop(next(iter(self._family_of)), None)
-            self._family_of[step] = family_of(node)
-        return self._family_of[step]
+        return self._family_of.get_or_create(step, lambda: family_of(node))
 
     def looser(self, node: Node, step: str) -> list[str]:
         """The step with the nearest threshold that lets pass whatever this one does; none where there is no such."""
+        family = self._family(node, step)
         with self._lock:
-            family = self._family(node, step)
             known = dict(self._families.get(family[0], {})) if family is not None else {}
         if family is None or not known:
             return []
@@ -124,9 +109,8 @@ class Masks:
 
     def clear(self) -> None:
         """Forget all of them, in this process."""
+        self._masks.clear()
         with self._lock:
-            self._held.clear()
-            self._bytes = 0
             self._families.clear()
 
 
@@ -144,7 +128,7 @@ def family_of(node: Node) -> tuple[str, float] | None:
     return f"{node.value} {fingerprint(node.args[0])}", threshold
 
 
-@lru_cache(maxsize=4096)
+@memoize("whole-masks", entries=4096)
 def full(groups: tuple[int, ...]) -> Bits:
     """A bit for every row of row groups of these sizes, each from a byte on, none behind its last row."""
     bits = np.concatenate([np.packbits(np.ones(n, np.uint8), bitorder="little") for n in groups] or [_NONE])
@@ -155,7 +139,7 @@ def full(groups: tuple[int, ...]) -> Bits:
 _NONE = np.zeros(0, np.uint8)
 
 
-@lru_cache(maxsize=4096)
+@memoize("mask-offsets", entries=4096)
 def byte_offsets(groups: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Where in such bits each row group begins, and at last their length: (groups + 1,) int64."""
     return np.concatenate([[0], np.cumsum((np.array(groups, np.int64) + 7) // 8)])

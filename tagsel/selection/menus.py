@@ -43,7 +43,7 @@ def _remembered(frame: Frame, step: Node, menu: int) -> Node:
     """The step for a menu, the same tree again for the same one."""
     if not any(n.op == "trigger" for n in walk(step)):
         return step
-    return frame.memo.once("menus", (print_of(step), menu), lambda: for_menu(step, menu, frame.type))
+    return frame.memo.get_or_create("menu-steps", (print_of(step), menu), lambda: for_menu(step, menu, frame.type))
 
 
 def for_menu(step: Node, menu: int, type_of: Callable[[str], str]) -> Node:

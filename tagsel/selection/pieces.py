@@ -11,12 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.cache import memoize
 from tagsel.errors import JobError, StoreError
 from tagsel.expr import Bound, LumiTable
 from tagsel.expr.bounds import ALL, NONE
@@ -251,7 +251,7 @@ def _prepared(piece: Piece) -> Prepared:
     return Prepared(replace(query, inputs=(mine.input,)), (mine,), plan, _Decided(piece, snapshot.frame), ())
 
 
-@lru_cache(maxsize=64)
+@memoize("questions", entries=64)
 def _bound(question: Question) -> tuple[Query, BoundInput]:
     """The question bound again. JobError: it does not mean here what it means there."""
     snapshot = Snapshot(Path(question.folder), question.state)

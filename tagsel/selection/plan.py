@@ -120,7 +120,7 @@ def _verdict(bound: BoundInput, zones: bool, allow_losses: bool) -> Verdict:
         return undecided
     try:
         make = partial(_by_zones, frame, bound.cut, steps)
-        return frame.memo.once("verdicts", bound.cut.fingerprint, make, MOST_KNOWN)
+        return frame.memo.get_or_create("zone-verdicts", bound.cut.fingerprint, make, MOST_KNOWN)
     except StoreError:
         if not allow_losses:
             raise
@@ -144,7 +144,8 @@ def _by_zones(frame: Frame, cut: Bound, steps: Sequence[Node]) -> Verdict:
             continue
         for at, step in enumerate(steps):
             make = partial(_step_bounds, frame, step, columns, members)
-            found.steps[at, members] = frame.memo.once("bounds", (print_of(step), columns), make, MOST_KNOWN)
+            key = print_of(step), columns
+            found.steps[at, members] = frame.memo.get_or_create("zone-bounds", key, make, MOST_KNOWN)
         found.cut[members] = found.steps[:, members].min(axis=0)
     return found
 

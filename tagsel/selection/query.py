@@ -206,7 +206,7 @@ def _remembered(snapshot: Snapshot, text: str, scope: Scope) -> Bound:
     `python`)."""
     if "@" in text or "in_lumi" in text or "python" in text:
         return bind(text, scope)
-    return snapshot.memo.once("bound", text, lambda: bind(text, scope), MOST_BOUND)
+    return snapshot.memo.get_or_create("bound-cuts", text, lambda: bind(text, scope), MOST_BOUND)
 
 
 def canonical_cut(bound: tuple[BoundInput, ...]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.cache import Cache
 from tagsel.base.fork_lock import fork_lock
 from tagsel.expr import Bound, Node, fingerprint
 from tagsel.expr.chain import Chain
@@ -45,7 +46,7 @@ class Step:
     fits: bool
 
 
-_steps: OrderedDict[int, Step] = OrderedDict()
+_steps: Cache[int, Step] = Cache("steps", entries=MOST)
 _seen: OrderedDict[str, tuple[int, int]] = OrderedDict()
 _lock = fork_lock()
 
@@ -56,10 +57,7 @@ def known(step: Node) -> Step:
     if found is None or found.node is not step:
         cost = sum(DEAR.get(n.op, 1) for n in walk(step) if n.op not in FREE)
         found = Step(step, fingerprint(step), float(max(cost, 1)), fits(step))
-        with _lock:
-            _steps[id(step)] = found  # holds the tree, so that its id stays its own
-            while len(_steps) > MOST:
-                _steps.popitem(last=False)
+        _steps[id(step)] = found  # holds the tree, so that its id stays its own
     return found
 
 
@@ -86,7 +84,7 @@ def chain_of(steps: Sequence[Node], prints: Sequence[str], frame: Frame, columns
         types = {name: frame.type(name) for source in sources for name in source.columns}
         return Chain.of(steps, sources, types, kernel_cache.function)
 
-    return frame.memo.once("chains", (columns, *prints), make)
+    return frame.memo.get_or_create("kernel-chains", (columns, *prints), make)
 
 
 def source_of(step: Node, frame: Frame, columns: frozenset[str]) -> Source:
@@ -95,7 +93,7 @@ def source_of(step: Node, frame: Frame, columns: frozenset[str]) -> Source:
     def make() -> Source:
         return emit(step, {name: frame.type(name) for name in sorted(columns_of(step)) if name in columns})
 
-    return frame.memo.once("sources", (columns, print_of(step)), make)
+    return frame.memo.get_or_create("kernel-sources", (columns, print_of(step)), make)
 
 
 def learn(prints: Sequence[str], seen: npt.NDArray[np.int64]) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tagsel.base.cache import Cache, memoize
 from tagsel.errors import StoreError
 from tagsel.store import disk
 from tagsel.store.bus_error import watch
@@ -42,7 +42,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 _READ_AT_ONCE = 1 << 22
 
-_verified: dict[tuple[Identity, str], int] = {}  # row groups, one bit each, whose CRC was found right
+_verified: Cache[tuple[Identity, str], int] = Cache("verified-columns", entries=1 << 20)
+"""Row groups, one bit each, of a part's column whose CRC is right."""
 
 
 def open_part(part: Identity) -> Mapping | None:
@@ -66,7 +67,7 @@ def chunk_bytes(part: Identity, start: int, size: int) -> Array:
     return mapping.bytes()[start : start + size]
 
 
-@lru_cache(maxsize=1 << 16)
+@memoize("verified-footers", entries=1 << 16)
 def check_footer(part: Identity) -> None:
     """Compare a part's footer with its name, once. StoreError: they differ."""
     _check_footer(Path(part[0]))
@@ -83,7 +84,7 @@ def _check_footer(path: Path) -> None:
         )
 
 
-@lru_cache(maxsize=32)  # a parsed footer takes megabytes
+@memoize("footers", entries=32)  # a parsed footer takes megabytes
 def metadata(part: Identity) -> Any:
     """The parsed footer (pyarrow's FileMetaData) of a part, its hash compared with the name first."""
     import pyarrow as pa

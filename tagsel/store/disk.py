@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tagsel.base.atomic_write import remedy, write_bytes
+from tagsel.base.cache import DiskCache, register_on_disk
 from tagsel.base.lock_file import LockFile, acquire, held, read_holder
 from tagsel.errors import StoreError
 
@@ -28,7 +29,19 @@ LAST_PATIENCE = 6 * 3600.0
 
 _SILENT_S = 3.0  # after that many seconds the log says for whom we wait
 
+DATASETS = "data"
+"""The folder of a workspace's datasets."""
+
 log = logging.getLogger("tagsel")
+
+
+def dataset_caches(name: str, pattern: str) -> DiskCache:
+    """Register a cache whose files lie in the datasets of a workspace, where `pattern` says."""
+
+    def folders(workspace: Path | None) -> list[Path]:
+        return [] if workspace is None else [workspace / DATASETS]
+
+    return register_on_disk(DiskCache(name, folders, f"*/_tagsel/{pattern}"))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ import numpy as np
 
 from tagsel.kernels import finding, kernel_cache
 from tagsel.store.columns import Array
+from tagsel.store.disk import dataset_caches
 from tagsel.store.packing import BLOCK, Opened, Packed, joined, pack
 
 _MAGIC = b"TAGSELE1"
@@ -36,6 +37,9 @@ _BINARY = tuple((BLOCK >> k, 1) for k in range(BLOCK.bit_length()))
 _COARSE = ((16, BLOCK // 16), (1, 15))
 """Rounds of the search in a block: how far apart the places are that are looked at, and how many."""
 _NONE = np.zeros(0, np.int64)
+
+
+ON_DISK = dataset_caches("event-index", "index/*.index")
 
 
 def index_path(part: Path) -> Path:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tagsel.base.cache import CacheGroup
 from tagsel.base.fork_lock import fork_lock
 from tagsel.base.memory_limit import PAGE
 from tagsel.errors import StoreError
 from tagsel.store import columns as cols
 from tagsel.store.columns import DTYPES, Array
 from tagsel.store.mapping import MOST_PARTS, Identity, batch_bytes, identity, window
-from tagsel.store.memo import Memo
 from tagsel.store.pages import FIXED, LIST, Chunk, inside
 from tagsel.store.parts import MOST_ROWS
 from tagsel.store.places import Stretches
@@ -131,7 +131,7 @@ class Frame:
         self.starts = starts  # the first row group of each part
         self._halves: dict[tuple[str, int], Array] = {}
         self._verified: dict[str, Array] = {}
-        self.memo = Memo()
+        self.memo = CacheGroup()
         self._places: dict[str, Stretches | None] = {}
         self.bytes = sum(p.bytes for p in parts)
         self._files: list[Identity | None] = [None] * len(parts)

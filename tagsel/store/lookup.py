@@ -7,32 +7,28 @@ Invariant: the rows are those that a look at every row of every part finds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from tagsel.base.atomic_write import write_bytes
+from tagsel.base.cache import Cache, memoize
 from tagsel.errors import StoreError
 from tagsel.store.bus_error import watch
 from tagsel.store.columns import Array
 from tagsel.store.eventindex import EventIndex, encode, index_path
 from tagsel.store.footers import identity_of
-from tagsel.store.mapping import POOL, Identity, Mapping, identity, identity_by
+from tagsel.store.mapping import MAPPED_FILES, Identity, Mapping, identity, identity_by
 from tagsel.store.parts import Part
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 _AT_ONCE = 1 << 20  # ids looked up together: bounds the memory
 _WIDEST = (0, np.iinfo(np.int32).max, 0, np.iinfo(np.int64).max)
-_KEPT = 16  # indexes that no file holds (of a read-only dataset), and sets of parts whose spans are known
 
-_INDEXES = 1024  # indexes that stay mapped
+_unwritten: Cache[Identity, EventIndex] = Cache("event-index", entries=16)
+"""Indexes that no file holds, of a read-only dataset."""
 
-_unwritten: dict[Identity, EventIndex] = {}
-_known_spans: dict[tuple[Path, tuple[str, ...]], Array] = {}
+_id_spans: Cache[tuple[Path, tuple[str, ...]], Array] = Cache("id-spans", entries=16)
+"""The runs and events that sets of parts span."""
 
 
 def find(parts: Sequence[Part], run: Array, event: Array) -> Iterator[tuple[Part, Array, Array]]:
@@ -123,7 +119,7 @@ def build(part: Part) -> EventIndex:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, data)
     except OSError:  # a cache: a read-only or full disk is no error here
-        _remember(_unwritten, identity(part.path, part.bytes), made)
+        _unwritten[identity(part.path, part.bytes)] = made
     return made
 
 
@@ -134,26 +130,22 @@ def _made(part: Part) -> EventIndex:
     return _unwritten.get(identity(part.path, part.bytes)) or build(part)
 
 
-@lru_cache(maxsize=_INDEXES)
+@memoize(MAPPED_FILES, entries=1024)
 def _mapped(file: Identity, part: Path, rows: int) -> EventIndex:
     """The index in a file, whose bytes its arrays keep. OSError, ValueError: it is gone, or not that of the part."""
     return EventIndex(Mapping(file).bytes(), identity_of(part), rows)
 
 
-POOL.also_clear(_mapped.cache_clear)
-
-
 def _spans(parts: Sequence[Part]) -> Array:
     """Lowest and highest run, lowest and highest event of each part, (4, n) int64: the widest where it is damaged."""
     key = parts[0].path.parent, tuple(p.name for p in parts)
-    if key not in _known_spans:
-        found = [_span(p) for p in parts]
-        spans = np.array([s or _WIDEST for s in found], np.int64).T
-        if not all(found):
-            return spans
-        _remember(_known_spans, key, spans)
-        return spans
-    return _known_spans[key]
+    spans = _id_spans.get(key)
+    if spans is None:
+        part_spans = [_span(part) for part in parts]
+        spans = np.array([span or _WIDEST for span in part_spans], np.int64).T
+        if all(part_spans):
+            _id_spans[key] = spans
+    return spans
 
 
 def _span(part: Part) -> tuple[int, int, int, int] | None:
@@ -163,10 +155,3 @@ def _span(part: Part) -> tuple[int, int, int, int] | None:
         return None
     run, event = zones["run"], zones["event"]
     return int(run.min.min()), int(run.max.max()), int(event.min.min()), int(event.max.max())
-
-
-def _remember(cache: dict[Key, Value], key: Key, value: Value) -> None:
-    """Keep a value; the oldest go."""
-    while len(cache) >= _KEPT:
-        cache.pop(next(iter(cache)), None)
-    cache[key] = value

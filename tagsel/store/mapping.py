@@ -13,15 +13,15 @@ import errno
 import os
 import resource
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.base.fork_lock import fork_lock
+from tagsel.base.cache import Cache, clear_memory
 from tagsel.base.memory_limit import PAGE, address_space_left
 from tagsel.errors import MemoryLimitError, StoreError, TagselError
 from tagsel.store import bus_error
@@ -31,6 +31,9 @@ Identity = tuple[str, int, int, int, int]
 """Path, inode, size, and the times of the last write and of the last change (ns), which no program can set back."""
 
 Bytes = npt.NDArray[np.uint8]
+
+MAPPED_FILES = "mapped-files"
+"""The name of the caches that keep mappings: all are cleared when address space is needed."""
 
 MOST_MAPS = 16_384
 """Maps that the pool keeps; a process of Linux may have 65,530 of all kinds (vm.max_map_count)."""
@@ -145,64 +148,24 @@ class Mapping:
         return np.asarray(self)
 
 
-class Pool:
-    """Mappings that were used last, so that the next question need not map again."""
-
-    def __init__(self) -> None:
-        self._mappings: OrderedDict[Identity, Mapping] = OrderedDict()
-        self._lock = fork_lock()
-        self._others: list[Callable[[], None]] = []
-        self.bytes = 0
-
-    def also_clear(self, release: Callable[[], None]) -> None:
-        """Have `release` called, too, when address space is needed: it drops mappings that are kept elsewhere."""
-        self._others.append(release)
-
-    def get(self, file: Identity) -> Mapping | None:
-        """The mapping of a whole file, if there is one."""
-        with self._lock:
-            mapping = self._mappings.get(file)
-            if mapping is not None:
-                self._mappings.move_to_end(file)
-            return mapping
-
-    def put(self, file: Identity, mapping: Mapping) -> None:
-        """Keep a mapping; those used longest ago go where there are too many."""
-        most = pool_bytes()
-        dropped = []  # they are unmapped after the lock is free
-        with self._lock:
-            old = self._mappings.pop(file, None)
-            self.bytes += mapping.size - (0 if old is None else old.size)
-            self._mappings[file] = mapping
-            while len(self._mappings) > 1 and (self.bytes > most or len(self._mappings) > MOST_MAPS):
-                _, oldest = self._mappings.popitem(last=False)
-                self.bytes -= oldest.size
-                dropped.append(oldest)
-
-    def clear(self) -> None:
-        """Drop all; what others refer to stays mapped."""
-        with self._lock:
-            dropped, self._mappings = self._mappings, OrderedDict()
-            self.bytes = 0
-        dropped.clear()
-        for release in self._others:
-            release()
-
-
-POOL = Pool()
-"""The mappings of this process."""
-
-
 def pool_bytes() -> int:
     """Bytes that the pool may map: half of what is free for it."""
     left = address_space_left()
-    return UNLIMITED_POOL if left is None else max((left + POOL.bytes) // 2, 2 * LEAST_BATCH)
+    if left is None:
+        return UNLIMITED_POOL
+    return max((left + POOL.nbytes) // 2, 2 * LEAST_BATCH)
+
+
+POOL: Cache[Identity, Mapping] = Cache(
+    MAPPED_FILES, entries=MOST_MAPS, nbytes=lambda: pool_bytes(), size=attrgetter("size")
+)
+"""Whole files that were mapped last, so that the next question need not map them again."""
 
 
 def batch_bytes() -> int:
     """Bytes that one batch of a scan may map: several threads may be at one each."""
     left = address_space_left()
-    return UNLIMITED_BATCH if left is None else max((left + POOL.bytes) // 8, LEAST_BATCH)
+    return UNLIMITED_BATCH if left is None else max((left + POOL.nbytes) // 8, LEAST_BATCH)
 
 
 def whole(file: Identity) -> Mapping | None:
@@ -221,7 +184,7 @@ def whole(file: Identity) -> Mapping | None:
         mapping = _new(file)
     except MemoryLimitError:  # other threads have mapped what there was
         return None
-    POOL.put(file, mapping)
+    POOL[file] = mapping
     return mapping
 
 
@@ -246,7 +209,7 @@ def _new(file: Identity, start: int = 0, size: int | None = None, pauses: Sequen
             if error.errno != errno.ENOMEM:
                 raise _refused(file, error) from error
         time.sleep(pause)
-        POOL.clear()
+        clear_memory(MAPPED_FILES)
     try:
         return Mapping(file, start, size)
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tagsel.base.cache import Cache
 from tagsel.store import columns as cols
 from tagsel.store.bus_error import watched
 from tagsel.store.columns import DTYPES, Array
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 MOST_ROWS = (1 << 31) - 1
 """Rows that a row group may have: machine code counts them in int32."""
 
-_counted: dict[tuple[Identity, str], int] = {}  # row groups, one bit each, whose counters were found right
+_counted: Cache[tuple[Identity, str], int] = Cache("verified-counters", entries=1 << 20)
+"""Row groups, one bit each, of a part's list column whose lengths add up to its values."""
 
 
 @dataclass(frozen=True)

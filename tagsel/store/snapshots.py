@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tagsel.base.cache import Cache, CacheGroup
 from tagsel.errors import StoreError
 from tagsel.schema import Menu, Schema
 from tagsel.schema.attributes import IDENTITIES
@@ -22,7 +23,6 @@ from tagsel.store.duplicates import Marks, SplitEvents, counted_rows, numbers_of
 from tagsel.store.frame import Frame
 from tagsel.store.layout import Source
 from tagsel.store.log import PartRecord, State, commits_folder, entry_path, latest, newest_version
-from tagsel.store.memo import Memo
 from tagsel.store.parts import Part
 from tagsel.store.retraction import Retraction
 from tagsel.store.retraction import read as read_retraction
@@ -93,9 +93,9 @@ class Snapshot:
         return found
 
     @cached_property
-    def memo(self) -> Memo:
+    def memo(self) -> CacheGroup:
         """What others have worked out from this snapshot alone."""
-        return Memo()
+        return CacheGroup()
 
     @cached_property
     def frame(self) -> Frame:
@@ -167,9 +167,8 @@ def duplicates_path(folder: Path, number: int) -> Path:
     return folder / "_tagsel" / f"duplicates-{number}.rows"
 
 
-_newest: dict[Path, tuple[tuple[int, int], Snapshot]] = {}
-MOST_OPEN = 256
-"""Datasets whose newest snapshot stays open in the process, with what was read of it."""
+_newest: Cache[Path, tuple[tuple[int, int], Snapshot]] = Cache("snapshots", entries=256)
+"""The newest snapshots of datasets, with what was read of them."""
 
 
 def newest(folder: Path) -> Snapshot:
@@ -181,8 +180,6 @@ def newest(folder: Path) -> Snapshot:
             return snapshot
     state = latest(folder)
     snapshot = Snapshot(folder, state)
-    while len(_newest) >= MOST_OPEN:
-        _newest.pop(next(iter(_newest)), None)
     _newest[folder] = _stamp(folder, state.version), snapshot
     return snapshot
 

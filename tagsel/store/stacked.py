@@ -26,6 +26,7 @@ import numpy as np
 
 from tagsel.base.atomic_write import write_bytes
 from tagsel.store.columns import Array
+from tagsel.store.disk import dataset_caches
 from tagsel.store.places import Stretches, decode, encode, joined
 from tagsel.store.zones import FIELDS
 
@@ -47,6 +48,9 @@ _HEADER = struct.Struct("<8s16sIIQQ")
 _CHECKED = _HEADER.size - 8  # bytes of the header before its CRC
 _SECTION = struct.Struct("<QI4x")
 _NAME = 16
+
+
+ON_DISK = dataset_caches("stacks", "stacked/*.stack")
 
 
 def folder_of(dataset: Path) -> Path:

@@ -18,21 +18,22 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from tagsel.base.atomic_write import write_bytes
+from tagsel.base.cache import Cache, memoize
 from tagsel.errors import StoreError
 from tagsel.store import columns as cols
 from tagsel.store import disk, pages
 from tagsel.store.bus_error import watched
 from tagsel.store.columns import DTYPES, Array
-from tagsel.store.decoded import DECODED, Decoded
 from tagsel.store.footers import identity_of
 from tagsel.store.mapping import Identity, identity
 from tagsel.store.pages import DECODE, Chunk
@@ -66,6 +67,9 @@ class Zone:
     values: Array
     ored: Array | None = None
     anded: Array | None = None
+
+
+ON_DISK = disk.dataset_caches("zones", "zones/*.zones")
 
 
 def sidecar_path(part: Path) -> Path:
@@ -150,11 +154,14 @@ def _hash(column: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(column.encode()).digest()[:8], "little"))
 
 
-_UNWRITTEN = Decoded(most_bytes=256 << 20)
-"""Sidecars that were made but cannot be written, of read-only datasets."""
+_unwritten: Cache[Identity, Array] = Cache("zones", nbytes=256 << 20, size=attrgetter("nbytes"), largest=32 << 20)
+"""Sidecars that cannot be written, of read-only datasets."""
+
+_decoded: Cache[Hashable, Array] = Cache("decoded-columns", nbytes=16 << 20, size=attrgetter("nbytes"), largest=2 << 20)
+"""Chunks that had to be decoded. The key names the file as it is, and its bytes have the right CRC."""
 
 
-@lru_cache(maxsize=16_384)
+@memoize("zones", entries=16_384)
 def _opened(part: Path, groups: int, size: int) -> Sidecar:
     return Sidecar(sidecar_path(part), groups, size)
 
@@ -189,13 +196,13 @@ class Zones:
         with contextlib.suppress(OSError, ValueError):
             return question(_opened(self.part, self.groups, self.size))
         file = identity(self.part, self.size)
-        rebuilt = _UNWRITTEN.get(file)
+        rebuilt = _unwritten.get(file)
         if rebuilt is None:
             rebuilt = np.frombuffer(build(file, self.kinds), np.uint8)
             _opened.cache_clear()
             with contextlib.suppress(OSError, ValueError):
                 return question(_opened(self.part, self.groups, self.size))
-            _UNWRITTEN.keep(file, rebuilt)  # a read-only dataset
+            _unwritten[file] = rebuilt  # a read-only dataset
         return question(Sidecar(sidecar_path(self.part), self.groups, self.size, rebuilt))
 
 
@@ -273,7 +280,7 @@ def read_values(part: Identity, group: int, column: str, where: Chunk, kind: Kin
     dtype = DTYPES[kind[0]]
     if where.kind == DECODE:
         cols.verify(part, group, column, where)
-        return DECODED.once((part, group, column), partial(cols.decode, part, group, column, dtype, kind[1]))
+        return _decoded.get_or_create((part, group, column), partial(cols.decode, part, group, column, dtype, kind[1]))
     return cols.map_chunk(part, group, column, where, dtype)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagsel.base.cache import Cache
 from tagsel.expr import Block, Node
 from tagsel.expr.emit import emit
 from tagsel.expr.lower import Kernel
@@ -41,8 +42,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a process that has compiled nothing; where kernels will be kept."""
     loop = kernel_cache.function(driver.SOURCE)  # takes seconds to compile, and is not what these tests are about
     monkeypatch.setenv("TAGSEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(kernel_cache, "_functions", {driver.SOURCE: loop})
+    fresh_process(monkeypatch)
+    kernel_cache._functions[driver.SOURCE] = loop
     return tmp_path / "cache" / "kernels"
+
+
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no kernel in the process."""
+    monkeypatch.setattr(kernel_cache, "_functions", Cache("kernels", entries=kernel_cache.MOST_KERNELS))
 
 
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -55,7 +62,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return build(source)
 
     monkeypatch.setattr(native, "build", counted)
-    monkeypatch.setattr(kernel_cache, "_functions", {driver.SOURCE: kernel_cache.function(driver.SOURCE)})
+    loop = kernel_cache.function(driver.SOURCE)
+    fresh_process(monkeypatch)
+    kernel_cache._functions[driver.SOURCE] = loop
     return sources
 
 

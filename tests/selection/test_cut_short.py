@@ -23,6 +23,7 @@ CHILD = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
+from tagsel.base.cache import clear_memory
 from tagsel.errors import StoreError
 from tagsel.events import EventList
 from tagsel.selection import Input, Query, count, cutflow, pick, select, why
@@ -40,7 +41,7 @@ from tagsel.selection.sample import estimate
 from tagsel.selection.sweep import sweep
 from tagsel.store import Table, columns, duplicates, lookup, watch, zones
 from tagsel.store.frame import OpenParts
-from tagsel.store.mapping import POOL, identity
+from tagsel.store.mapping import MAPPED_FILES, identity
 from tagsel.store.parts import Part
 
 folder = Path(sys.argv[1])
@@ -161,7 +162,7 @@ for name, tier, left[0] in trials:
     armed[0] = False
     for path, data in whole.items():
         path.write_bytes(data)
-    POOL.clear()
+    clear_memory(MAPPED_FILES)
 answers["unwatched"] = unwatched
 print(json.dumps(answers))
 """

@@ -135,10 +135,11 @@ def test_fault_61_a_dropped_map_stays_while_an_array_refers_to_it(many: tuple[Pa
     """The pool is emptied between reading and looking: the bytes are still those of the file."""
     folder, _ = many
     script = """
-from tagsel.store.mapping import POOL
+from tagsel.base.cache import clear_memory
+from tagsel.store.mapping import MAPPED_FILES
 part = opened(folders[0]).parts[3]
 values = part.read(0, ["MET_pt"])["MET_pt"]
-POOL.clear()
+clear_memory(MAPPED_FILES)
 answers.append(values.tolist())
 """
     assert asked(script, folder) == [columns(3)["MET_pt"].tolist()]
@@ -254,7 +255,7 @@ from tagsel.store import mapping
 for tier in ("kernel", "interpreter", "kernel"):
     answers.append(count(query(snapshot, tier=tier)).accepted)
 answers.append(len(select(query(snapshot, "MET_pt > 150 GeV"))[0]))
-answers.append(mapping.POOL.bytes <= 16 << 20)
+answers.append(mapping.POOL.nbytes <= 16 << 20)
 """
     few = sum(int((columns(part, 131_072)["MET_pt"] > np.float32(150)).sum()) for part in range(6))
     assert asked(script, folder, pair[0][0], Path(str(20 << 20))) == [right, right, right, few, True]
@@ -267,12 +268,13 @@ def test_fault_62_a_part_larger_than_the_space_is_mapped_in_windows(
     """As with a limit that lets a batch map 1 MB: no part of 5 MB is mapped as a whole."""
     folder, right = large
     script = f"""{LITTLE_SPACE}
+from tagsel.base.cache import clear_memory
 from tagsel.store import frame, mapping
 mapping.batch_bytes = frame.batch_bytes = lambda: 1 << 20
-mapping.POOL.clear()
+clear_memory(mapping.MAPPED_FILES)
 for tier in ("kernel", "interpreter"):
     answers.append(count(query(snapshot, tier=tier)).accepted)
-answers.append(len(mapping.POOL._mappings))
+answers.append(len(mapping.POOL))
 """
     assert asked(script, folder, pair[0][0], Path(str(64 << 20))) == [right, right, 0]
 

@@ -13,6 +13,7 @@ import pytest
 from builders import build, rows, workspace
 
 from tagsel.api import Workspace
+from tagsel.base.cache import Cache
 from tagsel.quality import LumiSet
 from tagsel.selection import Count, Query, accept, count, maskfiles, select
 from tagsel.selection.masks import MASKS
@@ -33,7 +34,7 @@ STEPS = (
 def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No masks from other tests; small parts are kept on disk, and row groups do not end at bytes."""
     monkeypatch.setattr(maskfiles, "FEWEST_ROWS", 1)
-    monkeypatch.setattr(maskfiles, "_listed", {})
+    monkeypatch.setattr(maskfiles, "_listed", Cache("mask-names", entries=1024))
     monkeypatch.setattr(layout, "ROW_GROUP", 100)
     monkeypatch.setattr(maskfiles, "folder", lambda: tmp_path / "masks")
     MASKS.clear()
@@ -193,12 +194,12 @@ def test_fault_30_masks_that_others_may_write_are_not_used(home: Workspace, tmp_
 def test_the_oldest_masks_go_first(home: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(maskfiles, "MOST_BYTES", 300)
     monkeypatch.setattr(maskfiles, "_CHECK_EVERY", 1)
-    monkeypatch.setattr("tagsel.selection.masks.MOST_BYTES", 100)
+    monkeypatch.setattr(MASKS._masks, "max_bytes", 100)
     for limit in range(20, 60):
         counted(home, f"MET_pt > {limit}")
     maskfiles.wait()
     assert sum(p.stat().st_size for p in (tmp_path / "masks").glob("*/*.mask")) <= 300 + 100
-    assert MASKS._bytes <= 100
+    assert MASKS._masks.nbytes <= 100
 
 
 def test_feature_94_the_command_line_can_forget(sample_home: Path) -> None:

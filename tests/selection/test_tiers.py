@@ -11,6 +11,7 @@ from builders import build, rows, workspace
 
 from tagsel.api import Workspace
 from tagsel.base import settings
+from tagsel.base.cache import Cache
 from tagsel.kernels import driver, kernel_cache
 from tagsel.selection import bind_query, tiers
 
@@ -23,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]
     made = workspace(tmp_path)
     build(made, "a.TAG", rows(20))
     monkeypatch.setenv("TAGSEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(kernel_cache, "_functions", {})
+    monkeypatch.setattr(kernel_cache, "_functions", Cache("kernels", entries=kernel_cache.MOST_KERNELS))
     monkeypatch.setattr(tiers, "_spent", {})
     monkeypatch.setattr(kernel_cache, "_making", set())
     yield made

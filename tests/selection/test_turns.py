@@ -47,11 +47,11 @@ from tagsel.selection import Input, Query, accept, count, select
 from tagsel.store import Table, frame, mapping
 
 asked = json.loads(Path(sys.argv[1]).read_text())
-accept.MASKS_PAY, mapping.MOST_MAPS, frame.MOST_PARTS = 0, asked["most_maps"], asked["most_parts"]
+accept.MASKS_PAY, mapping.POOL.max_entries, frame.MOST_PARTS = 0, asked["most_maps"], asked["most_parts"]
 inputs = [Input("d", Table.open(Path(folder)).snapshot()) for folder in asked["folders"]]
 maps = []
-put = mapping.POOL.put
-mapping.POOL.put = lambda file, new: (maps.append(file[0]), put(file, new))
+map_file = mapping._new
+mapping._new = lambda file, *rest: (maps.append(file[0]), map_file(file, *rest))[1]
 
 def answer(number, which):
     cuts = (("", asked["cuts"][number]),)
@@ -75,7 +75,7 @@ ask(one, 0)
 threads = [threading.Thread(target=ask, args=given) for given in ((two, 0), (three, 1))]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-kept = len(mapping.POOL._mappings)
+kept = len(mapping.POOL)
 print(json.dumps({"answers": [one, two, three], "maps": len(maps), "kept": kept}))
 """
 

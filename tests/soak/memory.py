@@ -125,14 +125,14 @@ def turns(scene: Scene, answers: int) -> None:
     from soak.questions import ask
     from tagsel.store import frame, mapping
 
-    most = mapping.MOST_MAPS, frame.MOST_PARTS
-    mapping.MOST_MAPS, frame.MOST_PARTS = 2, 2
+    most = mapping.POOL.max_entries, frame.MOST_PARTS
+    mapping.POOL.max_entries, frame.MOST_PARTS = 2, 2
     try:
         for _ in range(answers // 2):
             for table in (scene.first, scene.second):
                 scene.say("turns", ask(table.snapshot(), scene.chance))
     finally:
-        mapping.MOST_MAPS, frame.MOST_PARTS = most
+        mapping.POOL.max_entries, frame.MOST_PARTS = most
 
 
 def plain_kind(scene: Scene, kind: str, answers: int) -> None:
@@ -148,6 +148,7 @@ def _exact_maps() -> Iterator[None]:
     """Map no part as a whole; a window of one is a copy that ends at a closed page."""
     import numpy as np
 
+    from tagsel.base.cache import clear_memory
     from tagsel.store import columns, frame, mapping
 
     class Copy(mapping.Mapping):
@@ -163,7 +164,7 @@ def _exact_maps() -> Iterator[None]:
             self.address = self.copy.__array_interface__["data"][0]
 
     before = mapping.batch_bytes, mapping.Mapping
-    mapping.POOL.clear()
+    clear_memory(mapping.MAPPED_FILES)
     mapping.batch_bytes = frame.batch_bytes = lambda: 64
     mapping.Mapping = Copy  # type: ignore[misc]
     try:
@@ -254,11 +255,12 @@ def threads(scene: Scene, answers: int) -> None:
 def kept(scene: Scene, answers: int) -> None:
     """Lists, histograms and records, looked at when dataset, snapshot and maps are gone."""
     from soak.questions import Asking, make, met, muons, run
+    from tagsel.base.cache import clear_memory
     from tagsel.selection import select
     from tagsel.selection.binning import read_specs
     from tagsel.selection.head import head
     from tagsel.selection.histogram import histograms
-    from tagsel.store.mapping import POOL
+    from tagsel.store.mapping import MAPPED_FILES
 
     results = []
     for at in range(answers):
@@ -272,7 +274,7 @@ def kept(scene: Scene, answers: int) -> None:
         results.append(([e for e in rows if met(e) > x], events, filled[0].values, records))
         shutil.rmtree(folder)
     del asking
-    POOL.clear()
+    clear_memory(MAPPED_FILES)
     gc.collect()
     for right, events, values, records in results:
         wrong = ""

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tagsel.base.cache import clear_memory
 from tagsel.errors import StoreError
 from tagsel.schema import Attribute, Schema
 from tagsel.selection import Input, Query, count
@@ -32,7 +33,7 @@ from tagsel.store import (
     write_part,
     zones,
 )
-from tagsel.store.mapping import POOL
+from tagsel.store.mapping import MAPPED_FILES
 from tagsel.store.parts import MOST_ROWS
 
 IDS = (
@@ -207,7 +208,7 @@ def test_fault_65_a_part_overwritten_in_place_with_its_times_kept(table: Table, 
     assert (after.st_size, after.st_mtime_ns, after.st_ino) == (state.st_size, state.st_mtime_ns, state.st_ino)
     with pytest.raises(StoreError, match="MET_pt, row group 0: its CRC does not match"):
         answer(snapshot, "MET_pt > 100", tier)
-    POOL.clear()
+    clear_memory(MAPPED_FILES)
 
 
 @pytest.mark.parametrize("starts", [[1, 2], [0, 0], [0, ROWS], [0, -5], []], ids=str)
