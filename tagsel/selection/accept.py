@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
+from tagsel.base.thread_pool import parallel_map
 from tagsel.expr import Node
 from tagsel.expr.bounds import ALL, NONE, SOME
 from tagsel.expr.chain import Chain, Job, Units
@@ -26,8 +27,7 @@ from tagsel.selection.menus import by_menu
 from tagsel.selection.plan import Plan, Verdict
 from tagsel.selection.remember import Notes, Recalled, recall
 from tagsel.selection.rows import Fates, Mask, Rows, addresses
-from tagsel.selection.threads import each
-from tagsel.store import Frame, OpenParts
+from tagsel.store import Frame, OpenParts, watched
 
 LITTLE = 200_000
 """Rows x steps below which other threads are not woken."""
@@ -217,7 +217,7 @@ def _run(work: _Work, sizes: Ints, how: How) -> int | None:
 
     progress = how.progress
     told = None if progress is None else lambda number: progress(int(sizes[slice(*ranges[number])].sum()))
-    done = each(one, range(len(ranges)), threads, told)
+    done = parallel_map(watched(one), range(len(ranges)), threads, told)
     work.opened.check_whole()
     if any(count < 0 for count in done):
         return None

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
+from tagsel.base.thread_pool import parallel_map
 from tagsel.errors import CutError, StoreError
 from tagsel.expr import Block
 from tagsel.expr.chain import address
@@ -28,9 +29,8 @@ from tagsel.selection.query import BoundInput
 from tagsel.selection.run import Prepared, Progress
 from tagsel.selection.several import Cuts, count_several, loops_at_hand
 from tagsel.selection.steps import able
-from tagsel.selection.threads import each
 from tagsel.selection.weights import Yield, weights_of
-from tagsel.store import Frame
+from tagsel.store import Frame, watched
 
 Ints = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -76,7 +76,7 @@ def _one_input(prepared: Prepared, index: int, bound: BoundInput, sums: _Sums, p
             sums.add(bits[:, at], rows, _weights(bound, frame, group, int(bits[0, at])))
 
         workers = (threads or threads_here()) if int(frame.rows[groups].sum()) >= LITTLE else 1
-        each(one, range(len(groups)), workers)
+        parallel_map(watched(one), range(len(groups)), workers)
 
     found = count_several(work, frame, fates, threads, keep=keep, progress=progress)
     return None if found is None else Passing(int(found.counts[0]), fates, found.bytes)

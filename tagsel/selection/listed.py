@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.memory_limit import require
+from tagsel.base.thread_pool import parallel_map
 from tagsel.events import Names, Reference
 from tagsel.events.names import frozen
 from tagsel.expr.chain import address
@@ -25,8 +26,7 @@ from tagsel.selection.accept import at_once, pieces
 from tagsel.selection.assemble import assemble
 from tagsel.selection.bits import Taken
 from tagsel.selection.gather import Accepted, bytes_of
-from tagsel.selection.threads import each
-from tagsel.store import Frame
+from tagsel.store import Frame, watched
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -210,7 +210,7 @@ class _Run:
             rows = np.empty(listing.CHUNK, np.int32)
             return kernel(address(words), address(rows), begin + piece[0], begin + piece[1])
 
-        return sum(each(one, pieces(self.taken.counts[begin:end], self.threads), self.threads))
+        return sum(parallel_map(watched(one), pieces(self.taken.counts[begin:end], self.threads), self.threads))
 
 
 class _Job:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.thread_pool import parallel_map
 from tagsel.errors import CutError, StoreError
 from tagsel.expr import Block, Bound
 from tagsel.expr.bounds import ALL, NONE
@@ -21,8 +22,7 @@ from tagsel.expr.interpret import interpret
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.rows import Rows
-from tagsel.selection.threads import each
-from tagsel.store import watch
+from tagsel.store import watch, watched
 
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
@@ -77,7 +77,7 @@ def scan(
                 raise with_hint(error) from error
             return Tally(unit, unreadable=unit.rows, loss=error.message)
 
-    return each(one, units, threads, None if progress is None else lambda unit: progress(unit.rows))
+    return parallel_map(watched(one), units, threads, None if progress is None else lambda unit: progress(unit.rows))
 
 
 def with_hint(error: StoreError) -> StoreError:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
+from tagsel.base.thread_pool import parallel_map
 from tagsel.expr import Node
 from tagsel.expr.bounds import NONE, SOME
 from tagsel.expr.chain import Units
@@ -28,8 +29,7 @@ from tagsel.selection.menus import by_menu
 from tagsel.selection.plan import Verdict
 from tagsel.selection.rows import Fates, addresses
 from tagsel.selection.run import Prepared
-from tagsel.selection.threads import each
-from tagsel.store import Frame
+from tagsel.store import Frame, watched
 
 Ints = npt.NDArray[np.int64]
 Keep = Callable[[Ints, npt.NDArray[np.uint64]], None]
@@ -145,5 +145,5 @@ def _run(job: SeveralJob, sizes: Ints, threads: int, progress: Progress) -> Ints
     def one(number: int) -> int:
         return job.run(*ranges[number], counts[number])
 
-    done = each(one, range(len(ranges)), workers, told)
+    done = parallel_map(watched(one), range(len(ranges)), workers, told)
     return counts.sum(axis=0) if not any(done) else None
