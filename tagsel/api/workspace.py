@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel import selection
-from tagsel.api import healing, ingestion, inventory, named, pins, questions, sql, upkeep
+from tagsel.api import cache_usage, healing, ingestion, inventory, named, pins, questions, sql, upkeep
 from tagsel.api.browsing import Browsing
 from tagsel.api.dataset import Dataset, attribute_table
 from tagsel.api.event_lists import Events, load, reduced
@@ -177,6 +177,14 @@ class Workspace(Browsing, Many, Grid, Lasting):
 
             return attribute_table(open_source(Path(dataset)).schema, pattern, dataset)
         return self[dataset].attributes(pattern)
+
+    def caches(self, clear: str = "") -> Table:
+        """The caches of the workspace and of this process that have entries: name, where, entries, bytes.
+
+        `clear` names one whose entries are removed, or "all": the table then says what was removed. No answer changes;
+        what is needed again is made again. CatalogError: no cache has this name.
+        """
+        return cache_usage.caches(self.home, clear)
 
     def derive_schema(self, path: Path | str) -> str:
         """A drafted schema (TOML) for a ROOT or Parquet file, to edit and hand to `ingest`."""

@@ -33,6 +33,7 @@ from tagsel.cli import (
     select,
     shared,
     trash,
+    workspace,
 )
 from tagsel.cli.options import FAULT, INTERRUPTED, OK, USER, SuggestingGroup
 from tagsel.errors import TagselError
@@ -79,6 +80,7 @@ GROUPS = (
     shared,
     grid,
     export,
+    workspace,
     about,
 )
 for module in GROUPS:
