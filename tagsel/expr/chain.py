@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,10 @@ import numpy.typing as npt
 from tagsel.expr.nodes import Node
 from tagsel.expr.source import Source
 from tagsel.kernels import blocks, driver
-from tagsel.kernels.native import Loaded
+from tagsel.kernels.layouts import LIST, STEP, STEPS_JOB, STEPS_UNIT, Table, offset
+from tagsel.kernels.memory import address_of
+from tagsel.kernels.native import KernelSource, Loaded
 
-Array = npt.NDArray[np.generic]
 Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 
@@ -58,7 +58,7 @@ class Chain:
         steps: Sequence[Node],
         sources: Sequence[Source],
         types: Mapping[str, str],
-        kernel: Callable[[str], Loaded],
+        kernel: Callable[[KernelSource], Loaded],
     ) -> Chain:
         """The chain of `steps` with their sources, over columns of `types` ("f4"); `kernel` gives machine code."""
         counters = tuple(dict.fromkeys(c for s in sources for c in s.lists))
@@ -66,7 +66,7 @@ class Chain:
         columns = frozenset(c for s in sources for c in s.columns).union(counters)
         kernels = tuple(kernel(s.text) for s in sources)
         functions = {text: kernel(text) for s in sources for text in s.functions}
-        loop = kernel(driver.SOURCE)
+        loop = kernel(driver.run_steps)
         return cls(tuple(steps), tuple(sources), kernels, functions, loop, types, counters, columns, lists)
 
     def job(
@@ -83,54 +83,52 @@ class Chain:
         Addresses of a bit a row, 0 for not: `left`, (U,), rows that earlier answers leave; `notes`, (steps, U, 2),
         where it is noted which rows a step judged and which passed; `accepted`, (U,), where the accepted rows are.
         """
-        lists, steps = self.lists(units), len(self.steps)
-        table = np.zeros((len(units.rows), driver.UNIT + lists.shape[1] + driver.STEP * steps), np.uint64)
-        table[:, driver.UNIT : driver.UNIT + lists.shape[1]] = lists
-        table[:, 0], table[:, 1] = units.rows, units.alive
+        dtype = STEPS_UNIT.followed_by(lists=(LIST, len(self.counters)), steps=(STEP, len(self.steps)))
+        table = np.zeros(len(units.rows), dtype)
+        table["rows"], table["alive"] = units.rows, units.alive
         if left is not None:
-            table[:, 2] = left
+            table["left"] = left
         if accepted is not None:
-            table[:, 3] = accepted
+            table["out"] = accepted
+        self.fill_lists(table["lists"], units)
+        steps = table["steps"]
         held: list[object] = [table, units]
-        for n in range(steps):
-            at = driver.UNIT + lists.shape[1] + driver.STEP * n
-            table[:, at : at + 3], columns = self.step(n, units)
-            held.append(columns)
-            if needed is not None:
-                table[:, at] *= needed[n]
-            if notes is not None:
-                table[:, at + 3 : at + 5] = notes[n]
+        for n in range(len(self.steps)):
+            held.append(self.fill_step(steps[:, n], n, units))
+        if needed is not None:
+            steps["code"] *= needed.T
+        if notes is not None:
+            steps["judged"], steps["passed"] = notes[:, :, 0].T, notes[:, :, 1].T
         return Job(self, table, held)
 
-    def lists(self, units: Units) -> Words:
-        """What a loop must know of the lists in each unit, (U, 3 x counters)."""
-        table = np.zeros((len(units.rows), blocks.LIST * len(self.counters)), np.uint64)
+    def fill_lists(self, lists: Table, units: Units) -> None:
+        """Fill what a loop must know of the lists in each unit, LIST (U, counters)."""
         for n, counter in enumerate(self.counters):
-            at = blocks.LIST * n
             names = {name for s in self.sources for name in s.lists.get(counter, ())}
-            table[:, at] = units.addresses[counter]
-            table[:, at + 1] = int(self.types[counter][1:])
-            table[:, at + 2] = np.minimum.reduce([units.sizes[name] for name in names])
-        return table
+            lists["counter"][:, n] = units.addresses[counter]
+            lists["width"][:, n] = int(self.types[counter][1:])
+            lists["values"][:, n] = np.minimum.reduce([units.sizes[name] for name in names])
 
-    def step(self, n: int, units: Units) -> tuple[Words, Words]:
-        """Code, table, and 1 where it may run dense, of a step in each unit, (U, 3); and the tables, to be held."""
-        columns, count = self._step_table(self.sources[n], units), len(units.rows)
-        found = np.empty((count, 3), np.uint64)
-        found[:, 0], found[:, 2] = self.kernels[n].address, self.sources[n].dense
-        found[:, 1] = address(columns) + columns.strides[0] * np.arange(count, dtype=np.uint64)
-        return found, columns
+    def fill_step(self, entries: Table, n: int, units: Units) -> Table:
+        """Fill code, table, and whether it may run dense, of step `n` in each unit, (U,); the tables are to be held."""
+        tables = self._step_tables(self.sources[n], units)
+        entries["code"], entries["dense"] = self.kernels[n].address, self.sources[n].dense
+        entries["table"] = address_of(tables) + tables.itemsize * np.arange(len(tables), dtype=np.uint64)
+        return tables
 
-    def _step_table(self, source: Source, units: Units) -> Words:
-        """What each unit's kernel of a step finds in its table, (U, entries)."""
-        slots = [self.counters.index(counter) + 3 for counter in source.lists]
-        entries: list[Any] = [address(source.constants), *(units.addresses[c] for c in source.columns)]
-        functions = [self.functions[text].address for text in source.functions]
-        entries += [*(address(t) for t in source.tables), *functions, *slots]
-        columns = np.empty((len(units.rows), len(entries)), np.uint64)
-        for at, entry in enumerate(entries):
-            columns[:, at] = entry
-        return columns
+    def _step_tables(self, source: Source, units: Units) -> Table:
+        """What each unit's kernel of a step finds in its table, (U,) of its layout."""
+        tables = np.zeros(len(units.rows), source.layout.dtype)
+        tables["constants"] = address_of(source.constants)
+        for n, name in enumerate(source.columns):
+            tables[f"c{n}"] = units.addresses[name]
+        for n, array in enumerate(source.tables):
+            tables[f"t{n}"] = address_of(array)
+        for n, text in enumerate(source.functions):
+            tables[f"f{n}"] = self.functions[text].address
+        for n, counter in enumerate(source.lists):
+            tables[f"g{n}"] = blocks.SCRATCH_WORDS + self.counters.index(counter)
+        return tables
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ class Job:
     """
 
     chain: Chain
-    table: Words
+    table: Table
     held: Sequence[object] = field(repr=False)
 
     def run(self, begin: int, end: int, seen: Ints | None = None) -> int:
@@ -150,19 +148,22 @@ class Job:
         `seen`, (steps, 2), counts the rows that reached each step and passed it.
         """
         seen = np.zeros((len(self.chain.steps), 2), np.int64) if seen is None else seen
-        head = [address(self.table), self.table.shape[1], len(self.chain.counters), len(self.chain.steps)]
-        job = np.array([*head, address(seen)], np.uint64)
-        return self.chain.loop(address(job), scratch(len(self.chain.counters)), begin, end)
+        dtype = self.table.dtype
+        job = STEPS_JOB.filled(
+            units=address_of(self.table),
+            unit_bytes=dtype.itemsize,
+            lists=len(self.chain.counters),
+            lists_at=offset(dtype, "lists"),
+            steps=len(self.chain.steps),
+            steps_at=offset(dtype, "steps"),
+            seen=address_of(seen),
+        )
+        return self.chain.loop(address_of(job), scratch(len(self.chain.counters)), begin, end)
 
     @property
     def accepted(self) -> Ints:
         """Accepted rows of each unit that has run, (U,) int64."""
-        return self.table[:, 4].astype(np.int64)
-
-
-def address(array: Array) -> int:
-    """Where an array's values begin."""
-    return int(array.__array_interface__["data"][0])
+        return self.table["accepted"].astype(np.int64)
 
 
 _mine = threading.local()
@@ -171,6 +172,6 @@ _mine = threading.local()
 def scratch(lists: int) -> int:
     """The address of this thread's scratch, with room for so many lists."""
     held = getattr(_mine, "held", ())
-    if len(held) < lists + 3:
+    if len(held) < blocks.SCRATCH_WORDS + lists:
         _mine.table, _mine.held = blocks.scratch(max(lists, 8))
-    return address(_mine.table)
+    return address_of(_mine.table)

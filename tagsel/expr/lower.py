@@ -23,12 +23,13 @@ import numpy.typing as npt
 
 from tagsel.base.cache import Cache
 from tagsel.errors import CutError, StoreError
-from tagsel.expr.chain import Chain, Units, address
+from tagsel.expr.chain import Chain, Units
 from tagsel.expr.emit import emit
 from tagsel.expr.interpret import interpret
 from tagsel.expr.nodes import BOOLEAN_OPS, JOINING_OPS, LOOPING_OPS, Block, Node, columns_of
 from tagsel.expr.source import LOADS
 from tagsel.kernels import blocks, kernel_cache
+from tagsel.kernels.memory import address_of
 
 MOST_ATOMS = 64
 """Longer steps are interpreted: a kernel of 400 atoms takes seconds to compile."""
@@ -94,7 +95,7 @@ class Kernel:
         rows = None if alive is None else np.ascontiguousarray(alive, np.bool_)
         passed = np.zeros(-(-block.rows // 8), np.uint8)
         check_sizes(chain, arrays, block.rows)
-        job = chain.job(unit_of(block.rows, arrays, rows), accepted=np.array([address(passed)], np.uint64))
+        job = chain.job(unit_of(block.rows, arrays, rows), accepted=np.array([address_of(passed)], np.uint64))
         found = job.run(0, 1)
         if found < 0:
             self._raise(found, chain, block, alive)
@@ -145,8 +146,8 @@ def unit_of(rows: int, arrays: Mapping[str, Array], alive: Mask | None) -> Units
     """A block as a single unit."""
     return Units(
         np.array([rows]),
-        np.array([0 if alive is None else address(alive)], np.uint64),
-        {name: np.array([address(a)], np.uint64) for name, a in arrays.items()},
+        np.array([0 if alive is None else address_of(alive)], np.uint64),
+        {name: np.array([address_of(a)], np.uint64) for name, a in arrays.items()},
         {name: np.array([a.size]) for name, a in arrays.items()},
         [*arrays.values(), *([] if alive is None else [alive])],
     )

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr.chain import Chain, Words, address
+from tagsel.expr.chain import Chain, Words
 from tagsel.expr.emit_number import emit_objects, emit_value
 from tagsel.expr.lower import check_sizes, fits_one, plain, unit_of
 from tagsel.expr.nodes import Block, Node, columns_of
 from tagsel.expr.source import GONE, OUT
 from tagsel.kernels import driver, kernel_cache
+from tagsel.kernels.memory import address_of
 
 Array = npt.NDArray[np.generic]
 
@@ -58,8 +59,10 @@ class Measure:
         check_sizes(chain, arrays, block.rows)
         found = self._room(block.rows, arrays, np.zeros_like(bits))
         columns = {**arrays, OUT: found.values} | ({} if found.gone is None else {GONE: found.gone})
-        place = np.array([address(found.there)], np.uint64)
-        job = chain.job(unit_of(block.rows, columns, None), left=np.array([address(bits)], np.uint64), accepted=place)
+        place = np.array([address_of(found.there)], np.uint64)
+        job = chain.job(
+            unit_of(block.rows, columns, None), left=np.array([address_of(bits)], np.uint64), accepted=place
+        )
         return found if job.run(0, 1) >= 0 else None
 
     def _room(self, rows: int, arrays: Mapping[str, Array], there: Words) -> Measured:
@@ -75,7 +78,7 @@ class Measure:
             types = {name: a.dtype.str[1:] for name, a in arrays.items()}
             emit = emit_objects if self.node.op == "objects" else emit_value
             source = emit(self.node, types)
-            if source is None or not at_hand(source.text, *source.functions, driver.SOURCE):
+            if source is None or not at_hand(source.text, *source.functions, driver.run_steps):
                 return None
             self._made[key] = Chain.of([self.node], [source], types, kernel_cache.function)
         return self._made[key]

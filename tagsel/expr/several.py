@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr.chain import Chain, Units, address, scratch
+from tagsel.expr.chain import Chain, Units, scratch
 from tagsel.kernels import several
+from tagsel.kernels.layouts import CUT, LIST, SEVERAL_JOB, SEVERAL_STEP, SEVERAL_UNIT, Table, offset
+from tagsel.kernels.memory import address_of
 from tagsel.kernels.native import Loaded
 
 Words = npt.NDArray[np.uint64]
@@ -26,7 +28,7 @@ class SeveralJob:
 
     chain: Chain
     loop: Loaded
-    table: Words
+    table: Table
     members: tuple[Ints, Ints]
     cuts: int
     held: Sequence[object] = field(repr=False)
@@ -48,22 +50,19 @@ class SeveralJob:
         `needed` (steps, U): where a step is not, every row passes it; `live` (C, U): where a cut is not, no row does;
         `accepted` (C, U): addresses where its rows are noted, a bit a row, 0 for not.
         """
-        lists, steps = chain.lists(units), len(chain.steps)
-        at_steps = several.UNIT + lists.shape[1]
-        at_cuts = at_steps + several.STEP * steps
-        table = np.zeros((len(units.rows), at_cuts + several.CUT * len(cuts)), np.uint64)
-        table[:, 0], table[:, 1] = units.rows, units.alive
-        table[:, several.UNIT : at_steps] = lists
+        lists, steps = (LIST, len(chain.counters)), (SEVERAL_STEP, len(chain.steps))
+        dtype = SEVERAL_UNIT.followed_by(lists=lists, steps=steps, cuts=(CUT, len(cuts)))
+        table = np.zeros(len(units.rows), dtype)
+        table["rows"], table["alive"] = units.rows, units.alive
+        chain.fill_lists(table["lists"], units)
         held: list[object] = [units]
-        for n in range(steps):
-            at = at_steps + several.STEP * n
-            table[:, at : at + several.STEP], columns = chain.step(n, units)
-            table[:, at] *= needed[n]
-            held.append(columns)
-        table[:, at_cuts :: several.CUT] = live.T
+        for n in range(len(chain.steps)):
+            held.append(chain.fill_step(table["steps"][:, n], n, units))
+        table["steps"]["code"] *= needed.T
+        table["cuts"]["live"] = live.T
         if accepted is not None:
-            table[:, at_cuts + 1 :: several.CUT] = accepted.T
-        having = [[c for c, own in enumerate(cuts) if step in own] for step in range(steps)]
+            table["cuts"]["out"] = accepted.T
+        having = [[c for c, own in enumerate(cuts) if step in own] for step in range(len(chain.steps))]
         first = np.cumsum([0, *map(len, having)])
         members = first.astype(np.int64), np.array([c for own in having for c in own], np.int64)
         return cls(chain, loop, table, members, len(cuts), held)
@@ -71,7 +70,19 @@ class SeveralJob:
     def run(self, begin: int, end: int, counts: Ints) -> int:
         """Run units `begin` … `end`, adding the accepted rows of each cut to `counts` (C,); 0, or an error's number."""
         room = np.empty((self.cuts + 2, several.WORDS), np.uint64)
-        head = [address(self.table), self.table.shape[1], len(self.chain.counters), len(self.chain.steps), self.cuts]
-        arrays = (*self.members, counts, room)
-        job = np.array([*head, *map(address, arrays)], np.uint64)
-        return self.loop(address(job), scratch(len(self.chain.counters)), begin, end)
+        dtype, (first_of, cut_of) = self.table.dtype, self.members
+        job = SEVERAL_JOB.filled(
+            units=address_of(self.table),
+            unit_bytes=dtype.itemsize,
+            lists=len(self.chain.counters),
+            lists_at=offset(dtype, "lists"),
+            steps=len(self.chain.steps),
+            steps_at=offset(dtype, "steps"),
+            cuts=self.cuts,
+            cuts_at=offset(dtype, "cuts"),
+            first_of=address_of(first_of),
+            cut_of=address_of(cut_of),
+            counts=address_of(counts),
+            room=address_of(room),
+        )
+        return self.loop(address_of(job), scratch(len(self.chain.counters)), begin, end)

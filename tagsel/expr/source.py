@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.kernels.layouts import SCRATCH, Layout, step_table
 from tagsel.kernels.native import function_source
 
 ZEROS = {"bool": "False", "int": "int64(0)", "word": "int64(0)", "f32": "float32(0.0)", "f64": "0.0"}
@@ -52,14 +53,15 @@ CONSTANTS = {
 
 @dataclass(frozen=True)
 class Source:
-    """The text of a kernel, and what its table holds, in this order:
+    """The text of a kernel, the `layout` of its table, and what that holds.
 
-    `constants` (8 bytes each); the `columns`; the `tables`; the code of `functions`, which stand here by their
-    sources; for each counter of `lists` (counter → its list columns) the place in scratch where each event's values
-    begin. `dense`: it has no branches and may run on every row.
+    The fields of the table are `constants` (8 bytes each); c0, c1, … of the `columns`; t0, … of the `tables`; f0, … of
+    the `functions`, which stand here by their sources; g0, … of the counters of `lists` (counter → its list columns).
+    `dense`: it has no branches and may run on every row.
     """
 
     text: str
+    layout: Layout
     dense: bool
     constants: npt.NDArray[np.int64]
     lists: Mapping[str, list[str]]
@@ -168,16 +170,14 @@ class Code:
         """The whole kernel; `verdict` is the row's."""
         lists = [self.counters.index(name) for name in self.lists]
         counters = [f"n{n} = {self.column(name, 'i', 'int')}" for n, name in enumerate(self.counters)]
-        entries = ["constants", *(f"c{n}" for n in range(len(self.columns)))]
-        entries += [f"t{n}" for n in range(len(self.tables))]
-        entries += [f"f{n}" for n in range(len(self.functions))] + [f"g{n}" for n in lists]
+        layout = step_table(len(self.columns), len(self.tables), len(self.functions), len(lists))
         text = [
             "def kernel(table, scratch, first, count):",
-            *(f"    {name} = load_u8(table, {at})" for at, name in enumerate(entries)),
+            *(f"    {name} = load_u8(table, {layout.word(name)})" for name in layout.fields),
             *(f"    k{at} = {CONSTANTS[kind].format(at)}" for at, (kind, _) in enumerate(self.constants)),
-            "    mask, rows = load_u8(scratch, 0), load_u8(scratch, 1)",
-            *(["    room = load_u8(scratch, 2)"] if self.rooms else []),
-            *(f"    b{n} = load_u8(scratch, int64(g{n}))" for n in lists),
+            f"    mask, rows = load_u8(scratch, {SCRATCH.word('mask')}), load_u8(scratch, {SCRATCH.word('rows')})",
+            *([f"    room = load_u8(scratch, {SCRATCH.word('momenta')})"] if self.rooms else []),
+            *(f"    b{n} = load_u8(scratch, int64(g{at}))" for at, n in enumerate(lists)),
         ]
         if self.dense:
             text += ["    if count < 0:", "        for i in range(first, first - count):"]
@@ -192,7 +192,8 @@ class Code:
         text += [f"        s{n} = load_i8(b{n}, int64(row))" for n in lists]
         text += [*self.lines, "        store_i4(rows, kept, row)", f"        kept += int64({verdict})"]
         text += ["    return kept", ""]
-        return Source("\n".join(text), self.dense, self._bits(), self.lists, self.columns, self.tables, self.functions)
+        held = self.lists, self.columns, self.tables, self.functions
+        return Source("\n".join(text), layout, self.dense, self._bits(), *held)
 
     def _fetching(self) -> list[str]:
         """A loop ahead of one that calls functions: what that reads, here and there, is on its way before it waits."""

@@ -2,45 +2,51 @@
 
 A cut is a conjunction of *steps*, each a kernel of its own (`expr/source`). In a block a step is run on every row
 (*dense*: no branches, so that it runs in vectors) while many rows are alive, and on the rows that are alive (*sparse*)
-once few are. What is left of a block after the last step is accepted: counted, and noted as bits. The loop itself is a
-kernel: steps are called by address, nothing of Python is touched.
+once few are. What is left of a block after the last step is accepted: counted, and noted as bits. The loop itself is
+compiled: steps are called by address, nothing of Python is touched.
 
 Invariant: a step never sees a row that an earlier one rejected as alive, so the order of steps changes no answer.
-
-Memory, in 8-byte words:
-
-    job      units, words a unit, lists, steps; seen: for each step the rows that reached it and those that passed it,
-             int64, added up
-    unit     rows; alive (uint8 a row, 0: all); left (a bit a row, 0: all): what remembered masks leave; where to note
-             the accepted rows (a bit a row, zeros before; 0: not); how many they are (written here); for each list:
-             counter, its width in bytes, number of values; for each step: code (0: not here), its table, 1 where it
-             may run dense, and where to note (a bit a row, 0: not) which rows it judged and which passed
-    scratch  mask (uint8 a row of the block), rows (int32), room for momenta (`hoist`), for each list where each event's
-             values begin (int64)
 """
 
 from __future__ import annotations
 
-from tagsel.kernels.blocks import BLOCK, FAILED, HELPERS, LIST, SHORT
+from numpy import int64, uint64
 
-UNIT, STEP = 5, 5
-"""Words of a unit before its lists, and of a step."""
+from tagsel.kernels.blocks import (
+    BLOCK,
+    FAILED,
+    SHORT,
+    all_alive,
+    begin_lists,
+    copy_mask,
+    count_mask,
+    end_lists,
+    keep_left,
+    note_mask,
+    note_rows,
+    place_lists,
+    rows_of_mask,
+    some_left,
+)
+from tagsel.kernels.layouts import SCRATCH, STEP, STEPS_JOB, STEPS_UNIT
+from tagsel.kernels.memory import Word, load_i8, run_kernel, store_i8
 
-SOURCE = f"""{HELPERS}
-def kernel(job, scratch, begin, end):
-    units, width, lists, steps = load_u8(job, 0), load_i8(job, 1), load_i8(job, 2), load_i8(job, 3)
-    seen, mask, rows = load_u8(job, 4), load_u8(scratch, 0), load_u8(scratch, 1)
-    found = int64(0)
+
+def run_steps(job: Word, scratch: Word, begin: Word, end: Word) -> Word:
+    """Run units `begin` … `end` of a STEPS_JOB: the number of accepted rows, or FAILED, or SHORT - n."""
+    task, own = STEPS_JOB(job, 0), SCRATCH(scratch, 0)
+    lists, steps, seen = task.lists, task.steps, task.seen
+    mask, rows = own.mask, own.rows
+    accepted = int64(0)
     for u in range(begin, end):
-        unit = units + uint64(u * width * 8)
-        size, alive, left, out = load_i8(unit, 0), load_u8(unit, 1), load_u8(unit, 2), load_u8(unit, 3)
-        at_lists = unit + uint64({UNIT * 8})
-        at_steps = at_lists + uint64(lists * {LIST * 8})
-        before = found
-        for n in range(lists):
-            store_i8(load_u8(scratch, 3 + n), 0, int64(0))
-        for first in range(int64(0), size, int64({BLOCK})):
-            count = min(int64({BLOCK}), size - first)
+        at_unit = task.units + uint64(u * task.unit_bytes)
+        at_lists, at_steps = at_unit + uint64(task.lists_at), at_unit + uint64(task.steps_at)
+        unit = STEPS_UNIT(at_unit, 0)
+        size, alive, left, out = unit.rows, unit.alive, unit.left, unit.out
+        before = accepted
+        begin_lists(scratch, lists)
+        for first in range(int64(0), size, int64(BLOCK)):
+            count = min(int64(BLOCK), size - first)
             live = count
             if left != 0 and not some_left(left, first, count):
                 live = int64(0)
@@ -54,11 +60,11 @@ def kernel(job, scratch, begin, end):
                     live = count_mask(mask, count)
             step, sparse, placed = int64(0), False, False
             while step < steps and live > 0:
-                entry = at_steps + uint64(step * {STEP * 8})
-                code, table = load_u8(entry, 0), load_u8(entry, 1)
+                entry = STEP(at_steps, step)
+                code, table = entry.code, entry.table
                 if code != 0:
-                    reached, judged, passed = live, load_u8(entry, 3), load_u8(entry, 4)
-                    if not sparse and live * 8 >= count and load_i8(entry, 2) != 0:
+                    reached, judged, passed = live, entry.judged, entry.passed
+                    if not sparse and live * 8 >= count and entry.dense != 0:
                         if judged != 0:
                             note_mask(mask, judged, first, count)
                         run_kernel(code, table, scratch, first, -count)
@@ -75,10 +81,10 @@ def kernel(job, scratch, begin, end):
                             placed = True
                             short = place_lists(at_lists, lists, scratch, first, count)
                             if short >= 0:
-                                return int64({SHORT}) - short
+                                return int64(SHORT) - short
                         live = run_kernel(code, table, scratch, first, live)
                         if live < 0:
-                            return int64({FAILED})
+                            return int64(FAILED)
                         if judged != 0:
                             note_rows(rows, live, passed, first)
                     store_i8(seen, 2 * step, load_i8(seen, 2 * step) + reached)
@@ -86,14 +92,12 @@ def kernel(job, scratch, begin, end):
                 step += 1
             short = end_lists(at_lists, lists, scratch, first, count, placed)
             if short >= 0:
-                return int64({SHORT}) - short
+                return int64(SHORT) - short
             if out != 0 and live > 0:
                 if sparse:
                     note_rows(rows, live, out, first)
                 else:
                     note_mask(mask, out, first, count)
-            found += live
-        store_i8(unit, 4, found - before)
-    return found
-"""
-"""The loop, `kernel(job, scratch, first unit, end)`: the number of accepted rows, or FAILED, or SHORT - n."""
+            accepted += live
+        unit.accepted = accepted - before
+    return accepted

@@ -2,28 +2,37 @@
 
 A value belongs to the bin whose edges enclose it (low <= value < high), exactly: of equal bins a guess is put right by
 the edges. Sums are added in the order of rows.
-
-Memory, in 8-byte words:
-
-    job      bits (a bit a row), axes and how many, weights (float64, 0: none), sums (int64, with weights float64),
-             squares (float64), counts (int64): NaN, filled, inside, missing; for objects their counter and its width in
-             bytes, else 0; rows; for objects a uint8 each, 1 where a value is missing, 0 where none is
-    axis     column, its width in bytes (4, 8: floats; -4, -8: integers; -1: bool, a byte), times (float64), over
-             (float64), edges with -inf and inf at the ends (float64), bins, whether they are equal, low edge (float64),
-             bins a unit (float64)
 """
 
 from __future__ import annotations
 
-from tagsel.kernels.blocks import HELPERS
+from numpy import float64, int64, uint64
 
-AXIS = 9
-"""Words of an axis."""
+from tagsel.kernels.blocks import length, lowest_bit
+from tagsel.kernels.layouts import AXIS, FILLING_JOB
+from tagsel.kernels.memory import (
+    Word,
+    load_f4,
+    load_f8,
+    load_i4,
+    load_i8,
+    load_u1,
+    load_u8,
+    store_f8,
+    store_i8,
+)
 
-SOURCE = f"""{HELPERS}
-@helper
-def value_of(axis, row):
-    column, width = load_u8(axis, 0), load_i8(axis, 1)
+NAN, OUTSIDE, INSIDE = 0, 1, 2
+"""What becomes of an entry: it is NaN and not filled, or filled beyond the edges of an axis, or between them."""
+
+ENTRIES = 4
+"""Numbers that are counted: NaN, filled, inside, missing."""
+
+
+def value_of(axes: Word, k: Word, row: Word) -> Word:
+    """The value of a row on axis `k`, in the axis's unit, float64."""
+    axis = AXIS(axes, k)
+    column, width = axis.column, axis.width
     if width == 4:
         x = float64(load_f4(column, row))
     elif width == 8:
@@ -34,29 +43,31 @@ def value_of(axis, row):
         x = float64(load_i8(column, row))
     else:
         x = float64(load_u1(column, row))
-    times, over = load_f8(axis, 2), load_f8(axis, 3)
+    times, over = axis.times, axis.over
     if times != 1.0:
         x *= times
     if over != 1.0:
         x /= over
     return x
 
-@helper
-def bin_of(axis, x):
-    edges, bins = load_u8(axis, 4), load_i8(axis, 5)
-    if load_i8(axis, 6) != 0:
-        guess = (x - load_f8(axis, 7)) * load_f8(axis, 8)
+
+def bin_of(axes: Word, k: Word, x: Word) -> Word:
+    """The bin of a number on axis `k`: 0 below the edges, bins + 1 above."""
+    axis = AXIS(axes, k)
+    edges, bins = axis.edges, axis.bins
+    if axis.equal != 0:
+        guess = (x - axis.low) * axis.bins_a_unit
         if guess < 0.0:
-            found = int64(0)
+            at = int64(0)
         elif guess >= float64(bins):
-            found = bins + 1
+            at = bins + 1
         else:
-            found = int64(guess) + 1
-        if x < load_f8(edges, found):
-            found -= 1
-        elif found <= bins and x >= load_f8(edges, found + 1):
-            found += 1
-        return found
+            at = int64(guess) + 1
+        if x < load_f8(edges, at):
+            at -= 1
+        elif at <= bins and x >= load_f8(edges, at + 1):
+            at += 1
+        return at
     low, high = int64(0), bins + 1
     while low < high:
         middle = (low + high + 1) >> 1
@@ -66,30 +77,33 @@ def bin_of(axis, x):
             high = middle - 1
     return low
 
-@helper
-def enter(axes, count, weights, sums, squares, at, row):
+
+def enter(axes: Word, count: Word, weights: Word, sums: Word, squares: Word, at: Word, row: Word) -> Word:
+    """Fill one entry, whose values are number `at` of the columns and whose weight is the row's."""
     place, inside = int64(0), True
     for k in range(count):
-        axis = axes + uint64(k * {AXIS * 8})
-        x, bins = value_of(axis, at), load_i8(axis, 5)
+        x, bins = value_of(axes, k, at), AXIS(axes, k).bins
         if x != x:
-            return 0
-        found = bin_of(axis, x)
-        inside = inside and found >= 1 and found <= bins
-        place = place * (bins + 2) + found
+            return NAN
+        own = bin_of(axes, k, x)
+        inside = inside and own >= 1 and own <= bins
+        place = place * (bins + 2) + own
     if weights == 0:
         store_i8(sums, place, load_i8(sums, place) + 1)
     else:
         weight = load_f8(weights, row)
         store_f8(sums, place, load_f8(sums, place) + weight)
         store_f8(squares, place, load_f8(squares, place) + weight * weight)
-    return 2 if inside else 1
+    return INSIDE if inside else OUTSIDE
 
-def kernel(job, unused, begin, end):
-    bits, axes, count, weights = load_u8(job, 0), load_u8(job, 1), load_i8(job, 2), load_u8(job, 3)
-    sums, squares, told = load_u8(job, 4), load_u8(job, 5), load_u8(job, 6)
-    counter, width, rows, gone = load_u8(job, 7), load_i8(job, 8), load_i8(job, 9), load_u8(job, 10)
-    missing, nan, filled, between, at = int64(0), int64(0), int64(0), int64(0), int64(0)
+
+def fill_bins(job: Word, unused: Word, begin: Word, end: Word) -> Word:
+    """Fill from words `begin` … `end` of the bits of a FILLING_JOB; those before them count objects, so begin at 0."""
+    task = FILLING_JOB(job, 0)
+    bits, axes, count, weights = task.bits, task.axes, task.axis_count, task.weights
+    sums, squares, entries = task.sums, task.squares, task.entries
+    counter, width, rows, gone = task.counter, task.counter_width, task.rows, task.gone
+    missing, nan, filled, inside, at = int64(0), int64(0), int64(0), int64(0), int64(0)
     for word in range(begin, end):
         left = load_u8(bits, word)
         if counter != 0:
@@ -100,23 +114,21 @@ def kernel(job, unused, begin, end):
                         if gone != 0 and load_u1(gone, k) != 0:
                             missing += 1
                         else:
-                            how = enter(axes, count, weights, sums, squares, k, row)
-                            nan += int64(how == 0)
-                            filled += int64(how > 0)
-                            between += int64(how == 2)
+                            fate = enter(axes, count, weights, sums, squares, k, row)
+                            nan += int64(fate == NAN)
+                            filled += int64(fate != NAN)
+                            inside += int64(fate == INSIDE)
                 at = stop
         else:
             while left != 0:
-                row = word * 64 + int64(bits_set(~left & (left - uint64(1))))
+                row = word * 64 + lowest_bit(left)
                 left &= left - uint64(1)
-                how = enter(axes, count, weights, sums, squares, row, row)
-                nan += int64(how == 0)
-                filled += int64(how > 0)
-                between += int64(how == 2)
-    store_i8(told, 0, nan)
-    store_i8(told, 1, filled)
-    store_i8(told, 2, between)
-    store_i8(told, 3, missing)
+                fate = enter(axes, count, weights, sums, squares, row, row)
+                nan += int64(fate == NAN)
+                filled += int64(fate != NAN)
+                inside += int64(fate == INSIDE)
+    store_i8(entries, 0, nan)
+    store_i8(entries, 1, filled)
+    store_i8(entries, 2, inside)
+    store_i8(entries, 3, missing)
     return int64(0)
-"""
-"""The kernel, `kernel(job, 0, first word, end)` over words of 64 rows."""

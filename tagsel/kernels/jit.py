@@ -1,9 +1,10 @@
 """The one place where numba compiles: `jit` for generated kernels, and the functions of this room, compiled.
 
-A function of `trigonometric`, `exponential` or `physics` is a Python function on arrays. To compile it for
-single numbers, `compiled` makes the same code object anew with other globals: `select` and `branch` become an
-if, and every function of this room that it calls becomes the compiled one. So there is one text, and no
-second implementation.
+A function of `trigonometric`, `exponential` or `physics` is a Python function on arrays, a loop of `driver` or
+`filling` one on addresses. To compile it for single numbers, `renewed` makes the same code object anew with other
+globals: `select` and `branch` become an if, the functions of `memory` become single instructions, a `Layout` what opens
+a record, and every function of this room that it calls becomes the compiled one. So there is one text, and no second
+implementation.
 
 Invariant: importing this module does not import numba; the first call that needs it does.
 """
@@ -20,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from tagsel.kernels import doubled, elementary, integers, physics
+from tagsel.kernels import doubled, elementary, integers, intrinsics, physics
+from tagsel.kernels.layouts import Layout
+from tagsel.kernels.memory import PRIMITIVES
 
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -63,15 +66,30 @@ _FOR_ONE_NUMBER: dict[Any, Any] = {
 
 @cache
 def compiled(function: Callable[..., Any]) -> Any:
-    """A function of this room as a numba dispatcher for float64 (or int64) numbers."""
-    source = _FOR_ONE_NUMBER.get(function, function)
-    scope = dict(source.__globals__)
-    for name in {i.argval for i in dis.get_instructions(source) if i.opname == "LOAD_GLOBAL"}:
-        value = scope.get(name)
-        if isinstance(value, FunctionType) and value.__module__.startswith(_PACKAGE):
-            scope[name] = compiled(value)
-    renewed = FunctionType(source.__code__, scope, source.__name__, source.__defaults__, source.__closure__)
-    return jit(renewed)
+    """A function of this room as a numba dispatcher."""
+    return jit(renewed(_FOR_ONE_NUMBER.get(function, function)))
+
+
+def renewed(function: Callable[..., Any]) -> FunctionType:
+    """A function of this room, to be compiled: the same code, its globals replaced by what numba compiles."""
+    scope = dict(function.__globals__)
+    for name in {i.argval for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"}:
+        if name in scope:
+            scope[name] = _compilable(scope[name])
+    return FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
+
+
+def _compilable(value: Any) -> Any:
+    """What stands for a global in compiled code."""
+    if isinstance(value, Layout):
+        return intrinsics.record(value)
+    if not isinstance(value, FunctionType) or not value.__module__.startswith(_PACKAGE):
+        return value
+    primitive = _PRIMITIVE_NAMES.get(value)
+    return compiled(value) if primitive is None else intrinsics.primitives()[primitive]
+
+
+_PRIMITIVE_NAMES = {function: name for name, function in PRIMITIVES.items()}
 
 
 def numba_functions() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Machine code of kernels, kept in the process and on disk, keyed by all that it depends on.
 
-The key is a SHA-256 over the generated source and `native.fingerprint` (every helper's source, the versions of
-Python, NumPy, numba and llvmlite, the processor). A file is a line of JSON and the object code; nothing in it is ever
-unpickled. It is used only if the folder and the file belong to this user and nobody else may enter or write
+The key is a SHA-256 over the generated source, or the name of a loop, and `native.fingerprint` (this room's source, the
+versions of Python, NumPy, numba and llvmlite, the processor). A file is a line of JSON and the object code; nothing in
+it is ever unpickled. It is used only if the folder and the file belong to this user and nobody else may enter or write
 them, if the line states the key, and if its SHA-256 is that of key, symbol and code; else it is dropped and made anew,
 as is code without its symbol. A folder that is not private is not used at all.
 
@@ -28,7 +28,7 @@ from tagsel.base.cache import Cache, DiskCache, register_on_disk
 from tagsel.base.memory_limit import has_room_for_a_thread, memory_left, require
 from tagsel.errors import TagselError
 from tagsel.kernels import native
-from tagsel.kernels.native import Loaded, Native
+from tagsel.kernels.native import KernelSource, Loaded, Native
 
 log = logging.getLogger("tagsel")
 
@@ -36,11 +36,11 @@ FORMAT = 2
 MOST_KERNELS = 256
 """Kernels kept in the process, and on disk; the oldest go first."""
 
-_functions: Cache[str, Loaded] = Cache("kernels", entries=MOST_KERNELS)
+_functions: Cache[KernelSource, Loaded] = Cache("kernels", entries=MOST_KERNELS)
 _compiling = RLock()
 
 
-def function(source: str) -> Loaded:
+def function(source: KernelSource) -> Loaded:
     """The compiled kernel of a source text: from this process, from disk, or compiled now."""
     found = _functions.get(source)
     if found is not None:
@@ -49,12 +49,12 @@ def function(source: str) -> Loaded:
         return _functions.get_or_create(source, lambda: _from_disk(source) or native.load(_built(source)))
 
 
-def ready(source: str) -> bool:
+def ready(source: KernelSource) -> bool:
     """Whether the kernel of a source is in this process."""
     return source in _functions
 
 
-def kept(source: str) -> bool:
+def kept(source: KernelSource) -> bool:
     """Whether the kernel of a source is in this process, or a file of it is on disk."""
     return source in _functions or (folder() / f"{key(source)}.kernel").is_file()
 
@@ -77,11 +77,11 @@ os.register_at_fork(before=_hold, after_in_parent=lambda: _compiling.release(), 
 COMPILING = 2.0
 """Seconds that one of our own loops takes to compile, about."""
 
-_making: set[str] = set()
+_making: set[KernelSource] = set()
 _asking = Lock()
 
 
-def at_hand(*sources: str, spares: float = 0.0) -> bool:
+def at_hand(*sources: KernelSource, spares: float = 0.0) -> bool:
     """Whether kernels are here, on disk, or worth compiling for the seconds that they would spare; those that are not
     are compiled behind the answers."""
     left = memory_left()
@@ -98,7 +98,7 @@ LINKER, COMPILER, A_KERNEL = 180 << 20, 100 << 20, 40 << 20
 """Memory that llvmlite, numba, and compiling a kernel take, about. One that gets none ends the process."""
 
 
-def room_for(source: str) -> int:
+def room_for(source: KernelSource) -> int:
     """Bytes of memory without which a kernel is neither loaded nor compiled."""
     if ready(source):
         return 0
@@ -108,7 +108,7 @@ def room_for(source: str) -> int:
     return linker + A_KERNEL + (0 if "numba" in sys.modules else COMPILER)
 
 
-def soon(sources: Sequence[str]) -> None:
+def soon(sources: Sequence[KernelSource]) -> None:
     """Compile kernels behind the answers, each once; not in a process that ends after its answer, or lacks memory."""
     if settings.one_answer or not has_room_for_a_thread():
         return
@@ -123,7 +123,7 @@ def soon(sources: Sequence[str]) -> None:
                 _making.difference_update(new)
 
 
-def _make(sources: Sequence[str]) -> None:
+def _make(sources: Sequence[KernelSource]) -> None:
     """Compile kernels that no answer waits for; one that fails is named in the log, and left to the interpreter."""
     for source in sources:
         if not main_thread().is_alive():  # the process is ending, and waits for this
@@ -148,9 +148,9 @@ def folder() -> Path:
 ON_DISK = register_on_disk(DiskCache("kernels", lambda _: [folder()], "*.kernel"))
 
 
-def key(source: str) -> str:
+def key(source: KernelSource) -> str:
     """SHA-256, in hex, over a source and all else that its machine code depends on."""
-    return hashlib.sha256(f"{FORMAT}\0{native.fingerprint()}\0{source}".encode()).hexdigest()
+    return hashlib.sha256(f"{FORMAT}\0{native.fingerprint()}\0{native.name_of(source)}".encode()).hexdigest()
 
 
 def private(status: os.stat_result) -> bool:
@@ -167,7 +167,7 @@ def _closed(place: Path) -> bool:
         return False
 
 
-def _from_disk(source: str) -> Loaded | None:
+def _from_disk(source: KernelSource) -> Loaded | None:
     """The kernel as kept on disk, loaded; a file whose code does not hold its symbol is removed."""
     stored = _stored(source)
     if stored is None:
@@ -179,7 +179,7 @@ def _from_disk(source: str) -> Loaded | None:
         return None
 
 
-def _stored(source: str) -> Native | None:
+def _stored(source: KernelSource) -> Native | None:
     """The kernel as kept on disk; what is there but cannot be used is removed."""
     name = key(source)
     path = folder() / f"{name}.kernel"
@@ -217,7 +217,7 @@ def _checksum(name: str, kernel: Native) -> str:
     return hashlib.sha256(f"{name}\0{kernel.symbol}\0".encode() + kernel.code).hexdigest()
 
 
-def _built(source: str) -> Native:
+def _built(source: KernelSource) -> Native:
     """The kernel compiled now, and kept if there is a place for it."""
     require(room_for(source), "compiling a kernel")
     made = native.build(source)

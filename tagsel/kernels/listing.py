@@ -4,72 +4,70 @@ Rows are cut into *segments*, within which run, luminosity block and file are on
 row groups and of `store/places` together). Segments are counted first; where the list has each is then known, so that
 several threads write at once. Invariant: with `dest` the running sums of the counts in the list's order, every element
 of every column is written once.
-
-Memory, in 8-byte words:
-
-    job      units, starts, counts, dest; how many constants, and their pairs; how many rising ones, and their pairs;
-             where to write event numbers (int64)
-    unit     bits (1 a row, each unit's begin at a byte and may be read in words), events (int64), number of its first
-             row, first segment, end of its segments
-    starts   (S + 1,) int64: the first row of each segment; counts, dest (S,) int64
-    pairs    of a constant: its value by segment (int32), the column (int32); of a rising one: row + what is the value
-             by segment (int64), the column (int64)
 """
 
 from __future__ import annotations
 
-from tagsel.kernels.blocks import HELPERS
+from numpy import int64
+
+from tagsel.kernels.blocks import rows_between, set_between
+from tagsel.kernels.layouts import COLUMN_PAIR, LISTED_UNIT, LISTING_JOB
+from tagsel.kernels.memory import Word, load_i4, load_i8, store_i4, store_i8
 
 CHUNK = 2048
 """Rows that are looked at together; scratch has so many int32."""
 
-UNIT = 5
-"""Words of a unit."""
 
-SOURCE = f"""{HELPERS}
-@helper
-def write_constant(pair, segment, at, n):
-    value, column = load_i4(load_u8(pair, 0), segment), load_u8(pair, 1)
-    for k in range(n):
-        store_i4(column, at + k, value)
+def write_constant(pairs: Word, k: Word, segment: Word, at: Word, n: Word) -> None:
+    """Write `n` events of a column that is constant in a segment."""
+    pair = COLUMN_PAIR(pairs, k)
+    value, column = load_i4(pair.by_segment, segment), pair.column
+    for m in range(n):
+        store_i4(column, at + m, value)
 
-@helper
-def write_rising(pair, segment, at, rows, n, base):
-    shift, column = load_i8(load_u8(pair, 0), segment) + base, load_u8(pair, 1)
-    for k in range(n):
-        store_i8(column, at + k, shift + int64(load_i4(rows, k)))
 
-@helper
-def write_events(events, column, at, rows, n):
-    for k in range(n):
-        store_i8(column, at + k, load_i8(events, int64(load_i4(rows, k))))
+def write_rising(pairs: Word, k: Word, segment: Word, at: Word, rows: Word, n: Word, base: Word) -> None:
+    """Write `n` events of a column that rises with the row."""
+    pair = COLUMN_PAIR(pairs, k)
+    shift, column = load_i8(pair.by_segment, segment) + base, pair.column
+    for m in range(n):
+        store_i8(column, at + m, shift + int64(load_i4(rows, m)))
 
-def kernel(job, rows, begin, end):
-    units, starts, counts, dest = load_u8(job, 0), load_u8(job, 1), load_u8(job, 2), load_u8(job, 3)
-    constants, constant = load_i8(job, 4), load_u8(job, 5)
-    risings, rising, column = load_i8(job, 6), load_u8(job, 7), load_u8(job, 8)
+
+def write_numbers(events: Word, column: Word, at: Word, rows: Word, n: Word) -> None:
+    """Write the event numbers of `n` events."""
+    for m in range(n):
+        store_i8(column, at + m, load_i8(events, int64(load_i4(rows, m))))
+
+
+def write_events(job: Word, rows: Word, begin: Word, end: Word) -> Word:
+    """Write the events of units `begin` … `end` of a LISTING_JOB, and give their number; with `dest` 0 count them only.
+
+    `rows` has CHUNK int32.
+    """
+    task = LISTING_JOB(job, 0)
+    starts, counts, dest, column = task.starts, task.counts, task.dest, task.events
+    constants, constant_count = task.constants, task.constant_count
+    rising, rising_count = task.rising, task.rising_count
     written = int64(0)
     for u in range(begin, end):
-        unit = units + uint64(u * {UNIT * 8})
-        bits, events, base = load_u8(unit, 0), load_u8(unit, 1), load_i8(unit, 2)
-        for segment in range(load_i8(unit, 3), load_i8(unit, 4)):
+        unit = LISTED_UNIT(task.units, u)
+        bits, events, base = unit.bits, unit.events, unit.first_row
+        for segment in range(unit.first_segment, unit.end_segment):
             first, last = load_i8(starts, segment) - base, load_i8(starts, segment + 1) - base
             if dest == 0:
                 store_i8(counts, segment, set_between(bits, first, last))
             elif load_i8(counts, segment) > 0:
                 at = load_i8(dest, segment)
                 while first < last:
-                    stop = min(last, (first & int64(-64)) + {CHUNK})
+                    stop = min(last, (first & int64(-64)) + CHUNK)
                     n = rows_between(bits, first, stop, rows)
-                    for k in range(constants):
-                        write_constant(constant + uint64(k * 16), segment, at, n)
-                    for k in range(risings):
-                        write_rising(rising + uint64(k * 16), segment, at, rows, n, base)
-                    write_events(events, column, at, rows, n)
+                    for k in range(constant_count):
+                        write_constant(constants, k, segment, at, n)
+                    for k in range(rising_count):
+                        write_rising(rising, k, segment, at, rows, n, base)
+                    write_numbers(events, column, at, rows, n)
                     at += n
                     first = stop
                 written += at - load_i8(dest, segment)
     return written
-"""
-"""The kernel, `kernel(job, rows, first unit, end)`; with dest 0 it counts only. It gives the number of events written;
-`rows` has CHUNK int32."""

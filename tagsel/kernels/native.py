@@ -14,21 +14,21 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import platform
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from tagsel.kernels import elementary, integers, physics
-from tagsel.kernels.jit import compiled, jit, source_digest
+from tagsel.kernels import elementary, integers, intrinsics, lookups, physics
+from tagsel.kernels.jit import compiled, jit, renewed, source_digest
+from tagsel.kernels.memory import CALL
 
-WIDTHS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
-"""Types of memory that kernels can read, as NumPy spells them."""
-
-STORED = ("u1", "i4", "i8", "u8", "f8")
-"""Types of memory that kernels can write."""
+KernelSource: TypeAlias = str | Callable[..., Any]
+"""What a kernel is compiled from: generated text, or a loop of this room, `loop(job, scratch, begin, end)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,177 +47,54 @@ class Native:
 def vocabulary() -> dict[str, Any]:
     """All that generated source may name, for numba.
 
-    `load_<width>(address, index)` for each of WIDTHS; `store_<width>(address, index, value)` for each of STORED;
-    `contains_<i8|f8>(address, size, value)` in a sorted table; `within(runs, firsts, lasts, size, run, lumi)` in sorted
-    int64 ranges;
-    `run_kernel(address of its code, table, scratch, first, count)`; `invoke_<n>(address of its code, numbers …)`;
-    `bits_set(word)`; `prefetch(address)`; `exact_<name>` of `integers`;
-    `call_<name>` of `elementary` and `physics`; int32, int64, uint64, float32, float64, uint8, INF; `helper` marks a
-    function that `kernel` calls.
+    The functions of `memory` and `lookups`; `invoke_<n>(address of its code, numbers …)`; `exact_<name>` of `integers`;
+    `call_<name>` of `elementary` and `physics`; int32, int64, uint64, float32, float64, uint8, INF.
     """
-    memory = _memory()
+    searches = (lookups.contains_i8, lookups.contains_f8, lookups.within)
     functions = elementary.SOURCES | physics.SOURCES
     return {
-        **memory,
-        **_lookups(memory),
-        **_calls(),
+        **intrinsics.primitives(),
+        **{f.__name__: compiled(f) for f in searches},
         **{f"exact_{name}": compiled(f) for name, f in integers.SOURCES.items()},
         **{f"call_{name}": compiled(f) for name, f in functions.items()},
         **{t.__name__: t for t in (np.int32, np.int64, np.uint64, np.float32, np.float64, np.uint8)},
-        "helper": jit,
         "INF": np.inf,
     }
 
 
-def _memory() -> dict[str, Any]:
-    from numba import types
-    from numba.extending import intrinsic
-
-    def place(context: Any, builder: Any, kind: Any, address: Any, index: Any) -> Any:
-        return builder.gep(builder.inttoptr(address, context.get_data_type(kind).as_pointer()), [index])
-
-    def loader(kind: Any) -> Any:
-        def load(typing: Any, address: Any, index: Any) -> Any:
-            def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-                return builder.load(place(context, builder, kind, *args), align=1)
-
-            return kind(types.uint64, types.int64), generate
-
-        return intrinsic(load)
-
-    def storer(kind: Any) -> Any:
-        def store(typing: Any, address: Any, index: Any, value: Any) -> Any:
-            def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-                builder.store(args[2], place(context, builder, kind, *args[:2]), align=1)
-                return context.get_dummy_value()
-
-            return types.void(types.uint64, types.int64, kind), generate
-
-        return intrinsic(store)
-
-    loaders = {f"load_{width}": loader(getattr(types, np.dtype(width).name)) for width in WIDTHS}
-    storers = {f"store_{width}": storer(getattr(types, np.dtype(width).name)) for width in STORED}
-    return {**loaders, **storers}
+def name_of(source: KernelSource) -> str:
+    """What tells a source from others: its text, or the name of a loop (whose text `fingerprint` covers)."""
+    return source if isinstance(source, str) else f"{source.__module__}.{source.__qualname__}"
 
 
-def _calls() -> dict[str, Any]:
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
-
-    def run_kernel(typing: Any, code: Any, table: Any, scratch: Any, first: Any, count: Any) -> Any:
-        """A loaded kernel, called by its address in numba's convention; its status is 0, as it may not raise."""
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-            function = ir.FunctionType(ir.IntType(32), [word.as_pointer(), pointer.as_pointer(), *[word] * 4])
-            entry = builder.function.entry_basic_block
-            with builder.goto_block(entry):
-                result, exception = builder.alloca(word), builder.alloca(pointer)
-            builder.call(builder.inttoptr(args[0], function.as_pointer()), [result, exception, *args[1:]])
-            return builder.load(result)
-
-        return types.int64(types.uint64, types.uint64, types.uint64, types.int64, types.int64), generate
-
-    def prefetch(typing: Any, address: Any) -> Any:
-        """Have the processor fetch what lies at an address, which may be any: it will be read soon."""
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-            fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-            builder.call(fetch, [builder.inttoptr(args[0], pointer), number(0), number(3), number(1)])
-            return context.get_dummy_value()
-
-        return types.void(types.uint64), generate
-
-    def bits_set(typing: Any, word: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.ctpop(args[0])
-
-        return types.uint64(types.uint64), generate
-
-    invokers = {f"invoke_{count}": intrinsic(_invoker(count)) for count in range(1, MOST_ARGUMENTS + 1)}
-    found = {f.__name__: intrinsic(f) for f in (run_kernel, bits_set, prefetch)}
-    return {**found, **invokers}
-
-
-MOST_ARGUMENTS = 64
-"""Numbers that a function may take: four for each of 16 objects."""
-
-
-def _invoker(count: int) -> Any:
-    """What calls a loaded function of so many numbers by its address, in numba's convention."""
-    from llvmlite import ir
-    from numba import types
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        number, pointer = ir.DoubleType(), ir.IntType(8).as_pointer()
-        function = ir.FunctionType(ir.IntType(32), [number.as_pointer(), pointer.as_pointer(), *[number] * count])
-        with builder.goto_block(builder.function.entry_basic_block):
-            result, exception = builder.alloca(number), builder.alloca(pointer)
-        builder.call(builder.inttoptr(args[0], function.as_pointer()), [result, exception, *args[1:]])
-        return builder.load(result)
-
-    names = ", ".join(f"a{n}" for n in range(count))
-    scope: dict[str, Any] = {"signature": types.float64(types.uint64, *[types.float64] * count), "generate": generate}
-    exec(f"def invoke(typing, code, {names}):\n    return signature, generate\n", scope)
-    return scope["invoke"]
-
-
-def _lookups(memory: dict[str, Any]) -> dict[str, Any]:
-    load_i8 = memory["load_i8"]
-
-    def lookup(load: Any) -> Any:
-        def contains(address: Any, size: Any, value: Any) -> Any:
-            low, high = np.int64(0), size
-            while low < high:
-                middle = (low + high) >> 1
-                if load(address, middle) < value:
-                    low = middle + 1
-                else:
-                    high = middle
-            return low < size and load(address, low) == value
-
-        return jit(contains)
-
-    def within(runs: Any, firsts: Any, lasts: Any, size: Any, run: Any, lumi: Any) -> Any:
-        low, high = np.int64(0), size  # the first range that begins after (run, lumi)
-        while low < high:
-            middle = (low + high) >> 1
-            start = load_i8(runs, middle)
-            if start < run or (start == run and load_i8(firsts, middle) <= lumi):
-                low = middle + 1
-            else:
-                high = middle
-        return low > 0 and load_i8(runs, low - 1) == run and lumi <= load_i8(lasts, low - 1)
-
-    return {
-        "contains_i8": lookup(load_i8),
-        "contains_f8": lookup(memory["load_f8"]),
-        "within": jit(within),
-    }
-
-
-def build(source: str) -> Native:
-    """Compile `source`: a `kernel(table, scratch, first, count)` that gives an int64, or a `function_source`.
+def build(source: KernelSource) -> Native:
+    """Compile a loop, the text of a `kernel(table, scratch, first, count)` that gives an int64, or a `function_source`.
 
     It may not raise.
     """
     from numba import types
 
-    scope = dict(vocabulary())
-    exec(compile(source, "<kernel>", "exec"), scope)
-    wanted = scope.get("kernel") or scope["function"]
-    dispatcher = jit(wanted, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-    numbers = (types.float64,) * wanted.__code__.co_argcount
-    dispatcher.compile((types.uint64, types.uint64, types.int64, types.int64) if "kernel" in scope else numbers)
+    if callable(source) and not source.__module__.startswith(f"{__package__}."):
+        raise ValueError(f"{name_of(source)} is no loop of this room, whose files the keys of kernels cover")
+    function = renewed(source) if callable(source) else _defined(source)
+    numbers = (types.float64,) * function.__code__.co_argcount
+    arguments = numbers if function.__name__ == "function" else (types.uint64, types.uint64, types.int64, types.int64)
+    dispatcher = jit(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    dispatcher.compile(arguments)
     (result,) = dispatcher.overloads.values()
     library = result.library
     needs = [f.name for f in library._final_module.functions if f.is_declaration]
     _, _, (code, _) = library.serialize_using_object_code()
     alone = all(name.startswith("llvm.") for name in needs)
     return Native(result.fndesc.llvm_func_name, code, alone)
+
+
+def _defined(text: str) -> FunctionType:
+    """The function that generated text defines."""
+    scope = dict(vocabulary())
+    exec(compile(text, "<kernel>", "exec"), scope)
+    function: FunctionType = scope.get("kernel") or scope["function"]
+    return function
 
 
 def function_source(name: str, count: int) -> str:
@@ -232,12 +109,6 @@ def function_source(name: str, count: int) -> str:
     return f"def function({names}):\n    return call_{name}({names})\n"
 
 
-_PROTOTYPE = ctypes.CFUNCTYPE(
-    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64, ctypes.c_int64
-)
-"""numba's calling convention: a status from (result, exception, arguments …)."""
-
-
 class Loaded:
     """A kernel in the process: called with (table, scratch, first, count) it lets go of the GIL while it runs."""
 
@@ -246,7 +117,7 @@ class Loaded:
         if not self.address:
             raise ValueError(f"object code without {symbol}")
         self._engine = engine  # the code lives as long as the engine
-        self._function = _PROTOTYPE(self.address)
+        self._function = CALL(self.address)
         self._symbol = symbol
 
     def __call__(self, table: int, scratch: int, first: int, count: int) -> int:

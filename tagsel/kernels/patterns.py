@@ -3,18 +3,26 @@
 A finite double is a whole mantissa times a power of two, so mantissas are summed by pattern and exponent, in two
 halves of integers: sums are exact, and do not hang on any order (see `exact`). Exponents lie in a window; a weight
 outside of it, or one that is not finite, is told, and must be summed another way.
-
-Memory, in 8-byte words:
-
-    job      cuts, rows, addresses of their bits (a bit a row, in words): of the rows that count, then of each cut;
-             weights (a row each), 0 for none, and their bytes: 4 (float32) or 8 (float64); counts by pattern (int64);
-             tables of weights and of squares, int64, (patterns, WINDOW, 2) and (patterns, 2 x WINDOW, 2); the
-             exponents of their first slots
-    room     a word for each cut; patterns of 64 rows (int32); their weights, and squares; of weights, then of squares,
-             for each row its slot's place in a pattern's table, and its mantissa's halves
 """
 
 from __future__ import annotations
+
+from numpy import float64, int32, int64, uint64
+
+from tagsel.kernels.blocks import lowest_bit
+from tagsel.kernels.layouts import PATTERNS_JOB
+from tagsel.kernels.memory import (
+    Word,
+    load_f4,
+    load_f8,
+    load_i4,
+    load_i8,
+    load_u8,
+    store_f8,
+    store_i4,
+    store_i8,
+    store_u8,
+)
 
 WINDOW = 64
 """Exponents of weights in a table; of squares twice as many."""
@@ -23,11 +31,11 @@ ROOM = 32 + 8 * 64
 """Words of the room beside those of the cuts."""
 
 OUTSIDE = -1
-"""What the kernel gives where a weight is outside the window, or its square is."""
+"""What the loop gives where a weight is outside the window, or its square is."""
 
-SOURCE = f"""
-@helper
-def transposed(words, byte, first, end):
+
+def transposed(words: Word, byte: Word, first: Word, end: Word) -> Word:
+    """Byte `byte` of words `first` … `end` (at most 8), as bits turned: 8 bytes, one a row, with a bit a word."""
     x = uint64(0)
     for c in range(first, end):
         x |= ((load_u8(words, c) >> uint64(8 * byte)) & uint64(0xFF)) << uint64(8 * (c - first))
@@ -38,8 +46,9 @@ def transposed(words, byte, first, end):
     swap = (x ^ (x >> uint64(28))) & uint64(0x00000000F0F0F0F0)
     return x ^ swap ^ (swap << uint64(28))
 
-@helper
-def find_patterns(words, cuts, patterns):
+
+def find_patterns(words: Word, cuts: Word, patterns: Word) -> None:
+    """Write the pattern of each of 64 rows, of which each cut has a word of bits."""
     for byte in range(8):
         low = transposed(words, byte, int64(0), min(cuts, int64(8)))
         high = transposed(words, byte, int64(8), cuts) if cuts > 8 else uint64(0)
@@ -47,8 +56,9 @@ def find_patterns(words, cuts, patterns):
             upper = ((high >> uint64(8 * b)) & uint64(0xFF)) << uint64(8)
             store_i4(patterns, 8 * byte + b, int32(upper | ((low >> uint64(8 * b)) & uint64(0xFF))))
 
-@helper
-def widen(weights, width, row, count, target):
+
+def widen(weights: Word, width: Word, row: Word, count: Word, target: Word) -> None:
+    """Copy weights from a row on, of 4 or 8 bytes, as float64."""
     if width == 4:
         for k in range(count):
             store_f8(target, k, float64(load_f4(weights, row + k)))
@@ -56,13 +66,15 @@ def widen(weights, width, row, count, target):
         for k in range(count):
             store_f8(target, k, load_f8(weights, row + k))
 
-@helper
-def square(values, count, target):
+
+def square(values: Word, count: Word, target: Word) -> None:
+    """Write the squares of float64 values."""
     for k in range(count):
         store_f8(target, k, load_f8(values, k) * load_f8(values, k))
 
-@helper
-def split(values, count, first, slots, target):
+
+def split(values: Word, count: Word, first: Word, slots: Word, target: Word) -> Word:
+    """Write slot and mantissa, in two halves, of float64 values; bits that are set: one is outside the slots."""
     outside = uint64(0)
     for k in range(count):
         bits = load_u8(values, k)
@@ -76,20 +88,29 @@ def split(values, count, first, slots, target):
         store_i8(target, 128 + k, mantissa & int64(0x3FFFFFF) if inside else int64(0))
     return outside
 
-@helper
-def add(table, at, row, parts):
+
+def add(table: Word, at: Word, row: Word, parts: Word) -> None:
+    """Add a row's mantissa to its slot, in the part of the table that begins at `at`."""
     at += load_i8(parts, row)
     store_i8(table, at, load_i8(table, at) + load_i8(parts, 64 + row))
     store_i8(table, at + 1, load_i8(table, at + 1) + load_i8(parts, 128 + row))
 
-def kernel(job, room, begin, end):
-    cuts, rows, bits = load_i8(job, 0), load_i8(job, 1), load_u8(job, 2)
-    weights, width, counts = load_u8(job, 3), load_i8(job, 4), load_u8(job, 5)
-    table, squares, first, first2 = load_u8(job, 6), load_u8(job, 7), load_i8(job, 8), load_i8(job, 9)
+
+def add_patterns(job: Word, room: Word, begin: Word, end: Word) -> Word:
+    """Add up the rows of words `begin` … `end` of a PATTERNS_JOB: 0, or OUTSIDE.
+
+    `room`: a word for each cut; the patterns of 64 rows (int32); their weights, and squares; of weights, then of
+    squares, what `split` writes of each row.
+    """
+    task = PATTERNS_JOB(job, 0)
+    cuts, rows, bits = task.cuts, task.rows, task.bits
+    weights, width, counts = task.weights, task.weight_width, task.counts
+    table, squares, first, first_squared = task.table, task.squares, task.first, task.first_squared
     patterns = room + uint64(cuts * 8)
     here = patterns + uint64(32 * 8)
     squared = here + uint64(64 * 8)
-    parts, parts2 = squared + uint64(64 * 8), squared + uint64(4 * 64 * 8)
+    parts = squared + uint64(64 * 8)
+    squared_parts = squared + uint64(4 * 64 * 8)
     outside = uint64(0)
     for word in range(begin, end):
         left = load_u8(load_u8(bits, 0), word)
@@ -102,16 +123,14 @@ def kernel(job, room, begin, end):
             count = min(int64(64), rows - word * 64)
             widen(weights, width, word * 64, count, here)
             square(here, count, squared)
-            outside |= split(here, count, first, int64({WINDOW}), parts)
-            outside |= split(squared, count, first2, int64({2 * WINDOW}), parts2)
+            outside |= split(here, count, first, int64(WINDOW), parts)
+            outside |= split(squared, count, first_squared, int64(2 * WINDOW), squared_parts)
         while left != 0:
-            row = int64(bits_set(~left & (left - uint64(1))))
+            row = lowest_bit(left)
             left &= left - uint64(1)
             pattern = int64(load_i4(patterns, row))
             store_i8(counts, pattern, load_i8(counts, pattern) + 1)
             if weights != 0:
-                add(table, pattern * {2 * WINDOW}, row, parts)
-                add(squares, pattern * {4 * WINDOW}, row, parts2)
-    return int64(0) if outside == 0 else int64({OUTSIDE})
-"""
-"""The kernel, `kernel(job, room, first word, end)` over words of 64 rows: 0, or OUTSIDE."""
+                add(table, pattern * (2 * WINDOW), row, parts)
+                add(squares, pattern * (4 * WINDOW), row, squared_parts)
+    return int64(0) if outside == 0 else int64(OUTSIDE)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr.chain import address
+from tagsel.kernels.memory import address_of
 from tagsel.store import Frame
 
 Ints = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ class Bits:
         """For row groups of so many rows."""
         words = (rows + 63) // 64
         memory = np.zeros(int(words.sum()), np.uint64)
-        return cls(memory, np.uint64(address(memory)) + 8 * (np.cumsum(words) - words).astype(np.uint64))
+        return cls(memory, np.uint64(address_of(memory)) + 8 * (np.cumsum(words) - words).astype(np.uint64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from tagsel.errors import StoreError
 from tagsel.expr import Block
-from tagsel.expr.chain import address
 from tagsel.expr.measure import Measure, Measured
 from tagsel.kernels import filling, kernel_cache
+from tagsel.kernels.layouts import AXIS, FILLING_JOB, Table
+from tagsel.kernels.memory import address_of
 from tagsel.selection.accept import How, accept
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.bits import Words, words_at
@@ -88,7 +89,7 @@ class Marked:
 def marked(prepared: Prepared) -> Marked | None:
     """The accepted rows by compiled steps; None where the scan must judge them."""
     query, plan = prepared.query, prepared.plan
-    if plan.tier != "kernel" or not able(b.cut for b in plan.inputs) or not at_hand(prepared)(filling.SOURCE):
+    if plan.tier != "kernel" or not able(b.cut for b in plan.inputs) or not at_hand(prepared)(filling.fill_bins):
         return None
     try:
         found = accept(plan, prepared.rows, How(True, query.threads, MASKS if query.remember else None))
@@ -128,25 +129,24 @@ def filled_directly(
     size = prod(axis.bins + 2 for axis in fill.spec.axes)
     sums = np.zeros(size, np.int64 if weights is None else np.float64)
     squares = None if weights is None else np.zeros(size)
-    table, told = np.concatenate([words for words, _ in axes]), np.zeros(4, np.int64)
+    table, entries = np.concatenate([axis for axis, _ in axes]), np.zeros(filling.ENTRIES, np.int64)
     weight = None if weights is None else np.ascontiguousarray(weights, np.float64)
     there = bits if there is None else there
-    job = np.array(
-        [
-            address(there),
-            address(table),
-            len(axes),
-            *(0 if a is None else address(a) for a in (weight, sums, squares)),
-            address(told),
-            0 if counter is None else address(counter),
-            0 if counter is None else counter.itemsize,
-            block.rows,
-            0 if gone is None else address(gone),
-        ],
-        np.uint64,
+    job = FILLING_JOB.filled(
+        bits=address_of(there),
+        axes=address_of(table),
+        axis_count=len(axes),
+        weights=_address_or_none(weight),
+        sums=address_of(sums),
+        squares=_address_or_none(squares),
+        entries=address_of(entries),
+        counter=_address_or_none(counter),
+        counter_width=0 if counter is None else counter.itemsize,
+        rows=block.rows,
+        gone=_address_or_none(gone),
     )
-    kernel_cache.function(filling.SOURCE)(address(job), 0, 0, len(there))
-    *entered, missing = told.tolist()
+    kernel_cache.function(filling.fill_bins)(address_of(job), 0, 0, len(there))
+    *entered, missing = entries.tolist()
     missing += 0 if there is bits else int(np.bitwise_count(bits & ~there).sum())
     return Sums(sums, squares, np.array([missing, *entered], np.int64))
 
@@ -234,12 +234,24 @@ def _counter(quantities: Sequence[Quantity], block: Block) -> Array | None:
     return np.ascontiguousarray(counter) if counter.dtype.str[1:] in ("i4", "i8") else None
 
 
-def _axis(axis: Axis, column: Array, factor: Fraction) -> tuple[Words, object]:
+def _address_or_none(array: Array | None) -> int:
+    """Where an array begins; 0 where there is none."""
+    return 0 if array is None else address_of(array)
+
+
+def _axis(axis: Axis, column: Array, factor: Fraction) -> tuple[Table, object]:
     """What the kernel is told of an axis, and what that points to."""
     edges = np.array([-np.inf, *axis.edges, np.inf])
-    low, a_unit = edges[1], axis.bins_a_unit
     times, over = (float(factor), 1.0) if factor > 1 else (1.0, float(1 / factor))
-    floats = np.array([times, over, low, a_unit]).view(np.uint64)
-    whole = np.array([WIDTHS[column.dtype.str[1:]], axis.bins, bool(a_unit)], np.int64).view(np.uint64)
-    words = [address(column), whole[0], floats[0], floats[1], address(edges), whole[1], whole[2], floats[2], floats[3]]
-    return np.array(words, np.uint64), (column, edges)
+    record = AXIS.filled(
+        column=address_of(column),
+        width=WIDTHS[column.dtype.str[1:]],
+        times=times,
+        over=over,
+        edges=address_of(edges),
+        bins=axis.bins,
+        equal=bool(axis.bins_a_unit),
+        low=edges[1],
+        bins_a_unit=axis.bins_a_unit,
+    )
+    return record, (column, edges)

@@ -16,10 +16,11 @@ from tagsel.base.cpus import threads as threads_here
 from tagsel.base.thread_pool import parallel_map
 from tagsel.errors import CutError, StoreError
 from tagsel.expr import Block
-from tagsel.expr.chain import address
 from tagsel.kernels import kernel_cache
 from tagsel.kernels import patterns as kernel
 from tagsel.kernels.exact import ExactSum, of_mantissas
+from tagsel.kernels.layouts import PATTERNS_JOB
+from tagsel.kernels.memory import address_of
 from tagsel.selection.accept import LITTLE, Passing
 from tagsel.selection.answer import Answer, Fate
 from tagsel.selection.bits import Words, as_mask, words_at
@@ -47,7 +48,7 @@ def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | 
     """The yields of all ways of a cutflow; None where the scan must tell."""
     cuts = len(prepared.query.cuts)
     wanted = prepared.plan.tier == "kernel" and cuts <= FEW and all(able(bound.cuts) for bound in prepared.inputs)
-    if not wanted or not loops_at_hand(prepared, cuts, kernel.SOURCE):
+    if not wanted or not loops_at_hand(prepared, cuts, kernel.add_patterns):
         return None
     sums, passing = _Sums(cuts, bool(prepared.query.weight)), list[Passing]()
     try:
@@ -138,22 +139,20 @@ class _Sums:
                 self.made.append(self.free[-1])
             table = self.free.pop()
         places = np.ascontiguousarray(bits)
-        job = np.array(
-            [
-                self.cuts,
-                rows,
-                address(places),
-                *((0, 0) if weights is None else (address(weights), weights.itemsize)),
-                address(table.counts),
-                address(table.weights),
-                address(table.squares),
-                self.first,
-                2 * self.first - 1023,
-            ],
-            np.int64,
-        ).view(np.uint64)
+        job = PATTERNS_JOB.filled(
+            cuts=self.cuts,
+            rows=rows,
+            bits=address_of(places),
+            weights=0 if weights is None else address_of(weights),
+            weight_width=0 if weights is None else weights.itemsize,
+            counts=address_of(table.counts),
+            table=address_of(table.weights),
+            squares=address_of(table.squares),
+            first=self.first,
+            first_squared=2 * self.first - 1023,
+        )
         room = np.empty(self.cuts + kernel.ROOM, np.uint64)
-        status = kernel_cache.function(kernel.SOURCE)(address(job), address(room), 0, -(-rows // 64))
+        status = kernel_cache.function(kernel.add_patterns)(address_of(job), address_of(room), 0, -(-rows // 64))
         with self.lock:
             self.free.append(table)
         if status:

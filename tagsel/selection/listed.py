@@ -19,8 +19,9 @@ from tagsel.base.memory_limit import require
 from tagsel.base.thread_pool import parallel_map
 from tagsel.events import Names, Reference
 from tagsel.events.names import frozen
-from tagsel.expr.chain import address
 from tagsel.kernels import kernel_cache, listing
+from tagsel.kernels.layouts import COLUMN_PAIR, LISTED_UNIT, LISTING_JOB, Table
+from tagsel.kernels.memory import address_of
 from tagsel.schema import STAGES
 from tagsel.selection.accept import at_once, pieces
 from tagsel.selection.assemble import assemble
@@ -168,16 +169,17 @@ class _Run:
     segments: Segments
     taken: Taken
     counts: Ints
-    units: npt.NDArray[np.uint64]
+    units: Table
     threads: int
 
     @classmethod
     def of(cls, frame: Frame, known: Segments, taken: Taken, threads: int) -> _Run:
         """With the rows counted by segment."""
-        units = np.zeros((len(taken.groups), listing.UNIT), np.uint64)
-        units[:, 0] = taken.addresses
-        units[:, 2] = frame.first_rows[taken.groups]
-        units[:, 3], units[:, 4] = known.groups[taken.groups], known.groups[taken.groups + 1]
+        units = LISTED_UNIT.zeros(len(taken.groups))
+        units["bits"] = taken.addresses
+        units["first_row"] = frame.first_rows[taken.groups]
+        units["first_segment"] = known.groups[taken.groups]
+        units["end_segment"] = known.groups[taken.groups + 1]
         workers = (threads or threads_here()) if int(taken.counts.sum()) >= LITTLE else 1
         made = cls(frame, known, taken, np.zeros(len(known.run), np.int64), units, workers)
         made._run(0, len(units), _Job([], []))
@@ -194,7 +196,7 @@ class _Run:
             some = groups[begin:end]
             opened = self.frame.open(some, again=True)
             memory = opened.memory("event", some)
-            self.units[begin:end, 1] = memory.addresses
+            self.units["events"][begin:end] = memory.addresses
             written += self._run(begin, end, job, memory)
             opened.check_whole()
             del memory  # what it has decoded goes before the next batch comes
@@ -203,12 +205,13 @@ class _Run:
 
     def _run(self, begin: int, end: int, job: _Job, memory: object = None) -> int:
         """The kernel over some units, in pieces that have about as many events each."""
-        kernel, words = kernel_cache.function(listing.SOURCE), job.words(self.units, self.segments.starts, self.counts)
+        kernel = kernel_cache.function(listing.write_events)
+        table = job.table(self.units, self.segments.starts, self.counts)
         owners = self, job, memory
 
         def one(piece: tuple[int, int], owners: object = owners) -> int:  # they live as long as a thread is at it
             rows = np.empty(listing.CHUNK, np.int32)
-            return kernel(address(words), address(rows), begin + piece[0], begin + piece[1])
+            return kernel(address_of(table), address_of(rows), begin + piece[0], begin + piece[1])
 
         return sum(parallel_map(watched(one), pieces(self.taken.counts[begin:end], self.threads), self.threads))
 
@@ -224,16 +227,30 @@ class _Job:
         event: Ints | None = None,
     ) -> None:
         self.held = constants, rising
-        self.pairs = [np.array([[address(a) for a in pair] for pair in p], np.uint64) for p in (constants, rising)]
+        self.constants, self.rising = _pairs(constants), _pairs(rising)
         self.dest, self.event = dest, event
 
-    def words(self, *first: Array) -> npt.NDArray[np.uint64]:
-        """As `kernels.listing` reads it; `first` are units, starts, counts."""
-        ends = (0 if a is None else address(a) for a in (self.dest, self.event))
-        head = [*map(address, first), next(ends)]
-        for pairs in self.pairs:
-            head += [len(pairs), address(pairs)]
-        return np.array([*head, next(ends)], np.uint64)
+    def table(self, units: Table, starts: Ints, counts: Ints) -> Table:
+        """As `kernels.listing` reads it."""
+        return LISTING_JOB.filled(
+            units=address_of(units),
+            starts=address_of(starts),
+            counts=address_of(counts),
+            dest=0 if self.dest is None else address_of(self.dest),
+            constants=address_of(self.constants),
+            constant_count=len(self.constants),
+            rising=address_of(self.rising),
+            rising_count=len(self.rising),
+            events=0 if self.event is None else address_of(self.event),
+        )
+
+
+def _pairs(pairs: list[tuple[Array, Array]]) -> Table:
+    """What holds by segment, and the column, of some columns."""
+    table = COLUMN_PAIR.zeros(len(pairs))
+    table["by_segment"] = [address_of(by_segment) for by_segment, _ in pairs]
+    table["column"] = [address_of(column) for _, column in pairs]
+    return table
 
 
 def _events(frame: Frame, rows: Ints) -> Ints:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.expr import Node
-from tagsel.expr.chain import address
+from tagsel.kernels.memory import address_of
 from tagsel.selection.masks import Bits, Masks, byte_offsets, full
 from tagsel.store import Frame, Part
 
@@ -124,5 +124,5 @@ def _addresses(frame: Frame, groups: Ints, bits: Mapping[int, Bits | None]) -> W
         if held is not None:
             mine = part_of == at
             offsets = byte_offsets(frame.parts[at].groups)[frame.group_of[groups[mine]]]
-            found[mine] = np.uint64(address(held)) + offsets.astype(np.uint64)
+            found[mine] = np.uint64(address_of(held)) + offsets.astype(np.uint64)
     return found

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import StoreError
+from tagsel.kernels.memory import address_of
 from tagsel.quality import LumiSet
 from tagsel.selection.columns import Columns
 from tagsel.selection.duplicates import Across, across_inputs
@@ -192,7 +193,7 @@ def addresses(masks: Mapping[int, Mask], groups: Counts) -> npt.NDArray[np.uint6
     found = np.zeros(len(groups), np.uint64)
     for at, group in enumerate(groups.tolist() if masks else ()):
         if group in masks:
-            found[at] = masks[group].__array_interface__["data"][0]
+            found[at] = address_of(masks[group])
     return found
 
 

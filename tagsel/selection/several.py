@@ -22,6 +22,7 @@ from tagsel.expr.nodes import columns_of
 from tagsel.expr.several import SeveralJob
 from tagsel.kernels import kernel_cache
 from tagsel.kernels import several as loop
+from tagsel.kernels.native import KernelSource
 from tagsel.selection import steps as known
 from tagsel.selection.accept import LITTLE, Progress, at_once, pieces
 from tagsel.selection.bits import Bits
@@ -39,10 +40,10 @@ A_JUDGEMENT = 2e-9
 """Seconds that the loops spare, about, for a row and a cut."""
 
 
-def loops_at_hand(prepared: Prepared, cuts: int, *more: str) -> bool:
+def loops_at_hand(prepared: Prepared, cuts: int, *more: KernelSource) -> bool:
     """Whether the loop over several cuts, and `more` kernels, are there, or to be compiled at once."""
     spares = prepared.read * cuts * A_JUDGEMENT
-    return prepared.query.tier == "kernel" or kernel_cache.at_hand(loop.SOURCE, *more, spares=spares)
+    return prepared.query.tier == "kernel" or kernel_cache.at_hand(loop.judge_several, *more, spares=spares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,7 @@ def count_several(
         out = np.array([b.addresses for b in bits], np.uint64) if keep else None
         job = SeveralJob.of(
             chain,
-            kernel_cache.function(loop.SOURCE),
+            kernel_cache.function(loop.judge_several),
             [[place[n] for n in own] for own in cuts.own],
             units,
             needed=cuts.undecided[order][:, groups],

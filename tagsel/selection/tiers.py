@@ -15,6 +15,7 @@ from tagsel.base.fork_lock import fork_lock
 from tagsel.expr import Node
 from tagsel.expr.lower import steps_of
 from tagsel.kernels import driver, kernel_cache, listing
+from tagsel.kernels.native import KernelSource
 from tagsel.selection.query import BoundInput
 from tagsel.selection.steps import all_fit, known, source_of
 
@@ -35,7 +36,7 @@ PART = 0.01
 
 MOST_KNOWN = 4096
 
-_spent: dict[str, float] = {}
+_spent: dict[KernelSource, float] = {}
 _lock = fork_lock()
 
 
@@ -44,14 +45,14 @@ def choose(inputs: Sequence[BoundInput], open_rows: Sequence[Sequence[tuple[int,
     zones leave to it."""
     if not all(all_fit(b.cut.node) for b in inputs):
         return "interpreter"
-    seconds: dict[str, float] = {}
+    seconds: dict[KernelSource, float] = {}
     total = 0.0
     for (node, texts), (rows, groups) in zip(_steps(inputs), chain.from_iterable(open_rows), strict=True):
         if groups:
             spent = rows * A_ROW * known(node).cost + groups * A_GROUP
             total += spent
             seconds.update(dict.fromkeys(texts, spent))
-    seconds[driver.SOURCE] = max(total, AN_ANSWER)
+    seconds[driver.run_steps] = max(total, AN_ANSWER)
     if all(map(kernel_cache.ready, seconds)):
         return "kernel"
     if total >= TO_LOAD:
@@ -74,11 +75,12 @@ def _steps(inputs: Sequence[BoundInput]) -> list[tuple[Node, tuple[str, ...]]]:
     return found
 
 
-def _to_compile(text: str) -> float:
-    return TO_COMPILE_A_CALL if text.startswith("def function") else TO_COMPILE
+def _to_compile(source: KernelSource) -> float:
+    calls = isinstance(source, str) and source.startswith("def function")
+    return TO_COMPILE_A_CALL if calls else TO_COMPILE
 
 
-def _spend(seconds: dict[str, float]) -> None:
+def _spend(seconds: dict[KernelSource, float]) -> None:
     """Add up what the interpreter spends on steps; have those compiled that are worth it by now."""
     with _lock:
         if len(_spent) > MOST_KNOWN:
@@ -86,6 +88,6 @@ def _spend(seconds: dict[str, float]) -> None:
         for text, more in seconds.items():
             _spent[text] = _spent.get(text, 0.0) + more
         worth = [text for text in seconds if _spent[text] >= PART * _to_compile(text)]
-    if driver.SOURCE in worth:
-        worth.append(listing.SOURCE)  # what writes the lists is wanted next
+    if driver.run_steps in worth:
+        worth.append(listing.write_events)  # what writes the lists is wanted next
     kernel_cache.soon(worth)

@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from tagsel.kernels import finding, kernel_cache
+from tagsel.kernels.layouts import FINDING_JOB
+from tagsel.kernels.memory import address_of
 from tagsel.store.columns import Array
 from tagsel.store.disk import dataset_caches
 from tagsel.store.packing import BLOCK, Opened, Packed, joined, pack
@@ -134,23 +136,27 @@ class EventIndex:
         """The row of each of the wanted; `finding.NOBODY`, or SEVERAL."""
         run, event = np.ascontiguousarray(run, np.int32), np.ascontiguousarray(event, np.int64)
         answers, index = np.empty(len(run), np.int64), self._is
-        packed = [a for p in (self._events, self._rows) for a in (p.words, p.starts, p.bits)]
-        arrays = (
-            index.first_block,
-            index.sizes,
-            index.first_event,
-            index.base_row,
-            index.steps,
-            *packed,
-            run,
-            event,
-            answers,
+        job = FINDING_JOB.filled(
+            runs=address_of(index.runs),
+            run_count=len(index.runs),
+            first_block=address_of(index.first_block),
+            sizes=address_of(index.sizes),
+            first_event=address_of(index.first_event),
+            base_row=address_of(index.base_row),
+            steps=address_of(index.steps),
+            event_words=address_of(self._events.words),
+            event_starts=address_of(self._events.starts),
+            event_bits=address_of(self._events.bits),
+            row_words=address_of(self._rows.words),
+            row_starts=address_of(self._rows.starts),
+            row_bits=address_of(self._rows.bits),
+            wanted_runs=address_of(run),
+            wanted_events=address_of(event),
+            answers=address_of(answers),
         )
-        places = [a.__array_interface__["data"][0] for a in (index.runs, *arrays)]
-        job = np.array([places[0], len(index.runs), *places[1:]], np.uint64)
-        for source in _SEARCH:
-            kernel_cache.function(source)(job.__array_interface__["data"][0], 0, 0, len(run))
-            if source is finding.BLOCKS and not self._seen.all():
+        for loop in _SEARCH:
+            kernel_cache.function(loop)(address_of(job), 0, 0, len(run))
+            if loop is finding.find_blocks and not self._seen.all():
                 blocks = np.unique(answers[answers >= 0])
                 for these in (blocks, np.minimum(blocks + 1, len(index.first_event) - 1)):
                     self._open(self._events, these)
@@ -222,7 +228,7 @@ class EventIndex:
         return packed.of(blocks)
 
 
-_SEARCH = finding.BLOCKS, finding.ROWS
+_SEARCH = finding.find_blocks, finding.find_rows
 
 
 def _compiled(ids: int) -> bool:

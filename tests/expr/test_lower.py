@@ -18,13 +18,14 @@ from strategies import MENUS, SCHEMA, Table, lumi, make_table
 from tagsel.errors import CutError, StoreError
 from tagsel.expr import Block, Node, Scope, bind
 from tagsel.expr import emit as emitting
-from tagsel.expr.chain import Chain, Units, address
+from tagsel.expr.chain import Chain, Units
 from tagsel.expr.functions import FUNCTIONS
 from tagsel.expr.interpret import interpret
 from tagsel.expr.lower import MOST_ATOMS, Kernel, compile, compile_cut, fits, steps_of  # noqa: A004
 from tagsel.expr.nodes import walk
 from tagsel.kernels import kernel_cache
 from tagsel.kernels.blocks import BLOCK
+from tagsel.kernels.memory import address_of
 
 SCOPE = Scope(SCHEMA, MENUS, lumi)
 MANY = ", ".join(str(n) for n in (25, -7, 2**53 + 1, -(2**63), 2**63 - 1, 4, 6, 8, 10, 12))
@@ -235,12 +236,12 @@ def test_bits_of_several_units_say_which_rows_are_accepted() -> None:
     n = np.array([1, 2, 3, 4, 5, 6], np.int32)
     steps = steps_of(bind("i > 2 && i < 6", SCOPE).node)
     chain = Chain.of(steps, [emitting.emit(s, {"i": "i4"}) for s in steps], {"i": "i4"}, kernel_cache.function)
-    at = np.array([address(n), address(n[3:])], np.uint64)
+    at = np.array([address_of(n), address_of(n[3:])], np.uint64)
     three = np.array([3, 3])
     units = Units(three, np.zeros(2, np.uint64), {"i": at}, {"i": three}, [n])
     needed = np.array([[True, False], [True, True]])  # i > 2 is known to hold in the second unit
     bits, seen = np.zeros(2, np.uint8), np.zeros((2, 2), np.int64)
-    job = chain.job(units, needed=needed, accepted=np.array([address(bits), address(bits[1:])], np.uint64))
+    job = chain.job(units, needed=needed, accepted=np.array([address_of(bits), address_of(bits[1:])], np.uint64))
     assert job.run(0, 2, seen) == 3  # 3 of the first; 4, 5 of the second
     assert bits.tolist() == [0b100, 0b011]
     assert job.accepted.tolist() == [1, 2]

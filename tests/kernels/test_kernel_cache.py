@@ -40,10 +40,10 @@ print(passed.tolist(), "numba" in sys.modules)
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a process that has compiled nothing; where kernels will be kept."""
-    loop = kernel_cache.function(driver.SOURCE)  # takes seconds to compile, and is not what these tests are about
+    loop = kernel_cache.function(driver.run_steps)  # takes seconds to compile, and is not what these tests are about
     monkeypatch.setenv("TAGSEL_CACHE", str(tmp_path / "cache"))
     fresh_process(monkeypatch)
-    kernel_cache._functions[driver.SOURCE] = loop
+    kernel_cache._functions[driver.run_steps] = loop
     return tmp_path / "cache" / "kernels"
 
 
@@ -57,14 +57,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sources: list[str] = []
     build = native.build
 
-    def counted(source: str) -> native.Native:
+    def counted(source: native.KernelSource) -> native.Native:
         sources.append(source)
         return build(source)
 
     monkeypatch.setattr(native, "build", counted)
-    loop = kernel_cache.function(driver.SOURCE)
+    loop = kernel_cache.function(driver.run_steps)
     fresh_process(monkeypatch)
-    kernel_cache._functions[driver.SOURCE] = loop
+    kernel_cache._functions[driver.run_steps] = loop
     return sources
 
 
@@ -303,12 +303,12 @@ def test_a_thread_takes_the_stack_that_the_limit_allows(stack: int, room: bool) 
 FORK = """
 import os, sys, time
 from tagsel.kernels import kernel_cache, listing
-assert not kernel_cache.at_hand(listing.SOURCE)
+assert not kernel_cache.at_hand(listing.write_events)
 while "numba" not in sys.modules:
     time.sleep(0.001)  # until the thread behind the answers is at it
 child = os.fork()
 if child == 0:
-    kernel_cache.function(listing.SOURCE)
+    kernel_cache.function(listing.write_events)
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagsel.kernels import native
+from tagsel.kernels import memory, native
 
 
 def call(source: str, rows: int, *arrays: np.ndarray) -> int:
@@ -21,7 +21,7 @@ def one_byte_off(array: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"\0" + array.tobytes(), array.dtype, offset=1)
 
 
-@pytest.mark.parametrize("width", native.WIDTHS)
+@pytest.mark.parametrize("width", memory.WIDTHS)
 def test_memory_of_every_type_is_read_where_it_lies(width: str) -> None:
     source = f"""
 def kernel(table, scratch, first, rows):

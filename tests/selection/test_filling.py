@@ -121,7 +121,7 @@ def test_columns_go_straight_into_the_bins(home: Workspace, monkeypatch: pytest.
     monkeypatch.setattr(kernel_cache, "function", lambda s: (ran.append(s), function(s))[1])
     monkeypatch.setattr("tagsel.selection.histogram.values_of", None)
     found = histograms(query, specs)
-    assert ran.count(filling.filling.SOURCE) == 2 * 6  # of 333 + 333 + 333 + 1, of 64, of 200 rows
+    assert ran.count(filling.filling.fill_bins) == 2 * 6  # of 333 + 333 + 333 + 1, of 64, of 200 rows
     assert [h.to_json() for h in found[0]] == [h.to_json() for h in expected[0]]
 
 

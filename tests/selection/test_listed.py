@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
-from tagsel.expr.chain import address
+from tagsel.kernels.memory import address_of
 from tagsel.selection import accept, listed, select
 from tagsel.selection.assemble import assemble
 from tagsel.selection.bits import Bits, Taken
@@ -52,7 +52,7 @@ def taken(frame: Frame, mask: np.ndarray) -> Taken:
     bits = Bits.of(frame.rows)
     for group, place in enumerate(bits.addresses.tolist()):
         mine = mask[frame.first_rows[group] :][: frame.rows[group]]
-        at = (place - address(bits.memory)) // 8
+        at = (place - address_of(bits.memory)) // 8
         packed = np.packbits(mine, bitorder="little")
         bits.memory.view(np.uint8)[8 * at : 8 * at + len(packed)] = packed
     counts = np.add.reduceat(mask.astype(np.int64), frame.first_rows)
@@ -128,7 +128,7 @@ def test_columns_of_one_piece_of_memory_do_not_overlap(size: int) -> None:
     made = together(size, [np.int32, np.int64, np.int32, np.int64])
     for number, column in enumerate(made):
         column[:] = number
-        assert column.flags.aligned and address(column) % 8 == 0
+        assert column.flags.aligned and address_of(column) % 8 == 0
     assert [(len(c), c.dtype.itemsize, set(c.tolist())) for c in made] == [
         (size, itemsize, {number} if size else set()) for number, itemsize in enumerate([4, 8, 4, 8])
     ]

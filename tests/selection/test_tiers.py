@@ -47,7 +47,7 @@ def test_little_work_is_interpreted_and_much_is_compiled(home: Workspace) -> Non
     """A step and the loop take 0.3 s each to compile; a comparison of 10^9 rows 1.5 s to interpret, of 10^5 0.15 ms."""
     assert choose(home, "MET_pt > 30", MILLION // 10) == "interpreter"
     assert choose(home, "MET_pt > 30", 1000 * MILLION) == "kernel"
-    assert not kernel_cache.ready(driver.SOURCE)  # nothing was compiled to find out
+    assert not kernel_cache.ready(driver.run_steps)  # nothing was compiled to find out
 
 
 def test_what_comes_again_is_compiled_behind_the_answers(home: Workspace) -> None:
@@ -66,7 +66,7 @@ def test_a_process_that_ends_after_its_answer_compiles_nothing_behind(
     for n in range(20):
         assert choose(home, f"MET_pt > {n}", 2 * MILLION) == "interpreter"
     finish()
-    assert not kernel_cache.ready(driver.SOURCE) and not kernel_cache._making
+    assert not kernel_cache.ready(driver.run_steps) and not kernel_cache._making
 
 
 def test_texts_are_interpreted_however_many(home: Workspace) -> None:
