@@ -12,7 +12,7 @@ from tagsel.api import inventory, pins
 from tagsel.api.home import Home
 from tagsel.api.inventory import BY_RUN, Latest, Summary, Tree
 from tagsel.api.questions import CutLike, Progress
-from tagsel.catalog.facets import MOST, Facets
+from tagsel.catalog.metadata_query import MOST, Facets
 from tagsel.errors import CatalogError
 from tagsel.selection import Query
 from tagsel.selection.table import Table

@@ -16,7 +16,7 @@ from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, caught_up, one_dataset
 from tagsel.api.sql import ask
 from tagsel.catalog import DatasetRecord, Lineage, others
-from tagsel.catalog.facets import MOST, Facets
+from tagsel.catalog.metadata_query import MOST, Facets
 from tagsel.catalog.names import matching
 from tagsel.catalog.versions import families
 from tagsel.errors import CatalogError, did_you_mean

@@ -24,8 +24,8 @@ from tagsel.catalog import (
     SetMeta,
     SharedCatalog,
 )
-from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import PUBLISHED, Synced, sync, theirs
+from tagsel.catalog.registry import Embedded
 from tagsel.catalog.rucio import keys_of
 from tagsel.errors import CatalogError, after, did_you_mean
 from tagsel.selection.table import Table

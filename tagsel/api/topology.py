@@ -21,13 +21,11 @@ from tagsel.base.lock_file import holder
 from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
 from tagsel.catalog.changes import Change, PutRule, PutSite, Stamp
 from tagsel.catalog.constraints import Conflict
-from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.mirror import theirs
 from tagsel.catalog.names import matching
-from tagsel.catalog.registry import Registry
+from tagsel.catalog.registry import Embedded, Registry, lock_of
 from tagsel.catalog.tables import Rows
 from tagsel.catalog.transfers import Progress, carry_out, place_of
-from tagsel.catalog.underway import lock_of
 from tagsel.errors import CatalogError, after
 from tagsel.selection.table import Table
 

@@ -31,6 +31,7 @@ from tagsel.catalog.changes import (
     Unpin,
 )
 from tagsel.catalog.conditions import read_conditions
+from tagsel.catalog.lineage import Lineage
 from tagsel.catalog.names import (
     DatasetSpec,
     NameFacts,
@@ -39,8 +40,6 @@ from tagsel.catalog.names import (
     parse_dataset_spec,
     parse_reference,
 )
-from tagsel.catalog.paths import resolve_pfn, safe_lfn
-from tagsel.catalog.prefixes import RULES, PrefixRule, Protocol, logical_name, pfns, rules_of, write_rules
 from tagsel.catalog.records import (
     FORMER,
     DatasetFacts,
@@ -48,7 +47,6 @@ from tagsel.catalog.records import (
     Downtime,
     FileRecord,
     JobRecord,
-    Lineage,
     Link,
     PinRecord,
     QueryRecord,
@@ -62,7 +60,18 @@ from tagsel.catalog.records import (
     Subscription,
     canonical_guid,
 )
-from tagsel.catalog.storagefiles import read_rules
+from tagsel.catalog.site_paths import (
+    RULES,
+    PrefixRule,
+    Protocol,
+    logical_name,
+    pfns,
+    read_rules,
+    resolve_pfn,
+    rules_of,
+    safe_lfn,
+    write_rules,
+)
 from tagsel.catalog.values import parse_meta, parse_value
 
 __all__ = [

@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tagsel.base.atomic_write import remedy
 from tagsel.base.lock_file import opening, owner_of, user_name
-from tagsel.catalog import constraints, facets, journal, metaquery, requests, sandbox, turnstile
+from tagsel.catalog import constraints, journal, metadata_query, requests, sandbox, turnstile
 from tagsel.catalog.changes import Change, PutDataset, Stamp
-from tagsel.catalog.facets import Facets
-from tagsel.catalog.lineage import IsParent, ancestors, by_name, descendants
+from tagsel.catalog.lineage import IsParent, Lineage, ancestors, by_name, descendants
+from tagsel.catalog.metadata_query import Facets
 from tagsel.catalog.names import matching, parse_dataset_spec
-from tagsel.catalog.prefixes import located, places_of
 from tagsel.catalog.records import (
     DatasetRecord,
     Downtime,
     FileRecord,
     JobRecord,
-    Lineage,
     Link,
     PinRecord,
     QueryRecord,
@@ -42,10 +40,10 @@ from tagsel.catalog.records import (
     canonical_guid,
 )
 from tagsel.catalog.requests import JobRequest
+from tagsel.catalog.site_paths import located, places_of
 from tagsel.catalog.state import State, dataset_record
 from tagsel.catalog.tables import TABLES, Put, Row, Rows, from_json, from_row, owned_tables, table_of
-from tagsel.catalog.view import View
-from tagsel.catalog.viewsql import fetch_rows
+from tagsel.catalog.view import View, fetch_rows
 from tagsel.errors import AccessError, CatalogError, did_you_mean
 
 if TYPE_CHECKING:
@@ -190,11 +188,14 @@ class Catalog:
         rows = self._state.refresh()
         if not where.strip():
             return [dataset_record(rows, name) for name in sorted(rows.rows["datasets"])]
-        return metaquery.find(self._view, where)
+        return metadata_query.find(self._view, where)
 
-    def facets(self, where: str = "", by: Sequence[str] = (), most: int = facets.MOST) -> Facets:
-        """Of the datasets that `where` selects, each key's values with their datasets and events; see `facets`."""
-        return facets.facets(self._view, where, by, most)
+    def facets(self, where: str = "", by: Sequence[str] = (), most: int = metadata_query.MOST) -> Facets:
+        """Return each key's values among the datasets that `where` selects, with their datasets and events.
+
+        See `metadata_query.facets`.
+        """
+        return metadata_query.facets(self._view, where, by, most)
 
     def dataset(self, name: str) -> DatasetRecord:
         """The dataset `name`; CatalogError with the nearest names when there is none."""
@@ -214,16 +215,16 @@ class Catalog:
         where a part stands for none, or one dataset is asked for with two snapshots.
         """
         rows = self._state.refresh()
-        known = rows.rows["datasets"]
-        wanted: dict[str, int | None] = {}
+        datasets = rows.rows["datasets"]
+        snapshots: dict[str, int | None] = {}
         for spec in parse_dataset_spec(text):
-            names = matching(spec.pattern, known) if spec.is_glob else [spec.pattern] * (spec.pattern in known)
+            names = matching(spec.pattern, datasets) if spec.is_glob else [spec.pattern] * (spec.pattern in datasets)
             if not names:
                 raise self._unknown(spec.pattern, "no dataset matches" if spec.is_glob else "no dataset")
             for name in _leaves(rows, names):
-                if wanted.setdefault(name, spec.snapshot) != spec.snapshot:
+                if snapshots.setdefault(name, spec.snapshot) != spec.snapshot:
                     raise CatalogError(f"{name} is asked for with two snapshots in {text!r:.200}", dataset=name)
-        return [(dataset_record(rows, name), snapshot) for name, snapshot in wanted.items()]
+        return [(dataset_record(rows, name), snapshot) for name, snapshot in snapshots.items()]
 
     def need_open(self, name: str) -> None:
         """CatalogError where nothing may be added to the dataset `name`, AccessError where this user may add nothing.
@@ -256,8 +257,8 @@ class Catalog:
         raise CatalogError(f"dataset {name} changes all the time", hint="try again", dataset=name)
 
     def _unknown(self, name: str, what: str = "no dataset") -> CatalogError:
-        known = list(self._state.rows.rows["datasets"])
-        hint = did_you_mean(name, known) or ("`tagsel datasets` lists them" if known else "`tagsel ingest` makes one")
+        names = list(self._state.rows.rows["datasets"])
+        hint = did_you_mean(name, names) or ("`tagsel datasets` lists them" if names else "`tagsel ingest` makes one")
         return CatalogError(f"{what} {name!r} in {self.folder}", hint=hint, dataset=name)
 
     def parents(self, name: str, is_parent: IsParent = by_name) -> Lineage:
@@ -276,21 +277,21 @@ class Catalog:
         self, dataset: str | None = None, guids: Sequence[str] | None = None, kind: str | None = None
     ) -> list[FileRecord]:
         """Files of a dataset, of given GUIDs, of a kind, or all; sorted by dataset, kind, LFN and GUID."""
-        asked = {
+        conditions = {
             "dataset": [dataset] if dataset else None,
             "guid": _guids(guids),
             "kind": [kind] if kind else None,
         }
-        rows = self.rows("files", asked, "dataset, kind, lfn, guid")
+        rows = self.rows("files", conditions, "dataset, kind, lfn, guid")
         return [from_row(FileRecord, row) for row in rows]
 
     def replicas(self, guids: Sequence[str]) -> dict[str, list[Replica]]:
         """Copies of the files `guids` by GUID, sorted by site and name; a GUID without any has an empty list."""
-        wanted = _guids(guids) or []
-        found: dict[str, list[Replica]] = {guid: [] for guid in wanted}
-        for row in self.rows("replicas", {"guid": wanted}, "guid, site, pfn"):
-            found[row["guid"]].append(from_row(Replica, row))
-        return found
+        canonical = _guids(guids) or []
+        copies: dict[str, list[Replica]] = {guid: [] for guid in canonical}
+        for row in self.rows("replicas", {"guid": canonical}, "guid, site, pfn"):
+            copies[row["guid"]].append(from_row(Replica, row))
+        return copies
 
     def site_replicas(self, site: str) -> list[Replica]:
         """All copies that `site` is said to hold."""
@@ -308,10 +309,10 @@ class Catalog:
 
     def site(self, name: str) -> Site:
         """The site `name`; CatalogError with the nearest names when there is none."""
-        known = {site.name: site for site in self.sites()}
-        if name not in known:
-            raise CatalogError(f"no site {name!r}", hint=did_you_mean(name, known), site=name)
-        return known[name]
+        sites = {site.name: site for site in self.sites()}
+        if name not in sites:
+            raise CatalogError(f"no site {name!r}", hint=did_you_mean(name, sites), site=name)
+        return sites[name]
 
     def located(self, files: Iterable[FileRecord]) -> dict[str, list[Replica]]:
         """Copies of files by GUID, each under the physical names that the rules of its site make: see `prefixes`."""
@@ -325,8 +326,11 @@ class Catalog:
         """
         if "://" in replica.pfn:
             return None
-        told = (p.removeprefix("file://") for p in places_of(self.site(replica.site), replica, lfn))
-        return next((Path(place) for place in told if place.startswith("/")), None)
+        for place in places_of(self.site(replica.site), replica, lfn):
+            path = place.removeprefix("file://")
+            if path.startswith("/"):
+                return Path(path)
+        return None
 
     def catalogs(self) -> list[SharedCatalog]:
         """Other catalogs that this one mirrors, sorted by name."""
@@ -435,16 +439,17 @@ class Catalog:
         the limits.
         """
         parsed = sandbox.parse(query)
-        given = dict(tables or {})
-        taken = {name.lower() for name in given}
-        wanted = [t for t in sandbox.table_names() if t in {n.lower() for n in parsed.tables} and t not in taken]
-        if wanted:
-            given |= self.copies(wanted)
-        return sandbox.run(parsed, given, memory=memory, seconds=seconds)
+        contents = dict(tables or {})
+        own_names = {name.lower() for name in contents}
+        names = {name.lower() for name in parsed.tables} - own_names
+        catalog_tables = [table for table in sandbox.table_names() if table in names]
+        if catalog_tables:
+            contents |= self.copies(catalog_tables)
+        return sandbox.run(parsed, contents, memory=memory, seconds=seconds)
 
     def copies(self, tables: Sequence[str], *, wide: bool = True) -> dict[str, pa.Table]:
         """Arrow copies of the catalog's tables, as `sql` shows them, or without `wide` as they are kept."""
-        return self._view.read(lambda connection: metaquery.copies(connection, tables, wide=wide))
+        return self._view.read(lambda connection: metadata_query.copies(connection, tables, wide=wide))
 
     def owned_rows(self, name: str) -> dict[str, list[Row]]:
         """Rows of a dataset by table, of all tables whose rows go when it is dropped."""
@@ -475,9 +480,13 @@ def is_whole(path: Path, size: int) -> bool:
 
 
 def _leaves(rows: Rows, names: Sequence[str]) -> Iterator[str]:
+    """Yield the datasets for which names stand: a container stands for its members."""
     for name in names:
-        held = [row["member"] for row in rows.of("members", name)]
-        yield from _leaves(rows, held) if held else (name,)
+        members = [row["member"] for row in rows.of("members", name)]
+        if members:
+            yield from _leaves(rows, members)
+        else:
+            yield name
 
 
 def _guids(guids: Sequence[str] | None) -> list[str] | None:

@@ -45,17 +45,17 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
             f"{path}: line 1: the column {blocks[0]} is a luminosity block", hint=ONE_LINE, path=str(path)
         )
     lines: dict[tuple[int, str], tuple[int, Value]] = {}
-    found = []
+    runs = []
     for number, row in enumerate(rows[1:], start=2):
         if not row:
             continue
         if len(row) != len(names):
             raise CatalogError(f"{path}: line {number} has {len(row)} fields, {len(names)} were expected", line=number)
-        told = {name: parse_value(text.strip()) for name, text in zip(names, row, strict=True) if text.strip()}
-        run = told.pop("run", None)
+        values = {name: parse_value(text.strip()) for name, text in zip(names, row, strict=True) if text.strip()}
+        run = values.pop("run", None)
         if isinstance(run, bool) or not isinstance(run, int):
             raise CatalogError(f"{path}: line {number}: run is {run!r}, a whole number was expected", line=number)
-        for key, value in told.items():
+        for key, value in values.items():
             line, earlier = lines.setdefault((run, key), (number, value))
             if (type(earlier), earlier) != (type(value), value):
                 raise CatalogError(
@@ -65,5 +65,5 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
                     line=number,
                     run=run,
                 )
-        found.append((run, told))
-    return found
+        runs.append((run, values))
+    return runs

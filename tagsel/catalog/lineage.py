@@ -6,10 +6,31 @@ in several ways is followed once, so a tree is no larger than the links that it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from tagsel.catalog.records import Lineage
 from tagsel.catalog.tables import Rows
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A dataset in a tree of provenance; `links` are its parents (or children), `known` is false once it is gone.
+
+    `again`: it stands in the tree before, and its links are there.
+    """
+
+    name: str
+    snapshot: int | None
+    known: bool
+    links: tuple[Lineage, ...] = ()
+    again: bool = False
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, Lineage]]:
+        """(depth, node) of the whole tree, a node before its links."""
+        yield depth, self
+        for link in self.links:
+            yield from link.walk(depth + 1)
+
 
 _Link = tuple[str, int | None, bool]
 """The dataset at the other end of a link, the snapshot, and whether it is the dataset of this catalog with its name."""
@@ -48,14 +69,16 @@ def descendants(state: Rows, name: str, is_parent: IsParent = by_name) -> Lineag
     return _grow(state, links, name, None, frozenset(), set())
 
 
-def _grow(state: Rows, links: _Links, name: str, snapshot: int | None, path: frozenset[str], told: set[str]) -> Lineage:
+def _grow(
+    state: Rows, links: _Links, name: str, snapshot: int | None, path: frozenset[str], visited: set[str]
+) -> Lineage:
     """The tree from `name` on; what stands in `told` was followed before, and is not again."""
     below = path | {name}
     further = [link for link in links(name) if link[0] not in below]
-    if name in told and further:
+    if name in visited and further:
         return Lineage(name, snapshot, name in state.rows["datasets"], (), again=True)
-    told.add(name)
+    visited.add(name)
     grown = []
     for other, at, here in further:
-        grown.append(_grow(state, links, other, at, below, told) if here else Lineage(other, at, False))
+        grown.append(_grow(state, links, other, at, below, visited) if here else Lineage(other, at, False))
     return Lineage(name, snapshot, name in state.rows["datasets"], tuple(grown))

@@ -60,10 +60,14 @@ def sync(catalog: Catalog, shared: SharedCatalog, registry: Registry, patterns: 
 
     CatalogError where no pattern is known, or the registry does not answer: then nothing of a batch is changed.
     """
-    if not (wanted := tuple(patterns) or shared.patterns):
+    globs = tuple(patterns) or shared.patterns
+    if not globs:
         raise CatalogError(f"catalog {shared.name}: no datasets to mirror were named", hint="--datasets SCOPE:GLOB")
     done = Synced(shared.name)
-    names = sorted({name for pattern in wanted for name in registry.names(pattern)})
+    matches: set[str] = set()
+    for glob in globs:
+        matches.update(registry.names(glob))
+    names = sorted(matches)
     done.left_out = [f"site {name}" for name in _sites(catalog, shared, registry)]
     mine = _Mine(catalog, shared.name)
     for start in range(0, len(names), BATCH):
@@ -116,9 +120,12 @@ class _Mine:
 
 def _batch(mine: _Mine, registry: Registry, names: Sequence[str], done: Synced) -> None:
     catalog = mine.catalog
-    found = _with_members(registry, names, mine.seen)
-    records = [r for r in found if mine.takes(r.name) and all(is_dataset_name(local(m)) for m in r.members)]
-    done.left_out += [r.name for r in found if r not in records and not mine.made(r.name)]
+    records: list[DatasetRecord] = []
+    for record in _with_members(registry, names, mine.seen):
+        if mine.takes(record.name) and all(is_dataset_name(local(member)) for member in record.members):
+            records.append(record)
+        elif not mine.made(record.name):
+            done.left_out.append(record.name)
     done.left_out += [f"{r.meta[NO_GUID]} files of {r.name}, which have no GUID" for r in records if NO_GUID in r.meta]
     plain = [r.name for r in records if not r.members]
     files, copies = registry.files(plain), registry.copies(plain)
@@ -140,13 +147,15 @@ def _batch(mine: _Mine, registry: Registry, names: Sequence[str], done: Synced) 
 def _with_members(registry: Registry, names: Sequence[str], seen: Mapping[str, str]) -> list[DatasetRecord]:
     """Records of datasets and of all that they hold which was not seen yet, what a container holds before it."""
     records: dict[str, DatasetRecord] = {}
-    asked = list(names)
-    while asked := [n for n in dict.fromkeys(asked) if n not in records and seen.get(local(n)) != n]:
-        found = registry.datasets(asked)
-        records |= {r.name: r for r in found}
-        asked = [m for r in found for m in r.members]
-    order = TopologicalSorter({n: set(r.members) & set(records) for n, r in records.items()}).static_order()
-    return [records[n] for n in order]
+    names = list(dict.fromkeys(names))
+    while names := [name for name in names if name not in records and seen.get(local(name)) != name]:
+        members: dict[str, None] = {}
+        for record in registry.datasets(names):
+            records[record.name] = record
+            members |= dict.fromkeys(record.members)
+        names = list(members)
+    graph = {name: set(record.members) & set(records) for name, record in records.items()}
+    return [records[name] for name in TopologicalSorter(graph).static_order()]
 
 
 def _record(record: DatasetRecord, catalog: str) -> DatasetRecord:
@@ -169,21 +178,30 @@ def _files(catalog: Catalog, dataset: str, files: Sequence[FileRecord], known: b
     new = {(f.kind, f.guid): f for f in files}
     if added := [f for key, f in new.items() if key not in old or not f.same(old[key])]:
         yield PutFiles(dataset, added)
-    if gone := sorted(set(old) - set(new)):
-        yield DropFiles(dataset, gone)
+    if removed := sorted(set(old) - set(new)):
+        yield DropFiles(dataset, removed)
 
 
 def _replicas(
     old: Mapping[str, Sequence[Replica]], new: Mapping[str, Sequence[Replica]], sites: Iterable[str]
 ) -> Iterator[Change]:
     """Changes that make copies at the registry's `sites` those that it said."""
+    before, after = _by_site(old), _by_site(new)
     for site in sorted(sites):
-        before = {(c.guid, c.pfn) for held in old.values() for c in held if c.site == site}
-        after = {(c.guid, c.pfn) for held in new.values() for c in held if c.site == site}
-        if added := sorted(after - before):
-            yield PutReplicas(site, added)
-        if gone := sorted(before - after):
-            yield DropReplicas(site, gone)
+        old_copies, new_copies = before.get(site, set()), after.get(site, set())
+        if new_copies - old_copies:
+            yield PutReplicas(site, sorted(new_copies - old_copies))
+        if old_copies - new_copies:
+            yield DropReplicas(site, sorted(old_copies - new_copies))
+
+
+def _by_site(replicas: Mapping[str, Sequence[Replica]]) -> dict[str, set[tuple[str, str]]]:
+    """The pairs (guid, pfn) of copies, by site."""
+    pairs: dict[str, set[tuple[str, str]]] = {}
+    for copies in replicas.values():
+        for copy in copies:
+            pairs.setdefault(copy.site, set()).add((copy.guid, copy.pfn))
+    return pairs
 
 
 def _sites(catalog: Catalog, shared: SharedCatalog, registry: Registry) -> list[str]:
@@ -191,18 +209,18 @@ def _sites(catalog: Catalog, shared: SharedCatalog, registry: Registry) -> list[
 
     Names of sites that hold files of the workspace's own are left alone, and returned.
     """
-    known, held = {s.name: s for s in catalog.sites()}, catalog.site_counts()
-    changes, taken = [], []
+    sites, file_counts = {s.name: s for s in catalog.sites()}, catalog.site_counts()
+    changes, conflicts = [], []
     for site in registry.sites():
-        old = known.get(site.name)
-        if old is not None and old.meta.get("catalog") != shared.name and site.name in held:
-            taken.append(site.name)
+        old = sites.get(site.name)
+        if old is not None and old.meta.get("catalog") != shared.name and site.name in file_counts:
+            conflicts.append(site.name)
             continue
         meta = {**(old.meta if old else {}), **site.meta, "catalog": shared.name}
         if old is None or meta != old.meta:
             changes.append(PutSite(site.name, old.prefix if old else site.prefix, meta))
     catalog.record(*changes)
-    return taken
+    return conflicts
 
 
 def _holders_first(catalog: Catalog, names: Sequence[str]) -> list[str]:

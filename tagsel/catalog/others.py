@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 from tagsel.base import settings
 from tagsel.base.cache import memoize
 from tagsel.base.documents import read_toml
-from tagsel.catalog import metaquery
+from tagsel.catalog import metadata_query
 from tagsel.catalog.catalog import Catalog
-from tagsel.catalog.facets import Facets, facets
+from tagsel.catalog.metadata_query import Facets, facets
 from tagsel.catalog.records import DatasetRecord
 from tagsel.catalog.sandbox import table_names
 from tagsel.catalog.tables import TABLES
@@ -103,7 +103,7 @@ def records(folder: Path, catalog: Catalog, where: str) -> list[tuple[DatasetRec
     """
     matching: list[DatasetRecord] | None = None
     if where.strip():
-        matching = metaquery.find(Together(folder, catalog), where)
+        matching = metadata_query.find(Together(folder, catalog), where)
     everything: dict[str, tuple[DatasetRecord, Path]] = {}
     for place, other in reversed(homes(folder, catalog)):
         everything |= {record.name: (record, place) for record in other.datasets()}
@@ -157,11 +157,11 @@ def catalog_tables(folder: Path, catalog: Catalog, asked: Iterable[str]) -> dict
     if not named(folder):
         return {}
     private = {name for name, table in TABLES.items() if table.private}
-    wanted = [name for name in table_names() if name in asked and name not in private]
-    tables = _merged(folder, catalog, [name for name in wanted if name not in metaquery.WIDE])
-    if wide := [name for name in wanted if name in metaquery.WIDE]:
+    names = [name for name in table_names() if name in asked and name not in private]
+    tables = _merged(folder, catalog, [name for name in names if name not in metadata_query.WIDE])
+    if wide := [name for name in names if name in metadata_query.WIDE]:
         together = Together(folder, catalog, (*OF_DATASETS, "conditions"))
-        tables |= together.read(lambda connection: metaquery.copies(connection, wide))
+        tables |= together.read(lambda connection: metadata_query.copies(connection, wide))
     if "datasets" in tables:
         tables["datasets"] = _with_workspace(tables["datasets"], folder, catalog)
     return tables
@@ -183,8 +183,12 @@ def _merged(folder: Path, catalog: Catalog, names: Sequence[str]) -> dict[str, p
     """Tables of a workspace and of those that it names, as the catalogs keep them."""
     if not names:
         return {}
-    copies = [(home.names(), home.copies(names, wide=False)) for _, home in homes(folder, catalog)]
-    return {name: _together([(datasets, copy[name]) for datasets, copy in copies]) for name in names}
+    copies: dict[str, list[tuple[list[str], pa.Table]]] = {name: [] for name in names}
+    for _, home in homes(folder, catalog):
+        datasets = home.names()
+        for name, table in home.copies(names, wide=False).items():
+            copies[name].append((datasets, table))
+    return {name: _together(tables) for name, tables in copies.items()}
 
 
 def _together(tables: Sequence[tuple[list[str], pa.Table]]) -> pa.Table:

@@ -10,7 +10,7 @@ Invariant: a record holds plain values only, so it can go to JSON, to a table an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -399,23 +399,3 @@ class QueryRecord:
     updated: str = field(default="", metadata=STAMP)
     who: str = field(default="", metadata=STAMP)
     part: int = field(default=0, metadata=STAMP)
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """A dataset in a tree of provenance; `links` are its parents (or children), `known` is false once it is gone.
-
-    `again`: it stands in the tree before, and its links are there.
-    """
-
-    name: str
-    snapshot: int | None
-    known: bool
-    links: tuple[Lineage, ...] = ()
-    again: bool = False
-
-    def walk(self, depth: int = 0) -> Iterable[tuple[int, Lineage]]:
-        """(depth, node) of the whole tree, a node before its links."""
-        yield depth, self
-        for link in self.links:
-            yield from link.walk(depth + 1)

@@ -107,8 +107,8 @@ def _recover(folder: Path, dry_run: bool) -> Recovery:
         for name, p in positions.items()
         if p.seq > end.seq or path.name in foreign or not journal.holds(path, p)
     }
-    known = max((p.seq for p in missing.values()), default=end.seq)
-    recovery = Recovery(end.seq, end.seq + 1 if damaged else 0, known, foreign=foreign)
+    last_line = max((p.seq for p in missing.values()), default=end.seq)
+    recovery = Recovery(end.seq, end.seq + 1 if damaged else 0, last_line, foreign=foreign)
     if not damaged and not missing:
         if foreign and not dry_run:
             _make_again(state, view)
@@ -274,7 +274,7 @@ def _until_damage(path: Path, after: Position) -> list[Entry]:
 
 def _after_damage(path: Path, end: Position, positions: Mapping[str, Position]) -> list[Entry]:
     """The lines after `end` whose checksum is right, each once and by rising number."""
-    known = {position.seq: position.check for position in positions.values()}
+    checks = {position.seq: position.check for position in positions.values()}
     entries: list[Entry] = []
     last, offset, before = end.seq, end.offset, end.check
     with path.open("rb") as stream:
@@ -282,7 +282,7 @@ def _after_damage(path: Path, end: Position, positions: Mapping[str, Position]) 
         for line in stream:
             number = journal.stated_number(line)
             if number > last:
-                check = known.get(number - 1, before)
+                check = checks.get(number - 1, before)
                 with suppress(CatalogError):  # it cannot be checked: it is lost, and counted as such
                     entries.append(journal.read_line(line, path, Position(number - 1, offset, check)))
                     last = number
@@ -332,11 +332,11 @@ def _change(source: _Source, have: Rows, *, ahead: bool) -> RecoverRows:
     for table in source.tables:
         want, mine = _by_key(source.rows, table), _by_key(have, table)
         changed: list[Row] = [dict(row) for key, row in want.items() if key not in mine or (ahead and mine[key] != row)]
-        gone = [list(key) for key in mine if key not in want] if ahead else []
+        lacking = [list(key) for key in mine if key not in want] if ahead else []
         if changed:
             rows[table] = changed
-        if gone:
-            removed[table] = gone
+        if lacking:
+            removed[table] = lacking
     return RecoverRows(source.name, source.position.seq, rows, removed)
 
 

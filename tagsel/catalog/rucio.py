@@ -3,12 +3,15 @@
 Needs `pip install "tagsel[rucio]"`; server, account and credentials come from Rucio's own configuration file. Calls are
 made in bulk. GUIDs are made canonical: Rucio keeps 32 digits without dashes.
 
-Invariant: every error of the client or its server leaves here as a CatalogError or AccessError in our words.
+Invariants: a dataset that comes later gets a rule of a subscription only where `Rucio.names` finds it by the same glob.
+Every error of the client or its server leaves here as a CatalogError or AccessError in our words.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -27,11 +30,93 @@ from tagsel.catalog.records import (
     canonical_guid,
 )
 from tagsel.catalog.registry import NO_GUID
-from tagsel.catalog.rucio_client import client, said
-from tagsel.catalog.rucio_rules import ACTIVITY, is_active, read_rule, read_subscription, subscription_name, wanted
+from tagsel.catalog.rucio_client import client, translate_errors
 from tagsel.catalog.tables import TABLES
 from tagsel.catalog.values import Value
 from tagsel.errors import CatalogError, did_you_mean
+
+ACTIVITY = "User Subscriptions"
+"""What Rucio counts the transfers of our subscriptions as."""
+
+STATES = {"OK": "done", "REPLICATING": "moving", "STUCK": "failed", "SUSPENDED": "failed"}
+"""Our word for the state of a rule; any other is waiting."""
+
+WHY = {
+    "ONLY_TAPE_SOURCES": "its files are on tape only",
+    "NO_SOURCES": "no copy of a file can be moved from where it is to there",
+    "MissingSourceReplica": "no copy of a file is anywhere",
+    "MISMATCH_SCHEME": "the sites have no protocol in common",
+    "SUBMISSION_FAILED": "a transfer could not be started",
+}
+"""What words of Rucio's own in the error of a rule mean; others are those of a transfer, as they are."""
+
+END_OF_SCOPE = r"(?![\w.-])"
+"""Goes after the pattern of a scope: Rucio asks whether scopes begin with it, and may have `@vo` behind one."""
+
+
+def read_rule(row: Mapping[str, Any]) -> Rule:
+    """The record of a rule; one that chooses its site is at its expression."""
+    ok, moving, stuck = (row[f"locks_{kind}_cnt"] for kind in ("ok", "replicating", "stuck"))
+    why = (row["comments"] or "") if row["subscription_id"] else ""
+    return Rule(
+        f"{row['scope']}:{row['name']}",
+        row["rse_expression"],
+        STATES.get(row["state"], "waiting"),
+        ok,
+        ok + moving + stuck,
+        0,
+        _explain(row["error"] or ""),
+        why,
+    )
+
+
+def _explain(error: str) -> str:
+    """Why a rule is stuck, with what Rucio says.
+
+    >>> _explain("RequestErrMsg.NO_SOURCES:RequestState.NO_SOURCES")
+    'no copy of a file can be moved from where it is to there (rucio: RequestErrMsg.NO_SOURCES:RequestState.NO_SOURCES)'
+    >>> _explain("DESTINATION: disk quota exceeded"), _explain("")
+    ('rucio: DESTINATION: disk quota exceeded', '')
+    """
+    meaning = next((words for code, words in WHY.items() if code in error), "")
+    original = f"rucio: {error}" if error else ""
+    return f"{meaning} ({original})" if meaning else original
+
+
+def subscription_filter(pattern: str) -> dict[str, Any]:
+    """The filter of a subscription for `scope:glob`, or for a glob in all scopes.
+
+    >>> subscription_filter("data18:data18*.AOD")["scope"]
+    ['(?s:data18)(?![\\\\w.-])']
+    """
+    scope, colon, glob = pattern.partition(":")
+    filters: dict[str, Any] = {"pattern": _regex(glob if colon else pattern), "did_type": ["DATASET"]}
+    if colon:
+        filters["scope"] = [_regex(scope).removesuffix(r"\Z") + END_OF_SCOPE]
+    return filters
+
+
+def _regex(glob: str) -> str:
+    """A glob as a regular expression of servers' Python, too: before 3.11 it has no atomic groups."""
+    return fnmatch.translate(glob).replace("(?>", "(?:")
+
+
+def subscription_name(pattern: str, site: str) -> str:
+    """What a subscription that is made here is called there."""
+    mark = hashlib.sha256(f"{pattern} {site}".encode()).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"tagsel.{site}.{pattern}")[:55] + f".{mark}"
+
+
+def is_active(row: Mapping[str, Any]) -> bool:
+    """Whether a subscription was not ended."""
+    return bool(row["state"] != "INACTIVE")
+
+
+def read_subscription(row: Mapping[str, Any]) -> list[Subscription]:
+    """The records of a subscription, one for each site; the comment of one that was made here is its glob."""
+    pattern = row["comments"] or json.loads(row["filter"]).get("pattern", "")
+    return [Subscription(pattern, rule["rse_expression"]) for rule in json.loads(row["replication_rules"])]
+
 
 BULK = 500
 """How many names or files one call asks for: a server answers a few hundred in a second."""
@@ -42,7 +127,7 @@ FACTS = {"type": "datatype", "version": "version", "stream": "stream_name"}
 KEYS = ("campaign", "project", "prod_step", "phys_group", "provenance", "task_id")
 """Keys of Rucio's own that become free keys of ours, where they are set."""
 
-TOLD = ("cut", "lumi", "sample")
+FACTS_AS_KEYS = ("cut", "lumi", "sample")
 """Facts of a dataset for which Rucio has no key of its own: kept as free keys, with the parents."""
 
 KEEPS_NONE = ("RucioException", "InvalidMetadata", "DatabaseException", "UnsupportedOperation")
@@ -67,47 +152,49 @@ class Rucio:
         scope_glob, colon, name_glob = pattern.partition(":")
         if not colon:
             scope_glob, name_glob = "*", pattern
-        with said("list scopes"):
+        with translate_errors("list scopes"):
             scopes = [s for s in self._client.list_scopes() if fnmatch.fnmatchcase(s, scope_glob)]
         if not scopes and not set("*?[") & set(scope_glob):
             raise CatalogError(f"rucio has no scope {scope_glob!r}", hint=did_you_mean(scope_glob, self._scopes()))
-        found = []
+        collections = []
         for scope in scopes:
-            with said(f"list {scope}:{name_glob}"):  # Rucio's own wildcard is * alone
+            with translate_errors(f"list {scope}:{name_glob}"):  # Rucio's own wildcard is * alone
                 wide = re.sub(r"\[[^]]*\]|\?", "*", name_glob)
                 listed = self._client.list_dids(scope, [{"name": wide}], did_type="collection")
-                found += [f"{scope}:{n}" for n in listed if fnmatch.fnmatchcase(n, name_glob)]
-        return sorted(found)
+                collections += [f"{scope}:{n}" for n in listed if fnmatch.fnmatchcase(n, name_glob)]
+        return sorted(collections)
 
     def _scopes(self) -> list[str]:
-        with said("list scopes"):
+        with translate_errors("list scopes"):
             return list(self._client.list_scopes())
 
     def datasets(self, names: Sequence[str]) -> list[DatasetRecord]:
         """Their records, in the order asked: Rucio's keys as facts and free keys, and the counts of their files."""
-        told: dict[str, dict[str, Any]] = {}
+        metadata: dict[str, dict[str, Any]] = {}
         free: dict[str, dict[str, Any]] = {}
         for some in _chunks(names):
-            with said(f"ask for {some[0]}", some[0]):
+            with translate_errors(f"ask for {some[0]}", some[0]):
                 for row in self._client.get_metadata_bulk([_did(n) for n in some]):
-                    told[f"{row['scope']}:{row['name']}"] = row
+                    metadata[f"{row['scope']}:{row['name']}"] = row
                 free |= self._free(some)
-        if missing := [n for n in names if n not in told]:
+        if missing := [n for n in names if n not in metadata]:
             raise CatalogError(
                 f"rucio has no dataset {missing[0]!r}", hint="`rucio did list` lists them", dataset=missing[0]
             )
-        held = {n: self._members(n) for n in names if told[n]["did_type"] == "CONTAINER"}
+        members = {n: self._members(n) for n in names if metadata[n]["did_type"] == "CONTAINER"}
         rows = self._rows(names)
-        files = {n: [_file(row, n) for row in rows[n] if row["guid"]] for n in names}
+        files: dict[str, list[FileRecord]] = {}
         for name in names:
-            if bare := len(rows[name]) - len(files[name]):
-                free.setdefault(name, {})[NO_GUID] = bare
-        return [_record(n, told[n], free.get(n, {}), files[n], held.get(n, ())) for n in names]
+            files[name] = [_file(row, name) for row in rows[name] if row["guid"]]
+            without_guid = len(rows[name]) - len(files[name])
+            if without_guid:
+                free.setdefault(name, {})[NO_GUID] = without_guid
+        return [_record(n, metadata[n], free.get(n, {}), files[n], members.get(n, ())) for n in names]
 
     def _free(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Free keys by name; none from a server whose database keeps none (SQLite)."""
         try:
-            with said(f"ask for the keys of {names[0]}", names[0]):
+            with translate_errors(f"ask for the keys of {names[0]}", names[0]):
                 rows = list(self._client.get_metadata_bulk([_did(n) for n in names], plugin="JSON"))
         except CatalogError as error:
             if error.fields.get("kind") not in KEEPS_NONE or self.keeps_keys:
@@ -116,55 +203,59 @@ class Rucio:
         return {f"{row['scope']}:{row['name']}": row for row in rows}
 
     def _members(self, name: str) -> tuple[str, ...]:
-        with said(f"list the content of {name}", name):
-            found = self._client.list_content(**_did(name))
-            return tuple(sorted(f"{row['scope']}:{row['name']}" for row in found))
+        with translate_errors(f"list the content of {name}", name):
+            content = self._client.list_content(**_did(name))
+            return tuple(sorted(f"{row['scope']}:{row['name']}" for row in content))
 
     # --- files, copies, sites ------------------------------------------------------------------------------
 
     def files(self, names: Sequence[str]) -> dict[str, list[FileRecord]]:
         """The files with a GUID of each dataset or container, sorted by logical name (`scope:name`)."""
-        rows = self._rows(names)
-        return {n: sorted((_file(row, n) for row in rows[n] if row["guid"]), key=lambda f: f.lfn) for n in rows}
+        by_name: dict[str, list[FileRecord]] = {}
+        for name, rows in self._rows(names).items():
+            files = [_file(row, name) for row in rows if row["guid"]]
+            by_name[name] = sorted(files, key=lambda file: file.lfn)
+        return by_name
 
     def _rows(self, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """What is said of the files of each dataset or container."""
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        rows_of: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for some in _chunks(names):
-            with said(f"list the files of {some[0]}", some[0]):
+            with translate_errors(f"list the files of {some[0]}", some[0]):
                 for row in self._client.bulk_list_files([_did(name) for name in some]):
-                    if (dataset := f"{row['parent_scope']}:{row['parent_name']}") in found:
-                        found[dataset].append(row)
-        for name in (n for n, files in found.items() if not files):  # it may be a container
-            with said(f"list the files of {name}", name):
-                found[name] += self._client.list_files(**_did(name))
-        return found
+                    if (dataset := f"{row['parent_scope']}:{row['parent_name']}") in rows_of:
+                        rows_of[dataset].append(row)
+        for name in (n for n, files in rows_of.items() if not files):  # it may be a container
+            with translate_errors(f"list the files of {name}", name):
+                rows_of[name] += self._client.list_files(**_did(name))
+        return rows_of
 
     def copies(self, names: Sequence[str]) -> dict[str, list[Replica]]:
         """Where the files of datasets are, by GUID, sorted by site and name; copies to come are left out."""
-        guid = {f.lfn: f.guid for files in self.files(names).values() for f in files}
-        found: dict[str, list[Replica]] = {g: [] for g in guid.values()}
-        for some in _chunks(list(guid)):
-            with said(f"list the copies of {some[0]}"):
+        guids: dict[str, str] = {}
+        for files in self.files(names).values():
+            guids |= {file.lfn: file.guid for file in files}
+        replicas: dict[str, list[Replica]] = {guid: [] for guid in guids.values()}
+        for some in _chunks(list(guids)):
+            with translate_errors(f"list the copies of {some[0]}"):
                 for row in self._client.list_replicas([_did(lfn) for lfn in some], domain="all"):
-                    at = guid[f"{row['scope']}:{row['name']}"]
-                    found[at] += [
-                        Replica(site, _place(pfn), at)
-                        for site, pfns in row["rses"].items()
-                        for pfn in pfns
-                        if row["states"].get(site, "AVAILABLE") == "AVAILABLE"
-                    ]
-        return {g: sorted(copies, key=lambda r: (r.site, r.pfn)) for g, copies in found.items()}
+                    guid = guids[f"{row['scope']}:{row['name']}"]
+                    for site, pfns in row["rses"].items():
+                        if row["states"].get(site, "AVAILABLE") == "AVAILABLE":
+                            replicas[guid] += [Replica(site, _place(pfn), guid) for pfn in pfns]
+        for copies in replicas.values():
+            copies.sort(key=lambda replica: (replica.site, replica.pfn))
+        return replicas
 
     def sites(self) -> list[Site]:
         """All storage elements as sites, sorted by name, with their attributes as free keys."""
-        with said("list sites"):
+        with translate_errors("list sites"):
             names = sorted(row["rse"] for row in self._client.list_rses())
             return [Site(n, "", _plain(self._client.list_rse_attributes(n), n)) for n in names]
 
     def place(self, lfn: str, site: str) -> str:
         """Where a new copy of a file is to be written at a site."""
-        with said(f"ask {site} for a place"):
+        with translate_errors(f"ask {site} for a place"):
             return _place(self._client.lfns2pfns(site, [lfn], operation="write")[lfn])
 
     # --- changes -------------------------------------------------------------------------------------------
@@ -182,7 +273,7 @@ class Rucio:
                 dataset=name,
             )
         meta = {theirs: value for ours, theirs in FACTS.items() if (value := getattr(facts, ours))}
-        with said(f"make {name}", name):
+        with translate_errors(f"make {name}", name):
             if facts.members:
                 self._client.add_container(**_did(name))
                 self._client.attach_dids(**_did(name), dids=[_did(m) for m in facts.members])
@@ -211,7 +302,7 @@ class Rucio:
     def _asked(self, **how: str) -> str:
         """What kind of error asking for a name that is nowhere gives; it is raised where it says nothing of keys."""
         try:
-            with said("ask for free keys"):
+            with translate_errors("ask for free keys"):
                 self._client.get_metadata("tagsel", "is.there.anything", **how)
         except CatalogError as error:
             kind = str(error.fields.get("kind"))
@@ -224,49 +315,49 @@ class Rucio:
         """Add files to an open dataset, each with its copy at a site as its `pfn` says ("": as the site does)."""
         for some in _chunks(files):
             rows = [_row(f, name) for f in some]
-            with said(f"add {len(files)} files to {name}", name):
+            with translate_errors(f"add {len(files)} files to {name}", name):
                 self._client.attach_dids(**_did(name), dids=rows, rse=site)
 
     def describe(self, name: str, meta: Mapping[str, Value]) -> None:
         """Set free keys of a dataset; CatalogError where the server keeps none (its database is SQLite)."""
-        with said(f"set {', '.join(meta)} of {name}", name):
+        with translate_errors(f"set {', '.join(meta)} of {name}", name):
             self._client.set_metadata_bulk(**_did(name), meta=dict(meta))
 
     def close(self, name: str) -> None:
         """Nothing is added to the dataset any more."""
-        with said(f"close {name}", name):
+        with translate_errors(f"close {name}", name):
             if self._client.get_did(**_did(name))["open"]:
                 self._client.set_status(**_did(name), open=False)
 
     def wish(self, name: str, site: str) -> None:
         """Make a rule for complete copies of a dataset at a site; asked again, nothing changes."""
         if site not in {rule.site for rule in self.rules(name)}:
-            with said(f"make a rule for {name} at {site}", name):
+            with translate_errors(f"make a rule for {name} at {site}", name):
                 self._client.add_replication_rule([_did(name)], 1, site)
 
     def rules(self, name: str) -> list[Rule]:
         """The rules of a dataset, sorted by site (or by the expression that chooses sites)."""
-        with said(f"list the rules of {name}", name):
+        with translate_errors(f"list the rules of {name}", name):
             rows = list(self._client.list_did_rules(**_did(name)))
         return sorted(map(read_rule, rows), key=lambda rule: rule.site)
 
     def every_rule(self) -> list[Rule]:
         """All rules of the account, those of its subscriptions too, sorted by dataset and site."""
-        with said("list rules"):
+        with translate_errors("list rules"):
             rows = list(self._client.list_replication_rules({"account": self._client.account}))
         return sorted(map(read_rule, rows), key=lambda rule: (rule.dataset, rule.site))
 
     def subscribe(self, pattern: str, site: str) -> None:
         """A subscription, `scope:glob` or a glob of names, for datasets to come; those that are there get rules now."""
-        with said(f"subscribe {site}"):
+        with translate_errors(f"subscribe {site}"):
             list(self._client.list_rses(site))  # a subscription of no site at all is accepted, and does nothing
         for name in self.names(pattern):
             self.wish(name, site)
         if Subscription(pattern, site) in self.subscriptions():
             return
         name, rules = subscription_name(pattern, site), [{"copies": 1, "rse_expression": site, "activity": ACTIVITY}]
-        about = name, self._client.account, wanted(pattern), rules, pattern
-        with said(f"subscribe to {pattern} at {site}"):
+        about = name, self._client.account, subscription_filter(pattern), rules, pattern
+        with translate_errors(f"subscribe to {pattern} at {site}"):
             if name in {row["name"] for row in self._subscriptions()}:  # one that was ended keeps its name
                 self._client.update_subscription(*about)
             else:
@@ -274,8 +365,11 @@ class Rucio:
 
     def subscriptions(self) -> list[Subscription]:
         """What the account is subscribed to, sorted; the comment of one that was made here is its glob."""
-        found = {wish for row in self._subscriptions() if is_active(row) for wish in read_subscription(row)}
-        return sorted(found, key=lambda s: (s.pattern, s.site))
+        wishes: set[Subscription] = set()
+        for row in self._subscriptions():
+            if is_active(row):
+                wishes.update(read_subscription(row))
+        return sorted(wishes, key=lambda wish: (wish.pattern, wish.site))
 
     def unsubscribe(self, pattern: str, site: str) -> None:
         """End a subscription: Rucio keeps it, inactive; rules that it made stay. One of several sites is refused."""
@@ -288,12 +382,12 @@ class Rucio:
                 also = f"subscription {row['name']} of rucio is to {', '.join(others)}, too, and ends whole"
                 raise CatalogError(also, hint="`rucio subscription update` changes it")
         for row in rows:
-            with said(f"end the subscription {row['name']}"):
+            with translate_errors(f"end the subscription {row['name']}"):
                 self._client.deactivate_subscription(row["name"])
 
     def _subscriptions(self) -> list[dict[str, Any]]:
         """All of the account's, ended ones too."""
-        with said("list subscriptions"):
+        with translate_errors("list subscriptions"):
             return list(self._client.list_subscriptions(account=self._client.account))
 
 
@@ -334,8 +428,8 @@ def _record(
     facts = {ours: str(row[theirs] or "") for ours, theirs in FACTS.items()}
     named = derive_facts(name.partition(":")[2])
     keys = {k: v for k, v in free.items() if k not in ("scope", "name")}
-    told: dict[str, Any] = {fact: str(keys.pop(fact)) for fact in TOLD if fact in keys}
-    told["parents"] = tuple(p for p in str(keys.pop("parents", "")).split(",") if p)
+    facts_in_keys: dict[str, Any] = {fact: str(keys.pop(fact)) for fact in FACTS_AS_KEYS if fact in keys}
+    facts_in_keys["parents"] = tuple(p for p in str(keys.pop("parents", "")).split(",") if p)
     run = row.get("run_number")
     return DatasetRecord(
         name=name,
@@ -348,7 +442,7 @@ def _record(
         state="open" if row["is_open"] else "closed",
         meta=_plain({**{k: row[k] for k in KEYS if row.get(k)}, **keys}, name),
         members=tuple(members),
-        **told,
+        **facts_in_keys,
         files=len(files),
         events=sum(max(f.entries, 0) for f in files),
         bytes=sum(max(f.bytes, 0) for f in files),
@@ -357,8 +451,8 @@ def _record(
 
 def keys_of(facts: DatasetFacts) -> dict[str, Value]:
     """What is known of a dataset that Rucio has no key of its own for."""
-    told = {fact: getattr(facts, fact) for fact in TOLD if getattr(facts, fact)}
-    return {**facts.meta, **told, **({"parents": ",".join(facts.parents)} if facts.parents else {})}
+    keys = {fact: getattr(facts, fact) for fact in FACTS_AS_KEYS if getattr(facts, fact)}
+    return {**facts.meta, **keys, **({"parents": ",".join(facts.parents)} if facts.parents else {})}
 
 
 def _plain(row: Mapping[str, Any], own_name: str) -> dict[str, Value]:
@@ -367,8 +461,8 @@ def _plain(row: Mapping[str, Any], own_name: str) -> dict[str, Value]:
     for key, value in row.items():
         if isinstance(value, str | int | float) and key != own_name:
             plain = re.sub(r"\W", "_", key)[:58]
-            taken = plain.lower() in TABLES["datasets"].columns or plain[:1].isdigit()
-            kept[f"rucio_{plain}" if taken else plain] = value
+            conflict = plain.lower() in TABLES["datasets"].columns or plain[:1].isdigit()
+            kept[f"rucio_{plain}" if conflict else plain] = value
     return kept
 
 

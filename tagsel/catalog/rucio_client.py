@@ -18,7 +18,10 @@ TIMEOUT_S = 60
 
 
 def client(config: str, account: str) -> Any:
-    """Rucio's client, logged in; AccessError where it is not installed or there is no such file, else as `said`."""
+    """Return Rucio's client, logged in.
+
+    AccessError where it is not installed or there is no such file; other errors as `translate_errors` has them.
+    """
     try:
         from rucio.client import Client
         from rucio.common.config import clean_cached_config
@@ -30,11 +33,11 @@ def client(config: str, account: str) -> Any:
         if os.environ.get("RUCIO_CONFIG") != config:
             os.environ["RUCIO_CONFIG"] = config
             clean_cached_config()
-    with said("log in"):
+    with translate_errors("log in"):
         return Client(account=account or None, timeout=TIMEOUT_S)
 
 
-SAID: Mapping[str, tuple[str, str]] = {
+MEANINGS: Mapping[str, tuple[str, str]] = {
     "ConfigNotFound": ("it has no configuration", "--config names a rucio.cfg, or RUCIO_CONFIG or RUCIO_HOME does"),
     "MissingClientParameter": ("its configuration lacks something", "the [client] section of rucio.cfg"),
     "CannotAuthenticate": ("its server does not accept the credentials", "`rucio whoami` shows whether they are good"),
@@ -63,8 +66,8 @@ SAID: Mapping[str, tuple[str, str]] = {
 
 
 @contextmanager
-def said(doing: str, name: str = "") -> Iterator[None]:
-    """Errors of the client as ours: what was tried, what it means, what the server said."""
+def translate_errors(doing: str, name: str = "") -> Iterator[None]:
+    """Turn errors of the client into ours, which state the action, the meaning and the server's words."""
     try:
         yield
     except (CatalogError, AccessError):
@@ -73,7 +76,7 @@ def said(doing: str, name: str = "") -> Iterator[None]:
         if not type(error).__module__.startswith(("rucio", "requests", "urllib3", "json")):
             raise
         kind = type(error).__name__
-        meaning, hint = SAID.get(kind, (f"its server says {kind}", ""))
-        told = " ".join(str(error).split()).replace("Details: ", "")[:200]
-        message = f"rucio could not {doing}: {meaning} ({told})"
+        meaning, hint = MEANINGS.get(kind, (f"its server says {kind}", ""))
+        details = " ".join(str(error).split()).replace("Details: ", "")[:200]
+        message = f"rucio could not {doing}: {meaning} ({details})"
         raise CatalogError(message, hint=hint, dataset=name, kind=kind) from error

@@ -118,8 +118,8 @@ def parse(query: str) -> Parsed:
         except duckdb.Error as error:
             raise CatalogError(f"the SQL cannot be read: {first_line(error)}", sql=query) from error
     if kinds != ["SELECT"]:
-        said = ", ".join(kinds) or "nothing"
-        raise CatalogError(f"one SELECT is allowed, this is {said}", hint="only reading is possible", sql=query)
+        kinds_text = ", ".join(kinds) or "nothing"
+        raise CatalogError(f"one SELECT is allowed, this is {kinds_text}", hint="only reading is possible", sql=query)
     try:
         document = json.loads(text)
     except RecursionError as error:
@@ -215,8 +215,8 @@ def run(
     by_name = {name.lower(): (name, content) for name, content in tables.items()}
     unknown = sorted(t for t in parsed.tables if t.lower() not in by_name)
     if unknown:
-        known = sorted({*tables, *table_names()})
-        hint = did_you_mean(unknown[0], known) or f"tables are {', '.join(known[:20])}"
+        names_of_tables = sorted({*tables, *table_names()})
+        hint = did_you_mean(unknown[0], names_of_tables) or f"tables are {', '.join(names_of_tables[:20])}"
         raise CatalogError(f"no table {unknown[0]!r}", hint=hint, sql=parsed.query)
     limit = parse_memory(memory)
     used = dict(by_name[t.lower()] for t in sorted(parsed.tables))
@@ -341,7 +341,7 @@ def _request(query: str, tables: Mapping[str, Any], limit: int, seconds: float) 
     """What the process is sent: a JSON document, then each Arrow table as a stream."""
     scans = {name: content.scan for name, content in tables.items() if isinstance(content, DatasetParts)}
     arrow = {name: content for name, content in tables.items() if name not in scans}
-    misleading = any(_misleads(path) for scan in scans.values() for path in scan.paths)
+    misleading = any(any(map(_misleads, scan.paths)) for scan in scans.values())
     document = {
         "query": query,
         "scans": {name: asdict(scan) for name, scan in scans.items()},

@@ -26,7 +26,7 @@ from tagsel.catalog import journal
 from tagsel.catalog.journal import Entry, Position
 from tagsel.catalog.names import DatasetSpec
 from tagsel.catalog.records import DatasetRecord
-from tagsel.catalog.tables import TABLES, Rows, light_tables
+from tagsel.catalog.tables import TABLES, Row, Rows, light_tables
 from tagsel.catalog.values import read_value
 from tagsel.errors import CatalogError
 
@@ -77,13 +77,13 @@ class State:
     def positions(self) -> dict[str, Position]:
         """The positions of the journal that the tip and the checkpoint know, by the name of the file; damaged files
         know nothing."""
-        known = {}
+        positions = {}
         with suppress(OSError, ValueError, KeyError, TypeError):
             tip = unseal(self.tip.read_bytes())
-            known[self.tip.name] = Position(tip["seq"], tip["bytes"], tip["check"], tip.get("origin", ""))
+            positions[self.tip.name] = Position(tip["seq"], tip["bytes"], tip["check"], tip.get("origin", ""))
         with suppress(OSError, ValueError, KeyError, TypeError):
-            known[self.checkpoint.name] = unpack(self.checkpoint.read_bytes())[1]
-        return known
+            positions[self.checkpoint.name] = unpack(self.checkpoint.read_bytes())[1]
+        return positions
 
     def acknowledge(self) -> None:
         """Note where the journal ends now; the caller holds the turnstile alone, and the line is on the disk."""
@@ -129,10 +129,16 @@ class State:
 
 def _pack(state: Rows, end: Position) -> bytes:
     """Header, tables (rows as lists of values, in the order of the table's columns) and checksum, a line each."""
-    tables = {t: [[row[c] for c in TABLES[t].columns] for row in state.all(t)] for t in sorted(light_tables())}
+    tables: dict[str, list[list[Any]]] = {}
+    for name in sorted(light_tables()):
+        tables[name] = [_values(name, row) for row in state.all(name)]
     header = {"v": FORMAT, **_where(end)}
     whole = "\n".join(json.dumps(part, separators=(",", ":")) for part in (header, tables)).encode()
     return b"%s\n%s" % (whole, hashlib.sha256(whole).hexdigest().encode())
+
+
+def _values(table: str, row: Row) -> list[Any]:
+    return [row[column] for column in TABLES[table].columns]
 
 
 def unpack(packed: bytes) -> tuple[Rows, Position]:

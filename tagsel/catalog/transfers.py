@@ -1,31 +1,38 @@
 """Carrying wishes out in our own catalog: a subscription makes rules, a rule copies files, a copy is verified.
 
-Invariant: a copy is in the catalog only when its file is at the site with the checksum that the catalog has for it.
-Each is recorded as soon as it is good: who is killed in the middle has lost nothing, and goes on where it was. One
-process at a time carries a rule out; several may be at work on several rules.
+Threads read, write and verify files side by side; the caller's thread alone records them, in one change for all copies
+that became good while the last change was made.
+
+Invariants: a copy is in the catalog only when its file is at the site with the checksum that the catalog has for it.
+Each is recorded as soon as it is good, so a process that is killed loses nothing. Two copies to one place are never
+made at once. One process at a time carries a rule out; several may work on several rules.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
 
+from tagsel.base.fail_points import fail_point
 from tagsel.base.lock_file import LockFile, acquire, holder
 from tagsel.catalog.catalog import Catalog
-from tagsel.catalog.changes import PutRule
-from tagsel.catalog.embedded import Embedded, is_at
+from tagsel.catalog.changes import Change, PutFiles, PutReplicas, PutRule
 from tagsel.catalog.names import matching
-from tagsel.catalog.prefixes import pfns, places_of, rules_of
 from tagsel.catalog.records import FileRecord, Replica, Rule, Site
-from tagsel.catalog.streams import Copy, Streams
-from tagsel.catalog.underway import FOLDER, lock_of, recorded
+from tagsel.catalog.registry import FOLDER, Embedded, is_at, lock_of, recorded
+from tagsel.catalog.site_paths import pfns, places_of, rules_of
 from tagsel.errors import AccessError, CatalogError
 from tagsel.rootio import is_remote
-from tagsel.rootio.copying import sweep
+from tagsel.rootio.copying import copy, sweep
 from tagsel.store import disk
 
 TRIES = 3
@@ -38,6 +45,130 @@ log = logging.getLogger("tagsel")
 
 Progress = Callable[[int, int], None] | None
 """What is called with the files that are done, copied or not, and with how many there are to be copied."""
+
+STREAMS = 4
+"""Files that are copied at once: while one waits for a disk or a server, another is read or checked. Eight were
+not clearly faster than four, on a local disk or with a server nearby; and a server that is far has others to serve."""
+
+AHEAD = 4 * STREAMS
+"""Copies that are asked for before the first of them is made, so that threads do not wait for the catalog."""
+
+_Ended = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy to be made: a file, as the dataset that it is of knows it, from the first good source to a place."""
+
+    dataset: str
+    file: FileRecord
+    site: str
+    target: str
+    sources: Sequence[str]
+
+    def changes(self, checksum: str) -> list[Change]:
+        """What is recorded once it is there: the copy, and a checksum or size that nobody knew."""
+        size = self.file.bytes if self.file.bytes >= 0 else _size(self.target)
+        learnt = replace(self.file, checksum=self.file.checksum or checksum, bytes=size)
+        known = [] if learnt == self.file else [PutFiles(self.dataset, [learnt], known=True)]
+        return [*known, PutReplicas(self.site, [(self.file.guid, self.target)])]
+
+
+class _Stopped(Exception):
+    """The copy in hand is to be given up."""
+
+
+class Streams:
+    """Threads that copy, for as long as a `with` block lasts."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.stopped = threading.Event()
+        self.begun: dict[Future[str], tuple[Copy, _Ended]] = {}
+
+    def __enter__(self) -> Streams:
+        self.threads = ThreadPoolExecutor(STREAMS, thread_name_prefix="tagsel-copy")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Give up what is not done: each thread at the next piece of its file."""
+        self.stopped.set()
+        self.threads.shutdown(cancel_futures=True)
+        with suppress(AccessError, CatalogError):  # of a copy that is there, the next look at it says so
+            self._record(self.begun[future][0].changes(future.result()) for future in self.begun if _is_good(future))
+
+    def begin(self, wanted: Copy, ended: _Ended) -> None:
+        """Have a copy made; `ended` is called, by a later method of this, with "" or why there is none."""
+        while len(self.begun) >= AHEAD or any(wanted.target == other.target for other, _ in self.begun.values()):
+            self.settle()
+        self.begun[self.threads.submit(self._make, wanted)] = wanted, ended
+
+    def finish(self) -> None:
+        """Wait for all copies that were begun."""
+        while self.begun:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait for a copy, record those that are good, and say of each that it ended."""
+        wait(self.begun, return_when=FIRST_COMPLETED)
+        finished = [future for future in self.begun if future.done()]
+        good = {future: self.begun[future][0].changes(future.result()) for future in finished if _is_good(future)}
+        refused = self._refused(good)
+        for future in finished:
+            _, ended = self.begun.pop(future)
+            error = future.exception() or refused.get(future)
+            if error is not None and not isinstance(error, AccessError | CatalogError):
+                raise error
+            ended("" if error is None else error.message)
+            fail_point("catalog.transfer")
+
+    def _refused(self, good: dict[Future[str], list[Change]]) -> dict[Future[str], Exception]:
+        """Record copies, in one change if that can be; those that the catalog refused, and why."""
+        refused: dict[Future[str], Exception] = {}
+        try:
+            self._record(good.values())
+        except CatalogError:
+            for future, changes in good.items():
+                try:
+                    self._record([changes])
+                except CatalogError as error:
+                    refused[future] = error
+        return refused
+
+    def _record(self, copies: Iterable[Sequence[Change]]) -> None:
+        changes = list(chain.from_iterable(copies))
+        if changes:
+            fail_point("catalog.transfer.copied")
+            self.catalog.record(*changes)
+
+    def _make(self, wanted: Copy) -> str:
+        """What a thread does: the checksum of a good copy."""
+        errors = []
+        for source in wanted.sources:
+            try:
+                return copy(source, wanted.target, wanted.file.checksum, self._go_on)
+            except AccessError as error:
+                errors.append(error.message)
+            except OSError as error:
+                errors.append(f"{wanted.target}: cannot be written: {error.strerror or error}")
+        why = "; ".join(errors) or "no copy of it is known that can be read"
+        raise AccessError(f"{wanted.file.lfn or wanted.file.guid}: {why}", guid=wanted.file.guid)
+
+    def _go_on(self) -> None:
+        if self.stopped.is_set():
+            raise _Stopped
+
+
+def _size(place: str) -> int:
+    """The size of a copy on this machine; -1 of others."""
+    try:
+        return -1 if is_remote(place) else Path(place).stat().st_size
+    except OSError:
+        return -1
+
+
+def _is_good(future: Future[str]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def carry_out(
@@ -70,11 +201,11 @@ def _asked(registry: Embedded, dataset: str | None, site: str | None) -> list[Ru
 
 def _subscribed(catalog: Catalog) -> None:
     """Make the rules of subscriptions for datasets that have none yet."""
-    known = {(rule.dataset, rule.site) for rule in catalog.rules()}
+    existing = {(rule.dataset, rule.site) for rule in catalog.rules()}
     for wish in catalog.subscriptions():
-        names = [n for n in matching(wish.pattern, catalog.names()) if (n, wish.site) not in known]
+        names = [n for n in matching(wish.pattern, catalog.names()) if (n, wish.site) not in existing]
         catalog.record(*(PutRule(name, wish.site, why=wish.pattern) for name in names))
-        known |= {(name, wish.site) for name in names}
+        existing |= {(name, wish.site) for name in names}
 
 
 class _Tally:
@@ -167,10 +298,14 @@ class _Try:
         streams.begin(wanted, lambda error: self._ended(number, error))
 
     def _place(self, site: Site, file: FileRecord, copies: Sequence[Replica]) -> str:
-        """Where a copy is to lie: where one below the site's folder is said to be, or where a new one goes."""
-        told = (self.catalog.local_path(c, file.lfn) for c in copies if c.site == site.name)
-        known = (str(path) for path in told if path and site.prefix and path.is_relative_to(site.prefix))
-        return next((path for path in known if ".." not in path.split("/")), None) or place_at(site, file)
+        """Return the place of a copy: that of a recorded one below the site's folder, or that of a new one."""
+        for replica in copies:
+            if replica.site != site.name:
+                continue
+            path = self.catalog.local_path(replica, file.lfn)
+            if path and site.prefix and path.is_relative_to(site.prefix) and ".." not in path.parts:
+                return str(path)
+        return place_at(site, file)
 
     def _ended(self, number: int, error: str) -> None:
         if error:
@@ -181,22 +316,25 @@ class _Try:
             self._end()
 
     def _end(self) -> None:
-        """Record what the try came to, and let the rule go."""
-        said = [self.errors[number] for number in sorted(self.errors)]
-        for error in said:
+        """Record the result of the try, and release the rule."""
+        errors = [self.errors[number] for number in sorted(self.errors)]
+        for error in errors:
             log.warning("%s to %s: %s", self.rule.dataset, self.rule.site, error)
-        tries = self.rule.tries + bool(said)
-        state = "done" if not said else "failed" if tries >= TRIES else "waiting"
-        over = replace(
+        tries = self.rule.tries
+        state = "done"
+        if errors:
+            tries += 1
+            state = "failed" if tries >= TRIES else "waiting"
+        result = replace(
             self.rule,
             state=state,
             tries=tries,
-            error=said[0] if said else "",
-            done=self.files - len(said),
+            error=errors[0] if errors else "",
+            done=self.files - len(errors),
             files=self.files,
         )
         if recorded(self.catalog, self.rule) is not None:  # its dataset may have been dropped
-            self.catalog.record(PutRule(**vars(over)))
+            self.catalog.record(PutRule(**vars(result)))
         self.lock.remove()
 
 
@@ -214,8 +352,8 @@ def place_at(site: Site, file: FileRecord) -> str:
     name = file.lfn or f"{file.guid}.root"
     if file.dataset and not {"/", ":"} & set(name) and not rules_of(site):
         name = f"{file.dataset}/{name}"
-    made = pfns(site, name.replace(":", "/", 1))
-    fit = [pfn for pfn in made if "://" not in pfn or pfn.startswith("root")]
+    places = pfns(site, name.replace(":", "/", 1))
+    fit = [pfn for pfn in places if "://" not in pfn or pfn.startswith("root")]
     if not fit:
         raise CatalogError(
             f"site {site.name} has no prefix, or rule, that makes a place for copies",
@@ -229,8 +367,8 @@ def _sources(catalog: Catalog, file: FileRecord, copies: Sequence[Replica]) -> I
     """Places to copy from: local ones first, sites in downtime last."""
     down = catalog.down(datetime.now(UTC))
     places = [(c.site in down, place_of(catalog, c, file.lfn)) for c in copies] + [(False, file.pfn)] * bool(file.pfn)
-    known = [(is_down, place) for is_down, place in places if is_remote(place) or os.path.isfile(place)]  # noqa: PTH113 - of a name that is too long Path's raises
-    yield from dict.fromkeys(p for _, p in sorted(known, key=lambda k: (k[0], is_remote(k[1]))))
+    readable = [(is_down, place) for is_down, place in places if is_remote(place) or os.path.isfile(place)]  # noqa: PTH113 - of a name that is too long Path's raises
+    yield from dict.fromkeys(p for _, p in sorted(readable, key=lambda k: (k[0], is_remote(k[1]))))
 
 
 def place_of(catalog: Catalog, replica: Replica, lfn: str = "") -> str:

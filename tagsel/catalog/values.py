@@ -26,14 +26,14 @@ SQL_TYPES: Mapping[frozenset[str], str] = {
 """DuckDB type of a key by the kinds of its values; any other mixture is text."""
 
 
-def check_key(key: str, taken: Collection[str]) -> str:
+def check_key(key: str, columns: Collection[str]) -> str:
     """Return `key` if it may be a free key: a plain word that is none of the `taken` columns. CatalogError else."""
     if not _KEY.fullmatch(key) or len(key) > 64:
         raise CatalogError(
             f"{key[:80]!r} cannot be a key: a letter or '_' first, then letters, digits or '_', at most 64",
             key=key,
         )
-    if key.lower() in taken:
+    if key.lower() in columns:
         raise CatalogError(
             f"{key!r} is a column of every dataset, not a free key", hint=f"choose another, my_{key}", key=key
         )
@@ -60,7 +60,9 @@ def read_value(kind: str, text: str) -> Value:
     """The value that `write_value` wrote."""
     if kind == "bool":
         return text == "true"
-    return int(text) if kind == "int" else float(text) if kind == "float" else text
+    if kind == "int":
+        return int(text)
+    return float(text) if kind == "float" else text
 
 
 def parse_value(text: str) -> Value:

@@ -32,8 +32,17 @@ def version_key(text: str) -> Key:
     tokens = [t.lower() for t in _TOKEN.findall(text)]
     if tokens[:1] == ["v"]:
         del tokens[0]
-    numbers = [(2, int(t), "") if t.isdigit() else (-1 if t in _PRE and at else 1, 0, t) for at, t in enumerate(tokens)]
-    return (*numbers, (0, 0, "")) if numbers else ()
+    parts = [_part_key(token, first=number == 0) for number, token in enumerate(tokens)]
+    return (*parts, (0, 0, "")) if parts else ()
+
+
+def _part_key(token: str, *, first: bool) -> tuple[int, int, str]:
+    """What orders one part of a version: a word of a pre-release, then its end, then another word, then a number."""
+    if token.isdigit():
+        return 2, int(token), ""
+    if token in _PRE and not first:
+        return -1, 0, token
+    return 1, 0, token
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,11 @@ def families(records: Iterable[DatasetRecord]) -> list[Family]:
             unnamed.setdefault(_facts(record), []).append(record)
     for facts, same in unnamed.items():
         for number, runs in enumerate(_of_common_runs(same)):
-            grouped[facts, number] = [(r.version, r) for r in runs]
-    found = [family for members in grouped.values() for family in _family(members)]
-    return sorted(found, key=lambda family: family.newest.name)
+            grouped[facts, number] = [(record.version, record) for record in runs]
+    all_families: list[Family] = []
+    for members in grouped.values():
+        all_families += _family(members)
+    return sorted(all_families, key=lambda family: family.newest.name)
 
 
 def split_version(name: str, version: str = "") -> tuple[str, str]:

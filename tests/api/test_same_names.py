@@ -12,7 +12,7 @@ from nanofile import nano
 
 from tagsel.api import Workspace
 from tagsel.api.origins import CONTENTS
-from tagsel.catalog import DatasetRecord, PutDataset, metaquery
+from tagsel.catalog import DatasetRecord, PutDataset, metadata_query
 from tagsel.catalog.view import Readable
 from tagsel.errors import CatalogError, TagselError
 
@@ -149,7 +149,7 @@ def test_datasets_that_come_and_go_while_a_condition_is_judged(
 ) -> None:
     """Others work in the group's workspace: one dataset comes before the condition is judged, one goes after it."""
     build(group, "goes.TAG", rows(4), type="TAG")
-    find = metaquery.find
+    find = metadata_query.find
 
     def judged(view: Readable, where: str) -> list[DatasetRecord]:
         build(group, "comes.TAG", rows(5), type="TAG")
@@ -157,7 +157,7 @@ def test_datasets_that_come_and_go_while_a_condition_is_judged(
         group.drop("goes.TAG")
         return records
 
-    monkeypatch.setattr(metaquery, "find", judged)
+    monkeypatch.setattr(metadata_query, "find", judged)
     assert [row[0] for row in mine.datasets("events < 10").rows] == ["comes.TAG"]
 
 
@@ -165,7 +165,7 @@ def test_a_dataset_that_goes_while_sql_reads_the_catalogs(
     mine: Workspace, group: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(group, "goes.TAG", rows(4), type="TAG")
-    copies = metaquery.copies
+    copies = metadata_query.copies
 
     def copied(*arguments: Any, **options: Any) -> Any:
         tables = copies(*arguments, **options)
@@ -174,7 +174,7 @@ def test_a_dataset_that_goes_while_sql_reads_the_catalogs(
             group.drop("goes.TAG")
         return tables
 
-    monkeypatch.setattr(metaquery, "copies", copied)
+    monkeypatch.setattr(metadata_query, "copies", copied)
     answer = mine.sql("SELECT name, workspace FROM datasets")
     assert answer.to_pylist() == [{"name": NAME, "workspace": str(group.folder)}]
 

@@ -22,7 +22,7 @@ import pytest
 from tagsel.base.lock_file import read_holder
 from tagsel.catalog import Catalog, FileRecord, LogQuery, PutDataset, PutFiles, SetMeta
 from tagsel.catalog.turnstile import exclusive, shared
-from tagsel.catalog.viewsql import current_version
+from tagsel.catalog.view import current_version
 from tagsel.errors import AccessError, CatalogError, MemoryLimitError
 
 GUIDS = [f"{i:08X}-0000-4000-8000-00000000000A" for i in range(40)]

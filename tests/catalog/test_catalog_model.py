@@ -33,7 +33,7 @@ from tagsel.catalog import (
 from tagsel.catalog.changes import KINDS, DropRow, PutRow, RecoverDataset
 from tagsel.catalog.journal import decode, encode
 from tagsel.catalog.tables import JSON, STAMP, TABLES, Clear, Put, Remove, Rows, from_row, since, table
-from tagsel.catalog.viewsql import create, current_version, fetch_rows
+from tagsel.catalog.view import create, current_version, fetch_rows
 from tagsel.errors import CatalogError
 
 if TYPE_CHECKING:

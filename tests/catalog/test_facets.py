@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tagsel.api.origins import CONTENTS, Origin, contents
 from tagsel.catalog import Catalog, DatasetRecord, PutDataset
-from tagsel.catalog.facets import KEYS
+from tagsel.catalog.metadata_query import KEYS
 from tagsel.catalog.versions import families, split_version, version_key
 from tagsel.errors import CatalogError
 

@@ -33,7 +33,7 @@ from tagsel.catalog import (
     rules_of,
     write_rules,
 )
-from tagsel.catalog.prefixes import parse_protocols
+from tagsel.catalog.site_paths import parse_protocols
 from tagsel.errors import AccessError, CatalogError
 
 EOS = "root://eos.example.org//eos/cms"

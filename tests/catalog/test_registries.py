@@ -10,9 +10,8 @@ import pytest
 from testbed import rucio
 
 from tagsel.catalog import Catalog, PutSite
-from tagsel.catalog.embedded import Embedded
 from tagsel.catalog.records import DatasetFacts, FileRecord, Replica, Subscription
-from tagsel.catalog.registry import Registry
+from tagsel.catalog.registry import Embedded, Registry
 from tagsel.catalog.rucio import Rucio
 from tagsel.errors import AccessError, CatalogError
 

@@ -20,10 +20,8 @@ import pytest
 
 from tagsel.api import Workspace
 from tagsel.catalog import Catalog, FileRecord, PutDataset, PutFiles, PutReplicas, PutSite
-from tagsel.catalog.embedded import Embedded
-from tagsel.catalog.streams import AHEAD
-from tagsel.catalog.transfers import carry_out
-from tagsel.catalog.underway import FOLDER
+from tagsel.catalog.registry import FOLDER, Embedded
+from tagsel.catalog.transfers import AHEAD, carry_out
 from tagsel.catalog.view import View
 from tagsel.cli.main import run
 

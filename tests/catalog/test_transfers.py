@@ -24,7 +24,7 @@ from tagsel.catalog import (
     PutSite,
     PutSubscription,
 )
-from tagsel.catalog.embedded import Embedded
+from tagsel.catalog.registry import Embedded
 from tagsel.catalog.transfers import TRIES, carry_out
 from tagsel.errors import CatalogError
 
