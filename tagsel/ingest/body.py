@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from tagsel.ingest.columns import Columns, can_be_flag
 from tagsel.ingest.convert import NATURAL
-from tagsel.ingest.makers import Lists, Maker, Member, Packed, Scalar
+from tagsel.ingest.makers import Lists, Maker, Member, Packed, Scalar, columns_of, stored_names
 from tagsel.ingest.profile import slimmed, widened
 from tagsel.schema import (
     Attribute,
@@ -27,13 +28,12 @@ def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -
     """Makers of everything else that the schema asks for and the file has, and the menu of packed bits, if any."""
     if source.profile == "full":
         source = widened(source, columns)
-    taken = {a.column for m in used for a in m.attributes}
-    read = {c for m in used for c in m.columns}
-    makers: list[Maker] = []
+    taken = stored_names(used)
     packed, menu = _packed(source, columns)
-    read |= {c for m in packed for c in m.columns}
+    read = {*columns_of(used), *columns_of(packed)}
+    makers: list[Maker] = []
     for maker in (*packed, *_scalars(source, columns, read), *_collections(source, columns)):
-        names = {a.column for a in maker.attributes}
+        names = stored_names([maker])
         if not names & taken:
             makers.append(maker)
             taken |= names
@@ -41,21 +41,27 @@ def body_makers(source: SourceSchema, columns: Columns, used: Sequence[Maker]) -
         makers = slimmed(makers, source.slim)
         return _with_stored_counters(_drop_orphans(makers), columns), menu
     if source.rest:
-        read |= {c for m in makers for c in m.columns}
+        read.update(columns_of(makers))
         makers += [m for m in _rest(source, columns, read) if m.attribute.column not in taken]
     return _with_stored_counters(_drop_orphans(makers), columns), menu
 
 
 def _with_stored_counters(makers: list[Maker], columns: Columns) -> list[Maker]:
     """Lists beside the file's own counters of them, where these are no attributes of their own."""
-    read = {c for m in makers for c in m.columns}
-    return [replace(m, stored=tuple(_stored_counters(m, columns, read))) if isinstance(m, Lists) else m for m in makers]
+    read = set(columns_of(makers))
+    completed: list[Maker] = []
+    for maker in makers:
+        if isinstance(maker, Lists):
+            maker = replace(maker, stored=tuple(_stored_counters(maker, columns, read)))
+        completed.append(maker)
+    return completed
 
 
 def _stored_counters(maker: Lists, columns: Columns, read: set[str]) -> Iterator[str]:
     """`nMuon` of a collection and, as uproot writes them, `nMuon_pt` of its lists."""
-    names = dict.fromkeys((maker.counter.column, *(f"n{columns.name(m.column)}" for m in maker.members if m.column)))
-    for name in names:
+    names = [maker.counter.column]
+    names += [f"n{columns.name(member.column)}" for member in maker.members if member.column]
+    for name in dict.fromkeys(names):
         column = columns.first([name])
         if column is not None and column not in read and columns.types[column].base not in ("bool", "string"):
             yield column
@@ -63,14 +69,14 @@ def _stored_counters(maker: Lists, columns: Columns, read: set[str]) -> Iterator
 
 def _drop_orphans(makers: list[Maker]) -> list[Maker]:
     """Slots whose counter the file lacks become plain scalars: nothing says which of them are filled."""
-    made = {a.column for m in makers for a in m.attributes}
-    kept: list[Maker] = []
+    names = stored_names(makers)
+    adopted: list[Maker] = []
     for maker in makers:
-        if isinstance(maker, Scalar) and maker.attribute.slot and maker.attribute.counter not in made:
-            plain = replace(maker.attribute, slot=0, counter="", collection="", member="")
-            maker = replace(maker, attribute=plain)
-        kept.append(maker)
-    return kept
+        if isinstance(maker, Scalar) and maker.attribute.slot and maker.attribute.counter not in names:
+            scalar = replace(maker.attribute, slot=0, counter="", collection="", member="")
+            maker = replace(maker, attribute=scalar)
+        adopted.append(maker)
+    return adopted
 
 
 def _packed(source: SourceSchema, columns: Columns) -> tuple[list[Maker], dict[int, Menu]]:
@@ -85,7 +91,7 @@ def _packed(source: SourceSchema, columns: Columns) -> tuple[list[Maker], dict[i
             if row.takes(name):
                 chosen[name] = column
         order = pack_order([n for n in chosen if n not in names], prefix=row.words)
-        words = tuple(dict.fromkeys(word for word, _ in order.values()))
+        words = list(dict.fromkeys(word for word, _ in order.values()))
         attributes = tuple(Attribute(w, "bits32", role=row.role, description=f"{row.role} bits") for w in words)
         bits = tuple((chosen[n], words.index(word), bit) for n, (word, bit) in order.items())
         names |= order
@@ -102,10 +108,10 @@ def _scalars(source: SourceSchema, columns: Columns, read: set[str]) -> Iterator
         column = columns.first(row.branches)
         if column is not None:
             yield _scalar(source, columns, row, column)
-    named = {b for row in source.attributes for b in row.branches}
+    branches = set(chain.from_iterable(row.branches for row in source.attributes))
     for column in columns.scalars():
         name = columns.flat_name(column)
-        if name in named or columns.name(column) in named or column in read:
+        if name in branches or columns.name(column) in branches or column in read:
             continue
         pattern = next((p for p in source.patterns if p.takes(name)), None)
         if pattern is not None:
@@ -140,7 +146,7 @@ def _collections(source: SourceSchema, columns: Columns) -> Iterator[Maker]:
 def _members(source: SourceSchema, columns: Columns, collection: SourceCollection) -> Iterator[Member]:
     used = set()
     for row in collection.members:
-        column = columns.first((p + b for b in row.branches for p in collection.prefixes), is_list=True)
+        column = columns.first(collection.branches_of(row), is_list=True)
         if column is not None or row.constant is not None:
             used.add(column)
             yield _member(source, columns, collection, row, column or "")

@@ -7,6 +7,7 @@ metadata. Invariant: a number that the file does not hold is null, never compute
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def _columns(metadata: EventTree, container: str, members: tuple[str, ...]) -> l
     if any(n is None for n in names):
         return None
     arrays = metadata.arrays([n for n in names if n is not None])
-    return [[v for entry in values.to_list() for v in entry] for values in arrays.values()]
+    return [list(chain.from_iterable(values.to_list())) for values in arrays.values()]
 
 
 def _pairs(runs: Any, lumis: Any) -> list[list[int]]:
@@ -85,10 +86,8 @@ def _pairs(runs: Any, lumis: Any) -> list[list[int]]:
 
 def _spread(ranges: list[list[int]]) -> list[list[int]]:
     """Every luminosity block of closed ranges within a run."""
-    pairs = {
-        (run, lumi)
-        for run, first, last_run, last in zip(*ranges, strict=True)
-        if run == last_run
-        for lumi in range(first, last + 1)
-    }
-    return [list(p) for p in sorted(pairs)]
+    pairs: set[tuple[int, int]] = set()
+    for run, first, last_run, last in zip(*ranges, strict=True):
+        if run == last_run:
+            pairs.update((run, lumi) for lumi in range(first, last + 1))
+    return [list(pair) for pair in sorted(pairs)]

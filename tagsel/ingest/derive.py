@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ _BITS = (("trigger", ("HLT_*", "L1_*")), ("flag", ("Flag_*",)))
 PRESCALE = "*[Pp]resc*"
 """Names of columns that hold a chain's prescale, not its decision."""
 
-_USED_BY_TAGSEL = [f"{stage}_{part}" for stage in STAGES for part in ("guid", "entry")] + ["menu"]
+_USED_BY_TAGSEL = [*(f"{stage}_{part}" for stage, part in product(STAGES, ("guid", "entry"))), "menu"]
 """Columns that ingest itself reads under these names."""
 
 
@@ -167,10 +168,11 @@ class _Draft:
         ids = self._ids()
         bits = [(role, globs, self._bits(globs)) for role, globs in _BITS]
         bits = [row for row in bits if row[2]]
-        taken = {*ids.values(), *(c for _, _, chosen in bits for c in chosen), *self._read_by_tagsel()}
+        taken = {*ids.values(), *self._read_by_tagsel()}
         for name in (*IDS, *_USED_BY_TAGSEL):
             self.names.add(self._fold(name))
         for role, _, chosen in bits:
+            taken.update(chosen)
             self.names |= {self._fold(f"{role}_{number}") for number in range(len(chosen) // 32 + 1)}
         families = self._families()
         taken |= self._stored_counters(families, taken)

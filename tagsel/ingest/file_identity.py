@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.catalog import FORMER, Catalog, FileRecord
 from tagsel.errors import IngestError
-from tagsel.ingest.makers import RowNumber, Same, Scalar
+from tagsel.ingest.makers import RowNumber, Same, Scalar, makers_of
 from tagsel.ingest.plan import Plan
 from tagsel.ingest.source import TagSource
 from tagsel.rootio import is_remote
@@ -107,8 +107,7 @@ def _header(path: Path) -> str:
 
 
 def _id_plan(source: TagSource) -> Plan:
-    makers = [m for m in source.plan.makers if set(IDS) & {a.name for a in m.attributes}]
-    return Plan(tuple(makers), {})
+    return Plan(makers_of(source.plan.makers, IDS), {})
 
 
 def _id_columns(source: TagSource) -> str:

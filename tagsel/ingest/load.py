@@ -26,7 +26,7 @@ from tagsel.ingest.returned import remarks
 from tagsel.ingest.source import TagSource
 from tagsel.ingest.type_agreement import agree_on_types
 from tagsel.ingest.writing import Failure, Result, Written, discard, reason_of, unreported, write_all
-from tagsel.schema import USER, Schema
+from tagsel.schema import USER, Menu, Schema
 from tagsel.schema.attributes import check_identity
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
@@ -139,9 +139,11 @@ def ingest(
             register(catalog, dataset, snapshot, facts, site=site, pointed=told, named=named)
     report = IngestReport(profile)
     report.add([ReportLine(str(path), "file", reason=reason) for path, reason in inputs.passed_over])
+    warnings: list[str] = []
     for w in landed:
         report.add(sorted_.lines[w.path])
         report.add_nulls(w.nulls)
+        warnings += w.warnings
     said = remarks(before, [w.source for w in landed], sorted_.there)
     if not is_simulation(snapshot):
         said = (*said, *repeated_events(before, snapshot))
@@ -157,7 +159,7 @@ def ingest(
         snapshot.duplicate_rows(),
         is_simulation(snapshot),
         tuple(sorted({w.format for w in landed})),
-        (*dict.fromkeys(x for w in landed for x in w.warnings), *sorted_.warnings, *said, *away),
+        (*dict.fromkeys(warnings), *sorted_.warnings, *said, *away),
         totals(snapshot.sources),
         report,
     )
@@ -356,7 +358,9 @@ def _with_omissions(written: Sequence[Written], files: _Sorted, folder: Path) ->
 
 
 def _append(table: Table, written: Sequence[Written], schema: Schema) -> None:
-    menus = {i: m for w in written for i, m in w.menus.items()}
+    menus: dict[int, Menu] = {}
+    for w in written:
+        menus.update(w.menus)
     parts = [w.part for w in written if w.part is not None]
     table.append(parts, schema, menus, [w.source for w in written if w.part is None], evolve=True)
 

@@ -7,8 +7,9 @@ one Arrow array an attribute. Invariant: makers are plain data, so a plan travel
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,31 @@ class Maker(ABC):
 
     @abstractmethod
     def _make(self, chunk: Chunk) -> list[pa.Array]: ...
+
+
+def attributes_of(makers: Iterable[Maker]) -> list[Attribute]:
+    """The attributes that several makers make, in order."""
+    return list(chain.from_iterable(maker.attributes for maker in makers))
+
+
+def stored_names(makers: Iterable[Maker]) -> set[str]:
+    """The names on disk of the attributes that several makers make."""
+    return {attribute.column for attribute in attributes_of(makers)}
+
+
+def columns_of(makers: Iterable[Maker]) -> list[str]:
+    """The columns that several makers read, each once."""
+    columns = chain.from_iterable(maker.columns for maker in makers)
+    return list(dict.fromkeys(columns))
+
+
+def makers_of(makers: Iterable[Maker], names: Collection[str]) -> tuple[Maker, ...]:
+    """Those of several makers that make an attribute of these names."""
+    chosen = []
+    for maker in makers:
+        if any(attribute.name in names for attribute in maker.attributes):
+            chosen.append(maker)
+    return tuple(chosen)
 
 
 @dataclass(frozen=True, slots=True)

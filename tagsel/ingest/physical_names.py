@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from tagsel.ingest.makers import Lists, Maker, Same, Scalar
+from tagsel.ingest.makers import Lists, Maker, Same, Scalar, attributes_of
 from tagsel.schema import Attribute
 
 FIXED = ("trigger", "flag", "id", "reference", "menu")
@@ -86,7 +86,7 @@ def _stored_as(attribute: Attribute, moved: Mapping[str, str]) -> Attribute:
 
 def apart(makers: Sequence[Maker]) -> tuple[Maker, ...]:
     """The makers of one file with a column of its own for each attribute."""
-    columns = [attribute.column.lower() for maker in makers for attribute in maker.attributes]
+    columns = [attribute.column.lower() for attribute in attributes_of(makers)]
     if len(columns) == len(set(columns)):
         return tuple(makers)
     names = ColumnNames()

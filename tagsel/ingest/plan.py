@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tagsel.errors import IngestError, did_you_mean
 from tagsel.ingest.columns import Columns
-from tagsel.ingest.makers import Chunk, Maker, Pointer, RowNumber, Same, Scalar
+from tagsel.ingest.makers import Chunk, Maker, Pointer, RowNumber, Same, Scalar, attributes_of, columns_of
 from tagsel.ingest.physical_names import apart
 from tagsel.schema import IDS, NO_MENU, STAGES, Menu, Schema, SourceSchema, base_attributes, reference_attributes
 from tagsel.schema.sourcetypes import ENTRY
@@ -36,18 +36,20 @@ class Plan:
     @property
     def schema(self) -> Schema:
         """The attributes that the plan makes."""
-        return Schema(tuple(a for m in self.makers for a in m.attributes), self.name)
+        return Schema(tuple(attributes_of(self.makers)), self.name)
 
     @property
     def columns(self) -> list[str]:
         """The columns that the plan reads, each once."""
-        return list(dict.fromkeys(c for m in self.makers for c in m.columns))
+        return columns_of(self.makers)
 
     def batch(self, chunk: Chunk) -> pa.RecordBatch:
         """The TAG records of a chunk."""
         import pyarrow as pa
 
-        arrays = [array for m in self.makers for array in m.make(chunk)]
+        arrays: list[pa.Array] = []
+        for maker in self.makers:
+            arrays.extend(maker.make(chunk))
         return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(self.schema))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import chain
 
 from tagsel.errors import IngestError, SchemaError, did_you_mean
 from tagsel.ingest.columns import Columns
@@ -78,7 +79,8 @@ def slimmed(makers: Sequence[Maker], globs: Sequence[str]) -> list[Maker]:
 
 
 def _is_named(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs if ("." in glob) == ("." in name))
+    of_its_kind = [glob for glob in globs if ("." in glob) == ("." in name)]
+    return any(fnmatchcase(name, glob) for glob in of_its_kind)
 
 
 def widened(source: SourceSchema, columns: Columns) -> SourceSchema:
@@ -89,8 +91,8 @@ def widened(source: SourceSchema, columns: Columns) -> SourceSchema:
     without any counter is a collection of its own, with the member `value`.
     """
     asked = tuple(replace(c, rest=all(c.prefixes)) for c in source.collections)
-    covered = tuple(prefix for c in asked if c.rest for prefix in c.prefixes)
-    spelled = {prefix + b for c in asked for prefix in c.prefixes for m in c.members for b in m.branches}
+    covered = tuple(chain.from_iterable(c.prefixes for c in asked if c.rest))
+    spelled = set(chain.from_iterable(c.branches() for c in asked))
     groups: dict[str, list[tuple[str, str]]] = {}
     counters = list(source.ignore)
     for column in columns.lists():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,7 +107,7 @@ def tree_columns(tree: EventTree, prefix: str = "") -> Columns:
     A column whose type cannot be told is odd, with the reason, and costs no other column anything.
     """
     names = tree.columns()
-    groups = {c[:at] for c in names for at, mark in enumerate(c) if mark in "/."}
+    groups = set(chain.from_iterable(map(_groups, names)))
     types: dict[str, ColumnType] = {}
     odd: dict[str, str] = {}
     for name in names:
@@ -120,6 +121,13 @@ def tree_columns(tree: EventTree, prefix: str = "") -> Columns:
             odd[prefix + name] = typename
     nested = frozenset(prefix + name for name in tree.nested())
     return Columns(tree.path, types, prefix, odd, nested & types.keys())
+
+
+def _groups(name: str) -> Iterator[str]:
+    """What stands before each `/` and `.` of a column's name: the columns that group it."""
+    for at, mark in enumerate(name):
+        if mark in "/.":
+            yield name[:at]
 
 
 class NullMet(IngestError):

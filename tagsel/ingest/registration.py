@@ -43,10 +43,12 @@ def is_simulation(snapshot: Snapshot) -> bool:
 
 def runs_of(snapshot: Snapshot) -> list[tuple[int, int, int]]:
     """(run, luminosity blocks, events) of a snapshot, by run, from the small tables."""
-    tables = [part.lumi_counts(group) for part in snapshot.parts for group in range(len(part.groups))]
+    tables = []
+    for part in snapshot.parts:
+        tables += [part.lumi_counts(group) for group in range(len(part.groups))]
     if not tables:
         return []
-    run, lumi, events = (np.concatenate([table[k] for table in tables]).astype(np.int64) for k in range(3))
+    run, lumi, events = (np.concatenate(column).astype(np.int64) for column in zip(*tables, strict=True))
     order = np.lexsort((lumi, run))
     run, lumi, events = run[order], lumi[order], events[order]
     new_run = np.diff(run, prepend=run[0] - 1) != 0
@@ -227,7 +229,10 @@ def _replicas(catalog: Catalog, site: str, files: Iterable[FileRecord]) -> list[
     """Copies of AOD files at a site that it is not known to hold; the site, where it is new."""
     here = [(f.guid, f.pfn) for f in files if f.kind == "AOD" and f.pfn]
     held = catalog.replicas([guid for guid, _ in here])
-    new = [(guid, pfn) for guid, pfn in here if not any((r.site, r.pfn) == (site, pfn) for r in held[guid])]
+    new = []
+    for guid, pfn in here:
+        if (site, pfn) not in [(replica.site, replica.pfn) for replica in held[guid]]:
+            new.append((guid, pfn))
     changes: list[Change] = [] if site in {s.name for s in catalog.sites()} else [PutSite(site)]
     return [*changes, PutReplicas(site, new)] if new else changes
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from tagsel.ingest.columns import MOST_LISTED, Columns, more
-from tagsel.ingest.makers import Chunk, Pointer, RowNumber
+from tagsel.ingest.makers import Chunk, Pointer, RowNumber, makers_of
 from tagsel.ingest.plan import Plan
 from tagsel.ingest.report import NO_TYPE, ReportLine
 from tagsel.ingest.source import BATCH_ROWS, TagSource
@@ -35,11 +35,11 @@ def writable(name: str) -> bool:
 
 def column_lines(columns: Columns, plan: Plan, source: SourceSchema) -> tuple[ReportLine, ...]:
     """What became of each column of a tree or Parquet file that `plan` reads by a source schema."""
-    # Ids and Tokens of a TAG beside its events are read to join the two, and made of the events.
-    named = [*source.ids.items(), *((f"{stage}_entry", names) for stage, names in source.references.items())]
-    joined = {n: (attribute, "column") for attribute, names in named if not isinstance(names, int) for n in names}
+    joined = _joined(source)
     uses = {column: joined[columns.name(column)] for column in columns.types if columns.name(column) in joined}
-    uses |= {column: (attribute, kind) for maker in plan.makers for column, attribute, kind in maker.uses()}
+    for maker in plan.makers:
+        for column, attribute, kind in maker.uses():
+            uses[column] = attribute, kind
     lines = []
     for column, column_type in columns.types.items():
         name = column.removeprefix(columns.prefix)
@@ -58,6 +58,17 @@ def column_lines(columns: Columns, plan: Plan, source: SourceSchema) -> tuple[Re
     return tuple(lines)
 
 
+def _joined(source: SourceSchema) -> dict[str, tuple[str, str]]:
+    """Columns by name that are read to join a TAG with the events beside it: ids and Tokens, made of the events."""
+    joined = {}
+    for attribute, names in source.ids.items():
+        if not isinstance(names, int):
+            joined.update(dict.fromkeys(names, (attribute, "column")))
+    for stage, names in source.references.items():
+        joined.update(dict.fromkeys(names, (f"{stage}_entry", "column")))
+    return joined
+
+
 _FULL = "--profile full, into a new dataset, takes them"
 _REMEDY = "a schema of your own may: tagsel schema derive drafts one"
 
@@ -73,10 +84,17 @@ def _left_out(opened: TagSource, source: SourceSchema) -> Iterator[str]:
 
 def _branches(source: SourceSchema) -> set[str]:
     """The names of branches that a schema spells out."""
-    members = (p + b for c in source.collections for p in c.prefixes for m in c.members for b in m.branches)
-    ids = (n for names in source.ids.values() if not isinstance(names, int) for n in names)
-    tokens = (n for names in source.references.values() for n in names)
-    return {*(b for a in source.attributes for b in a.branches), *members, *ids, *tokens}
+    branches: set[str] = set()
+    for attribute in source.attributes:
+        branches.update(attribute.branches)
+    for collection in source.collections:
+        branches.update(collection.branches())
+    for names in source.ids.values():
+        if not isinstance(names, int):
+            branches.update(names)
+    for tokens in source.references.values():
+        branches.update(tokens)
+    return branches
 
 
 def _nameless(schema: Schema) -> Iterator[str]:
@@ -96,10 +114,10 @@ def _homeless(opened: TagSource) -> Iterator[str]:
 
 def _has_aod(opened: TagSource) -> bool:
     """Whether some row says in which file, and where in it, its event lies."""
-    makers = [m for m in opened.plan.makers if {"aod_guid", "aod_entry"} & {a.name for a in m.attributes}]
+    makers = makers_of(opened.plan.makers, ("aod_guid", "aod_entry"))
     if not opened.aod or any(isinstance(m, RowNumber | Pointer) for m in makers):
         return bool(opened.aod)
-    plan = Plan(tuple(makers), {})
+    plan = Plan(makers, {})
     return any(_some_address(plan, chunk) for chunk in opened.reader.chunks(plan.columns, BATCH_ROWS))
 
 

@@ -18,13 +18,16 @@ def remarks(before: Snapshot | None, landed: Sequence[Source], already: Collecti
         return ()
     last = {r.guid: r for r in before.retractions}
     out = [r for r in last.values() if r.in_force(before.source_guids)]
-    said = [text for source in landed for text in _of(source, out)]
+    texts: list[str] = []
+    for source in landed:
+        texts += _of(source, out)
     names = {s.guid: s.lfn or s.guid for s in before.sources}
     for guid in sorted(already):
-        for r in (r for r in out if guid in (r.partly or {})):
-            lacks = (r.partly or {})[guid]
-            said.append(f"{names.get(guid, guid)} stays without {lacks:,} rows of {r.name}, which {_when(r)}")
-    return tuple(dict.fromkeys(said))
+        for r in out:
+            lacks = (r.partly or {}).get(guid)
+            if lacks is not None:
+                texts.append(f"{names.get(guid, guid)} stays without {lacks:,} rows of {r.name}, which {_when(r)}")
+    return tuple(dict.fromkeys(texts))
 
 
 def _of(source: Source, out: Sequence[Retraction]) -> Iterator[str]:

@@ -34,20 +34,17 @@ _LIST_MENUS = (
 )
 """Menus of older files, all in TriggerMenuAux: words, names, numbers."""
 
-Numbers = dict[int, dict[str, tuple[str, int]]]  # SMK -> name -> (words, number)
-
 
 def xaod_menus(metadata: EventTree | None) -> dict[int, Menu]:
     """Menus by super master key; empty where the file has none."""
     if metadata is None:
         return {}
-    found: Numbers = {}
+    bits: dict[int, dict[str, tuple[str, int]]] = {}
     for words, smk, names in (*_json_menus(metadata), *_list_menus(metadata)):
-        found.setdefault(smk, {}).update({name: (words, number) for name, number in names.items()})
-    return {
-        smk: Menu({n: (f"{w}_{k // 32}", k % 32) for n, (w, k) in names.items()}, key=str(smk))
-        for smk, names in found.items()
-    }
+        of_menu = bits.setdefault(smk, {})
+        for name, number in names.items():
+            of_menu[name] = f"{words}_{number // 32}", number % 32
+    return {smk: Menu(of_menu, key=str(smk)) for smk, of_menu in bits.items()}
 
 
 def _json_menus(metadata: EventTree) -> Iterator[tuple[str, int, dict[str, int]]]:
@@ -96,7 +93,9 @@ def trigger_makers(columns: Columns, menus: Mapping[int, Menu], menu: Attribute)
 
 def _words(prefix: str, column: str, text: str, menus: Mapping[int, Menu]) -> list[Maker]:
     """The maker of as many words as the longest menu names, or none where no menu names any."""
-    places = [word.rpartition("_") for m in menus.values() for word, _ in m.bits.values()]
+    places = []
+    for menu in menus.values():
+        places += [word.rpartition("_") for word, _ in menu.bits.values()]
     count = 1 + max((int(number) for words, _, number in places if words == prefix), default=-1)
     names = [(f"{prefix}_{i}", text.format(i)) for i in range(count)]
     words = tuple(Attribute(name, "bits32", role="trigger", description=about) for name, about in names)

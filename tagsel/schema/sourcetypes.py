@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import product
 
 FORMATS = ("nanoaod", "physlite", "pool", "tree", "parquet")
 """What a source schema may be for. `tree` is any ROOT tree, flat or jagged, TTree or RNTuple."""
@@ -91,6 +92,17 @@ class SourceCollection:
     def takes(self, member: str) -> bool:
         """Whether a member that is not named is taken all the same."""
         return _matches(member, self.take) and not _matches(member, self.exclude)
+
+    def branches_of(self, member: SourceAttribute) -> list[str]:
+        """The branches that a member may be, in the order in which they are looked for."""
+        return [prefix + branch for branch, prefix in product(member.branches, self.prefixes)]
+
+    def branches(self) -> list[str]:
+        """The branches that its named members may be."""
+        names: list[str] = []
+        for member in self.members:
+            names += self.branches_of(member)
+        return names
 
 
 @dataclass(frozen=True, slots=True)
