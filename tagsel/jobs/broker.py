@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from math import inf
 from typing import Any
 
@@ -95,9 +96,13 @@ def sites_in_turn(piece: Mapping[str, Any], choices: Iterable[Mapping[str, Any]]
     >>> sites_in_turn({"site": "S", "files": [{"guid": "A"}, {"guid": "B"}]}, choices)
     ['S', 'Y', 'X']
     """
-    mine = {f["guid"] for f in piece["files"]}
-    held = Counter(site for c in choices if c["guid"] in mine for site in c["others"])
-    return [piece["site"], *(s for s in sorted(held, key=lambda s: (-held[s], s)) if s != piece["site"])]
+    guids = {file["guid"] for file in piece["files"]}
+    files_at: Counter[str] = Counter()
+    for choice in choices:
+        if choice["guid"] in guids:
+            files_at.update(choice["others"])
+    files_at.pop(piece["site"], None)
+    return [piece["site"], *sorted(files_at, key=lambda site: (-files_at[site], site))]
 
 
 Copies = Mapping[str, Iterable[tuple[str, str]]]
@@ -144,7 +149,8 @@ class _Office:
     def choose(self, file: MappedFile, pairs: list[tuple[str, str]]) -> Choice:
         """The choice for a file with copies at some sites, counted against its site."""
         blank = Choice(file.guid, file.lfn, len(file.entries), bytes=touched(file))
-        holders = [self.topology.standing(s) for s in sorted({s for s, _ in pairs})]
+        sites = {site for site, _ in pairs}
+        holders = [self.topology.standing(site) for site in sorted(sites)]
         choice = self._among(blank, holders) if holders else _unknown(blank, bool(file.pfn))
         self.load[choice.site] = self.load.get(choice.site, 0.0) + choice.bytes
         return choice
@@ -181,11 +187,11 @@ class _Office:
         """(rate, to, from) of the fastest link from a source to a usable site; any site where no link is known."""
         rates = self.topology.rates
         targets = [s.name for s in self.topology.sites.values() if not (s.closed or s.silent)]
-        ways = [(-rates.get((a, b), 0.0), b, a) for a in sources for b in targets if (a, b) in rates or not rates]
-        if not ways:
+        links = [link for link in product(sources, targets) if link in rates or not rates]
+        if not links:
             return None
-        rate, site, source = min(ways)
-        return -rate, site, source
+        source, site = min(links, key=lambda link: (-rates.get(link, 0.0), link[1], link[0]))
+        return rates.get((source, site), 0.0), site, source
 
 
 def _unknown(blank: Choice, has_place: bool) -> Choice:

@@ -33,30 +33,41 @@ def checked_events(batch: Any, returned: Any) -> Any:
             f"process returned events without the field {lacking[0]}",
             hint="return events[mask], or keep the fields run, lumi and event in what you build",
         )
-    names = next(n for n in ((*ADDRESS,), (*IDS,), ("run", "event")) if all(name in returned.fields for name in n))
+    names = next(names for names in _IDENTITIES if set(names) <= set(returned.fields))
     rows = _rows(batch, returned, names)
     kept = {name: batch[name][rows] for name in (*IDS, *ADDRESS)}
     rest = {name: returned[name] for name in returned.fields if name not in kept}
     return ak.zip({**kept, **rest}, depth_limit=1)
 
 
+_IDENTITIES = ((*ADDRESS,), (*IDS,), ("run", "event"))
+"""Fields by which a returned event is looked up in its batch, the best first."""
+
+
 def _rows(batch: Any, returned: Any, names: Sequence[str]) -> Any:
     """The row of the batch that each returned event is."""
-    keys = list(zip(*(batch[name].to_list() for name in names), strict=True))
+    keys = _keys(batch, names)
     position = {key: i for i, key in enumerate(keys)}
     if len(position) < len(keys) and len(returned):
         raise JobError(
             f"two events of a batch have the same {', '.join(names)}",
             hint="keep the fields aod_guid and aod_entry in what process returns",
         )
-    asked = list(zip(*(returned[name].to_list() for name in names), strict=True))
-    rows = [position.get(key, -1) for key in asked]
+    returned_keys = _keys(returned, names)
+    rows = [position.get(key, -1) for key in returned_keys]
     if -1 in rows:
-        raise JobError(f"process returned an event that was not given: {', '.join(names)} = {asked[rows.index(-1)]}")
+        unknown = returned_keys[rows.index(-1)]
+        raise JobError(f"process returned an event that was not given: {', '.join(names)} = {unknown}")
     if len(set(rows)) < len(rows):
-        twice = next(key for i, key in enumerate(asked) if key in asked[:i])
-        raise JobError(f"process returned an event twice: {', '.join(names)} = {twice}")
+        repeated = next(key for i, key in enumerate(returned_keys) if key in returned_keys[:i])
+        raise JobError(f"process returned an event twice: {', '.join(names)} = {repeated}")
     return np.array(rows, np.int64)
+
+
+def _keys(events: Any, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The values of these fields, a tuple an event."""
+    fields = [events[name].to_list() for name in names]
+    return list(zip(*fields, strict=True))
 
 
 def write_events(path: Path, arrays: Sequence[Any], metadata: Mapping[bytes, str]) -> None:
@@ -74,7 +85,10 @@ def columns_of(parts: Sequence[Path]) -> list[str]:
     """The names of the columns of files of events, each once."""
     import pyarrow.parquet as pq
 
-    return list(dict.fromkeys(name for part in parts for name in pq.read_schema(part).names))
+    names: dict[str, None] = {}
+    for part in parts:
+        names.update(dict.fromkeys(pq.read_schema(part).names))
+    return list(names)
 
 
 def join_events(path: Path, parts: Sequence[Path], metadata: Mapping[bytes, str]) -> int:

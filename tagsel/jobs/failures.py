@@ -363,7 +363,9 @@ CAUSES = (
 )
 """Every cause, in the order in which they are tried. A new one is a row."""
 
-_BY_ORIGIN = {origin: [c for c in CAUSES if c.origin == origin] for origin in ORIGINS}
+_BY_ORIGIN: dict[str, list[Cause]] = {origin: [] for origin in ORIGINS}
+for _cause in CAUSES:
+    _BY_ORIGIN[_cause.origin].append(_cause)
 _BY_NAME = {c.name: c for c in CAUSES}
 
 

@@ -145,7 +145,10 @@ class JobFolder:
         Those that a failed piece was split into stand in its place.
         """
         replaced = self.replaced
-        return [plan for first in self.spec["pieces"] for plan in _living(first, replaced)]
+        plans: list[dict[str, Any]] = []
+        for piece in self.spec["pieces"]:
+            plans += _living(piece, replaced)
+        return plans
 
     @property
     def replaced(self) -> dict[int, list[dict[str, Any]]]:

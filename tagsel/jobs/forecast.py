@@ -123,10 +123,12 @@ def pace(costs: Iterable[Mapping[str, Any]]) -> Pace | None:
     >>> pace([Cost(8, wall_s=80.0, wait_s=30.0, span_s=21.0).to_json()])
     Pace(slots=4, wait_s=30.0)
     """
-    known = [cost for cost in (Cost(**told) for told in costs) if cost.span_s]
-    if not known:
+    past = [Cost(**cost) for cost in costs]
+    timed = [cost for cost in past if cost.span_s]
+    if not timed:
         return None
-    return Pace(max(max(1, round(c.wall_s / c.span_s)) for c in known), median(c.wait_s for c in known))
+    slots = max(round(cost.wall_s / cost.span_s) for cost in timed)
+    return Pace(max(1, slots), median(cost.wait_s for cost in timed))
 
 
 @dataclass(frozen=True)

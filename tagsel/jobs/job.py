@@ -11,6 +11,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -275,7 +276,8 @@ class Job:
         """The job now, as its files say."""
         told, silent = self._look()
         states = piece_states(self.folder, told)
-        count = {s: sum(p.state == s for p in states) for s in ("done", "failed", "running", "held", "waiting")}
+        pieces_in = Counter(piece.state for piece in states)
+        count = {state: pieces_in[state] for state in ("done", "failed", "running", "held", "waiting")}
         return JobStatus(
             self.id,
             self.folder.spec["name"],

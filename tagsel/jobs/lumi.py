@@ -57,4 +57,7 @@ def lumi_of(folder: JobFolder, states: Iterable[PieceState]) -> JobLumi | None:
 
 def union(texts: Iterable[str]) -> LumiSet:
     """The union of good-run lists in JSON, each text once; "" is an empty one."""
-    return LumiSet.from_ranges(r for text in set(texts) if text for r in parse_lumi(text.encode()).ranges)
+    ranges = []
+    for text in set(texts) - {""}:
+        ranges += parse_lumi(text.encode()).ranges
+    return LumiSet.from_ranges(ranges)

@@ -128,12 +128,15 @@ def merge(folder: JobFolder) -> None:
     _refuse_different("results of different kinds", [(s.number, s.header.kind) for s in speaking if s.header])
     kind = next((s.header.kind for s in speaking if s.header), "none")
     lumi = lumi_of(folder, states)
+    replaced = {}
+    for number, parts in folder.replaced.items():
+        replaced[number] = [part["number"] for part in parts]
     document: dict[str, object] = {
         "kind": kind,
         "ledger": ledger.to_json(),
         "outputs": [p.name for p in outputs],
         "lumi": lumi.to_json() if lumi is not None else None,
-        "replaced": {number: [p["number"] for p in parts] for number, parts in folder.replaced.items()},
+        "replaced": replaced,
     }
     if kind == "events":
         document |= _merge_events(folder, outputs, document["lumi"])
@@ -168,7 +171,9 @@ def _names(result: Result) -> list[str]:
 def _cost(folder: JobFolder, states: list[PieceState]) -> Cost:
     """What the outputs that count took. Of a job that was run again in part, nobody can say how long it took."""
     done = [s.header for s in states if s.header is not None]
-    seconds = {name: round(sum(getattr(h, name) for h in done), 3) for name in SECONDS}
+    seconds = {}
+    for name in SECONDS:
+        seconds[name] = round(sum(getattr(header, name) for header in done), 3)
     if done and folder.went_through and all(h.attempt == 1 and h.wall_s for h in done):
         seconds |= _times(folder, done)
     return Cost(len(done), sum(h.delivered for h in done), sum(h.bytes_read for h in done), **seconds)

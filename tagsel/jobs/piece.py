@@ -63,7 +63,8 @@ class Piece:
     def lumi(self) -> LumiSet:
         """The luminosity blocks of its events, but for events whose block is unknown."""
         none = np.empty(0, np.int32)
-        run, lumi = (np.concatenate([none, *(getattr(f, name) for f in self.files)]) for name in ("run", "lumi"))
+        run = np.concatenate([none, *(file.run for file in self.files)])
+        lumi = np.concatenate([none, *(file.lumi for file in self.files)])
         return blocks_of(run, lumi)
 
     def to_json(self) -> dict[str, object]:
@@ -102,7 +103,10 @@ def write_piece(path: Path, piece: Piece, recipe: Recipe) -> str:
         "example": recipe.example,
     }
     text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)
-    columns = {c: np.concatenate([getattr(f, c) for f in piece.files] or [np.empty(0, np.int64)]) for c in _COLUMNS}
+    columns = {}
+    for name in _COLUMNS:
+        of_files = [getattr(file, name) for file in piece.files]
+        columns[name] = np.concatenate(of_files or [np.empty(0, np.int64)])
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, header=text, **columns)
     path.write_bytes(buffer.getvalue())
@@ -134,11 +138,12 @@ def read_piece(path: Path, sha256: str = "") -> tuple[Piece, Recipe, str]:
         raise JobError(f"{path}: not a piece of a job: {error}", path=str(path)) from error
     if header["version"] != VERSION:
         raise JobError(f"{path}: a piece of version {header['version']}; this program reads {VERSION}", path=str(path))
-    bounds = np.cumsum([0, *(f[4] for f in header["files"])])
-    files = tuple(
-        Wanted(guid, pfn, lfn, entries, **{c: columns[c][a:b] for c in _COLUMNS}, others=tuple(others))
-        for (guid, pfn, lfn, entries, _, *others), a, b in zip(header["files"], bounds[:-1], bounds[1:], strict=True)
-    )
+    files = []
+    begin = 0
+    for guid, pfn, lfn, entries, count, *others in header["files"]:
+        of_file = {name: values[begin : begin + count] for name, values in columns.items()}
+        files.append(Wanted(guid, pfn, lfn, entries, **of_file, others=tuple(others)))
+        begin += count
     layout = Layout(header["tree"], header["ids"])
     recipe = Recipe(header["script"], tuple(header["branches"]), header["batch"], layout, header["example"])
-    return Piece(header["number"], files, header["site"]), recipe, digest
+    return Piece(header["number"], tuple(files), header["site"]), recipe, digest

@@ -7,6 +7,7 @@ and the pieces that they replace. New pieces have exactly the events of the old 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from tagsel.base.atomic_write import atomic_write
@@ -32,12 +33,13 @@ def resplit(
     JobError, before anything is changed, for a piece that is not there, was split before, is done, or cannot be split.
     """
     replaced = folder.replaced
-    known = [p["number"] for p in folder.spec["pieces"]] + [p["number"] for ps in replaced.values() for p in ps]
+    plans = list(chain(folder.spec["pieces"], *replaced.values()))
     if not pieces:
         raise JobError("no piece was named", hint=f"tagsel jobs show {folder.path.name} names those that failed")
     for number in dict.fromkeys(pieces):
         _refuse(folder, states, number, replaced)
-    following, made = max(known) + 1, {}
+    following = max(plan["number"] for plan in plans) + 1
+    made = {}
     for number in dict.fromkeys(pieces):
         parts = _write(folder, number, following, into, events_per_job)
         following += len(parts)

@@ -52,8 +52,11 @@ class Retries:
 
     def take(self) -> list[Task]:
         """The tasks whose pauses are over, in the order of their pieces; they wait no longer."""
-        over = [due for due in self._due if due <= time.monotonic()]
-        return sorted((task for due in over for task in self._due.pop(due)), key=lambda task: task.piece)
+        now = time.monotonic()
+        tasks: list[Task] = []
+        for due in [due for due in self._due if due <= now]:
+            tasks += self._due.pop(due)
+        return sorted(tasks, key=lambda task: task.piece)
 
     def refused(self, refusal: NotNow, some: bool = False) -> None:
         """Have the tasks that an engine did not take wait, all together; `some` says that it took others.

@@ -45,7 +45,9 @@ def check_script(path: Path) -> Script:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 0
         raise JobError(f"script {path}, line {line}: {error.args[0]}", path=str(path), line=line) from error
-    names = {name: node for node in tree.body for name in _defined(node)}
+    names: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        names.update(dict.fromkeys(_defined(node), node))
     if "process" not in names:
         raise JobError(
             f"script {path} defines no process(events)",

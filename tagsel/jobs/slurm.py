@@ -146,9 +146,11 @@ class SlurmExecutor:
 
     def _groups(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
         """Tasks that may be one array job: those of one site where an option names it, else all."""
-        named = any(SITE in value for value in self.options.values())
-        sites = dict.fromkeys(task.site for task in tasks) if named else [None]
-        yield from ([task for task in tasks if site in (None, task.site)] for site in sites if tasks)
+        names_site = any(SITE in value for value in self.options.values())
+        groups: dict[str, list[Task]] = {}
+        for task in tasks:
+            groups.setdefault(task.site if names_site else "", []).append(task)
+        yield from groups.values()
 
     def _find_unsure(self) -> None:
         """Take what Slurm took without saying so, and forget what it did not. NotNow where it does not answer."""
@@ -238,7 +240,10 @@ class _Told(NamedTuple):
 
 def states(notes: Path) -> Iterator[tuple[Task, str]]:
     """The tasks of a job that have not ended, by one question to Slurm: `running`, `held` or `waiting`."""
-    tasks = {(s.id, n): task for s in Notes(notes).submissions() for n, task in enumerate(s.tasks)}
+    tasks = {}
+    for submission in Notes(notes).submissions():
+        for number, task in enumerate(submission.tasks):
+            tasks[submission.id, number] = task
     if not tasks:
         return
     for key, told in _states():

@@ -205,7 +205,9 @@ def _between(piece: Piece, begin: int, end: int) -> tuple[Wanted, ...]:
 def sites_of(event_map: EventMap) -> list[str]:
     """The site at which each mapped file is processed, "" where none is known: as a broker said, else where it is."""
     if not any(f.site for f in event_map.files):
-        here = {f.guid: [(site, "") for site in f.sites] for f in event_map.files}
+        here = {}
+        for file in event_map.files:
+            here[file.guid] = [(site, "") for site in file.sites]
         event_map = broker(event_map, here, Topology())[1]
     return [f.site for f in event_map.files]
 

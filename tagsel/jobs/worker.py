@@ -122,8 +122,13 @@ def _blocks(piece: Piece, read: list[Any]) -> tuple[str, ...]:
     given = np.zeros(piece.n_events, bool)
     for rows in read:
         given[rows] = True
-    chosen = ([f.take(mask[f.rows]) for f in piece.files] for mask in (given, ~given))
-    return tuple(format_lumi(Piece(0, tuple(files)).lumi, "json") for files in chosen)
+    return _blocks_of(piece, given), _blocks_of(piece, ~given)
+
+
+def _blocks_of(piece: Piece, mask: Any) -> str:
+    """The luminosity blocks of the events of a mask (n_events,), as JSON."""
+    files = tuple(file.take(mask[file.rows]) for file in piece.files)
+    return format_lumi(Piece(0, files).lumi, "json")
 
 
 def _one(process: Any, events: Any) -> Result:
