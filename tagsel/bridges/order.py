@@ -101,4 +101,9 @@ def shell_script(title: str, command: Sequence[str | PurePath], *, within: bool 
 
 def options(settings: Mapping[str, str]) -> list[str]:
     """Settings as `--name value`, in their order; one without a value is a flag."""
-    return [word for name, value in settings.items() for word in ([f"--{name}", value] if value else [f"--{name}"])]
+    words = []
+    for name, value in settings.items():
+        words.append(f"--{name}")
+        if value:
+            words.append(value)
+    return words

@@ -6,6 +6,7 @@ Invariant: a list that came with a digest has that digest, or is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 STAGES = ("esd", "raw")
 
 KNOWN = frozenset(
-    {*ALIASES, *(a for aliases in ALIASES.values() for a in aliases), "sample"}
-    | {f"{stage}_{what}" for stage in STAGES for what in ("guid", "entry")}
+    {*ALIASES, *chain.from_iterable(ALIASES.values()), "sample"}
+    | {f"{stage}_{field}" for stage, field in product(STAGES, ("guid", "entry"))}
 )
 """Every column name that has a meaning here."""
 

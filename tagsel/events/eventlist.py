@@ -394,10 +394,10 @@ class EventList:
         from html import escape
 
         head = "".join(f"<th>{name}</th>" for name in Event._fields)
-        body = "".join(
-            f"<tr>{''.join(f'<td>{escape(str(value))}</td>' for value in event)}</tr>"
-            for event in self._rows(np.arange(min(5, len(self))), None, {})
-        )
+        body = ""
+        for event in self._rows(np.arange(min(5, len(self))), None, {}):
+            cells = "".join(f"<td>{escape(str(value))}</td>" for value in event)
+            body += f"<tr>{cells}</tr>"
         return f"<p>{escape(repr(self)[1:-1])}</p><table><tr>{head}</tr>{body}</table>"
 
 

@@ -321,7 +321,9 @@ def parse_json(content: bytes) -> EventList:
     if not isinstance(rows, list):
         raise _no_events(document)
     try:
-        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else _EMPTY)}
+        columns = {}
+        for name in rows[0] if rows else _EMPTY:
+            columns[name] = [row[name] for row in rows]
     except KeyError as error:
         raise EventListError(f"no event list in JSON: a record has no {error}, which the first one has") from error
     except TypeError as error:

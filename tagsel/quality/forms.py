@@ -117,7 +117,10 @@ def _format_xml(lumi: LumiSet) -> str:
 
 
 def _format_json(lumi: LumiSet) -> str:
-    rows = [f'"{run}": {json.dumps([list(span[1:]) for span in spans])}' for run, spans in _by_run(lumi)]
+    rows = []
+    for run, spans in _by_run(lumi):
+        blocks = [list(span[1:]) for span in spans]
+        rows.append(f'"{run}": {json.dumps(blocks)}')
     return "{" + ",\n ".join(rows) + "}\n"
 
 

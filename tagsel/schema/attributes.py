@@ -135,7 +135,9 @@ class Schema:
             if folded in seen:
                 raise SchemaError(_clash(seen[folded], attribute.column), hint=_CLASH_HINT, column=attribute.column)
             seen[folded] = attribute.column
-        aliases = {alias: a.name for a in self.attributes for alias in a.aliases}
+        aliases: dict[str, str] = {}
+        for attribute in self.attributes:
+            aliases.update(dict.fromkeys(attribute.aliases, attribute.name))
         object.__setattr__(self, "aliases", aliases)
 
     @cached_property
@@ -236,7 +238,10 @@ class Schema:
     def to_json(self) -> dict[str, object]:
         """A JSON-ready form that `from_json` reads back; default values are left out."""
         defaults = {f.name: f.default for f in fields(Attribute)}
-        rows = [{k: v for k, v in asdict(a).items() if v != defaults.get(k)} for a in self.attributes]
+        rows = []
+        for attribute in self.attributes:
+            values = asdict(attribute)
+            rows.append({key: value for key, value in values.items() if value != defaults.get(key)})
         identity = {} if self.identity == IDENTITIES[0] else {"identity": self.identity}
         return {"name": self.name, "attributes": rows, **identity}
 

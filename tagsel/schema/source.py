@@ -63,9 +63,11 @@ def base_attributes(source: SourceSchema) -> list[Attribute]:
     attributes = []
     for name, kind in (("run", "int32"), ("lumi", "int32"), ("event", "int64")):
         names = source.ids.get(name, ())
-        known = () if isinstance(names, int) else names
-        aliases = tuple(dict.fromkeys(a for n in known for a in (n, n.rpartition(".")[2]) if a != name))
-        attributes.append(Attribute(name, kind, role="id", description=_ID_TEXTS[name], aliases=aliases))
+        aliases: dict[str, None] = {}
+        for branch in () if isinstance(names, int) else names:
+            aliases |= dict.fromkeys([branch, branch.rpartition(".")[2]])
+        aliases.pop(name, None)
+        attributes.append(Attribute(name, kind, role="id", description=_ID_TEXTS[name], aliases=tuple(aliases)))
     for stage in [s for s in STAGES if s == "aod" or s in source.references]:
         attributes += reference_attributes(stage)
     text = "Id of the trigger menu that names the row's bits; 0 = none."

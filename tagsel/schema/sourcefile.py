@@ -68,7 +68,9 @@ def read_source_schema(document: Mapping[str, Any], where: str) -> SourceSchema:
     top = _checked(document, "", where)
     _one_of(top.get("format", "tree"), FORMATS, f"{where}: format")
     _one_of(top.get("identity", IDENTITIES[0]), IDENTITIES, f"{where}: identity")
-    slots = [a for i, t in _tables(top, "slots", where) for a in _slots(t, f"{where}: slots[{i}]")]
+    slots: list[SourceAttribute] = []
+    for i, table in _tables(top, "slots", where):
+        slots += _slots(table, f"{where}: slots[{i}]")
     plain = [_attribute(t, t["name"], f"{where}: attributes[{i}]") for i, t in _tables(top, "attributes", where)]
     names = [a.name for a in (*plain, *slots)]
     repeated = sorted({n for n in names if names.count(n) > 1})

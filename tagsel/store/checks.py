@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ def _some(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
+def all_sources(parts: Iterable[NewPart], sources: Iterable[Source]) -> list[Source]:
+    """The files of new parts, and the files that have no rows."""
+    return list(chain(*(part.sources for part in parts), sources))
+
+
 def fresh(state: State, parts: Iterable[NewPart], sources: Iterable[Source]) -> None:
     """Refuse a part or an input file that the dataset holds already: its rows would count twice."""
     held = {p.name for p in state.parts}
@@ -65,7 +71,7 @@ def fresh(state: State, parts: Iterable[NewPart], sources: Iterable[Source]) -> 
         if part.name in held:
             raise StoreError(f"part {part.name} is in the dataset already (snapshot {state.number})", part=part.name)
         held.add(part.name)
-    for source in (*(s for p in parts for s in p.sources), *sources):
+    for source in all_sources(parts, sources):
         if source.guid in guids:
             raise StoreError(
                 f"file {source.lfn} (GUID {source.guid}) is in the dataset already (snapshot {state.number})",

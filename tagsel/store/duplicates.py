@@ -316,7 +316,10 @@ def _batches(pieces: Iterable[dict[str, Array]]) -> Iterator[dict[str, Array]]:
 
 def _joined(pieces: Sequence[dict[str, Array]]) -> dict[str, Array]:
     """Rows of pieces, one after the other."""
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    joined = {}
+    for name in pieces[0]:
+        joined[name] = np.concatenate([piece[name] for piece in pieces])
+    return joined
 
 
 def _first_and_repeats(groups: Iterable[tuple[Rows, int]], keys: Array, identity: Sequence[str]) -> tuple[Array, Array]:
@@ -393,10 +396,10 @@ def counted_rows(parts: Sequence[Rows], marked: Array, duplicates: Array, identi
 @watched
 def numbers_of(parts: Sequence[Rows], rows: Array, identity: Sequence[str] = RUN_EVENT) -> dict[str, Array]:
     """The numbers of the events in sorted rows of the snapshot."""
-    pieces = [
-        {name: column[at] for name, column in part.read(group, identity).items()}
-        for part, group, at in _by_group(parts, rows)
-    ]
+    pieces = []
+    for part, group, at in _by_group(parts, rows):
+        columns = part.read(group, identity)
+        pieces.append({name: column[at] for name, column in columns.items()})
     return _joined(pieces)
 
 

@@ -274,7 +274,8 @@ def encode(run: Array, event: Array, part: bytes) -> bytes:
         for at in range(0, len(start), _AT_ONCE)
     ]
     events, rows = joined([p[0] for p in pieces]), joined([p[1] for p in pieces])
-    base, steps = ([_NONE, *(p[k] for p in pieces)] for k in (2, 3))
+    base = [_NONE, *(p[2] for p in pieces)]
+    steps = [_NONE, *(p[3] for p in pieces)]
     words = events.words.tobytes() + rows.words.tobytes()
     crcs = [zlib.crc32(words[at : at + _PAGE]) for at in range(0, len(words), _PAGE)]
     columns = (

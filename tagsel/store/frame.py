@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ class Frame:
         self._stack = Stack(folder, parts)
         sizes = [len(p.groups) for p in parts]
         self.part_of = np.repeat(np.arange(len(parts)), sizes)
-        self.rows = np.array([n for p in parts for n in p.groups], np.int64)
+        self.rows = np.array(list(chain.from_iterable(p.groups for p in parts)), np.int64)
         if len(self.rows) and self.rows.max() > MOST_ROWS:
             part = self.part(int(self.rows.argmax()))
             raise StoreError(f"{part.path} has a row group of {self.rows.max():,} rows: at most {MOST_ROWS:,}")

@@ -19,6 +19,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -296,9 +297,10 @@ def _retract(state: State, name: str, record: Mapping[str, Any]) -> State:
     new = {old: State.from_json({**_BLANK, "parts": [part] if part else []}).parts for old, part in record["parts"]}
     if not set(new) <= {p.name for p in state.parts}:
         raise StoreError(f"commit record {name} retracts from parts that are not those of snapshot {state.number}")
+    parts = chain.from_iterable(new.get(part.name, (part,)) for part in state.parts)
     return replace(
         state,
-        parts=tuple(q for p in state.parts for q in new.get(p.name, (p,))),
+        parts=tuple(parts),
         sources=tuple((str(r), int(n)) for r, n in record["sources"]),
         guids=tuple(g for g in state.guids if g not in set(record["guids"])),
         retractions=(*state.retractions, name),

@@ -37,4 +37,7 @@ def write(folder: Path, omissions: Iterable[Omission]) -> str:
 def read(folder: Path, document: str) -> list[Omission]:
     """The omissions of a document of a dataset. StoreError where it is absent or damaged."""
     groups: Any = disk.read_document(commits_folder(folder), document)
-    return [Omission(name, reason, remedy) for reason, remedy, names in groups for name in names]
+    omissions = []
+    for reason, remedy, names in groups:
+        omissions += [Omission(name, reason, remedy) for name in names]
+    return omissions

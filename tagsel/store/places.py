@@ -98,18 +98,23 @@ class Collected:
         kept = {}
         for kind, pieces in self.found.items():
             if pieces:
-                joined = {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}
+                joined = {}
+                for name in pieces[0]:
+                    joined[name] = np.concatenate([piece[name] for piece in pieces])
                 kept[kind] = Stretches(joined.pop("starts"), joined, tuple(self.names.get(kind, ())))
         return kept
 
 
 def encode(places: Mapping[str, Stretches]) -> bytes:
     """Stretches as bytes, the same for equal ones."""
-    head = {k: {"n": len(s.starts), "fields": sorted(s.fields), "names": s.names} for k, s in sorted(places.items())}
+    head = {}
+    body = []
+    for kind, stretches in sorted(places.items()):
+        fields = sorted(stretches.fields)
+        head[kind] = {"n": len(stretches.starts), "fields": fields, "names": stretches.names}
+        body.append(stretches.starts.astype(_TYPES["starts"]).tobytes())
+        body += [stretches.fields[name].astype(_TYPES[name]).tobytes() for name in fields]
     text = json.dumps(head, separators=(",", ":")).encode()
-    arrays = [a for _, s in sorted(places.items()) for a in (s.starts, *(s.fields[f] for f in sorted(s.fields)))]
-    names = [n for _, s in sorted(places.items()) for n in ("starts", *sorted(s.fields))]
-    body = [a.astype(_TYPES[n]).tobytes() for n, a in zip(names, arrays, strict=True)]
     return b"".join([_LENGTH.pack(len(text)), text, *body])
 
 

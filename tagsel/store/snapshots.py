@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ class Snapshot:
     def omissions(self) -> tuple[omissions.Omission, ...]:
         """The columns of its files that the ingest left out, each once for each reason."""
         documents = dict.fromkeys(str(source.bookkeeping.get(omissions.KEY, "")) for source in self.sources)
-        left_out = [one for document in documents if document for one in omissions.read(self.folder, document)]
+        documents.pop("", None)
+        left_out = chain.from_iterable(omissions.read(self.folder, document) for document in documents)
         return tuple(dict.fromkeys(left_out))
 
     @cached_property

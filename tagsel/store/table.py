@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 from tagsel.base.lock_file import lock_file
@@ -110,7 +111,7 @@ class Table:
                 "menus": [disk.write_document(commits, d) for d in documents],
                 "parts": [asdict(r) for r in records],
                 "sources": checks.placed(parts, sources),
-                "guids": sorted({s.guid for s in (*(s for p in parts for s in p.sources), *sources) if s.guid}),
+                "guids": sorted({s.guid for s in checks.all_sources(parts, sources) if s.guid}),
             }
             return Change(record, merged, records)
 
@@ -169,7 +170,7 @@ class Table:
 
         def change(state: State) -> Change:
             records = tuple(checks.record(self.folder, new, schema, False) for new, schema in packed)
-            gone = {n for names in plan.bins for n in names}
+            gone = set(chain.from_iterable(plan.bins))
             removed = tuple(p for p in state.parts if p.name in gone)
             if len(removed) != len(gone):
                 raise StoreError("the dataset changed while it was compacted: parts are gone", hint="compact again")

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,9 +65,11 @@ def plan(snapshot: Snapshot) -> CompactPlan:
         else:
             bins.append([part])
     packed = [b for b in bins if len(b) > 1]
-    parts = [p for b in packed for p in b]
-    names = tuple(tuple(p.name for p in b) for b in packed)
-    return CompactPlan(names, sum(p.rows for p in parts), sum(p.bytes for p in parts))
+    parts = list(chain.from_iterable(packed))
+    names = []
+    for neighbours in packed:
+        names.append(tuple(part.name for part in neighbours))
+    return CompactPlan(tuple(names), sum(p.rows for p in parts), sum(p.bytes for p in parts))
 
 
 def pack(snapshot: Snapshot, names: Sequence[str]) -> tuple[NewPart, Schema]:
@@ -116,7 +119,10 @@ def garbage(folder: Path, grace_s: float, keep_snapshots: Iterable[int] = ()) ->
     latest = log.latest(folder)
     pinned = sorted({*pins.read(folder), *keep_snapshots})
     kept = [latest, *(log.at(folder, number) for number in pinned if number < latest.number)]
-    keep = {p.name for state in kept for p in state.parts}
+    parts_of = []
+    for state in kept:
+        parts_of.append([part.name for part in state.parts])
+    keep = set(chain.from_iterable(parts_of))
     left = _left(folder)
     found = [
         path
@@ -127,7 +133,7 @@ def garbage(folder: Path, grace_s: float, keep_snapshots: Iterable[int] = ()) ->
     parts = {p.stem for p in folder.glob("*.parquet")} - gone
     for cache in caches_of(folder / f"*{SUFFIX}"):
         found += [p for p in cache.parent.glob(cache.name) if p.stem not in parts and old(p)]
-    found += [p for p in stacked.useless(folder, [[p.name for p in s.parts] for s in kept]) if old(p)]
+    found += [p for p in stacked.useless(folder, parts_of) if old(p)]
     for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones", "index", "stacked"))):
         found += [p for p in place.glob(f"{TEMPORARY}*") if old(p)]
     found += [p for p in (folder / "_delta_log").glob("*.tmp") if old(p)]
