@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BED = Path(os.environ.get("TESTBED", ROOT / ".testbed"))
 LIBRARIES = f"usr/lib/{os.uname().machine}-linux-gnu"
 
-READY_S, STOP_S = 30.0, 20.0
+READY_S, STOP_S = 120.0, 20.0
 """How long a server may take to answer, and to end, in seconds."""
 
 
