@@ -363,9 +363,6 @@ CAUSES = (
 )
 """Every cause, in the order in which they are tried. A new one is a row."""
 
-_BY_ORIGIN: dict[str, list[Cause]] = {origin: [] for origin in ORIGINS}
-for _cause in CAUSES:
-    _BY_ORIGIN[_cause.origin].append(_cause)
 _BY_NAME = {c.name: c for c in CAUSES}
 
 
@@ -378,8 +375,11 @@ def cause_of(evidence: Evidence, earlier: Collection[str] = ()) -> Cause:
     ['transient', 'user']
     """
     text = evidence.text
-    found = next(c for c in _BY_ORIGIN[evidence.origin] if c.fits(text, evidence.stderr))
-    return _BY_NAME[found.again] if found.again and {found.name, found.again}.intersection(earlier) else found
+    causes = [cause for cause in CAUSES if cause.origin == evidence.origin]
+    cause = next(cause for cause in causes if cause.fits(text, evidence.stderr))
+    if cause.again and {cause.name, cause.again}.intersection(earlier):
+        return _BY_NAME[cause.again]
+    return cause
 
 
 @dataclass(frozen=True, slots=True)
