@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,55 +52,6 @@ def test_no_import_of_tagsel_dodges_the_layers_from_inside_a_function() -> None:
         check=True,
     )
     assert done.stdout.strip() == "True"  # it does so within a function only
-
-
-@cache
-def imports_of_our_own() -> dict[str, set[str]]:
-    """The modules of tagsel that each module imports: at top level, inside functions, and under TYPE_CHECKING."""
-    names = {}
-    for path in MODULES:
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    graph: dict[str, set[str]] = {name: set() for name in names}
-    for name, path in names.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                graph[name].update(alias.name for alias in node.names if alias.name in names)
-            elif isinstance(node, ast.ImportFrom) and node.module in names:
-                for alias in node.names:
-                    module = f"{node.module}.{alias.name}"
-                    graph[name].add(module if module in names else node.module)
-        graph[name].discard(name)
-    return graph
-
-
-def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """The modules that import each other, by whatever way, in groups."""
-    reachable = {}
-    for start in graph:
-        reached: set[str] = set()
-        waiting = [start]
-        while waiting:
-            new = graph[waiting.pop()] - reached
-            reached |= new
-            waiting += new
-        reachable[start] = reached
-    groups = {
-        tuple(sorted(other for other in reachable[name] if name in reachable[other]))
-        for name in graph
-        if name in reachable[name]
-    }
-    return [list(group) for group in sorted(groups)]
-
-
-def test_a_circle_is_seen() -> None:
-    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}, "e": set()}
-    assert circles(graph) == [["b", "c"], ["d"]]
-    assert "tagsel.api.dispatch" in imports_of_our_own()["tagsel.api.event_lists"]  # within a function only
-
-
-def test_no_room_has_a_circle_inside_it() -> None:
-    assert circles(imports_of_our_own()) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
