@@ -12,7 +12,7 @@ import pytest
 
 from tagsel.api import Workspace, requests
 from tagsel.catalog import Catalog
-from tagsel.catalog.requests import RequestJob
+from tagsel.catalog.changes import RequestJob
 from tagsel.errors import CatalogError
 
 
