@@ -37,14 +37,18 @@ def export(
     if site:
         home.catalog.site(site)
     chosen = events if isinstance(events, EventList) else read_events(events)
-    known, replicas, layout = files_of(home, chosen, stage)
+    files, replicas, layout = files_of(home, chosen, stage)
     if site:
-        known = {guid: replace(file, pfn="") for guid, file in known.items()}
-        replicas = {guid: [copy for copy in copies if copy.site == site] for guid, copies in replicas.items()}
-    found = map_events(chosen, list(known.values()), replicas, stage=stage, layout=layout)
-    copies = {
-        guid: tuple(dict.fromkeys(name for name in (file.pfn, *(r.pfn for r in replicas.get(guid, ()))) if name))
-        for guid, file in known.items()
-    }
+        files = {guid: replace(file, pfn="") for guid, file in files.items()}
+        at_site = {}
+        for guid, copies in replicas.items():
+            at_site[guid] = [copy for copy in copies if copy.site == site]
+        replicas = at_site
+    event_map = map_events(chosen, list(files.values()), replicas, stage=stage, layout=layout)
+    places = {}
+    for guid, file in files.items():
+        pfns = [file.pfn, *(replica.pfn for replica in replicas.get(guid, ()))]
+        places[guid] = tuple(dict.fromkeys(filter(None, pfns)))
     program = Path(run) if run else None
-    return write(system, Order(chosen, found, copies, dict(settings or {}), program, events_per_job), out, force=force)
+    order = Order(chosen, event_map, places, dict(settings or {}), program, events_per_job)
+    return write(system, order, out, force=force)

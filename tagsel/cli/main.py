@@ -109,6 +109,9 @@ def run(arguments: Sequence[str]) -> int:
         return _quiet_pipe()
     except BrokenPipeError:
         return _quiet_pipe()
+    except click.exceptions.NoArgsIsHelpError as bare:  # a group without a verb
+        click.echo(bare.format_message())
+        return OK
     except click.ClickException as error:
         return _say(_usage(error), USER, as_json)
     except TagselError as error:

@@ -26,16 +26,16 @@ def group() -> None:
 @common
 @click.pass_context
 def workspace_caches(context: click.Context, /, clear: str, as_csv: bool, workspace: str | None, as_json: bool) -> None:
-    """List the caches on disk: name, place, entries, bytes; with --clear, remove what is in them.
+    """List the caches on disk, or clear them.
 
     \b
     Example:
       tagsel workspace caches
       tagsel workspace caches --clear masks
 
-    No answer changes: tagsel makes again what it needs, and the next questions take longer. `zones`, `stacks` and
-    `event-index` lie in the workspace's datasets; `masks` and `kernels` are yours, in $TAGSEL_CACHE or your folder for
-    caches, and serve all workspaces.
+    A row a cache: name, place, entries, bytes. No answer changes when one is cleared: tagsel makes again what it needs,
+    and the next questions take longer. `zones`, `stacks` and `event-index` lie in the workspace's datasets; `masks` and
+    `kernels` are yours, in $TAGSEL_CACHE or your folder for caches, and serve all workspaces.
     """
     from tagsel.base.cache import MEMORY
 
@@ -47,7 +47,8 @@ def workspace_caches(context: click.Context, /, clear: str, as_csv: bool, worksp
         return
     render.table(usage.columns, on_disk, as_csv=as_csv)
     done = " cleared" if clear else ""
-    render.note(f"{len(on_disk)} caches, {sum(row[3] for row in on_disk):,} B{done}")
+    size = sum(row[3] for row in on_disk)
+    render.note(f"{len(on_disk)} {'cache' if len(on_disk) == 1 else 'caches'}, {size:,} B{done}")
 
 
 COMMANDS: tuple[click.Command, ...] = (group,)

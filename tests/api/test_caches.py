@@ -80,7 +80,7 @@ def test_at_the_prompt_they_are_listed_and_cleared(home: Workspace, capsys: pyte
     assert run([*words, "--clear", "zones"]) == 0
     out, err = capsys.readouterr()
     assert out.split("\t")[:3] == ["zones", str(home.folder / "data"), "3"]
-    assert err == f"1 caches, {listed['zones']['bytes']:,} B cleared\n"
+    assert err == f"1 cache, {listed['zones']['bytes']:,} B cleared\n"
     assert run([*words, "--clear"]) == 0
     capsys.readouterr()
     assert run(words) == 0

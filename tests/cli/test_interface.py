@@ -49,6 +49,15 @@ def verbs(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[
             yield from verbs(inner, (*path, name))
 
 
+@pytest.mark.parametrize("group", ["", "workspace", "lumi", "jobs"])
+def test_a_group_without_a_verb_shows_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = group.split()
+    assert run(path) == 0
+    bare = capsys.readouterr()
+    assert run([*path, "--help"]) == 0
+    assert (bare.out, bare.err) == (capsys.readouterr().out, "")
+
+
 @pytest.mark.parametrize("path", list(verbs()), ids=" ".join)
 def test_help_of_every_verb_begins_with_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--help", "-h"):
