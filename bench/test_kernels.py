@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagsel.expr import Block, Scope, bind
-from tagsel.expr.interpret import interpret
-from tagsel.expr.lower import compile_cut
+from tagsel.engine.compiler import compile_cut
+from tagsel.engine.interpreter import interpret
 from tagsel.kernels import elementary, segments
 from tagsel.kernels.exact import ExactSum
 from tagsel.kernels.physics import FUNCTIONS as PHYSICS
+from tagsel.language import Block, Scope, bind
 from tagsel.schema import Attribute, Schema
 
 ROWS = 131_072

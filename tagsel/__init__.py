@@ -123,7 +123,7 @@ def cut(text: str | Callable[..., Any], *, compiled: bool = True) -> Cut:
     A function is compiled by numba, unless not `compiled`: then it runs as NumPy. CutError for text that is no cut.
     """
     from tagsel.api import Cut
-    from tagsel.expr import parse
+    from tagsel.language import parse
 
     if callable(text):
         return Cut.of(text, compiled=compiled)

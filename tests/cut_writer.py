@@ -8,7 +8,7 @@ from typing import Any
 
 from tag_schema import SCHEMA
 
-from tagsel.expr.functions import FUNCTIONS
+from tagsel.language.functions import FUNCTIONS
 
 WHOLE = ("0", "1", "2", "3", "7", "-1", "25", "9007199254740993", "2147483648", "0x1f")
 DECIMAL = ("0.1", "2.5", "25.0", "-2.5", "1.5", "1e10", "0.0", "100.25")

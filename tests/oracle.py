@@ -1,6 +1,6 @@
 """The slow oracle: what a bound cut means for one row, in plain Python.
 
-Written from `tagsel/expr/nodes.py` and DESIGN §5 alone; it shares no code with the interpreter, the kernels or the
+Written from `tagsel/language/tree.py` and DESIGN §5 alone; it shares no code with the interpreter, the kernels or the
 SQL. Integers are Python's (exact), float64 is Python's float, float32 is a float rounded through four bytes.
 Missing is `MISSING`, which is not NaN. Elementary functions are our own by definition (their accuracy is tested
 against mpmath in tests/kernels), so they are taken from the kernels' one-value form.
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from tagsel.expr.nodes import INT_MAX, INT_MIN, Aggregate, Node
+from tagsel.language.tree import INT_MAX, INT_MIN, Aggregate, Node
 
 
 class _Missing:
@@ -229,7 +229,7 @@ def pick(node: Node, a: Any, b: Any) -> Any:
 def call(node: Node, *args: float) -> float:
     import numpy as np
 
-    from tagsel.expr.functions import numpy_function
+    from tagsel.language.functions import numpy_function
 
     with np.errstate(all="ignore"):
         return float(numpy_function(node.value)(*(np.float64(a) for a in args)))

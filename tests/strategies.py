@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from object_writer import ObjectWriter
 from tag_schema import LUMI, MENUS, SCHEMA, lumi
 
-from tagsel.expr.nodes import Block
+from tagsel.language.tree import Block
 from tagsel.schema import Attribute
 
 __all__ = ["DTYPES", "LUMI", "MENUS", "NUMBERS", "SCHEMA", "Case", "Table", "cuts", "lumi", "make_case"]

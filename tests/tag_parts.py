@@ -12,7 +12,7 @@ import oracle as slow
 import pyarrow as pa
 from strategies import MENUS, SCHEMA, Table
 
-from tagsel.expr import Node
+from tagsel.language import Node
 from tagsel.quality import LumiSet
 from tagsel.schema import Attribute, Schema
 from tagsel.selection import Input

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tagsel.expr.nodes import LumiTable
+from tagsel.language.tree import LumiTable
 from tagsel.schema import Attribute, Menu, Schema
 
 

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tagsel.api import Workspace
-from tagsel.expr import Block, Scope, bind, bind_value
-from tagsel.expr.interpret import interpret, interpret_objects
-from tagsel.expr.lower import compile_cut
+from tagsel.engine.compiler import compile_cut
+from tagsel.engine.interpreter import interpret, interpret_objects
+from tagsel.language import Block, Scope, bind, bind_value
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "data" / "sample" / "files" / "data18_13TeV.Objects.NANOAOD._0001.parquet"

@@ -24,7 +24,7 @@ import pytest
 
 import tagsel
 from tagsel.cli.main import cli
-from tagsel.expr.functions import FUNCTIONS
+from tagsel.language.functions import FUNCTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

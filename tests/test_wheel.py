@@ -70,7 +70,7 @@ def test_the_wheel_carries_all_that_is_no_code(wheel: Path) -> None:
         for p in (ROOT / "tagsel").rglob(suffix)
     }
     assert wanted <= names
-    needed = ("py.typed", "expr/language.json", "expr/language.lark", "catalog/sql/locations.sql")
+    needed = ("py.typed", "language/grammar.json", "language/grammar.lark", "catalog/sql/locations.sql")
     assert {f"tagsel/{name}" for name in needed} <= wanted
     assert "tagsel/schema/standard/nanoaod.toml" in wanted
     assert not [n for n in names if not n.startswith(("tagsel/", f"tagsel-{tagsel.__version__}.dist-info/"))]

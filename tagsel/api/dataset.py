@@ -18,7 +18,7 @@ from tagsel.api.home import Home
 from tagsel.api.picking import pick, wanted
 from tagsel.api.questions import Cut, CutLike, Progress, named_cut, query
 from tagsel.errors import SchemaError, did_you_mean
-from tagsel.expr import bind
+from tagsel.language import bind
 from tagsel.schema import Attribute, describe_type
 from tagsel.selection import Count, Cutflow, Input, Picked, Plan, Query, Why, prepare
 from tagsel.selection.binning import Bins, SpecLike

@@ -30,7 +30,7 @@ class Cut:
     @classmethod
     def of(cls, function: Callable[..., Any], *, compiled: bool = True) -> Cut:
         """A Python function of arrays as a cut; see `tagsel.cut`."""
-        from tagsel.expr.pyfunction import register
+        from tagsel.language.python_function import register
 
         return cls(f'python("{register(function, compiled=compiled).name}")')
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tagsel.errors import JobError
-from tagsel.expr.units import UNITS
+from tagsel.language.units import UNITS
 
 NAME = "job.py"
 """What the script is called in tracebacks."""

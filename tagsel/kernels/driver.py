@@ -1,6 +1,6 @@
 """The loop that runs the steps of a cut over row groups: blocks of rows that stay in the cache, one step after another.
 
-A cut is a conjunction of *steps*, each a kernel of its own (`expr/source`). In a block a step is run on every row
+A cut is a conjunction of *steps*, each a kernel of its own (`engine/source`). In a block a step is run on every row
 (*dense*: no branches, so that it runs in vectors) while many rows are alive, and on the rows that are alive (*sparse*)
 once few are. What is left of a block after the last step is accepted: counted, and noted as bits. The loop itself is
 compiled: steps are called by address, nothing of Python is touched.

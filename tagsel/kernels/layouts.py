@@ -109,7 +109,7 @@ SCRATCH = Layout(
     "scratch",
     mask=address("uint8 a row of a block, (BLOCK,): 1 where the row is alive"),
     rows=address("int32, (BLOCK + 8,): the rows of a block that are alive, by their place in it"),
-    momenta=address("float64, (ROOMS, ROOM, PARTS): momenta that a step lays out (`expr/hoist`)"),
+    momenta=address("float64, (ROOMS, ROOM, PARTS): momenta that a step lays out (`engine/hoist`)"),
 )
 """A thread's own room, owned by the thread. An address for each list follows: int64, (BLOCK + 1,), where each event's
 values begin."""
@@ -147,7 +147,7 @@ STEPS_UNIT = Layout(
 STEP = Layout(
     "step",
     code=address("the step's machine code; 0: every row passes it here; held by the chain"),
-    table=address("what its kernel reads (`expr/source`); held by the job"),
+    table=address("what its kernel reads (`engine/source`); held by the job"),
     dense=whole("1 where it may run on every row of a block"),
     judged=address("a bit a row, where the rows that it judged are noted; 0: nowhere; the caller's"),
     passed=address("a bit a row, where those that passed are noted; read where `judged` is given"),
@@ -157,7 +157,7 @@ STEP = Layout(
 
 @lru_cache(maxsize=256)
 def step_table(columns: int, tables: int, functions: int, lists: int) -> Layout:
-    """What a step's kernel reads (`expr/source`), for so many of each."""
+    """What a step's kernel reads (`engine/source`), for so many of each."""
     fields = {"constants": address("8 bytes each; of the step's source")}
     fields |= {f"c{n}": address("a column of the unit, or one that is written") for n in range(columns)}
     fields |= {f"t{n}": address("a sorted table of constants; of the step's source") for n in range(tables)}
@@ -193,7 +193,7 @@ SEVERAL_UNIT = Layout(
 SEVERAL_STEP = Layout(
     "step of several cuts",
     code=address("the step's machine code; 0: every row passes it here; held by the chain"),
-    table=address("what its kernel reads (`expr/source`); held by the job"),
+    table=address("what its kernel reads (`engine/source`); held by the job"),
     dense=whole("1 where it may run on every row of a block"),
 )
 """A step in a row group of `several`."""

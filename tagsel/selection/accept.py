@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.thread_pool import parallel_map
-from tagsel.expr import Node
-from tagsel.expr.bounds import ALL, NONE, SOME
-from tagsel.expr.chain import Chain, Job, Units
-from tagsel.expr.lower import ordered, steps_of
-from tagsel.expr.nodes import columns_of
+from tagsel.engine.chain import Chain, Job, Units
+from tagsel.engine.compiler import ordered, steps_of
+from tagsel.language import Node
+from tagsel.language.bounds import ALL, NONE, SOME
+from tagsel.language.tree import columns_of
 from tagsel.selection import steps as known
 from tagsel.selection.bits import Bits, Taken
 from tagsel.selection.masks import MASKS, Masks

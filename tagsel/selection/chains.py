@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import SchemaError, did_you_mean
-from tagsel.expr import Block
+from tagsel.language import Block
 from tagsel.schema import NO_MENU, Menu
 from tagsel.selection.answer import Fate
 from tagsel.selection.asked import Outcome, question

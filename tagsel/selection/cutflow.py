@@ -13,8 +13,8 @@ import numpy as np
 
 from tagsel.errors import CutError
 from tagsel.events import Ledger
-from tagsel.expr import Block
 from tagsel.kernels.exact import ExactSum
+from tagsel.language import Block
 from tagsel.selection.answer import Answer, Fate
 from tagsel.selection.asked import Outcome, question
 from tagsel.selection.bookkeeping import generated_sums

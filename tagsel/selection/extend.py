@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.interpreter import interpret_value
 from tagsel.errors import SchemaError, StoreError
-from tagsel.expr import Block, Bound, bind_value
-from tagsel.expr.interpret import interpret_value
+from tagsel.language import Block, Bound, bind_value
 from tagsel.schema import Attribute
 from tagsel.selection.columns import Columns
 from tagsel.selection.query import BoundInput

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.measure import Measure, Measured
 from tagsel.errors import StoreError
-from tagsel.expr import Block
-from tagsel.expr.measure import Measure, Measured
 from tagsel.kernels import filling, kernel_cache
 from tagsel.kernels.layouts import AXIS, FILLING_JOB, Table
 from tagsel.kernels.memory import address_of
+from tagsel.language import Block
 from tagsel.selection.accept import How, accept
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.bits import Words, words_at

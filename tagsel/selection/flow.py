@@ -15,12 +15,12 @@ import numpy.typing as npt
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.thread_pool import parallel_map
 from tagsel.errors import CutError, StoreError
-from tagsel.expr import Block
 from tagsel.kernels import kernel_cache
 from tagsel.kernels import patterns as kernel
 from tagsel.kernels.exact import ExactSum, of_mantissas
 from tagsel.kernels.layouts import PATTERNS_JOB
 from tagsel.kernels.memory import address_of
+from tagsel.language import Block
 from tagsel.selection.accept import LITTLE, Passing
 from tagsel.selection.answer import Answer, Fate
 from tagsel.selection.bits import Words, as_mask, words_at

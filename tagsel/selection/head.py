@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tagsel.errors import SchemaError
-from tagsel.expr import Block
-from tagsel.expr.bounds import NONE
+from tagsel.language import Block
+from tagsel.language.bounds import NONE
 from tagsel.schema import Attribute, Schema
 from tagsel.selection.asked import Outcome, question
 from tagsel.selection.columns import Columns

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import CutError
-from tagsel.expr import Block
-from tagsel.expr.compare import doubt
-from tagsel.expr.units import attribute_unit
+from tagsel.language import Block
+from tagsel.language.compare import doubt
+from tagsel.language.units import attribute_unit
 from tagsel.selection import filling
 from tagsel.selection.answer import Fate
 from tagsel.selection.asked import Outcome, question

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tagsel.base.cache import Cache, memoize
 from tagsel.base.fork_lock import fork_lock
-from tagsel.expr import Node, fingerprint
+from tagsel.language import Node, fingerprint
 from tagsel.selection import maskfiles
 from tagsel.store import Part
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr import Node
-from tagsel.expr.nodes import TriggerBits, walk
-from tagsel.expr.walk import fold
+from tagsel.language import Node
+from tagsel.language.traversal import fold
+from tagsel.language.tree import TriggerBits, walk
 from tagsel.selection.steps import print_of
 from tagsel.store import Frame
 

@@ -18,7 +18,7 @@ from tagsel.errors import CatalogError
 from tagsel.events import EventList
 from tagsel.events.identity import check_lumis, identity_groups
 from tagsel.events.names import Names, Reference
-from tagsel.expr import Block
+from tagsel.language import Block
 from tagsel.selection.asked import Outcome, question
 from tagsel.selection.chains import ROWS, chain_names, decoder, scanned
 from tagsel.selection.plan import Unit

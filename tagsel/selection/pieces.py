@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from tagsel.base.cache import memoize
 from tagsel.errors import JobError, StoreError
-from tagsel.expr import Bound, LumiTable
-from tagsel.expr.bounds import ALL, NONE
-from tagsel.expr.nodes import walk
+from tagsel.language import Bound, LumiTable
+from tagsel.language.bounds import ALL, NONE
+from tagsel.language.tree import walk
 from tagsel.selection.answer import Answer, Fate, Top
 from tagsel.selection.columns import Columns
 from tagsel.selection.cutflow import flowing

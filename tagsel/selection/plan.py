@@ -13,11 +13,11 @@ from functools import cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.compiler import steps_of
 from tagsel.errors import StoreError
-from tagsel.expr import Bound, Node
-from tagsel.expr.bounds import ALL, NONE, SOME, bounds
-from tagsel.expr.lower import steps_of
-from tagsel.expr.nodes import columns_of
+from tagsel.language import Bound, Node
+from tagsel.language.bounds import ALL, NONE, SOME, bounds
+from tagsel.language.tree import columns_of
 from tagsel.selection.query import BoundInput
 from tagsel.selection.steps import print_of
 from tagsel.selection.tiers import choose

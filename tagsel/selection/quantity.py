@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.interpreter import interpret_objects
 from tagsel.errors import CutError, SchemaError
-from tagsel.expr import Block, Bound, Scope, bind_value
-from tagsel.expr.interpret import interpret_objects
-from tagsel.expr.nodes import Aggregate
-from tagsel.expr.units import attribute_unit
+from tagsel.language import Block, Bound, Scope, bind_value
+from tagsel.language.tree import Aggregate
+from tagsel.language.units import attribute_unit
 from tagsel.selection.scan import naming_the_event
 
 Mask = npt.NDArray[np.bool_]

@@ -15,8 +15,8 @@ from functools import partial, reduce
 from pathlib import Path
 
 from tagsel.errors import CutError, SchemaError, StoreError
-from tagsel.expr import Bound, LumiTable, Scope, bind, bind_value
-from tagsel.expr.nodes import SEMANTICS
+from tagsel.language import Bound, LumiTable, Scope, bind, bind_value
+from tagsel.language.tree import SEMANTICS
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.store import Snapshot
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from tagsel.errors import CutError, StoreError, did_you_mean
 from tagsel.events import EventList
-from tagsel.expr import Block, Bound, conjuncts
-from tagsel.expr.bounds import ALL, NONE, SOME
+from tagsel.language import Block, Bound, conjuncts
+from tagsel.language.bounds import ALL, NONE, SOME
 from tagsel.selection.accept import Passing
 from tagsel.selection.answer import Fate
 from tagsel.selection.asked import Outcome, question

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.expr import Node
 from tagsel.kernels.memory import address_of
+from tagsel.language import Node
 from tagsel.selection.masks import Bits, Masks, byte_offsets, full
 from tagsel.store import Frame, Part
 

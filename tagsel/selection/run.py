@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from tagsel.errors import StoreError
 from tagsel.events import Ledger
-from tagsel.expr import Block
-from tagsel.expr.bounds import ALL, NONE
+from tagsel.language import Block
+from tagsel.language.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.accept import How, Passing, accept
 from tagsel.selection.answer import Answer, Fate, Top

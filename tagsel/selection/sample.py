@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from tagsel.errors import CutError
 from tagsel.events import Ledger
-from tagsel.expr import Block
-from tagsel.expr.bounds import SOME
+from tagsel.language import Block
+from tagsel.language.bounds import SOME
 from tagsel.schema import Schema
 from tagsel.selection.asked import Outcome, question
 from tagsel.selection.interval import CONFIDENCE, interval

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.thread_pool import parallel_map
+from tagsel.engine.interpreter import interpret
 from tagsel.errors import CutError, StoreError
-from tagsel.expr import Block, Bound
-from tagsel.expr.bounds import ALL, NONE
-from tagsel.expr.interpret import interpret
+from tagsel.language import Block, Bound
+from tagsel.language.bounds import ALL, NONE
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit
 from tagsel.selection.rows import Rows
@@ -97,7 +97,7 @@ def judge(cut: Bound, block: Block, alive: Mask | None, tier: str = "interpreter
     """Rows that are alive and pass the cut, evaluated by the tier; an error of arithmetic names run and event."""
     with naming_the_event(cut, block):
         if tier == "kernel":
-            from tagsel.expr.lower import compile_cut
+            from tagsel.engine.compiler import compile_cut
 
             passed = compile_cut(cut.node)(block, alive)
         else:

@@ -12,11 +12,11 @@ from functools import cache
 
 import numpy as np
 
+from tagsel.engine.interpreter import interpret_value
 from tagsel.errors import StoreError, TagselError
 from tagsel.events import EventList, History, Ledger
-from tagsel.expr import Block
-from tagsel.expr.interpret import interpret_value
-from tagsel.expr.nodes import SEMANTICS
+from tagsel.language import Block
+from tagsel.language.tree import SEMANTICS
 from tagsel.selection.accept import Passing
 from tagsel.selection.answer import Answer, Fate, Keys, Top
 from tagsel.selection.asked import Outcome, question, unlogged

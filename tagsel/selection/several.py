@@ -14,15 +14,15 @@ import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.thread_pool import parallel_map
-from tagsel.expr import Node
-from tagsel.expr.bounds import NONE, SOME
-from tagsel.expr.chain import Units
-from tagsel.expr.lower import steps_of
-from tagsel.expr.nodes import columns_of
-from tagsel.expr.several import SeveralJob
+from tagsel.engine.chain import Units
+from tagsel.engine.compiler import steps_of
+from tagsel.engine.several import SeveralJob
 from tagsel.kernels import kernel_cache
 from tagsel.kernels import several as loop
 from tagsel.kernels.native import KernelSource
+from tagsel.language import Node
+from tagsel.language.bounds import NONE, SOME
+from tagsel.language.tree import columns_of
 from tagsel.selection import steps as known
 from tagsel.selection.accept import LITTLE, Progress, at_once, pieces
 from tagsel.selection.bits import Bits

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from tagsel.base.cache import Cache
 from tagsel.base.fork_lock import fork_lock
-from tagsel.expr import Bound, Node, fingerprint
-from tagsel.expr.chain import Chain
-from tagsel.expr.emit import emit
-from tagsel.expr.lower import fits, steps_of
-from tagsel.expr.nodes import columns_of, walk
-from tagsel.expr.source import Source
+from tagsel.engine.chain import Chain
+from tagsel.engine.codegen import emit
+from tagsel.engine.compiler import fits, steps_of
+from tagsel.engine.source import Source
 from tagsel.kernels import kernel_cache
+from tagsel.language import Bound, Node, fingerprint
+from tagsel.language.tree import columns_of, walk
 from tagsel.store import Frame
 
 MOST = 1024

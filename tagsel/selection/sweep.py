@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.interpreter import interpret_value
 from tagsel.errors import CutError
 from tagsel.events import Ledger
-from tagsel.expr import Block, Bound, Node, conjuncts, fingerprint
-from tagsel.expr.bounds import ALL
-from tagsel.expr.interpret import interpret_value
-from tagsel.expr.nodes import INT_MAX, INT_MIN
+from tagsel.language import Block, Bound, Node, conjuncts, fingerprint
+from tagsel.language.bounds import ALL
+from tagsel.language.tree import INT_MAX, INT_MIN
 from tagsel.selection.answer import Fate
 from tagsel.selection.asked import Outcome, question
 from tagsel.selection.fold import folded

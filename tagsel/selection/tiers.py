@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from itertools import chain
 
 from tagsel.base.fork_lock import fork_lock
-from tagsel.expr import Node
-from tagsel.expr.lower import steps_of
+from tagsel.engine.compiler import steps_of
 from tagsel.kernels import driver, kernel_cache, listing
 from tagsel.kernels.native import KernelSource
+from tagsel.language import Node
 from tagsel.selection.query import BoundInput
 from tagsel.selection.steps import all_fit, known, source_of
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.errors import CutError
-from tagsel.expr import Bound, bind_value
+from tagsel.language import Bound, bind_value
 from tagsel.selection.gather import Accepted
 from tagsel.selection.query import BoundInput
 

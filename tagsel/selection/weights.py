@@ -13,10 +13,10 @@ from operator import add
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.interpreter import interpret_value
 from tagsel.errors import CutError
-from tagsel.expr import Block
-from tagsel.expr.interpret import interpret_value
 from tagsel.kernels.exact import ExactSum
+from tagsel.language import Block
 from tagsel.selection.query import BoundInput
 from tagsel.selection.scan import naming_the_event
 

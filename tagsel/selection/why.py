@@ -12,10 +12,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.explain import explain_row
 from tagsel.errors import StoreError
-from tagsel.expr import Block
-from tagsel.expr.bounds import ALL
-from tagsel.expr.explain import explain_row
+from tagsel.language import Block
+from tagsel.language.bounds import ALL
 from tagsel.selection.asked import Outcome, question
 from tagsel.selection.columns import Columns
 from tagsel.selection.plan import Unit

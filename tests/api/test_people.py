@@ -532,7 +532,7 @@ _DENIED = """
 import ctypes, importlib.readers
 import tagsel.api, tagsel.ingest, tagsel.selection, tagsel.events, tagsel.quality, pyarrow.parquet, deltalake, duckdb
 from tagsel.cli.main import run
-from tagsel.expr import parse
+from tagsel.language import parse
 parse("a > 1")
 head, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
 assert ctypes.CDLL(None).capset(head, none) == 0

@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tagsel.errors import CutError, IngestError
-from tagsel.expr import parse
 from tagsel.ingest import IngestReport, TagSource, derive_source_schema, open_source
 from tagsel.ingest.remarks import writable
+from tagsel.language import parse
 from tagsel.schema import parse_source_schema
 
 GUID = "81FB839F-06FD-F947-8A9F-9E9F5B0E0F9C"

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tagsel.api import Workspace
+from tagsel.engine.sql import to_sql
 from tagsel.errors import CutError, IngestError
-from tagsel.expr.sql import to_sql
 from tagsel.schema import Menu
 from tagsel.selection import count
 from tagsel.selection.query import bind_query

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from tagsel.base.cache import Cache
-from tagsel.expr import Block, Node
-from tagsel.expr.emit import emit
-from tagsel.expr.lower import Kernel
+from tagsel.engine.codegen import emit
+from tagsel.engine.compiler import Kernel
 from tagsel.kernels import driver, kernel_cache, native
+from tagsel.language import Block, Node
 
 N = Node("column", value="n", kind="int")
 CUT = Node("cmp", (N, Node("const", value=2, kind="int")), ">=", "bool")
@@ -27,8 +27,8 @@ BLOCK = Block(3, {"n": np.array([1, 2, 3], np.int32)})
 USE = """
 import sys
 import numpy as np
-from tagsel.expr import Block, Node
-from tagsel.expr.lower import Kernel
+from tagsel.language import Block, Node
+from tagsel.engine.compiler import Kernel
 pt = Node("column", value="pt", kind="f64")
 cosine = Node("call", (pt,), "cos", "f64")
 cut = Node("cmp", (cosine, Node("const", value=0.0, kind="f64")), ">", "bool")

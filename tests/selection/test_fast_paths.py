@@ -18,8 +18,8 @@ from strategies import MENUS, SCHEMA, lumi, make_table, write_cut
 from tag_parts import Event, by_hand, dataset, numbered, opened
 
 from tagsel.errors import CutError
-from tagsel.expr import Scope, bind
-from tagsel.expr.nodes import walk
+from tagsel.language import Scope, bind
+from tagsel.language.tree import walk
 from tagsel.quality import LumiSet
 from tagsel.selection import Query, count, select
 from tagsel.store import layout

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
+from tagsel.engine.measure import Measure
 from tagsel.errors import CutError
-from tagsel.expr.measure import Measure
 from tagsel.kernels import kernel_cache
 from tagsel.schema import Attribute, Schema
 from tagsel.selection import filling

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tagsel.api import Workspace
 from tagsel.events import EventList
-from tagsel.expr.bounds import ALL
+from tagsel.language.bounds import ALL
 from tagsel.selection import Query
 from tagsel.selection import pick as by_index
 from tagsel.selection.gather import event_list, gather

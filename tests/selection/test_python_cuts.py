@@ -13,7 +13,7 @@ from builders import build, rows, workspace
 import tagsel
 from tagsel.api import Workspace
 from tagsel.errors import CutError
-from tagsel.expr.pyfunction import digest_of
+from tagsel.language.python_function import digest_of
 
 LIMIT = 30.0
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tagsel.api import Workspace
 from tagsel.cli.main import run
 from tagsel.errors import CutError, StoreError
-from tagsel.expr import Scope, bind, conjuncts
-from tagsel.expr.nodes import walk
+from tagsel.language import Scope, bind, conjuncts
+from tagsel.language.tree import walk
 from tagsel.selection import count
 from tagsel.selection.query import Query
 from tagsel.selection.regions import regions

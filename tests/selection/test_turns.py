@@ -25,8 +25,8 @@ import pytest
 from strategies import MENUS, SCHEMA, Table, lumi, make_case, make_table
 from tag_parts import by_hand, dataset, numbered
 
-from tagsel.expr import Node, Scope, bind
-from tagsel.expr.nodes import walk
+from tagsel.language import Node, Scope, bind
+from tagsel.language.tree import walk
 from tagsel.store import layout
 
 PARTS, CONDITIONS, QUESTIONS = 44, 12, 27

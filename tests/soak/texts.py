@@ -15,7 +15,7 @@ from tag_schema import LUMI, MENUS, SCHEMA
 from soak.forks import in_child
 from soak.tally import Part, Tally
 from tagsel.errors import CutError
-from tagsel.expr.nodes import LumiTable
+from tagsel.language.tree import LumiTable
 
 TOKENS = (
     "&& || ! ( ) [ ] { } , : ; < <= == != = ~ ^ & | ** % // in not and let any count argmin mass Muon Muon.pt Muon[0] "
@@ -57,8 +57,8 @@ def _good_runs(name: str) -> LumiTable:
 
 def bind_all(seed: int, first: int, number: int) -> dict[str, Any]:
     """Bind so many texts; how many bound, how many were refused, and what else happened."""
-    from tagsel.expr import Scope
-    from tagsel.expr.bind import bind
+    from tagsel.language import Scope
+    from tagsel.language.bind import bind
 
     scope = Scope(SCHEMA, MENUS, _good_runs)
     bound = refused = 0
