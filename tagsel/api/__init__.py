@@ -4,6 +4,6 @@ from tagsel.api.dataset import Dataset, Selection
 from tagsel.api.event_lists import Events
 from tagsel.api.questions import Cut
 from tagsel.api.workspace import Workspace
-from tagsel.selection.table import Table
+from tagsel.base.text_table import Table
 
 __all__ = ["Cut", "Dataset", "Events", "Selection", "Table", "Workspace"]

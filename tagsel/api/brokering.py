@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.api.home import Home
 from tagsel.api.topology import EXCLUDED, standing
+from tagsel.base.text_table import Table
 from tagsel.catalog import Downtime, Site, others
-from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.aod import EventMap

@@ -12,15 +12,15 @@ from tagsel.api import inventory, pins
 from tagsel.api.home import Home
 from tagsel.api.inventory import BY_RUN, Latest, Summary, Tree
 from tagsel.api.questions import CutLike, Progress
+from tagsel.base.text_table import Table
 from tagsel.catalog.metadata_query import MOST, Facets
 from tagsel.errors import CatalogError
 from tagsel.selection import Query
-from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.api.checking import Checked
-    from tagsel.selection.chains import Chains
     from tagsel.selection.overlap import Overlaps
+    from tagsel.selection.triggers import Chains
 
 
 class Browsing:
@@ -86,7 +86,7 @@ class Browsing:
 
         `by` is "run" or "lumi"; cuts and options as `query`.
         """
-        from tagsel.selection.chains import chain_counts
+        from tagsel.selection.triggers import chain_counts
 
         return chain_counts(self.query(datasets, cuts, **options), pattern, by, progress=progress)
 

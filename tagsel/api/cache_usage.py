@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tagsel.api.home import Home
 from tagsel.base import cache
+from tagsel.base.text_table import Table
 from tagsel.errors import CatalogError, did_you_mean
 from tagsel.kernels import kernel_cache
 from tagsel.selection import maskfiles
-from tagsel.selection.table import Table
 from tagsel.store import disk, eventindex, stacked, zones
 
 ALL = "all"

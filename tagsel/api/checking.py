@@ -19,12 +19,12 @@ from tagsel.api.closing import changed
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, resolve
 from tagsel.api.maps import known_files
+from tagsel.base.text_table import Table
 from tagsel.catalog import Catalog, FileRecord, Replica, is_whole
 from tagsel.errors import StoreError, TagselError
 from tagsel.selection import Input
-from tagsel.selection.addresses import Addresses, Spans, addresses
+from tagsel.selection.contents import Addresses, Spans, addresses
 from tagsel.selection.duplicates import across_inputs
-from tagsel.selection.table import Table
 from tagsel.store import Snapshot, log, pins
 from tagsel.store import Table as StoreTable
 from tagsel.store.commits import statistics

@@ -17,14 +17,14 @@ from tagsel.api.event_lists import Events
 from tagsel.api.home import Home
 from tagsel.api.picking import pick, wanted
 from tagsel.api.questions import Cut, CutLike, Progress, named_cut, query
+from tagsel.base.text_table import Table
 from tagsel.errors import SchemaError, did_you_mean
 from tagsel.language import bind
 from tagsel.schema import Attribute, describe_type
 from tagsel.selection import Count, Cutflow, Input, Picked, Plan, Query, Why, prepare
 from tagsel.selection.binning import Bins, SpecLike
-from tagsel.selection.cluster import runner
+from tagsel.selection.dask import runner
 from tagsel.selection.query import lumi_table, scope_of
-from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.selection.regions import Regions

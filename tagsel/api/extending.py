@@ -20,8 +20,8 @@ from tagsel.catalog import LogQuery
 from tagsel.errors import AccessError, SchemaError, StoreError, after
 from tagsel.ingest.registration import register
 from tagsel.schema import USER, Attribute
-from tagsel.selection.extend import Computed, Joined
 from tagsel.selection.query import Query, bind_query
+from tagsel.selection.user_attributes import Computed, Joined
 from tagsel.store import Snapshot, disk
 from tagsel.store.extend import concerned, user_attributes
 

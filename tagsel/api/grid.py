@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tagsel.api.event_lists import load
 from tagsel.api.home import Home
+from tagsel.base.text_table import Table
 from tagsel.catalog import PutConditions, Rule, SharedCatalog, read_conditions
 from tagsel.events import EventList
-from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.api.shared import Published

@@ -14,14 +14,14 @@ from typing import Any
 
 from tagsel.api.plots import INSTALL, check, draw
 from tagsel.base.output_file import output_file
+from tagsel.base.text_table import Table
 from tagsel.errors import AccessError, CutError, TagselError, did_you_mean
 from tagsel.events import Ledger
 from tagsel.selection import Count, Query
 from tagsel.selection.binning import Bins, Spec, SpecLike, axis, has_bins, read_specs, slug
+from tagsel.selection.event_list import version_here
 from tagsel.selection.histogram import Filled, histograms
 from tagsel.selection.run import Progress
-from tagsel.selection.select import version_here
-from tagsel.selection.table import Table
 
 PROTECTED = ("weight", "sample", "threads")
 """Keywords of `hist.Hist.fill`, which no axis may be called."""

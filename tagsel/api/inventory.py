@@ -15,14 +15,14 @@ from tagsel.api import named, origins
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, caught_up, one_dataset
 from tagsel.api.sql import ask
+from tagsel.base.text_table import Table
 from tagsel.catalog import DatasetRecord, Lineage, others
 from tagsel.catalog.metadata_query import MOST, Facets
 from tagsel.catalog.names import matching
 from tagsel.catalog.versions import families
 from tagsel.errors import CatalogError, did_you_mean
-from tagsel.selection.bookkeeping import totals
 from tagsel.selection.contents import contents
-from tagsel.selection.table import Table
+from tagsel.selection.yields import totals
 from tagsel.store import Table as StoreTable
 
 BY_FILE, BY_RUN = "file", "run"

@@ -14,10 +14,10 @@ from pathlib import Path
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, one_dataset
 from tagsel.api.origins import home_of_origin, origins
+from tagsel.base.text_table import Table
 from tagsel.catalog import Catalog, DatasetSpec, Pin, PinRecord, Unpin, others, reader_pins
 from tagsel.errors import CatalogError, StoreError, after
 from tagsel.events import EventList
-from tagsel.selection.table import Table
 from tagsel.store import Table as StoreTable
 from tagsel.store import pins
 from tagsel.store.log import record_of

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.home import Home
+from tagsel.base.text_table import Table
 from tagsel.catalog import (
     DatasetFacts,
     DatasetRecord,
@@ -28,7 +29,6 @@ from tagsel.catalog.mirror import PUBLISHED, Synced, sync, theirs
 from tagsel.catalog.registry import Embedded
 from tagsel.catalog.rucio import keys_of
 from tagsel.errors import CatalogError, after, did_you_mean
-from tagsel.selection.table import Table
 
 if TYPE_CHECKING:
     from tagsel.catalog.rucio import Rucio

@@ -10,7 +10,7 @@ from tagsel.api.home import Home
 from tagsel.catalog import Downtime, Site, SiteTest
 
 if TYPE_CHECKING:
-    from tagsel.selection.table import Table
+    from tagsel.base.text_table import Table
 
 
 class Sites:

@@ -18,6 +18,7 @@ from tagsel.api.home import Home
 from tagsel.api.siterules import changed, check_prefix, describe_site, record
 from tagsel.base.documents import read_toml
 from tagsel.base.lock_file import holder
+from tagsel.base.text_table import Table
 from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
 from tagsel.catalog.changes import Change, PutRule, PutSite, Stamp
 from tagsel.catalog.constraints import Conflict
@@ -27,7 +28,6 @@ from tagsel.catalog.registry import Embedded, Registry, lock_of
 from tagsel.catalog.tables import Rows
 from tagsel.catalog.transfers import Progress, carry_out, place_of
 from tagsel.errors import CatalogError, after
-from tagsel.selection.table import Table
 
 log = logging.getLogger("tagsel")
 

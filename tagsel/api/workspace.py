@@ -24,13 +24,13 @@ from tagsel.api.questions import CutLike, LumiLike, Progress
 from tagsel.api.sites import Sites
 from tagsel.api.trash import Trash
 from tagsel.base import settings
+from tagsel.base.text_table import Table
 from tagsel.catalog import Catalog
 from tagsel.errors import JobError
 from tagsel.events import EventList
 from tagsel.quality import LumiSet, read_lumi
 from tagsel.selection import Count, Cutflow, Input, Picked, Query, Why
-from tagsel.selection.cluster import runner
-from tagsel.selection.table import Table
+from tagsel.selection.dask import runner
 from tagsel.store import CompactPlan, Snapshot
 
 if TYPE_CHECKING:

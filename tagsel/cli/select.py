@@ -54,7 +54,7 @@ def count(
     home, name = home_of(context, workspace, dataset)
     query = home.query(name, cuts_of(cuts), **chosen(**options))
     from tagsel import selection
-    from tagsel.selection.cluster import runner
+    from tagsel.selection.dask import runner
 
     with render.progress("counting", sum(i.snapshot.rows for i in query.inputs)) as advance:
         counted = selection.count(query, progress=advance, runner=runner(dask))
@@ -142,7 +142,7 @@ def select(
     query = home.query(name, cuts_of(cuts), **chosen(**options))
     from tagsel import selection
     from tagsel.api import Events
-    from tagsel.selection.cluster import runner
+    from tagsel.selection.dask import runner
 
     if explain:
         plan = selection.prepare(query).plan.to_json()
@@ -194,7 +194,7 @@ def cutflow(
     home, name = home_of(context, workspace, dataset)
     query = home.query(name, cuts_of(cuts), **chosen(**options))
     from tagsel import selection
-    from tagsel.selection.cluster import runner
+    from tagsel.selection.dask import runner
 
     with render.progress("cutflow", sum(i.snapshot.rows for i in query.inputs)) as advance:
         flow = selection.cutflow(query, progress=advance, runner=runner(dask))

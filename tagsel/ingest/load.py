@@ -30,7 +30,7 @@ from tagsel.schema import USER, Menu, Schema
 from tagsel.schema.attributes import check_identity
 from tagsel.schema.source import load_source_schema
 from tagsel.schema.sourcetypes import SourceSchema
-from tagsel.selection.bookkeeping import totals
+from tagsel.selection.yields import totals
 from tagsel.store import Snapshot, Source, Table, disk, omissions
 
 

@@ -1,13 +1,13 @@
 """Selections: plan by zones, scan what is left, count, list, cutflow, pick, and say why."""
 
 from tagsel.selection.cutflow import Cutflow, Step, cutflow
-from tagsel.selection.pick import Picked, pick
+from tagsel.selection.event_list import select
+from tagsel.selection.lookup import Picked, pick
 from tagsel.selection.plan import Plan, plan
 from tagsel.selection.query import DUPLICATES, Input, Query, bind_query, selection_hash
 from tagsel.selection.run import Count, count, prepare
-from tagsel.selection.select import select
-from tagsel.selection.weights import Yield
 from tagsel.selection.why import Why, why
+from tagsel.selection.yields import Yield
 
 __all__ = [
     "DUPLICATES",

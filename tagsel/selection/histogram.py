@@ -17,24 +17,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.text_table import Table
 from tagsel.errors import CutError
 from tagsel.language import Block
 from tagsel.language.compare import doubt
 from tagsel.language.units import attribute_unit
 from tagsel.selection import filling
-from tagsel.selection.answer import Fate
-from tagsel.selection.asked import Outcome, question
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.bits import as_mask
-from tagsel.selection.filling import Fill, Sums, filled_directly, marked
+from tagsel.selection.filling import Fill, Sums, bind_quantity, filled_directly, in_unit, marked, unit_factor, values_of
 from tagsel.selection.fold import folded
+from tagsel.selection.partial_result import Fate
 from tagsel.selection.plan import Unit
-from tagsel.selection.quantity import bind_quantity, in_unit, unit_factor, values_of
 from tagsel.selection.query import BoundInput, Query
+from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Count, Progress, finish, of_count, passed, prepare
 from tagsel.selection.scan import Mask
-from tagsel.selection.table import Table
-from tagsel.selection.weights import Weights, Yield, weigh, weights_of
+from tagsel.selection.yields import Weights, Yield, weigh, weights_of
 from tagsel.store import watched
 
 Array = npt.NDArray[Any]

@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.text_table import Table
 from tagsel.errors import CatalogError
 from tagsel.events import EventList
 from tagsel.events.identity import check_lumis, identity_groups
 from tagsel.events.names import Names, Reference
 from tagsel.language import Block
-from tagsel.selection.asked import Outcome, question
-from tagsel.selection.chains import ROWS, chain_names, decoder, scanned
+from tagsel.selection.event_list import select
 from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
+from tagsel.selection.question import Outcome, question
 from tagsel.selection.regions import regions
 from tagsel.selection.run import Count, Prepared, Progress
-from tagsel.selection.select import select
-from tagsel.selection.table import Table
+from tagsel.selection.triggers import ROWS, chain_names, decoder, scanned
 from tagsel.store import watched
 
 Ints = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.kernels import exact
-from tagsel.selection.weights import Weights, Yield, total
+from tagsel.selection.yields import Weights, Yield, total
 
 Mask = npt.NDArray[np.bool_]
 Patterns = Mapping[int, Yield]

@@ -15,24 +15,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.base.text_table import Table
 from tagsel.errors import CutError, StoreError, did_you_mean
 from tagsel.events import EventList
 from tagsel.language import Block, Bound, conjuncts
 from tagsel.language.bounds import ALL, NONE, SOME
 from tagsel.selection.accept import Passing
-from tagsel.selection.answer import Fate
-from tagsel.selection.asked import Outcome, question
+from tagsel.selection.event_list import provenance
 from tagsel.selection.fold import folded
-from tagsel.selection.gather import Accepted, event_list, gather
+from tagsel.selection.list_builder import Accepted, event_list, gather
+from tagsel.selection.partial_result import Fate
 from tagsel.selection.plan import Unit, plan
 from tagsel.selection.query import Query, bind_query
+from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
 from tagsel.selection.scan import Mask, judge
-from tagsel.selection.select import provenance
 from tagsel.selection.several import Cuts, count_several, loops_at_hand
 from tagsel.selection.steps import able
-from tagsel.selection.table import Table
-from tagsel.selection.weights import Yield, weigh, weights_of
+from tagsel.selection.yields import Yield, weigh, weights_of
 from tagsel.store import watched
 
 

@@ -19,15 +19,15 @@ from tagsel.language import Block
 from tagsel.language.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.accept import How, Passing, accept
-from tagsel.selection.answer import Answer, Fate, Top
-from tagsel.selection.asked import Outcome, question
 from tagsel.selection.masks import MASKS
+from tagsel.selection.partial_result import Answer, Fate, Top
 from tagsel.selection.plan import Plan, Unit, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
+from tagsel.selection.question import Outcome, question
 from tagsel.selection.rows import Rows, rows_that_count
 from tagsel.selection.scan import Mask, evaluate, scan, with_hint
 from tagsel.selection.steps import able
-from tagsel.selection.weights import Yield, total, weigh, weights_of
+from tagsel.selection.yields import Yield, total, weigh, weights_of
 from tagsel.store import Frame, watched
 
 Progress = Callable[[int], None] | None

@@ -10,8 +10,8 @@ from builders import build, rows, workspace
 
 import tagsel
 from tagsel.api import Workspace
+from tagsel.base.text_table import Table
 from tagsel.errors import CatalogError, SchemaError, TagselError
-from tagsel.selection.table import Table
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tagsel.catalog import DropDataset, FileRecord, Pin, PutDataset, PutFiles, P
 from tagsel.cli.main import run
 from tagsel.cli.options import complete_datasets
 from tagsel.errors import CatalogError, StoreError
-from tagsel.selection.addresses import Spans
+from tagsel.selection.contents import Spans
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from nanofile import nano, tagsel
 from tagsel.api import Workspace
 from tagsel.cli.main import run
 from tagsel.errors import CatalogError
-from tagsel.selection.bookkeeping import totals
+from tagsel.selection.yields import totals
 
 CUTS = ("true", "MET_pt > 30 GeV", "any(Muon.pt > 20 GeV)", "HLT_mu20 && nMuon >= 1", "run == 8 || lumi == 2")
 

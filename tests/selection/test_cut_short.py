@@ -27,11 +27,11 @@ from tagsel.base.cache import clear_memory
 from tagsel.errors import StoreError
 from tagsel.events import EventList
 from tagsel.selection import Input, Query, count, cutflow, pick, select, why
-from tagsel.selection.addresses import addresses
+from tagsel.selection.contents import addresses
 from tagsel.selection.binning import read_specs
-from tagsel.selection.chains import chain_counts
+from tagsel.selection.triggers import chain_counts
 from tagsel.selection.contents import contents
-from tagsel.selection.extend import Computed, Joined
+from tagsel.selection.user_attributes import Computed, Joined
 from tagsel.selection.head import head
 from tagsel.selection.histogram import histograms
 from tagsel.selection.query import bind_query

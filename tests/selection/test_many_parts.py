@@ -41,10 +41,10 @@ verbs_by = sys.argv[4:]
 for name, value in limits.items():
     resource.setrlimit(getattr(resource, name), (value, value))
 from tagsel.selection import Input, Query, count, cutflow, select
-from tagsel.selection.answer import merged
+from tagsel.selection.partial_result import merged
 from tagsel.selection.binning import read_specs
 from tagsel.selection.histogram import histograms
-from tagsel.selection.pieces import answer, split
+from tagsel.selection.tasks import answer, split
 from tagsel.selection.run import prepare
 from tagsel.store import Table
 

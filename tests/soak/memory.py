@@ -202,8 +202,8 @@ def threads(scene: Scene, answers: int) -> None:
     from soak.questions import SCHEMA, ask, make, part
     from tagsel.errors import StoreError
     from tagsel.selection import Input, Query
-    from tagsel.selection.extend import Computed
     from tagsel.selection.query import bind_query
+    from tagsel.selection.user_attributes import Computed
 
     table = make(scene.folder / "busy", SIZES)
     table.pin(1, "asked")

@@ -174,7 +174,7 @@ def test_fault_66_both_evaluators_refuse_counters_that_are_not_their_lists(
 
 
 def test_fault_66_check_deep_finds_lists_that_changed_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tagsel.selection.addresses import addresses
+    from tagsel.selection.contents import addresses
 
     made, part = foreign(tmp_path / "d", rows(MOVED, [[30.0, 30.0]] * ROWS))
     monkeypatch.setattr("tagsel.store.checks._check_lists", lambda part, schema: None)

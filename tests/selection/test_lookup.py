@@ -17,7 +17,7 @@ from tagsel.events import EventList
 from tagsel.language.bounds import ALL
 from tagsel.selection import Query
 from tagsel.selection import pick as by_index
-from tagsel.selection.gather import event_list, gather
+from tagsel.selection.list_builder import event_list, gather
 from tagsel.selection.plan import Unit
 from tagsel.selection.rows import rows_that_count
 

@@ -1,14 +1,16 @@
-"""Events with weights: numbers of events, sums of weights and of squared weights.
+"""Yields: numbers of events with sums of weights and of squared weights, selected and generated.
 
-Invariant: sums are exact until they are shown, so neither threads, nor row groups, nor parts change them.
+Invariant: sums are exact until they are shown, so neither threads, nor row groups, nor parts change them. A sum over
+files of which one keeps no record is unknown, never the sum of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from tagsel.kernels.exact import ExactSum
 from tagsel.language import Block
 from tagsel.selection.query import BoundInput
 from tagsel.selection.scan import naming_the_event
+from tagsel.store import Source
 
 Mask = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float64]
@@ -93,3 +96,28 @@ def weigh(mask: Mask, weights: Weights | None) -> Yield:
 def total(yields: Iterable[Yield]) -> Yield:
     """The sum of several."""
     return reduce(add, yields, Yield())
+
+
+GENERATED = ("genEventCount", "sumw", "sumw2")
+"""Numbers of a simulated file: generated events, sum of their weights, sum of the squares."""
+
+
+def totals(sources: Sequence[Source]) -> dict[str, object]:
+    """Files, processed luminosity blocks, and the generator's sums over all files; None where a file has none."""
+    records = [s.bookkeeping for s in sources]
+    blocks = [r.get("processed") for r in records]
+    known = {(int(run), int(lumi)) for b in blocks if isinstance(b, list) for run, lumi in b}
+    return {
+        "files": len(records),
+        "processed_lumi_blocks": len(known) if records and all(b is not None for b in blocks) else None,
+        **dict(zip(GENERATED, generated_sums(sources) or (None, None, None), strict=True)),
+    }
+
+
+def generated_sums(sources: Sequence[Source]) -> tuple[int, float, float] | None:
+    """(events, sum of weights, sum of squared weights) over all files; None where a file does not say."""
+    records = [s.bookkeeping for s in sources]
+    if not records or any(r.get(key) is None for r in records for key in GENERATED):
+        return None
+    n, sumw, sumw2 = (sum(cast(float, r[key]) for r in records) for key in GENERATED)
+    return int(n), sumw, sumw2

@@ -21,10 +21,10 @@ from tagsel.cli.main import run as command
 from tagsel.errors import CutError, JobError, StoreError
 from tagsel.quality import LumiSet
 from tagsel.schema import Attribute, Schema
-from tagsel.selection import cluster, count, cutflow, select
-from tagsel.selection.answer import merged
-from tagsel.selection.pieces import answer, split
+from tagsel.selection import count, cutflow, dask, select
+from tagsel.selection.partial_result import merged
 from tagsel.selection.run import prepare
+from tagsel.selection.tasks import answer, split
 
 distributed = pytest.importorskip("distributed")
 
@@ -75,8 +75,8 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of one part or two, so that there are many."""
-    monkeypatch.setattr(cluster, "SMALLEST", 1)
-    monkeypatch.setattr(cluster, "A_THREAD", 6)
+    monkeypatch.setattr(dask, "SMALLEST", 1)
+    monkeypatch.setattr(dask, "A_THREAD", 6)
 
 
 QUESTIONS: dict[str, tuple[str, list[str], dict[str, Any]]] = {
@@ -100,7 +100,7 @@ def test_feature_108_the_answer_is_that_of_a_run_here_to_the_byte(
 ) -> None:
     datasets, cuts, options = QUESTIONS[question]
     query = replace(home.query(datasets, cuts, **options), tier=tier)
-    there = cluster.runner(client)
+    there = dask.runner(client)
     (expected, told), (found, counted) = select(query), select(query, runner=there)
     expected.save(tmp_path / "here.events")
     found.save(tmp_path / "there.events")
@@ -181,7 +181,7 @@ def test_a_damaged_part_is_named_or_its_rows_are_unreadable(client: Any, tmp_pat
         file.write(bytes([byte ^ 1]))
     second.path.unlink()
     query = replace(home.query("a.TAG", ["MET_pt > 20"], lumi=GOOD), tier=tier)
-    there = cluster.runner(client)
+    there = dask.runner(client)
     with pytest.raises(StoreError, match="damaged|is not there") as error:
         count(query, runner=there)
     assert error.value.hint

@@ -1,35 +1,36 @@
-"""The event list of a query, with all that says how it came to be: cut, snapshots, masks, ledger, cutflow, versions.
+"""The event list of a query, with its provenance: cut, snapshots, masks, ledger, cutflow, versions.
 
-Invariant: the same query of the same snapshots gives the same bytes.
+A top list keeps the N events with the highest value of an attribute; ties go to the lower (run, event), and a missing
+or NaN value is below every number.
+
+Invariant: the same query of the same snapshots gives the same bytes, for any number of threads.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from tagsel.engine.interpreter import interpret_value
-from tagsel.errors import StoreError, TagselError
+from tagsel.errors import CutError, StoreError, TagselError
 from tagsel.events import EventList, History, Ledger
-from tagsel.language import Block
+from tagsel.language import Block, Bound, bind_value
 from tagsel.language.tree import SEMANTICS
 from tagsel.selection.accept import Passing
-from tagsel.selection.answer import Answer, Fate, Keys, Top
-from tagsel.selection.asked import Outcome, question, unlogged
-from tagsel.selection.bookkeeping import totals
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
-from tagsel.selection.gather import Accepted, event_list, gather
-from tagsel.selection.listed import listed
+from tagsel.selection.list_builder import Accepted, event_list, gather, listed
+from tagsel.selection.partial_result import Answer, Fate, Keys, Top
 from tagsel.selection.plan import Unit
-from tagsel.selection.query import Query, named_inputs
+from tagsel.selection.query import BoundInput, Query, named_inputs
+from tagsel.selection.question import Outcome, question, unlogged
 from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, of_count, passed, prepare
 from tagsel.selection.scan import Mask, naming_the_event, scan, with_hint
-from tagsel.selection.top import best, best_of_all, bind_top, descending
-from tagsel.selection.weights import Yield, total, weights_of
+from tagsel.selection.yields import Yield, total, totals, weights_of
 from tagsel.store import watched
 
 _NO_KEYS = np.empty(0)
@@ -165,3 +166,44 @@ def _one_step(prepared: Prepared, ledger: Ledger) -> Cutflow:
     text = prepared.inputs[0].cut.text if prepared.inputs else "true"
     step = Step(name or text, text, passing, passing, start)
     return Cutflow((step,), start, generated(prepared.query, prepared.inputs), ledger)
+
+
+def bind_top(inputs: Sequence[BoundInput], attribute: str) -> list[Bound]:
+    """The attribute bound to each input; CutError where it has no order."""
+    values = [bind_value(attribute, b.scope) for b in inputs]
+    for bound in values:
+        if bound.node.kind not in ("int", "f32", "f64", "bool"):
+            raise CutError(f"{attribute!r} has no order to take the highest of", cut=attribute, hint="give a number")
+    return values
+
+
+def descending(values: Keys, missing: npt.NDArray[np.bool_]) -> Keys:
+    """Sort keys that put the highest value first and missing or NaN last; integers stay exact."""
+    keys: Keys
+    if values.dtype.kind in "iub":
+        keys = ~values.astype(np.int64)  # the bitwise not reverses the order of integers and cannot overflow
+        worst: float = np.iinfo(np.int64).max
+    else:
+        keys = -values.astype(np.float64)
+        worst = np.nan  # sorts last
+    keys[missing] = worst
+    return keys
+
+
+def best(ids: Accepted, keys: Keys, most: int) -> tuple[Accepted, Keys]:
+    """The `most` best of some events, with their keys."""
+    chosen = np.lexsort((ids.event, ids.run, keys))[:most]
+    return ids.take(chosen), keys[chosen]
+
+
+def best_of_all(found: Sequence[tuple[Accepted, Keys]], most: int) -> list[Accepted]:
+    """The best `most` over all units, as what is kept of each."""
+    if not found:
+        return []
+    keys = np.concatenate([k for _, k in found])
+    run = np.concatenate([ids.run for ids, _ in found])
+    event = np.concatenate([ids.event for ids, _ in found])
+    chosen = np.zeros(len(keys), bool)
+    chosen[np.lexsort((event, run, keys))[:most]] = True
+    kept = np.split(chosen, np.cumsum([len(ids.event) for ids, _ in found])[:-1])
+    return [ids.take(np.flatnonzero(k)) for (ids, _), k in zip(found, kept, strict=True)]

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from tagsel.api import Workspace
 from tagsel.kernels.memory import address_of
-from tagsel.selection import accept, listed, select
-from tagsel.selection.assemble import assemble
+from tagsel.selection import accept, list_builder, select
 from tagsel.selection.bits import Bits, Taken
-from tagsel.selection.listed import LARGE, segments, together
+from tagsel.selection.list_builder import LARGE, assemble, segments, together
 from tagsel.store import Frame, OpenParts, layout
 
 ROWS = (300, 130, 1, 200)
@@ -65,11 +64,11 @@ def taken(frame: Frame, mask: np.ndarray) -> Taken:
 def test_a_list_is_that_of_the_columns(frame: Frame, seed: int, share: float, threads: int) -> None:
     mask = np.random.default_rng(seed).random(sum(ROWS)) < share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listed, "LITTLE", 0)
-        found = listed.listed(0, frame, taken(frame, mask), threads)
+        patch.setattr(list_builder, "LITTLE", 0)
+        found = list_builder.listed(0, frame, taken(frame, mask), threads)
     numbers = np.flatnonzero(mask)
     assert taken(frame, mask).rows(frame).tolist() == numbers.tolist()
-    plain = assemble(0, frame, numbers, listed._events(frame, numbers))
+    plain = assemble(0, frame, numbers, list_builder._events(frame, numbers))
     names = np.array([*plain.stages["aod"].guid.values, ""])[plain.stages["aod"].guid.codes]
     order = np.lexsort((plain.stages["aod"].entry, names))
     for name in ("run", "lumi", "event"):
@@ -113,7 +112,7 @@ def test_events_that_must_be_decoded_are_decoded_in_batches(
     monkeypatch.setattr(Frame, "mapped", lambda *_: False)
     monkeypatch.setattr(accept, "DECODED_AT_ONCE", 150)
     mask = np.ones(sum(ROWS), bool)
-    found = listed.listed(0, frame, taken(frame, mask))
+    found = list_builder.listed(0, frame, taken(frame, mask))
     assert len(found.event) == sum(ROWS) and len(asked) > 3 and max(asked) <= 3
 
 

@@ -21,16 +21,16 @@ from tagsel.errors import JobError, StoreError
 from tagsel.language import Bound, LumiTable
 from tagsel.language.bounds import ALL, NONE
 from tagsel.language.tree import walk
-from tagsel.selection.answer import Answer, Fate, Top
 from tagsel.selection.columns import Columns
 from tagsel.selection.cutflow import flowing
+from tagsel.selection.event_list import listing
+from tagsel.selection.partial_result import Answer, Fate, Top
 from tagsel.selection.plan import Plan, Unit, Verdict
 from tagsel.selection.query import BoundInput, Input, Query, bind_query
 from tagsel.selection.rows import Fates, Judged, Mask
 from tagsel.selection.run import Prepared, Progress, counting
 from tagsel.selection.scan import with_hint
-from tagsel.selection.select import listing
-from tagsel.selection.weights import Yield
+from tagsel.selection.yields import Yield
 from tagsel.store import Frame, Snapshot, watch, watched
 from tagsel.store.log import PartRecord, State
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy.typing as npt
 
 from tagsel.selection.accept import Passing
-from tagsel.selection.gather import Accepted
+from tagsel.selection.list_builder import Accepted
 from tagsel.selection.scan import Tally, losses
-from tagsel.selection.weights import Yield
+from tagsel.selection.yields import Yield
 
 Keys = npt.NDArray[Any]
 Top = tuple[int, str] | None

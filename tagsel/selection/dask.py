@@ -14,9 +14,9 @@ from itertools import islice
 from typing import Any
 
 from tagsel.errors import JobError, TagselError
-from tagsel.selection.answer import Answer, Top, merged
-from tagsel.selection.pieces import WORK, Piece, answer, split
+from tagsel.selection.partial_result import Answer, Top, merged
 from tagsel.selection.run import Prepared, Progress, Runner
+from tagsel.selection.tasks import WORK, Piece, answer, split
 
 SMALLEST, LARGEST = 1 << 18, 1 << 28
 """Rows of a piece, about: less is not worth sending, more is not worth losing."""
