@@ -2,6 +2,7 @@
 
     python scripts/measures.py           # the table
     python scripts/measures.py --trace   # with the functions that a new cut enters, on a small sample
+    python scripts/measures.py --where nested | complex | participles   # each place
 
 A figure "a 1,000 lines" divides by all lines of the package's files, comments and blank lines included.
 """
@@ -22,9 +23,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tagsel"
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 PARTICIPLES = frozenset({"found", "known", "told", "said", "held", "made", "given", "asked", "taken", "kept"})
 """Names that say how a value came about, and not what it is."""
+
+MOST_COMPLEX = 15
+"""Ways through a function, its comprehensions and boolean operators counted, beyond which it should be two."""
+BRANCHES = ast.If | ast.IfExp | ast.For | ast.AsyncFor | ast.While | ast.ExceptHandler | ast.match_case | ast.Assert
 
 SAMPLE = ROOT / "data/sample/files/data09_900GeV.physics_Muon.TAG._0001.parquet"
 FIRST_CUT = "NLooseMuon >= 1 && LooseMuonPt1 > 5 GeV"
@@ -43,6 +49,7 @@ class Measures:
     conditional_expressions: int
     any_annotations: int
     participle_names: int
+    complex_functions: int
     format_exemptions: int
     largest_class: str
     largest_class_names: int
@@ -68,6 +75,7 @@ def measures() -> Measures:
         conditional_expressions=sum(isinstance(node, ast.IfExp) for node in nodes),
         any_annotations=sum(isinstance(node, ast.Name) and node.id == "Any" for node in nodes),
         participle_names=sum(map(is_participle, nodes)),
+        complex_functions=sum(isinstance(node, FUNCTIONS) and complexity(node) > MOST_COMPLEX for node in nodes),
         format_exemptions=sum(text.count("# fmt:") for text in texts),
         largest_class=name,
         largest_class_names=count,
@@ -97,6 +105,44 @@ def is_participle(node: ast.AST) -> bool:
     if isinstance(node, ast.Name):
         return isinstance(node.ctx, ast.Store) and node.id in PARTICIPLES
     return isinstance(node, ast.arg) and node.arg in PARTICIPLES
+
+
+def complexity(function: ast.AST) -> int:
+    """McCabe's number of a function (1 + its branches), comprehensions and boolean operators counted as branches.
+
+    A function defined inside has its own number. T. J. McCabe, IEEE Trans. Softw. Eng. SE-2 (1976) 308.
+    """
+    total = 1
+    waiting = list(ast.iter_child_nodes(function))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, FUNCTIONS):
+            continue
+        if isinstance(node, BRANCHES):
+            total += 1
+        elif isinstance(node, ast.BoolOp):
+            total += len(node.values) - 1
+        elif isinstance(node, ast.comprehension):
+            total += 1 + len(node.ifs)
+        waiting.extend(ast.iter_child_nodes(node))
+    return total
+
+
+PLACES = {
+    "nested": lambda node: isinstance(node, COMPREHENSIONS) and is_nested(node),
+    "complex": lambda node: isinstance(node, FUNCTIONS) and complexity(node) > MOST_COMPLEX,
+    "participles": lambda node: is_participle(node),
+}
+
+
+def places(kind: str) -> Iterator[str]:
+    """Where something of a kind is: file, line, and the line's text."""
+    for path in modules().values():
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        numbers = {node.lineno for node in ast.walk(ast.parse(text)) if PLACES[kind](node)}  # type: ignore[attr-defined]
+        for number in sorted(numbers):
+            yield f"{path.relative_to(ROOT)}:{number}: {lines[number - 1].strip()}"
 
 
 def largest_class(trees: dict[str, ast.Module]) -> tuple[str, int]:
@@ -234,6 +280,7 @@ def rows(figures: Measures, trace: Trace | None) -> Iterator[tuple[str, str, str
     yield "conditional expressions a 1,000 lines", f"{rate(figures.conditional_expressions):.1f}", "2 to 11"
     yield "`Any` a 1,000 lines", f"{rate(figures.any_annotations):.1f}", "6"
     yield "participles as names", f"{figures.participle_names}", "few"
+    yield f"functions with more than {MOST_COMPLEX} ways through", f"{figures.complex_functions}", "0"
     yield "lines exempt from the formatter", f"{figures.format_exemptions}", "0"
     yield f"public names of the largest class ({figures.largest_class})", f"{figures.largest_class_names}", "25"
     if trace:
@@ -245,7 +292,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--trace", action="store_true", help="count the functions that a new cut enters, too")
+    parser.add_argument("--where", choices=sorted(PLACES), help="list the places instead")
     options = parser.parse_args()
+    if options.where:
+        for place in places(options.where):
+            print(place)
+        return
     table = list(rows(measures(), trace_new_cut() if options.trace else None))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in [("measure", "now", "aim"), *table]:

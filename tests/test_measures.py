@@ -48,6 +48,20 @@ def test_a_participle_counts_where_it_names_a_value(script: ModuleType) -> None:
     assert sum(map(script.is_participle, ast.walk(tree))) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "ways"),
+    [
+        ("pass", 1),
+        ("if a and b or c: pass", 4),  # 1 + if + and + or
+        ("return [x for x in y if x] if y else z", 4),  # 1 + loop + its condition + the choice
+        ("for x in y:\n        try: pass\n        except E: pass", 3),
+        ("def g():\n        if a: pass", 1),  # g has its own two
+    ],
+)
+def test_ways_through_a_function_count_expressions(script: ModuleType, text: str, ways: int) -> None:
+    assert script.complexity(ast.parse(f"def f():\n    {text}").body[0]) == ways
+
+
 def test_an_import_inside_a_function_or_for_types_only_makes_a_cycle(script: ModuleType) -> None:
     trees = {
         "p.a": ast.parse("from p import b"),
@@ -87,4 +101,5 @@ def test_the_package_reads_no_worse_than_it_did(script: ModuleType) -> None:
     assert figures.per_thousand(figures.any_annotations) <= 16.6
     assert figures.participle_names <= 840
     assert figures.largest_class_names <= 74
+    assert figures.complex_functions <= 47
     assert figures.format_exemptions == 0

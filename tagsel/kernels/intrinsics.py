@@ -1,4 +1,5 @@
-"""What numba compiles in the place of `memory` and of a `Layout`: single loads and stores, without a check.
+"""What numba compiles in the place of `memory` and of a `Layout`: single loads and stores, without a check
+but in a debug build (`regions`).
 
 Invariant: importing this module does not import numba; the first call that needs it does.
 """
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tagsel.kernels import regions
 from tagsel.kernels.layouts import Layout
 from tagsel.kernels.memory import STORED, WIDTHS
 
@@ -28,7 +30,11 @@ def _memory() -> dict[str, Any]:
     from numba.extending import intrinsic
 
     def place(context: Any, builder: Any, kind: Any, address: Any, index: Any) -> Any:
-        return builder.gep(builder.inttoptr(address, context.get_data_type(kind).as_pointer()), [index])
+        data = context.get_data_type(kind)
+        if regions.ACTIVE:
+            address = _checked(builder, address, index, context.get_abi_sizeof(data))
+            index = index.type(0)
+        return builder.gep(builder.inttoptr(address, data.as_pointer()), [index])
 
     def loader(kind: Any) -> Any:
         def load(typing: Any, address: Any, index: Any) -> Any:
@@ -54,6 +60,17 @@ def _memory() -> dict[str, Any]:
     return {**loaders, **storers}
 
 
+def _checked(builder: Any, address: Any, index: Any, size: int) -> Any:
+    """Where value number `index` of so many bytes lies, as a debug build lets it be used."""
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    word = ir.IntType(64)
+    begin = builder.add(address, builder.mul(index, word(size)))
+    check = cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, [word, word]), regions.SYMBOL)
+    return builder.call(check, [begin, word(size)])
+
+
 @cache
 def record(layout: Layout) -> Any:
     """What opens a record of a layout at (address, index)."""
@@ -66,6 +83,8 @@ def record(layout: Layout) -> Any:
     def open_record(typing: Any, address: Any, index: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             begin = builder.add(args[0], builder.mul(args[1], args[1].type(size)))
+            if regions.ACTIVE:
+                begin = _checked(builder, begin, args[1].type(0), size)
             return builder.inttoptr(begin, context.get_value_type(kind))
 
         return kind(types.uint64, types.int64), generate

@@ -10,7 +10,8 @@ compiles `intrinsics` in their place. A value may lie at any address, aligned or
     >>> load_i4(address_of(numbers), 1), numbers
     (np.int32(7), array([1, 7, 3], dtype=int32))
 
-Invariant: the loops check nothing. Whoever fills a table (`layouts`) answers for what its addresses point to.
+Invariant: the loops check nothing, but in a debug build (`regions`). Whoever fills a table (`layouts`) answers for what
+its addresses point to.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from tagsel.kernels import regions
 
 Word: TypeAlias = Any
 """A number of 64 bits in a loop: an address, a count, a row. (int where Python runs the loop, int64 or uint64 where it
@@ -42,12 +45,17 @@ def address_of(array: npt.NDArray[Any]) -> int:
     """Where an array's values begin."""
     if array.dtype.names is not None:  # NumPy would spend 10 µs on a description of the fields
         array = array.view(np.uint8)
-    return int(array.__array_interface__["data"][0])
+    begin = int(array.__array_interface__["data"][0])
+    if regions.ACTIVE:
+        regions.REGIONS.add(regions.owner_of(array), begin, array.nbytes)
+    return begin
 
 
 def place(address: Word, index: Word, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """The value number `index` of an array at `address`, as an array of one that shares its memory."""
     begin = int(address) + int(index) * dtype.itemsize
+    if regions.ACTIVE:
+        regions.require(begin, dtype.itemsize)
     return np.ndarray((1,), dtype, memoryview((ctypes.c_char * dtype.itemsize).from_address(begin)))
 
 
@@ -89,6 +97,8 @@ def run_kernel(code: Word, table: Word, scratch: Word, first: Word, count: Word)
     """Call a loaded kernel by the address of its code."""
     result, exception = ctypes.c_int64(), ctypes.c_void_p()
     at = ctypes.addressof(result), ctypes.addressof(exception)
+    if regions.ACTIVE:
+        regions.publish()
     CALL(int(code))(*at, int(table), int(scratch), int(first), int(count))
     return result.value
 

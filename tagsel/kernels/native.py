@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tagsel.kernels import elementary, integers, intrinsics, lookups, physics
+from tagsel.kernels import elementary, integers, intrinsics, lookups, physics, regions
 from tagsel.kernels.jit import compiled, jit, renewed, source_digest
 from tagsel.kernels.memory import CALL
 
@@ -76,6 +76,7 @@ def build(source: KernelSource) -> Native:
 
     if callable(source) and not source.__module__.startswith(f"{__package__}."):
         raise ValueError(f"{name_of(source)} is no loop of this room, whose files the keys of kernels cover")
+    _link_checks()
     function = renewed(source) if callable(source) else _defined(source)
     numbers = (types.float64,) * function.__code__.co_argcount
     arguments = numbers if function.__name__ == "function" else (types.uint64, types.uint64, types.int64, types.int64)
@@ -85,7 +86,7 @@ def build(source: KernelSource) -> Native:
     library = result.library
     needs = [f.name for f in library._final_module.functions if f.is_declaration]
     _, _, (code, _) = library.serialize_using_object_code()
-    alone = all(name.startswith("llvm.") for name in needs)
+    alone = all(name.startswith("llvm.") or name == regions.SYMBOL for name in needs)
     return Native(result.fndesc.llvm_func_name, code, alone)
 
 
@@ -122,9 +123,13 @@ class Loaded:
 
     def __call__(self, table: int, scratch: int, first: int, count: int) -> int:
         result, exception = ctypes.c_int64(), ctypes.c_void_p()
+        if regions.ACTIVE:
+            regions.publish()
         status = self._function(ctypes.addressof(result), ctypes.addressof(exception), table, scratch, first, count)
         if status:
             raise RuntimeError(f"kernel {self._symbol} ended with status {status}")
+        if regions.ACTIVE:
+            regions.raise_if_outside(self._symbol)
         return result.value
 
 
@@ -132,10 +137,17 @@ def load(native: Native) -> Loaded:
     """The kernel of some machine code; ValueError for code that does not hold it."""
     import llvmlite.binding as llvm
 
+    _link_checks()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(native.code))
     engine.finalize_object()
     return Loaded(native.symbol, engine)
+
+
+@cache
+def _link_checks() -> object:
+    """In a debug build, what kernels ask before each load and store; it stays as long as the process."""
+    return regions.install(_machine()) if regions.ACTIVE else None
 
 
 def _machine() -> Any:
@@ -157,6 +169,7 @@ def fingerprint() -> str:
 
     parts = [
         source_digest(),
+        f"checked {regions.ACTIVE}",
         *(f"{name} {version(name)}" for name in ("numba", "llvmlite", "numpy")),
         platform.python_implementation(),
         platform.python_version(),

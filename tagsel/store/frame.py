@@ -20,6 +20,7 @@ from tagsel.base.cache import CacheGroup
 from tagsel.base.fork_lock import fork_lock
 from tagsel.base.memory_limit import PAGE
 from tagsel.errors import StoreError
+from tagsel.kernels import regions
 from tagsel.store import columns as cols
 from tagsel.store.columns import DTYPES, Array
 from tagsel.store.mapping import MOST_PARTS, Identity, batch_bytes, identity, window
@@ -105,7 +106,10 @@ class OpenParts:
                     )
                 addresses[at], sizes[at] = values.__array_interface__["data"][0], values.size
                 held.append(values)
-        return Memory(addresses, sizes, dtype.str[1:], held)
+        memory = Memory(addresses, sizes, dtype.str[1:], held)
+        if regions.ACTIVE:
+            regions.note_columns(memory, addresses, sizes * dtype.itemsize)
+        return memory
 
 
 class Frame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tagsel.kernels import blocks, driver, filling, intrinsics, jit, kernel_cache, layouts, native
+from tagsel.kernels import blocks, driver, filling, intrinsics, jit, kernel_cache, layouts, native, regions
 from tagsel.kernels.layouts import AXIS, FILLING_JOB, LIST, STEP, STEPS_JOB, STEPS_UNIT, Layout
 from tagsel.kernels.memory import address_of
 
@@ -31,7 +31,9 @@ def test_machine_code_reads_and_writes_fields_by_name() -> None:
 
     numbers = dict.fromkeys(AXIS.fields, 0) | {"times": 0.5, "over": 8.0, "low": -2.5, "bins": -3, "edges": 2**64 - 1}
     table, target = np.concatenate([AXIS.zeros(1), AXIS.filled(**numbers)]), AXIS.zeros(1)
-    assert jit.jit(move)(np.uint64(address_of(table)), np.uint64(address_of(target))) == 8.5
+    places = np.uint64(address_of(table)), np.uint64(address_of(target))
+    regions.publish()  # as a loaded kernel does
+    assert jit.jit(move)(*places) == 8.5
     assert target[0].tolist() == (0, 0, 0.0, 0.0, 0, -3, 0, -2.5, 0.0)
 
 
