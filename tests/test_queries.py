@@ -331,7 +331,7 @@ def test_numbers_of_the_tour() -> None:
 
 
 def test_the_digest_of_the_tour() -> None:
-    """As docs/how-to/event-lists.md says: 21 bytes, then run and event of each, in order."""
+    """As docs/reference/event-lists.md says: 21 bytes, then run and event of each, in order."""
     z = good() & chain("EF_mu4") & ORACLE["z_to_mumu"]()
     ids = sorted(zip(events()["RunNumber"][z].tolist(), events()["EventNumber"][z].tolist(), strict=True))
     content = b"tagsel.events.1 data\n" + b"".join(struct.pack("<iq", *pair) for pair in ids)

@@ -240,7 +240,7 @@ def test_fault_25_feature_72_no_events_everywhere() -> None:
 
 
 def test_feature_44_digest_of_data_by_hand() -> None:
-    """The test vector of docs/how-to/event-lists.md: title, then 12 bytes an event, ordered by (run, event)."""
+    """The test vector of docs/reference/event-lists.md: title, then 12 bytes an event, ordered by (run, event)."""
     events = EventList.from_arrays([315267, 315267, 7], [93, 93, 1], [197818706, 5, BIG], [0, 0, 1], GUIDS, [3, 1, 2])
     rows = [(7, BIG), (315267, 5), (315267, 197818706)]
     content = b"tagsel.events.1 data\n" + b"".join(struct.pack("<iq", *row) for row in rows)

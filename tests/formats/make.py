@@ -101,7 +101,7 @@ def workspace(top: Path) -> None:
 
 
 def digest(event: np.ndarray) -> str:
-    """The digest of a list of events of the run, by the formula of docs/how-to/event-lists.md."""
+    """The digest of a list of events of the run, by the formula of docs/reference/event-lists.md."""
     rows = np.zeros(len(event), np.dtype([("run", "<i4"), ("event", "<i8")]))
     rows["run"], rows["event"] = RUN, event
     return hashlib.sha256(b"tagsel.events.1 data\n" + rows.tobytes()).hexdigest()

@@ -79,7 +79,7 @@ def copy(world: Path, to: Path) -> Path:
 
 
 def digest(*files: int) -> str:
-    """The digest of the events of files that pass the cut, by the formula of docs/how-to/event-lists.md."""
+    """The digest of the events of files that pass the cut, by the formula of docs/reference/event-lists.md."""
     events = events_above_50(*files)
     rows = np.zeros(len(events), np.dtype([("run", "<i4"), ("event", "<i8")]))
     rows["run"], rows["event"] = RUN, events
