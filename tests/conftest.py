@@ -44,9 +44,9 @@ def _private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def masks_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks are used for small data, too, as they are for large."""
-    from tagsel.selection import accept
+    from tagsel.engine import compiled_scan
 
-    monkeypatch.setattr(accept, "MASKS_PAY", 0)
+    monkeypatch.setattr(compiled_scan, "MASKS_PAY", 0)
 
 
 @pytest.fixture(scope="session")

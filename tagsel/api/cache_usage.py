@@ -5,15 +5,15 @@ from __future__ import annotations
 from tagsel.api.home import Home
 from tagsel.base import cache
 from tagsel.base.text_table import Table
+from tagsel.engine import bitmap_files
 from tagsel.errors import CatalogError, did_you_mean
 from tagsel.kernels import kernel_cache
-from tagsel.selection import maskfiles
 from tagsel.store import disk, eventindex, stacked, zones
 
 ALL = "all"
 """What stands for the names of all caches."""
 
-ON_DISK = tuple(room.ON_DISK.name for room in (zones, stacked, eventindex, maskfiles, kernel_cache))
+ON_DISK = tuple(room.ON_DISK.name for room in (zones, stacked, eventindex, bitmap_files, kernel_cache))
 """The names of the caches on disk. To read them loads each room that has one, and so registers it."""
 
 COLUMNS = ("name", "where", "entries", "bytes")

@@ -24,7 +24,7 @@ from tagsel.catalog import Catalog, FileRecord, Replica, is_whole
 from tagsel.errors import StoreError, TagselError
 from tagsel.selection import Input
 from tagsel.selection.contents import Addresses, Spans, addresses
-from tagsel.selection.duplicates import across_inputs
+from tagsel.selection.eligible_rows import across_inputs
 from tagsel.store import Snapshot, log, pins
 from tagsel.store import Table as StoreTable
 from tagsel.store.commits import statistics

@@ -20,6 +20,12 @@ import numpy.typing as npt
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.text_table import Table
 from tagsel.base.thread_pool import parallel_map
+from tagsel.engine.bitmaps import Words, as_mask, words_at
+from tagsel.engine.compiled_scan import LITTLE, Passing
+from tagsel.engine.many_cuts import Cuts, count_several, loops_at_hand
+from tagsel.engine.row_groups import Columns, Unit
+from tagsel.engine.scan import Mask, judge, scan
+from tagsel.engine.steps import able
 from tagsel.errors import CutError, StoreError
 from tagsel.events import Ledger
 from tagsel.kernels import kernel_cache
@@ -28,18 +34,11 @@ from tagsel.kernels.exact import ExactSum, of_mantissas
 from tagsel.kernels.layouts import PATTERNS_JOB
 from tagsel.kernels.memory import address_of
 from tagsel.language import Block
-from tagsel.selection.accept import LITTLE, Passing
-from tagsel.selection.bits import Words, as_mask, words_at
-from tagsel.selection.columns import Columns
 from tagsel.selection.partial_result import Answer, Fate
 from tagsel.selection.patterns import FEW, Patterns, by_pattern, wanted, ways_of
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Prepared, Progress, Runner, prepare
-from tagsel.selection.scan import Mask, judge, scan
-from tagsel.selection.several import Cuts, count_several, loops_at_hand
-from tagsel.selection.steps import able
 from tagsel.selection.yields import Yield, generated_sums, weights_of
 from tagsel.store import Frame, watched
 
@@ -248,7 +247,7 @@ def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | 
     """The yields of all ways of a cutflow; None where the scan must tell."""
     cuts = len(prepared.query.cuts)
     wanted = prepared.plan.tier == "kernel" and cuts <= FEW and all(able(bound.cuts) for bound in prepared.inputs)
-    if not wanted or not loops_at_hand(prepared, cuts, kernel.add_patterns):
+    if not wanted or not loops_at_hand(prepared.query.tier, prepared.read, cuts, kernel.add_patterns):
         return None
     sums, passing = _Sums(cuts, bool(prepared.query.weight)), list[Passing]()
     try:

@@ -16,20 +16,20 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.compiled_scan import Passing
 from tagsel.engine.interpreter import interpret_value
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import Mask, naming_the_event, scan, with_hint
 from tagsel.errors import CutError, StoreError, TagselError
 from tagsel.events import EventList, History, Ledger
 from tagsel.language import Block, Bound, bind_value
 from tagsel.language.tree import SEMANTICS
-from tagsel.selection.accept import Passing
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
 from tagsel.selection.list_builder import Accepted, event_list, gather, listed
 from tagsel.selection.partial_result import Answer, Fate, Keys, Top
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, named_inputs
 from tagsel.selection.question import Outcome, question, unlogged
 from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, of_count, passed, prepare
-from tagsel.selection.scan import Mask, naming_the_event, scan, with_hint
 from tagsel.selection.yields import Yield, total, totals, weights_of
 from tagsel.store import watched
 

@@ -18,8 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.bitmap_cache import MASKS
+from tagsel.engine.bitmaps import Words, words_at
+from tagsel.engine.compiled_scan import How
 from tagsel.engine.interpreter import interpret_objects
 from tagsel.engine.measure import Measure, Measured
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import naming_the_event
+from tagsel.engine.steps import able
 from tagsel.errors import CutError, SchemaError, StoreError
 from tagsel.kernels import filling, kernel_cache
 from tagsel.kernels.layouts import AXIS, FILLING_JOB, Table
@@ -27,14 +33,8 @@ from tagsel.kernels.memory import address_of
 from tagsel.language import Block, Bound, Scope, bind_value
 from tagsel.language.tree import Aggregate
 from tagsel.language.units import attribute_unit
-from tagsel.selection.accept import How, accept
 from tagsel.selection.binning import Axis, Spec
-from tagsel.selection.bits import Words, words_at
-from tagsel.selection.masks import MASKS
-from tagsel.selection.plan import Unit
-from tagsel.selection.run import Prepared
-from tagsel.selection.scan import naming_the_event
-from tagsel.selection.steps import able
+from tagsel.selection.run import Prepared, by_steps
 from tagsel.selection.yields import Weights
 
 Array = npt.NDArray[Any]
@@ -97,7 +97,7 @@ def marked(prepared: Prepared) -> Marked | None:
     if plan.tier != "kernel" or not able(b.cut for b in plan.inputs) or not at_hand(prepared)(filling.fill_bins):
         return None
     try:
-        found = accept(plan, prepared.rows, How(True, query.threads, MASKS if query.remember else None))
+        found = by_steps(prepared, How(True, query.threads, MASKS if query.remember else None))
     except StoreError:  # the scan tells of it
         return None
     if found is None:

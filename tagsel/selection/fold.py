@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tagsel.base.cpus import threads as threads_here
-from tagsel.selection.plan import Unit
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import Tally, Work, scan
 from tagsel.selection.run import Prepared, Progress
-from tagsel.selection.scan import Tally, Work, scan
 
 T = TypeVar("T")
 

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from tagsel.engine.row_groups import Columns, Unit
+from tagsel.engine.scan import evaluate, visit
 from tagsel.errors import SchemaError
 from tagsel.language import Block
 from tagsel.language.bounds import NONE
 from tagsel.schema import Attribute, Schema
-from tagsel.selection.columns import Columns
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import prepare
-from tagsel.selection.scan import evaluate, visit
 from tagsel.store import watched
 
 

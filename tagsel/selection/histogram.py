@@ -18,21 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.text_table import Table
+from tagsel.engine.bitmaps import as_mask
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import Mask
 from tagsel.errors import CutError
 from tagsel.language import Block
 from tagsel.language.compare import doubt
 from tagsel.language.units import attribute_unit
 from tagsel.selection import filling
 from tagsel.selection.binning import Axis, Spec
-from tagsel.selection.bits import as_mask
 from tagsel.selection.filling import Fill, Sums, bind_quantity, filled_directly, in_unit, marked, unit_factor, values_of
 from tagsel.selection.fold import folded
 from tagsel.selection.partial_result import Fate
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Count, Progress, finish, of_count, passed, prepare
-from tagsel.selection.scan import Mask
 from tagsel.selection.yields import Weights, Yield, weigh, weights_of
 from tagsel.store import watched
 

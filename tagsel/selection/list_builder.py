@@ -20,15 +20,15 @@ import numpy.typing as npt
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.memory_limit import require
 from tagsel.base.thread_pool import parallel_map
+from tagsel.engine.bitmaps import Taken
+from tagsel.engine.compiled_scan import at_once, pieces
+from tagsel.engine.row_groups import Unit
 from tagsel.events import EventList, Ledger, Names, Reference
 from tagsel.events.names import frozen
 from tagsel.kernels import kernel_cache, listing
 from tagsel.kernels.layouts import COLUMN_PAIR, LISTED_UNIT, LISTING_JOB, Table
 from tagsel.kernels.memory import address_of
 from tagsel.schema import STAGES
-from tagsel.selection.accept import at_once, pieces
-from tagsel.selection.bits import Taken
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import Input
 from tagsel.store import Frame, Stretches, watched
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from tagsel.errors import TagselError
 from tagsel.events import EventList
+from tagsel.selection.eligible_rows import rows_that_count
 from tagsel.selection.list_builder import Accepted, assemble, event_list, ids_of
 from tagsel.selection.query import Query, named_inputs
 from tagsel.selection.question import Outcome, question
-from tagsel.selection.rows import rows_that_count
 from tagsel.store import lookup, watched
 
 Ints = npt.NDArray[np.int64]

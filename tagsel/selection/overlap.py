@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.text_table import Table
+from tagsel.engine.row_groups import Unit
 from tagsel.errors import CatalogError
 from tagsel.events import EventList
 from tagsel.events.identity import check_lumis, identity_groups
 from tagsel.events.names import Names, Reference
 from tagsel.language import Block
 from tagsel.selection.event_list import select
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.regions import regions

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tagsel.selection.accept import Passing
+from tagsel.engine.compiled_scan import Passing
+from tagsel.engine.scan import Tally, losses
 from tagsel.selection.list_builder import Accepted
-from tagsel.selection.scan import Tally, losses
 from tagsel.selection.yields import Yield
 
 Keys = npt.NDArray[Any]

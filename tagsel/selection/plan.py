@@ -8,46 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.engine.compiler import steps_of
-from tagsel.errors import StoreError
-from tagsel.language import Bound, Node
-from tagsel.language.bounds import ALL, NONE, SOME, bounds
-from tagsel.language.tree import columns_of
+from tagsel.engine.cost import choose
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.zones import Verdict, zone_verdict
+from tagsel.language.bounds import ALL, NONE, SOME
 from tagsel.selection.query import BoundInput
-from tagsel.selection.steps import print_of
-from tagsel.selection.tiers import choose
-from tagsel.store import Frame, Part
-
-MOST_KNOWN = 64
-"""Cuts, and steps, whose verdicts stay with a snapshot in the process."""
-
-Verdicts = npt.NDArray[np.int8]
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One row group of one part of one input, with its verdict."""
-
-    source: int  # index of the input
-    part: Part
-    group: int
-    rows: int
-    verdict: int
-    first_row: int  # of the group within its input
-
-
-@dataclass(frozen=True, eq=False)
-class Verdict:
-    """What the zones say of one input's G row groups: of the cut, (G,), and of each of its steps, (steps, G)."""
-
-    cut: Verdicts
-    steps: npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -106,57 +76,10 @@ class Plan:
 
 def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True, allow_losses: bool = False) -> Plan:
     """Verdicts for every row group; `zones=False` makes all SOME (what the tests compare with)."""
-    verdicts = tuple(_verdict(bound, zones, allow_losses) for bound in inputs)
+    verdicts = tuple(zone_verdict(b.input.snapshot.frame, b.cut, zones, allow_losses) for b in inputs)
     touched = tuple(sorted({c for b in inputs for c in b.cut.columns}))
     made = Plan(tuple(inputs), verdicts, tier, touched)
-    return made if tier != "auto" else replace(made, tier=choose(made.inputs, made.open_rows()))
-
-
-def _verdict(bound: BoundInput, zones: bool, allow_losses: bool) -> Verdict:
-    """One input's verdicts; a damaged part raises StoreError, or with `allow_losses` stays SOME."""
-    frame, steps = bound.input.snapshot.frame, steps_of(bound.cut.node)
-    undecided = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
-    if not zones:
-        return undecided
-    try:
-        make = partial(_by_zones, frame, bound.cut, steps)
-        return frame.memo.get_or_create("zone-verdicts", bound.cut.fingerprint, make, MOST_KNOWN)
-    except StoreError:
-        if not allow_losses:
-            raise
-    for part in range(len(frame.parts)):
-        groups = np.arange(frame.starts[part], frame.starts[part + 1])
-        try:
-            found = _by_zones(Frame(frame.parts[part : part + 1]), bound.cut, steps)
-        except StoreError:
-            continue
-        undecided.cut[groups], undecided.steps[:, groups] = found.cut, found.steps
-    return undecided
-
-
-def _by_zones(frame: Frame, cut: Bound, steps: Sequence[Node]) -> Verdict:
-    """The verdicts of the zones of all row groups at once, for each set of columns that parts have."""
-    found = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
-    ordered = any(step.raises for step in steps)  # then what a term comes to hangs on those before it
-    for columns, members in frame.kinds:
-        if ordered:
-            found.cut[members] = _bounds(frame, cut.node, cut.columns, columns, members)
-            continue
-        for at, step in enumerate(steps):
-            make = partial(_step_bounds, frame, step, columns, members)
-            key = print_of(step), columns
-            found.steps[at, members] = frame.memo.get_or_create("zone-bounds", key, make, MOST_KNOWN)
-        found.cut[members] = found.steps[:, members].min(axis=0)
-    return found
-
-
-def _step_bounds(frame: Frame, step: Node, columns: frozenset[str], members: Ints) -> npt.NDArray[np.int8]:
-    return _bounds(frame, step, columns_of(step), columns, members)
-
-
-def _bounds(
-    frame: Frame, node: Node, reads: frozenset[str], columns: frozenset[str], members: Ints
-) -> npt.NDArray[np.int8]:
-    """What the zones of some row groups, of parts that have `columns`, say of a condition."""
-    zones = {c: z for c in reads & columns if (z := frame.zone(c, members)) is not None}
-    return bounds(node, zones, len(members), reads - columns)
+    if tier != "auto":
+        return made
+    cuts = [(b.cut.node, b.input.snapshot.frame) for b in inputs]
+    return replace(made, tier=choose(cuts, made.open_rows()))

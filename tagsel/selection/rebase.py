@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.events import EventList, RebaseLedger
+from tagsel.selection.eligible_rows import Filter, rows_that_count
 from tagsel.selection.list_builder import assemble, event_list, ids_of, stage_of
 from tagsel.selection.query import Input, Query
-from tagsel.selection.rows import Filter, rows_that_count
 from tagsel.store import Frame, lookup, watched
 
 Ints = npt.NDArray[np.int64]

@@ -16,22 +16,23 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.text_table import Table
+from tagsel.engine.compiled_scan import Passing
+from tagsel.engine.many_cuts import Cuts, count_several, loops_at_hand
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import Mask, judge
+from tagsel.engine.steps import able
 from tagsel.errors import CutError, StoreError, did_you_mean
 from tagsel.events import EventList
 from tagsel.language import Block, Bound, conjuncts
 from tagsel.language.bounds import ALL, NONE, SOME
-from tagsel.selection.accept import Passing
 from tagsel.selection.event_list import provenance
 from tagsel.selection.fold import folded
 from tagsel.selection.list_builder import Accepted, event_list, gather
 from tagsel.selection.partial_result import Fate
-from tagsel.selection.plan import Unit, plan
+from tagsel.selection.plan import plan
 from tagsel.selection.query import Query, bind_query
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
-from tagsel.selection.scan import Mask, judge
-from tagsel.selection.several import Cuts, count_several, loops_at_hand
-from tagsel.selection.steps import able
 from tagsel.selection.yields import Yield, weigh, weights_of
 from tagsel.store import watched
 
@@ -164,7 +165,7 @@ def _counted(several: Sequence[Prepared], started: float, progress: Progress) ->
     """The counts by compiled steps, where all regions can be; the work that each tells of is that of the pass."""
     first = several[0]
     wanted = all(p.plan.tier == "kernel" and able(b.cut for b in p.inputs) for p in several)
-    if not wanted or not loops_at_hand(first, len(several)):
+    if not wanted or not loops_at_hand(first.query.tier, first.read, len(several)):
         return None
     accepted, fate = np.zeros(len(several), np.int64), Fate()
     for index, bound in enumerate(first.inputs):

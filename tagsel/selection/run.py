@@ -13,20 +13,21 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.bitmap_cache import MASKS
+from tagsel.engine.compiled_scan import How, Passing, accept
+from tagsel.engine.row_groups import Rows, Unit
+from tagsel.engine.scan import Mask, evaluate, scan, with_hint
+from tagsel.engine.steps import able
 from tagsel.errors import StoreError
 from tagsel.events import Ledger
 from tagsel.language import Block
 from tagsel.language.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
-from tagsel.selection.accept import How, Passing, accept
-from tagsel.selection.masks import MASKS
+from tagsel.selection.eligible_rows import rows_that_count
 from tagsel.selection.partial_result import Answer, Fate, Top
-from tagsel.selection.plan import Plan, Unit, plan
+from tagsel.selection.plan import Plan, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.question import Outcome, question
-from tagsel.selection.rows import Rows, rows_that_count
-from tagsel.selection.scan import Mask, evaluate, scan, with_hint
-from tagsel.selection.steps import able
 from tagsel.selection.yields import Yield, total, weigh, weights_of
 from tagsel.store import Frame, watched
 
@@ -194,11 +195,23 @@ def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) ->
     if plan.tier != "kernel" or query.weight or not able(b.cut for b in plan.inputs):
         return None
     try:
-        return accept(plan, prepared.rows, How(listing, query.threads, MASKS if query.remember else None, progress))
+        return by_steps(prepared, How(listing, query.threads, MASKS if query.remember else None, progress))
     except StoreError as error:
         if query.allow_losses:
             return None
         raise with_hint(error) from error
+
+
+def by_steps(prepared: Prepared, how: How) -> list[Passing] | None:
+    """The accepted rows of each input by compiled steps; None where a row has no answer."""
+    passing = []
+    for index, (bound, verdict) in enumerate(zip(prepared.plan.inputs, prepared.plan.verdicts, strict=True)):
+        frame = bound.input.snapshot.frame
+        one = accept(frame, bound.cut.node, verdict, prepared.rows.fates(index, frame), how)
+        if one is None:
+            return None
+        passing.append(one)
+    return passing
 
 
 def of_count(count: Count) -> Outcome:

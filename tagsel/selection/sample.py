@@ -18,17 +18,17 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import Mask, losses, scan
 from tagsel.errors import CutError
 from tagsel.events import Ledger
 from tagsel.language import Block
 from tagsel.language.bounds import SOME
 from tagsel.schema import Schema
 from tagsel.selection.interval import CONFIDENCE, interval
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query, canonical_cut
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Prepared, Progress, Work, passed, prepare
-from tagsel.selection.scan import Mask, losses, scan
 from tagsel.store import Part, watched
 
 WANTED, FEWEST = 200, 20

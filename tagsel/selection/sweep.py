@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from tagsel.base.text_table import Table
 from tagsel.engine.interpreter import interpret_value
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import Mask, judge, naming_the_event
 from tagsel.errors import CutError
 from tagsel.events import Ledger
 from tagsel.language import Block, Bound, Node, conjuncts, fingerprint
@@ -25,12 +27,10 @@ from tagsel.language.bounds import ALL
 from tagsel.language.tree import INT_MAX, INT_MIN
 from tagsel.selection.fold import folded
 from tagsel.selection.partial_result import Fate
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.regions import queries, regions
 from tagsel.selection.run import Count, Prepared, Progress, finish, of_count, prepare
-from tagsel.selection.scan import Mask, judge, naming_the_event
 from tagsel.selection.yields import Yield, weights_of
 from tagsel.store import watched
 

@@ -17,19 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.cache import memoize
+from tagsel.engine.row_groups import Columns, Fates, Judged, Unit
+from tagsel.engine.scan import with_hint
+from tagsel.engine.zones import Verdict
 from tagsel.errors import JobError, StoreError
 from tagsel.language import Bound, LumiTable
 from tagsel.language.bounds import ALL, NONE
 from tagsel.language.tree import walk
-from tagsel.selection.columns import Columns
 from tagsel.selection.cutflow import flowing
+from tagsel.selection.eligible_rows import Mask
 from tagsel.selection.event_list import listing
 from tagsel.selection.partial_result import Answer, Fate, Top
-from tagsel.selection.plan import Plan, Unit, Verdict
+from tagsel.selection.plan import Plan
 from tagsel.selection.query import BoundInput, Input, Query, bind_query
-from tagsel.selection.rows import Fates, Judged, Mask
 from tagsel.selection.run import Prepared, Progress, counting
-from tagsel.selection.scan import with_hint
 from tagsel.selection.yields import Yield
 from tagsel.store import Frame, Snapshot, watch, watched
 from tagsel.store.log import PartRecord, State

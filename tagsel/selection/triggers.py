@@ -18,16 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.text_table import Table
+from tagsel.engine.row_groups import Unit
+from tagsel.engine.scan import Mask
 from tagsel.errors import SchemaError, did_you_mean
 from tagsel.language import Block
 from tagsel.schema import NO_MENU, Menu
 from tagsel.selection.fold import folded
 from tagsel.selection.partial_result import Fate
-from tagsel.selection.plan import Unit
 from tagsel.selection.query import Query
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Count, Prepared, Progress, finish, of_count, passed, prepare
-from tagsel.selection.scan import Mask
 from tagsel.selection.yields import Yield
 from tagsel.store import watched
 

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.engine.interpreter import interpret_value
+from tagsel.engine.row_groups import Columns
+from tagsel.engine.scan import naming_the_event
 from tagsel.errors import SchemaError, StoreError
 from tagsel.language import Block, Bound, bind_value
 from tagsel.schema import Attribute
-from tagsel.selection.columns import Columns
 from tagsel.selection.query import BoundInput
-from tagsel.selection.scan import naming_the_event
 from tagsel.store import Part, lookup, watched
 from tagsel.store.eventindex import EventIndex, encode
 from tagsel.store.extend import user_attributes

@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.engine.explain import explain_row
+from tagsel.engine.row_groups import Columns, Unit
+from tagsel.engine.scan import judge
 from tagsel.errors import StoreError
 from tagsel.language import Block
 from tagsel.language.bounds import ALL
-from tagsel.selection.columns import Columns
-from tagsel.selection.plan import Unit
+from tagsel.selection.eligible_rows import Filter, rows_that_count
 from tagsel.selection.query import BoundInput, Query, bind_query
 from tagsel.selection.question import Outcome, question
-from tagsel.selection.rows import Filter, rows_that_count
-from tagsel.selection.scan import judge
 from tagsel.store import Part, lookup, watch, watched
 
 Ints = npt.NDArray[np.int64]

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.engine.interpreter import interpret_value
+from tagsel.engine.scan import naming_the_event
 from tagsel.errors import CutError
 from tagsel.kernels.exact import ExactSum
 from tagsel.language import Block
 from tagsel.selection.query import BoundInput
-from tagsel.selection.scan import naming_the_event
 from tagsel.store import Source
 
 Mask = npt.NDArray[np.bool_]

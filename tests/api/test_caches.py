@@ -12,8 +12,9 @@ from tagsel.api import Workspace
 from tagsel.api.cache_usage import ON_DISK
 from tagsel.base.cache import MEMORY, clear_memory
 from tagsel.cli.main import run
+from tagsel.engine import bitmap_files
 from tagsel.errors import CatalogError
-from tagsel.selection import count, maskfiles
+from tagsel.selection import count
 
 CUTS = ("nMuon >= 2", "MET_pt > 30 GeV")
 
@@ -24,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     folder = tmp_path_factory.mktemp("caches")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TAGSEL_CACHE", str(folder / "cache"))
-        patch.setattr(maskfiles, "FEWEST_ROWS", 1)
+        patch.setattr(bitmap_files, "FEWEST_ROWS", 1)
         clear_memory()
         home = workspace(folder)
         build(home, "a.TAG", rows(200, 1), rows(30, 2), rows(90, 3))
@@ -39,7 +40,7 @@ def ask(home: Workspace) -> list[object]:
     events = home.select("a.TAG", *CUTS)
     event = int(events.run[0]), int(events.event[0])
     verdicts = home.why("a.TAG", event, *CUTS).to_json()
-    maskfiles.wait()
+    bitmap_files.wait()
     return [ledger, events.digest, verdicts]
 
 

@@ -91,10 +91,11 @@ import numpy as np
 from dataclasses import replace
 from tagsel.api import Workspace
 from tagsel.quality import LumiSet
-from tagsel.selection import accept, count, maskfiles, select
+from tagsel.engine import bitmap_files, compiled_scan
+from tagsel.selection import count, select
 from tagsel.store import lookup
 
-accept.MASKS_PAY = 0
+compiled_scan.MASKS_PAY = 0
 home = Workspace(sys.argv[1])
 cuts, names, first, last = json.loads(sys.argv[2])
 answers = {}
@@ -126,7 +127,7 @@ for name in names:
         "entries": sorted(e.entry for e in found),
         "row of event 70000": [rows[k] for k in range(len(runs))],
     }
-maskfiles.wait()
+bitmap_files.wait()
 checked = home.check("*", deep=True)
 corrupt = [str(finding) for finding in checked.findings if finding.kind == "corrupt"]
 print(json.dumps({"answers": answers, "corrupt": corrupt}))

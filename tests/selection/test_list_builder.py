@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
+from tagsel.engine import compiled_scan
+from tagsel.engine.bitmaps import Bits, Taken
 from tagsel.kernels.memory import address_of
-from tagsel.selection import accept, list_builder, select
-from tagsel.selection.bits import Bits, Taken
+from tagsel.selection import list_builder, select
 from tagsel.selection.list_builder import LARGE, assemble, segments, together
 from tagsel.store import Frame, OpenParts, layout
 
@@ -110,7 +111,7 @@ def test_events_that_must_be_decoded_are_decoded_in_batches(
     memory = OpenParts.memory
     monkeypatch.setattr(OpenParts, "memory", lambda s, c, g: (asked.append(len(g)), memory(s, c, g))[1])
     monkeypatch.setattr(Frame, "mapped", lambda *_: False)
-    monkeypatch.setattr(accept, "DECODED_AT_ONCE", 150)
+    monkeypatch.setattr(compiled_scan, "DECODED_AT_ONCE", 150)
     mask = np.ones(sum(ROWS), bool)
     found = list_builder.listed(0, frame, taken(frame, mask))
     assert len(found.event) == sum(ROWS) and len(asked) > 3 and max(asked) <= 3

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
+from tagsel.engine.row_groups import Unit
 from tagsel.events import EventList
 from tagsel.language.bounds import ALL
 from tagsel.selection import Query
 from tagsel.selection import pick as by_index
+from tagsel.selection.eligible_rows import rows_that_count
 from tagsel.selection.list_builder import event_list, gather
-from tagsel.selection.plan import Unit
-from tagsel.selection.rows import rows_that_count
 
 EVENTS = (0, 1, 2, 3, 2**53, 2**53 + 1, 2**62, 2**63 - 1)
 

@@ -327,11 +327,11 @@ def test_fault_65_a_forked_child_writes_its_bitmaps(tmp_path: Path) -> None:
     """The parent's writer has a thread, which a child does not have: it makes a writer of its own."""
     script = """
 import os
-from tagsel.selection import maskfiles
-maskfiles.wait()  # the parent has a writer
+from tagsel.engine import bitmap_files
+bitmap_files.wait()  # the parent has a writer
 child = os.fork()
 if not child:
-    maskfiles.wait()  # for ever, where the writer has no thread
+    bitmap_files.wait()  # for ever, where the writer has no thread
     os._exit(7)
 answers.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

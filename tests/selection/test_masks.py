@@ -14,9 +14,10 @@ from builders import build, rows, workspace
 
 from tagsel.api import Workspace
 from tagsel.base.cache import Cache
+from tagsel.engine import bitmap_files, compiled_scan
+from tagsel.engine.bitmap_cache import MASKS
 from tagsel.quality import LumiSet
-from tagsel.selection import Count, Query, accept, count, maskfiles, select
-from tagsel.selection.masks import MASKS
+from tagsel.selection import Count, Query, count, select
 from tagsel.store import layout
 
 STEPS = (
@@ -33,13 +34,13 @@ STEPS = (
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No masks from other tests; small parts are kept on disk, and row groups do not end at bytes."""
-    monkeypatch.setattr(maskfiles, "FEWEST_ROWS", 1)
-    monkeypatch.setattr(maskfiles, "_listed", Cache("mask-names", entries=1024))
+    monkeypatch.setattr(bitmap_files, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(bitmap_files, "_listed", Cache("mask-names", entries=1024))
     monkeypatch.setattr(layout, "ROW_GROUP", 100)
-    monkeypatch.setattr(maskfiles, "folder", lambda: tmp_path / "masks")
+    monkeypatch.setattr(bitmap_files, "folder", lambda: tmp_path / "masks")
     MASKS.clear()
     yield
-    maskfiles.wait()
+    bitmap_files.wait()
     MASKS.clear()
 
 
@@ -76,7 +77,7 @@ def test_any_sequence_of_refinements_is_as_without_masks(home: Workspace) -> Non
         assert took.accepted == count(asked(home, cut, **options)).accepted == len(plain)
         spared += took.work.remembered
         if n % 50 == 49:  # as a new process finds them
-            maskfiles.wait()
+            bitmap_files.wait()
             MASKS.clear()
     assert spared > 300
 
@@ -95,7 +96,7 @@ def test_what_was_judged_is_not_judged_again(home: Workspace) -> None:
 def test_a_tighter_threshold_looks_only_at_rows_that_passed(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     met = np.concatenate([rows(250, 1)["MET_pt"], rows(30, 2)["MET_pt"], rows(120, 3)["MET_pt"]])
     seen: list[int] = []
-    monkeypatch.setattr("tagsel.selection.steps.learn", lambda prints, found: seen.append(int(found[:, 0].sum())))
+    monkeypatch.setattr("tagsel.engine.steps.learn", lambda prints, found: seen.append(int(found[:, 0].sum())))
     options = {"duplicates": "all"}
     for cut in ("MET_pt > 20", "MET_pt > 40", "MET_pt > 30", "MET_pt > 10"):
         counted(home, cut, **options)
@@ -121,7 +122,7 @@ def test_rows_that_were_not_reached_are_not_assumed(home: Workspace) -> None:
 def kept(home: Workspace, tmp_path: Path) -> list[Path]:
     """The files of one step on three parts, as another process would find them."""
     counted(home, "MET_pt > 20")
-    maskfiles.wait()
+    bitmap_files.wait()
     MASKS.clear()
     found = sorted((tmp_path / "masks").glob("*/*.mask"))
     assert len(found) == 3
@@ -152,7 +153,7 @@ def test_fault_30_damaged_masks_are_dropped_and_made_again(
     for path in kept(home, tmp_path):
         path.write_bytes(damage(path.read_bytes()))
     assert counted(home, "MET_pt > 20").work.remembered == 0
-    maskfiles.wait()
+    bitmap_files.wait()
     MASKS.clear()
     again = counted(home, "MET_pt > 20")
     assert again.accepted == right and again.work.remembered == 6
@@ -165,7 +166,7 @@ def test_a_mask_of_another_step_or_part_is_dropped_and_made_again(home: Workspac
     assert right[0] != right[1]
     for cut in cuts:
         counted(home, cut)
-    maskfiles.wait()
+    bitmap_files.wait()
     first, second = sorted((tmp_path / "masks").iterdir())
     for mine in first.iterdir():
         other = second / mine.name
@@ -183,21 +184,21 @@ def test_fault_30_masks_that_others_may_write_are_not_used(home: Workspace, tmp_
     for path in kept(home, tmp_path):
         path.chmod(0o666)
     assert counted(home, "MET_pt > 20").work.remembered == 0
-    maskfiles.wait()
+    bitmap_files.wait()
     MASKS.clear()
     (folder,) = (tmp_path / "masks").iterdir()
     folder.chmod(0o777)
-    maskfiles._listed.clear()
+    bitmap_files._listed.clear()
     assert counted(home, "MET_pt > 20").work.remembered == 0
 
 
 def test_the_oldest_masks_go_first(home: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(maskfiles, "MOST_BYTES", 300)
-    monkeypatch.setattr(maskfiles, "_CHECK_EVERY", 1)
+    monkeypatch.setattr(bitmap_files, "MOST_BYTES", 300)
+    monkeypatch.setattr(bitmap_files, "_CHECK_EVERY", 1)
     monkeypatch.setattr(MASKS._masks, "max_bytes", 100)
     for limit in range(20, 60):
         counted(home, f"MET_pt > {limit}")
-    maskfiles.wait()
+    bitmap_files.wait()
     assert sum(p.stat().st_size for p in (tmp_path / "masks").glob("*/*.mask")) <= 300 + 100
     assert MASKS._masks.nbytes <= 100
 
@@ -215,7 +216,7 @@ def test_masks_are_kept_only_where_they_pay(home: Workspace, monkeypatch: pytest
     """400 rows, three comparisons: 1,200 comparisons."""
     cut = "MET_pt > 20 && nMuon >= 1 && MET_pt < 90"
     for pays, spared in ((1201, 0), (1200, 18)):  # 6 row groups, 3 steps
-        monkeypatch.setattr(accept, "MASKS_PAY", pays)
+        monkeypatch.setattr(compiled_scan, "MASKS_PAY", pays)
         MASKS.clear()
         counts = [counted(home, cut, duplicates="all") for _ in range(2)]
         assert counts[0].accepted == counts[1].accepted

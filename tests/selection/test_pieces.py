@@ -12,8 +12,9 @@ from builders import build, rows, workspace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagsel.engine import compiled_scan
 from tagsel.quality import LumiSet
-from tagsel.selection import accept, select
+from tagsel.selection import select
 
 GOOD = LumiSet.from_ranges([(7, 1, 3), (8, 1, 9), (9, 2, 4)])
 
@@ -32,10 +33,10 @@ def test_events_do_not_depend_on_where_rows_are_cut(
     query = home.query("a.TAG", [cut], lumi=GOOD, threads=threads, remember=False)
     expected, told = select(replace(query, tier="interpreter"))
     for piece, mapped, decoded in [(1 << 20, 1 << 25, 1 << 19), (1, 1 << 25, 1 << 19), (100, 200, 100), (1, 1, 1)]:
-        monkeypatch.setattr(accept, "PIECE_ROWS", piece)
-        monkeypatch.setattr(accept, "MAPPED_AT_ONCE", mapped)
-        monkeypatch.setattr(accept, "DECODED_AT_ONCE", decoded)
-        monkeypatch.setattr(accept, "LITTLE", 0)
+        monkeypatch.setattr(compiled_scan, "PIECE_ROWS", piece)
+        monkeypatch.setattr(compiled_scan, "MAPPED_AT_ONCE", mapped)
+        monkeypatch.setattr(compiled_scan, "DECODED_AT_ONCE", decoded)
+        monkeypatch.setattr(compiled_scan, "LITTLE", 0)
         found, counted = select(replace(query, tier="kernel"), zones=False)
         assert [tuple(e) for e in found] == [tuple(e) for e in expected]
         assert counted.ledger == told.ledger
@@ -46,8 +47,8 @@ def test_events_do_not_depend_on_where_rows_are_cut(
 
 @given(sizes=st.lists(st.integers(1, 300_000), min_size=1, max_size=60), threads=st.integers(1, 5))
 def test_pieces_are_all_row_groups_in_order_and_bounded(sizes: list[int], threads: int) -> None:
-    cut = accept.pieces(np.array(sizes), threads)
+    cut = compiled_scan.pieces(np.array(sizes), threads)
     assert cut[0][0] == 0 and cut[-1][1] == len(sizes)
     assert all(a[1] == b[0] for a, b in pairwise(cut)) and all(begin < end for begin, end in cut)
     for begin, end in cut:
-        assert sum(sizes[begin:end]) < accept.PIECE_ROWS + max(sizes)
+        assert sum(sizes[begin:end]) < compiled_scan.PIECE_ROWS + max(sizes)

@@ -15,9 +15,11 @@ RUN = """
 import json, sys, threading
 from dataclasses import replace
 from tagsel.api import Workspace
-from tagsel.selection import accept, maskfiles, select
+from tagsel.engine import bitmap_files, compiled_scan
+from tagsel.selection import select
 
-accept.MASKS_PAY, accept.MAPPED_AT_ONCE, accept.DECODED_AT_ONCE, maskfiles.FEWEST_ROWS = 0, 600, 600, 1
+compiled_scan.MASKS_PAY, bitmap_files.FEWEST_ROWS = 0, 1
+compiled_scan.MAPPED_AT_ONCE, compiled_scan.DECODED_AT_ONCE = 600, 600
 home, stop_after, remember = Workspace(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "remember"
 query = home.query("a.TAG", ["MET_pt > 20 && nMuon >= 1 && count(Muon.pt > 10) >= 1"], threads=1, remember=remember)
 done = 0
@@ -26,12 +28,12 @@ def told(n):
     global done
     done += n
     if stop_after and done > stop_after:
-        maskfiles.wait()
+        bitmap_files.wait()
         print("stopped", flush=True)
         threading.Event().wait()
 
 events, counted = select(replace(query, tier="kernel"), progress=told)
-maskfiles.wait()
+bitmap_files.wait()
 print(json.dumps([events.digest, counted.accepted, counted.work.remembered]))
 """
 

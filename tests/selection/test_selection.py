@@ -16,7 +16,7 @@ from tagsel.api import Workspace
 from tagsel.errors import CutError, SchemaError, StoreError
 from tagsel.quality import LumiSet
 from tagsel.selection import Query, count, select
-from tagsel.selection.duplicates import across_inputs
+from tagsel.selection.eligible_rows import across_inputs
 
 CUTS = {
     "MET_pt > 30": lambda r, i: r["MET_pt"][i] > np.float32(30),

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagsel.api import Workspace
+from tagsel.engine import many_cuts
+from tagsel.engine.many_cuts import Cuts
 from tagsel.errors import CutError
 from tagsel.quality import LumiSet
 from tagsel.schema import Schema
-from tagsel.selection import cutflow, several
+from tagsel.selection import cutflow
 from tagsel.selection.regions import regions
-from tagsel.selection.several import Cuts
 from tagsel.store import layout
 
 CUTFLOW = importlib.import_module("tagsel.selection.cutflow")  # the package has a function of this name
@@ -74,7 +75,7 @@ def test_a_cutflow_is_that_of_the_interpreter(
     query = home.query(datasets, cuts, lumi=lumi, weight=weight, threads=threads)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CUTFLOW, "LITTLE", 0)
-        patch.setattr(several, "LITTLE", 0)
+        patch.setattr(many_cuts, "LITTLE", 0)
         fast = cutflow(replace(query, tier="kernel"))
     slow = cutflow(replace(query, tier="interpreter"))
     assert fast.to_json() == slow.to_json()

@@ -49,7 +49,7 @@ _LONG = """
 import sys, threading
 from tagsel.api import Workspace
 from tagsel.base.cpus import cpus, keep_to
-from tagsel.selection import rows, select
+from tagsel.selection import select
 
 home, tier = Workspace(sys.argv[1]), sys.argv[2]
 query = home.query("a.TAG", ["count(Muon.pt > 10 GeV) >= 1"], threads=2)

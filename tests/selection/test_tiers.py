@@ -12,8 +12,9 @@ from builders import build, rows, workspace
 from tagsel.api import Workspace
 from tagsel.base import settings
 from tagsel.base.cache import Cache
+from tagsel.engine import cost
 from tagsel.kernels import driver, kernel_cache
-from tagsel.selection import bind_query, tiers
+from tagsel.selection import bind_query
 
 MILLION = 1_000_000
 
@@ -25,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]
     build(made, "a.TAG", rows(20))
     monkeypatch.setenv("TAGSEL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(kernel_cache, "_functions", Cache("kernels", entries=kernel_cache.MOST_KERNELS))
-    monkeypatch.setattr(tiers, "_spent", {})
+    monkeypatch.setattr(cost, "_spent", {})
     monkeypatch.setattr(kernel_cache, "_making", set())
     yield made
     finish()
@@ -40,7 +41,8 @@ def finish() -> None:
 
 def choose(home: Workspace, cut: str, events: int) -> str:
     """One step, on one row group."""
-    return tiers.choose(bind_query(home.query("a.TAG", [cut])), [[(events, 1)]])
+    cuts = [(b.cut.node, b.input.snapshot.frame) for b in bind_query(home.query("a.TAG", [cut]))]
+    return cost.choose(cuts, [[(events, 1)]])
 
 
 def test_little_work_is_interpreted_and_much_is_compiled(home: Workspace) -> None:

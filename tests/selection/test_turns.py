@@ -43,11 +43,12 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 from tag_schema import lumi
 from tagsel.errors import CutError
-from tagsel.selection import Input, Query, accept, count, select
+from tagsel.engine import compiled_scan
+from tagsel.selection import Input, Query, count, select
 from tagsel.store import Table, frame, mapping
 
 asked = json.loads(Path(sys.argv[1]).read_text())
-accept.MASKS_PAY, mapping.POOL.max_entries, frame.MOST_PARTS = 0, asked["most_maps"], asked["most_parts"]
+compiled_scan.MASKS_PAY, mapping.POOL.max_entries, frame.MOST_PARTS = 0, asked["most_maps"], asked["most_parts"]
 inputs = [Input("d", Table.open(Path(folder)).snapshot()) for folder in asked["folders"]]
 maps = []
 map_file = mapping._new

@@ -16,12 +16,10 @@ import numpy.typing as npt
 
 from tagsel.base.thread_pool import parallel_map
 from tagsel.engine.interpreter import interpret
+from tagsel.engine.row_groups import Columns, Rows, Unit
 from tagsel.errors import CutError, StoreError
 from tagsel.language import Block, Bound
 from tagsel.language.bounds import ALL, NONE
-from tagsel.selection.columns import Columns
-from tagsel.selection.plan import Unit
-from tagsel.selection.rows import Rows
 from tagsel.store import watch, watched
 
 T = TypeVar("T")

@@ -7,43 +7,47 @@ where something is out of the ordinary, None is given, and the scan row group by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.thread_pool import parallel_map
-from tagsel.engine.chain import Units
+from tagsel.engine import steps as known
+from tagsel.engine.bitmaps import Bits
+from tagsel.engine.chain import Chain, Units, scratch
+from tagsel.engine.compiled_scan import LITTLE, Progress, at_once, pieces
 from tagsel.engine.compiler import steps_of
-from tagsel.engine.several import SeveralJob
+from tagsel.engine.row_groups import Fates, addresses
+from tagsel.engine.trigger_menus import by_menu
+from tagsel.engine.zones import Verdict
 from tagsel.kernels import kernel_cache
 from tagsel.kernels import several as loop
-from tagsel.kernels.native import KernelSource
+from tagsel.kernels.layouts import CUT, LIST, SEVERAL_JOB, SEVERAL_STEP, SEVERAL_UNIT, Table, offset
+from tagsel.kernels.memory import address_of
+from tagsel.kernels.native import KernelSource, Loaded
 from tagsel.language import Node
 from tagsel.language.bounds import NONE, SOME
 from tagsel.language.tree import columns_of
-from tagsel.selection import steps as known
-from tagsel.selection.accept import LITTLE, Progress, at_once, pieces
-from tagsel.selection.bits import Bits
-from tagsel.selection.menus import by_menu
-from tagsel.selection.plan import Verdict
-from tagsel.selection.rows import Fates, addresses
-from tagsel.selection.run import Prepared
 from tagsel.store import Frame, watched
 
 Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
 Keep = Callable[[Ints, npt.NDArray[np.uint64]], None]
-
 
 A_JUDGEMENT = 2e-9
 """Seconds that the loops spare, about, for a row and a cut."""
 
 
-def loops_at_hand(prepared: Prepared, cuts: int, *more: KernelSource) -> bool:
-    """Whether the loop over several cuts, and `more` kernels, are there, or to be compiled at once."""
-    spares = prepared.read * cuts * A_JUDGEMENT
-    return prepared.query.tier == "kernel" or kernel_cache.at_hand(loop.judge_several, *more, spares=spares)
+def loops_at_hand(tier: str, rows: int, cuts: int, *more: KernelSource) -> bool:
+    """Whether the loop over several cuts, and `more` kernels, are compiled, or worth compiling now for so many rows.
+
+    `tier` is the one that the user asked for.
+    """
+    spares = rows * cuts * A_JUDGEMENT
+    return tier == "kernel" or kernel_cache.at_hand(loop.judge_several, *more, spares=spares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,3 +152,69 @@ def _run(job: SeveralJob, sizes: Ints, threads: int, progress: Progress) -> Ints
 
     done = parallel_map(watched(one), range(len(ranges)), workers, told)
     return counts.sum(axis=0) if not any(done) else None
+
+
+@dataclass(frozen=True)
+class SeveralJob:
+    """Cuts over units, ready to run in several threads at once, each its own range of units."""
+
+    chain: Chain
+    loop: Loaded
+    table: Table
+    members: tuple[Ints, Ints]
+    cuts: int
+    held: Sequence[object] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        chain: Chain,
+        loop: Loaded,
+        cuts: Sequence[Sequence[int]],
+        units: Units,
+        *,
+        needed: Flags,
+        live: Flags,
+        accepted: Words | None = None,
+    ) -> SeveralJob:
+        """`cuts` are, for each, the steps of the chain that it has; C cuts, U units.
+
+        `needed` (steps, U): where a step is not, every row passes it; `live` (C, U): where a cut is not, no row does;
+        `accepted` (C, U): addresses where its rows are noted, a bit a row, 0 for not.
+        """
+        lists, steps = (LIST, len(chain.counters)), (SEVERAL_STEP, len(chain.steps))
+        dtype = SEVERAL_UNIT.followed_by(lists=lists, steps=steps, cuts=(CUT, len(cuts)))
+        table = np.zeros(len(units.rows), dtype)
+        table["rows"], table["alive"] = units.rows, units.alive
+        chain.fill_lists(table["lists"], units)
+        held: list[object] = [units]
+        for n in range(len(chain.steps)):
+            held.append(chain.fill_step(table["steps"][:, n], n, units))
+        table["steps"]["code"] *= needed.T
+        table["cuts"]["live"] = live.T
+        if accepted is not None:
+            table["cuts"]["out"] = accepted.T
+        having = [[c for c, own in enumerate(cuts) if step in own] for step in range(len(chain.steps))]
+        first = np.cumsum([0, *map(len, having)])
+        members = first.astype(np.int64), np.array([c for own in having for c in own], np.int64)
+        return cls(chain, loop, table, members, len(cuts), held)
+
+    def run(self, begin: int, end: int, counts: Ints) -> int:
+        """Run units `begin` … `end`, adding the accepted rows of each cut to `counts` (C,); 0, or an error's number."""
+        room = np.empty((self.cuts + 2, loop.WORDS), np.uint64)
+        dtype, (first_of, cut_of) = self.table.dtype, self.members
+        job = SEVERAL_JOB.filled(
+            units=address_of(self.table),
+            unit_bytes=dtype.itemsize,
+            lists=len(self.chain.counters),
+            lists_at=offset(dtype, "lists"),
+            steps=len(self.chain.steps),
+            steps_at=offset(dtype, "steps"),
+            cuts=self.cuts,
+            cuts_at=offset(dtype, "cuts"),
+            first_of=address_of(first_of),
+            cut_of=address_of(cut_of),
+            counts=address_of(counts),
+            room=address_of(room),
+        )
+        return self.loop(address_of(job), scratch(len(self.chain.counters)), begin, end)

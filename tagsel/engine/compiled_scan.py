@@ -15,18 +15,17 @@ import numpy.typing as npt
 
 from tagsel.base.cpus import threads as threads_here
 from tagsel.base.thread_pool import parallel_map
+from tagsel.engine import steps as known
+from tagsel.engine.bitmap_cache import MASKS, Masks, Notes, Recalled, recall
+from tagsel.engine.bitmaps import Bits, Taken
 from tagsel.engine.chain import Chain, Job, Units
 from tagsel.engine.compiler import ordered, steps_of
+from tagsel.engine.row_groups import Fates, Mask, addresses
+from tagsel.engine.trigger_menus import by_menu
+from tagsel.engine.zones import Verdict
 from tagsel.language import Node
 from tagsel.language.bounds import ALL, NONE, SOME
 from tagsel.language.tree import columns_of
-from tagsel.selection import steps as known
-from tagsel.selection.bits import Bits, Taken
-from tagsel.selection.masks import MASKS, Masks
-from tagsel.selection.menus import by_menu
-from tagsel.selection.plan import Plan, Verdict
-from tagsel.selection.remember import Notes, Recalled, recall
-from tagsel.selection.rows import Fates, Mask, Rows, addresses
 from tagsel.store import Frame, OpenParts, watched
 
 LITTLE = 200_000
@@ -62,31 +61,18 @@ class How:
     progress: Progress = None
 
 
-def accept(plan: Plan, rows: Rows, how: How) -> list[Passing] | None:
-    """The accepted rows of every input, or None where the scan must tell. StoreError: a part is damaged."""
-    found = []
-    for index in range(len(plan.inputs)):
-        one = _one_input(plan, rows, index, how)
-        if one is None:
-            return None
-        found.append(one)
-    return found
-
-
-def _one_input(plan: Plan, rows: Rows, index: int, how: How) -> Passing | None:
-    bound, verdict = plan.inputs[index], plan.verdicts[index]
-    frame = bound.input.snapshot.frame
-    fates = rows.fates(index, frame)
+def accept(frame: Frame, cut: Node, verdict: Verdict, fates: Fates, how: How) -> Passing | None:
+    """The accepted rows of one input, or None where the scan must tell. StoreError: a part is damaged."""
     run = (verdict.cut != NONE) & (fates.alive > 0)
     sure = 0
     if not how.listing:
         taken = run & (verdict.cut == ALL)
         sure, run = int(fates.alive[taken].sum()), run & ~taken
-    if _comparisons(bound.cut.node, verdict, frame, run) < MASKS_PAY:
+    if _comparisons(cut, verdict, frame, run) < MASKS_PAY:
         how = replace(how, masks=None)
     count, taken, touched, spared = sure, [], 0, 0
-    for cut, columns, groups in _batches(steps_of(bound.cut.node), verdict.steps == SOME, frame, fates, run):
-        work = cut.work(columns, groups, how)
+    for batch, columns, groups in _batches(steps_of(cut), verdict.steps == SOME, frame, fates, run):
+        work = batch.work(columns, groups, how)
         passed = _run(work, frame.rows[groups], how)
         if passed is None:
             return None

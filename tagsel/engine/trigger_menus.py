@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from tagsel.engine.steps import print_of
 from tagsel.language import Node
 from tagsel.language.traversal import fold
 from tagsel.language.tree import TriggerBits, walk
-from tagsel.selection.steps import print_of
 from tagsel.store import Frame
 
 Ints = npt.NDArray[np.int64]

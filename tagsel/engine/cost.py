@@ -13,11 +13,11 @@ from itertools import chain
 
 from tagsel.base.fork_lock import fork_lock
 from tagsel.engine.compiler import steps_of
+from tagsel.engine.steps import all_fit, known, source_of
 from tagsel.kernels import driver, kernel_cache, listing
 from tagsel.kernels.native import KernelSource
 from tagsel.language import Node
-from tagsel.selection.query import BoundInput
-from tagsel.selection.steps import all_fit, known, source_of
+from tagsel.store import Frame
 
 A_ROW, A_GROUP = 1.5e-9, 100e-6
 """Seconds of the interpreter for a row and a comparison, and for a row group and a step."""
@@ -40,14 +40,14 @@ _spent: dict[KernelSource, float] = {}
 _lock = fork_lock()
 
 
-def choose(inputs: Sequence[BoundInput], open_rows: Sequence[Sequence[tuple[int, int]]]) -> str:
-    """ "kernel" or "interpreter"; `open_rows` are, for each input and step of its cut, the rows and row groups that the
+def choose(cuts: Sequence[tuple[Node, Frame]], open_rows: Sequence[Sequence[tuple[int, int]]]) -> str:
+    """ "kernel" or "interpreter"; `open_rows` are, for each cut and step of it, the rows and row groups that the
     zones leave to it."""
-    if not all(all_fit(b.cut.node) for b in inputs):
+    if not all(all_fit(cut) for cut, _ in cuts):
         return "interpreter"
     seconds: dict[KernelSource, float] = {}
     total = 0.0
-    for (node, texts), (rows, groups) in zip(_steps(inputs), chain.from_iterable(open_rows), strict=True):
+    for (node, texts), (rows, groups) in zip(_steps(cuts), chain.from_iterable(open_rows), strict=True):
         if groups:
             spent = rows * A_ROW * known(node).cost + groups * A_GROUP
             total += spent
@@ -63,13 +63,12 @@ def choose(inputs: Sequence[BoundInput], open_rows: Sequence[Sequence[tuple[int,
     return "interpreter"
 
 
-def _steps(inputs: Sequence[BoundInput]) -> list[tuple[Node, tuple[str, ...]]]:
-    """The steps of all inputs, with the sources of their kernels, as of parts that have all columns."""
+def _steps(cuts: Sequence[tuple[Node, Frame]]) -> list[tuple[Node, tuple[str, ...]]]:
+    """The steps of all cuts, with the sources of their kernels, as of parts that have all columns."""
     found = []
-    for bound in inputs:
-        frame = bound.input.snapshot.frame
+    for cut, frame in cuts:
         columns = frozenset[str]().union(*(c for c, _ in frame.kinds)) if len(frame.kinds) != 1 else frame.kinds[0][0]
-        for step in steps_of(bound.cut.node):
+        for step in steps_of(cut):
             source = source_of(step, frame, columns)
             found.append((step, (source.text, *source.functions)))
     return found
