@@ -99,16 +99,26 @@ def _ctrl_c_works() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of caches of one run of the tests; its workers share it, so that one compiles a kernel for all."""
+    own = tmp_path_factory.getbasetemp()
+    of_all_workers = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    cache = of_all_workers / "cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    return cache
+
+
 @pytest.fixture(autouse=True)
-def _private_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _private_environment(
+    tmp_path_factory: pytest.TempPathFactory, session_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """No test sees the user's workspace, settings or caches, and none leaves questions in the user's log."""
     from tagsel.base import question_log
 
     for name in [n for n in os.environ if n.startswith("TAGSEL_") and n != "TAGSEL_REAL_DATA"]:
         monkeypatch.delenv(name)
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    cache.mkdir(mode=0o700, exist_ok=True)
-    monkeypatch.setenv("TAGSEL_CACHE", str(cache))
+    monkeypatch.setenv("TAGSEL_CACHE", str(session_cache))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     yield
     question_log.flush()

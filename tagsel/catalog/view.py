@@ -48,13 +48,15 @@ _BATCH = 20_000
 
 
 def create(connection: DuckDBPyConnection) -> None:
-    """Make the tables of the current version in an empty database."""
+    """Make the tables of the current version in an empty database, in one transaction: each waits for the disk."""
     number = current_version()
+    connection.execute("BEGIN")
     for table in TABLES.values():
         connection.execute(table.create(number))
     connection.execute(script("view_state.sql"))
     connection.execute("UPDATE view_state SET version = ?", [number])
     connection.execute(script("locations.sql"))
+    connection.execute("COMMIT")
 
 
 def current_version() -> int:
