@@ -1,7 +1,8 @@
 """Changes of the catalog: what a line of the journal does to the rows of the tables.
 
 The changes that put one row inherit the fields of the table's record (`PutRow`); those that remove one have the fields
-of the key (`DropRow`). The others are special. The journal keeps a change as its class name and fields (`journal`).
+of the key (`DropRow`). The others are special. One that adds no field is no `@dataclass` of its own, which would cost
+each start a millisecond. The journal keeps a change as its class name and fields (`journal`).
 
 Invariant: `ops` depends on the change and its journal entry alone, never on the state, so that a replay of the journal
 always gives the same tables.
@@ -300,7 +301,6 @@ class PutReplicas(Change):
             yield Put("replicas", {**row, "guid": guid, "pfn": pfn})
 
 
-@dataclass(frozen=True)
 class DropReplicas(PutReplicas):
     """Forget copies that a site no longer holds."""
 
@@ -310,7 +310,6 @@ class DropReplicas(PutReplicas):
             yield Remove("replicas", (guid, self.site, pfn))
 
 
-@dataclass(frozen=True)
 class PutRetraction(RetractionRecord, PutRow):
     """State that a file was taken out of a dataset, or, with `back`, that it is there again."""
 
@@ -319,7 +318,6 @@ class PutRetraction(RetractionRecord, PutRow):
         need_dataset(state, self.dataset)
 
 
-@dataclass(frozen=True)
 class PutBookkeeping(Bookkeeping, PutRow):
     """Keep what a file states of its own making."""
 
@@ -425,7 +423,6 @@ class DropCatalog(DropRow):
             raise CatalogError(f"no catalog {self.name!r}", hint=hint)
 
 
-@dataclass(frozen=True)
 class PutRule(Rule, PutRow):
     """Wish for complete copies of a dataset at a site, or state how far they are."""
 
@@ -445,7 +442,6 @@ class DropRule(DropRow):
     site: str
 
 
-@dataclass(frozen=True)
 class PutSubscription(Subscription, PutRow):
     """Wish for copies of all datasets of a pattern at a site."""
 
@@ -454,7 +450,6 @@ class PutSubscription(Subscription, PutRow):
         need_site(state, self.site)
 
 
-@dataclass(frozen=True)
 class DropSubscription(Subscription, DropRow):
     """End a subscription; rules that it made stay."""
 
@@ -468,7 +463,6 @@ class DropSubscription(Subscription, DropRow):
             raise no_subscription(wish, subscriptions)
 
 
-@dataclass(frozen=True)
 class PutLink(Link, PutRow):
     """State how fast files go from one site to another."""
 
@@ -480,7 +474,6 @@ class PutLink(Link, PutRow):
             raise CatalogError(f"link from {self.source} to {self.target}: its rate is {self.rate}, in MB/s")
 
 
-@dataclass(frozen=True)
 class PutSiteTest(SiteTest, PutRow):
     """Keep the result of a functional test of a site."""
 
@@ -489,7 +482,6 @@ class PutSiteTest(SiteTest, PutRow):
         need_site(state, self.site)
 
 
-@dataclass(frozen=True)
 class PutDowntime(Downtime, PutRow):
     """Do not use a site for a time."""
 
@@ -525,12 +517,10 @@ def _parse_time(text: str) -> datetime:
 # --- jobs, pins, audit, recovery ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class PutJob(JobRecord, PutRow):
     """Register a job, or replace the record of one."""
 
 
-@dataclass(frozen=True)
 class RequestJob(RequestRecord, PutRow):
     """Ask the submitter of a job for a verb."""
 
@@ -541,7 +531,6 @@ class RequestJob(RequestRecord, PutRow):
         as_json(self.options)
 
 
-@dataclass(frozen=True)
 class AnswerRequest(AnswerRecord, PutRow):
     """Answer a request: done, or refused and why. Who asked, and when, stays."""
 
@@ -552,7 +541,6 @@ class AnswerRequest(AnswerRecord, PutRow):
             raise CatalogError(f"job {self.job} has no open request {self.seq}", job=self.job)
 
 
-@dataclass(frozen=True)
 class Pin(PinRecord, PutRow):
     """Keep a snapshot readable for a reason (an event list's digest, an output, a tag)."""
 
@@ -563,7 +551,6 @@ class Pin(PinRecord, PutRow):
         need_dataset(state, self.dataset)
 
 
-@dataclass(frozen=True)
 class Unpin(Pin):
     """Take back one reason for which a snapshot is kept."""
 
@@ -572,7 +559,6 @@ class Unpin(Pin):
         yield Remove("pins", (self.dataset, self.snapshot, self.reason))
 
 
-@dataclass(frozen=True)
 class LogQuery(QueryRecord, PutRow):
     """Note in the audit that someone asked something."""
 
