@@ -60,6 +60,11 @@ class Spec:
     name: str
     axes: tuple[Axis, ...]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Bins on each axis, those below and above the edges included."""
+        return tuple(axis.bins + 2 for axis in self.axes)
+
 
 def slug(text: str) -> str:
     """A name that files and Python take, made of an expression.

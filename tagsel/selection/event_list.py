@@ -25,7 +25,7 @@ from tagsel.events import EventList, History, Ledger
 from tagsel.language import Block, Bound, bind_value
 from tagsel.language.tree import SEMANTICS
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
-from tagsel.selection.list_builder import Accepted, event_list, gather, listed
+from tagsel.selection.list_builder import EventColumns, event_list, events_of_bits, events_of_group
 from tagsel.selection.partial_result import Answer, Fate, Keys, Top
 from tagsel.selection.query import BoundInput, Query, named_inputs
 from tagsel.selection.question import Outcome, question, unlogged
@@ -54,32 +54,39 @@ def select(
     prepared = prepare(query, zones=zones)
     if top is not None:
         bind_top(prepared.inputs, top[1])  # its errors come before any data is read
-    found = runner("select", prepared, top, progress) if runner else listing(prepared, top, progress)
-    blocks = [ids for ids, _ in found.blocks] if top is None else best_of_all(found.blocks, top[0])
-    passing = total(Yield.of(b.weight) if b.weight is not None else Yield.unweighted(len(b.event)) for b in blocks)
-    counted = finish(prepared, found.fate, passing, started, top)
-    history = History(lambda: provenance(prepared, counted, top, runner))
-    return event_list(blocks, [b.input for b in prepared.inputs], counted.ledger, history), counted
+    answer = runner("select", prepared, top, progress) if runner else listing(prepared, top, progress)
+    blocks = [events for events, _ in answer.blocks]
+    if top is not None:
+        blocks = best_of_all(answer.blocks, top[0])
+    count = finish(prepared, answer.fate, total(map(_yield_of, blocks)), started, top)
+    history = History(lambda: provenance(prepared, count, top, runner))
+    return event_list(blocks, [bound.input for bound in prepared.inputs], count.ledger, history), count
+
+
+def _yield_of(events: EventColumns) -> Yield:
+    return Yield.unweighted(len(events.event)) if events.weight is None else Yield.of(events.weight)
 
 
 def listing(prepared: Prepared, top: Top = None, progress: Progress = None) -> Answer:
-    """The work of `select`: events; of a top list the best of each row group, with what they are ordered by."""
+    """The work of `select`: the events of each row group; of a top list the best of them, with their sort keys."""
     query = prepared.query
-    quick = _quickly(prepared, progress) if top is None else None
-    if quick is not None:
-        return quick
+    answer = _listing_by_steps(prepared, progress) if top is None else None
+    if answer is not None:
+        return answer
     values = bind_top(prepared.inputs, top[1]) if top else None
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Accepted, Keys]:
+    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[EventColumns, Keys]:
         mask = passed(prepared, unit, block, alive)
         rows = np.flatnonzero(mask)
         weights = weights_of(prepared.inputs[unit.source], block, mask)
-        ids = replace(gather(unit, rows), weight=None if weights is None else weights[rows])
+        events = events_of_group(unit, rows)
+        if weights is not None:
+            events = replace(events, weight=weights[rows])
         if values is None or top is None:
-            return ids, _NO_KEYS
+            return events, _NO_KEYS
         with naming_the_event(values[unit.source], block):
             value, missing = interpret_value(values[unit.source].node, block, mask)
-        return best(ids, descending(value[rows], missing[rows]), top[0])
+        return best(events, descending(value[rows], missing[rows]), top[0])
 
     tallies = scan(
         prepared.plan.units,
@@ -92,54 +99,63 @@ def listing(prepared: Prepared, top: Top = None, progress: Progress = None) -> A
     return Answer(Fate.of_tallies(tallies), blocks=tuple(t.result for t in tallies if t.result is not None))
 
 
-def _quickly(prepared: Prepared, progress: Progress) -> Answer | None:
+def _listing_by_steps(prepared: Prepared, progress: Progress) -> Answer | None:
     """The events by compiled steps; None where the scan row group by row group must answer.
 
     StoreError: a part is damaged, and losses are not allowed.
     """
-    found = accepted(prepared, listing=True, progress=progress)
-    if found is None:
+    passing = accepted(prepared, listing=True, progress=progress)
+    if passing is None:
         return None
     try:
-        blocks = [_assembled(prepared, index, one) for index, one in enumerate(found)]
+        events = [_events_of(prepared, index, of_input) for index, of_input in enumerate(passing)]
     except StoreError as error:
         if prepared.query.allow_losses:
             return None
         raise with_hint(error) from error
-    return Answer(Fate.of_passing(found), blocks=tuple((ids, _NO_KEYS) for ids in blocks))
+    return Answer(Fate.of_passing(passing), blocks=tuple((block, _NO_KEYS) for block in events))
 
 
-def _assembled(prepared: Prepared, index: int, found: Passing) -> Accepted:
-    assert found.taken is not None  # a list was asked for
-    return listed(index, prepared.inputs[index].input.snapshot.frame, found.taken, prepared.query.threads)
+def _events_of(prepared: Prepared, index: int, passing: Passing) -> EventColumns:
+    """The events of one input."""
+    assert passing.taken is not None  # a list was asked for
+    return events_of_bits(index, prepared.inputs[index].input.snapshot.frame, passing.taken, prepared.query.threads)
 
 
-def provenance(prepared: Prepared, counted: Count, top: Top, runner: Runner | None = None) -> Mapping[str, object]:
-    """What a list says of its making; JSON-ready."""
-    query, inputs = prepared.query, [b.input for b in prepared.inputs]
-    weighted = query if _weights_are_whole(prepared) else replace(query, weight="")
-    several = len(query.cuts) > 1 or weighted.weight or top
-    try:
-        with unlogged():
-            flow = cutflow(weighted, runner=runner) if several else _one_step(prepared, counted.ledger)
-        flowing: dict[str, object] = {"cutflow": flow.to_json()}
-        if not top and flow.steps[-1].sequential.n != counted.accepted:
-            flowing = {"cutflow": None, "cutflow_missing": "it counts other events than were selected"}
-    except TagselError as error:  # parts are gone, or a function has changed, since the events were selected
-        flowing = {"cutflow": None, "cutflow_missing": error.message}
+def provenance(prepared: Prepared, count: Count, top: Top, runner: Runner | None = None) -> Mapping[str, object]:
+    """The provenance of a list, JSON-ready: cut, datasets, masks, cutflow, bookkeeping, versions."""
+    query, inputs = prepared.query, [bound.input for bound in prepared.inputs]
     return {
-        "cut": counted.cut,
-        "selection": counted.selection,
+        "cut": count.cut,
+        "selection": count.selection,
         **named_inputs(inputs),
         "lumi": [lumi.digest for lumi in query.lumi],
         "duplicates": query.policy,
         "weight": query.weight,
-        "weighted": counted.weighted.to_json() if counted.weighted else None,
+        "weighted": count.weighted.to_json() if count.weighted else None,
         "top": list(top) if top else None,
-        **flowing,
-        "bookkeeping": {i.pinned: totals(i.snapshot.sources) for i in inputs},
+        **_cutflow_of_list(prepared, count, top, runner),
+        "bookkeeping": {source.pinned: totals(source.snapshot.sources) for source in inputs},
         "versions": {"tagsel": version_here(), "semantics": SEMANTICS},
     }
+
+
+def _cutflow_of_list(prepared: Prepared, count: Count, top: Top, runner: Runner | None) -> dict[str, object]:
+    """The cutflow that a list carries, or the reason why it has none."""
+    query = prepared.query
+    if not _weights_are_whole(prepared):
+        query = replace(query, weight="")
+    try:
+        if len(query.cuts) > 1 or query.weight or top:
+            with unlogged():
+                flow = cutflow(query, runner=runner)
+        else:
+            flow = _one_step(prepared, count.ledger)
+    except TagselError as error:  # parts are gone, or a function has changed, since the events were selected
+        return {"cutflow": None, "cutflow_missing": error.message}
+    if not top and flow.steps[-1].sequential.n != count.accepted:
+        return {"cutflow": None, "cutflow_missing": "it counts other events than were selected"}
+    return {"cutflow": flow.to_json()}
 
 
 @cache
@@ -152,15 +168,17 @@ def version_here() -> str:
 
 def _weights_are_whole(prepared: Prepared) -> bool:
     """Whether every event has its weight: it is a column that all parts have. (Else only what passes needs one.)"""
-    return all(
-        b.weight is not None and b.weight.node.op in ("column", "cast") and b.weight.columns <= part.columns
-        for b in prepared.inputs
-        for part in b.input.snapshot.parts
-    )
+    for bound in prepared.inputs:
+        parts = bound.input.snapshot.parts
+        if parts and (bound.weight is None or bound.weight.node.op not in ("column", "cast")):
+            return False
+        if bound.weight is not None and not all(bound.weight.columns <= part.columns for part in parts):
+            return False
+    return True
 
 
 def _one_step(prepared: Prepared, ledger: Ledger) -> Cutflow:
-    """The cutflow of a single cut without weights: the ledger says it all, without another scan."""
+    """The cutflow of a single cut without weights, from the ledger: no second scan is needed."""
     start, passing = map(Yield.unweighted, (ledger.accepted + ledger.rejected, ledger.accepted))
     ((name, _),) = prepared.query.cuts
     text = prepared.inputs[0].cut.text if prepared.inputs else "true"
@@ -190,20 +208,24 @@ def descending(values: Keys, missing: npt.NDArray[np.bool_]) -> Keys:
     return keys
 
 
-def best(ids: Accepted, keys: Keys, most: int) -> tuple[Accepted, Keys]:
+def best(events: EventColumns, keys: Keys, most: int) -> tuple[EventColumns, Keys]:
     """The `most` best of some events, with their keys."""
-    chosen = np.lexsort((ids.event, ids.run, keys))[:most]
-    return ids.take(chosen), keys[chosen]
+    chosen = np.lexsort((events.event, events.run, keys))[:most]
+    return events.take(chosen), keys[chosen]
 
 
-def best_of_all(found: Sequence[tuple[Accepted, Keys]], most: int) -> list[Accepted]:
-    """The best `most` over all units, as what is kept of each."""
-    if not found:
+def best_of_all(blocks: Sequence[tuple[EventColumns, Keys]], most: int) -> list[EventColumns]:
+    """The best `most` events of all blocks, block by block."""
+    if not blocks:
         return []
-    keys = np.concatenate([k for _, k in found])
-    run = np.concatenate([ids.run for ids, _ in found])
-    event = np.concatenate([ids.event for ids, _ in found])
-    chosen = np.zeros(len(keys), bool)
-    chosen[np.lexsort((event, run, keys))[:most]] = True
-    kept = np.split(chosen, np.cumsum([len(ids.event) for ids, _ in found])[:-1])
-    return [ids.take(np.flatnonzero(k)) for (ids, _), k in zip(found, kept, strict=True)]
+    keys = np.concatenate([keys for _, keys in blocks])
+    run = np.concatenate([events.run for events, _ in blocks])
+    event = np.concatenate([events.event for events, _ in blocks])
+    is_best = np.zeros(len(keys), bool)
+    is_best[np.lexsort((event, run, keys))[:most]] = True
+    best_events, start = [], 0
+    for events, _ in blocks:
+        end = start + len(events.event)
+        best_events.append(events.take(np.flatnonzero(is_best[start:end])))
+        start = end
+    return best_events

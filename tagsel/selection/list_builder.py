@@ -1,8 +1,10 @@
 """Builds event lists from accepted rows: identities, and the file and entry of each event at every stage.
 
-Rows arrive in three forms: row numbers in one row group (`gather`), row numbers in a snapshot (`assemble`), and bits
-(`listed`). A snapshot whose parts know their stretches is cut into segments: rows of one row group, run, luminosity
-block and file, whose entries rise by one. A compiled loop then writes the columns of the list in the list's own order.
+Accepted rows arrive in three forms: row numbers in one row group (`events_of_group`), row numbers in a snapshot
+(`events_of_rows`), and bits (`events_of_bits`). The parts of a snapshot keep *stretches*, rows of one run and
+luminosity block, or of one file with entries that rise by one; where they do not, columns are read. For bits, the
+stretches of all kinds are cut into *segments*, in which everything is constant or rises by one, and a compiled loop
+writes each column of the list in the list's own order.
 
 Invariant: all three give the same events; columns come from the parts as they are; a stage that a part lacks is
 unknown there, never invented.
@@ -32,50 +34,62 @@ from tagsel.schema import STAGES
 from tagsel.selection.query import Input
 from tagsel.store import Frame, Stretches, watched
 
-Rows = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """Accepted rows of one unit, or of a whole input: identities, and where they are at each stage. `in_order`: they
-    are in the list's order, without ties."""
+class EventColumns:
+    """Events of one input, a value an event in each column, (n,): identities, and files and entries by stage.
+
+    `in_order`: the events have the list's order, without ties.
+    """
 
     source: int
-    run: npt.NDArray[np.int32]
-    lumi: npt.NDArray[np.int32]
-    event: npt.NDArray[np.int64]
+    run: Codes
+    lumi: Codes
+    event: Ints
     stages: Mapping[str, Reference]
     weight: npt.NDArray[np.float64] | None = None
     in_order: bool = False
 
-    def take(self, rows: Rows) -> Accepted:
-        """Only the given positions."""
-        stages = {stage: reference.take(rows) for stage, reference in self.stages.items()}
-        weight = None if self.weight is None else self.weight[rows]
-        return Accepted(self.source, self.run[rows], self.lumi[rows], self.event[rows], stages, weight)
+    def take(self, positions: Ints) -> EventColumns:
+        """The events at these positions."""
+        stages = {stage: reference.take(positions) for stage, reference in self.stages.items()}
+        weight = None if self.weight is None else self.weight[positions]
+        return EventColumns(
+            self.source, self.run[positions], self.lumi[positions], self.event[positions], stages, weight
+        )
 
 
-def gather(unit: Unit, rows: Rows) -> Accepted:
-    """Identities and references of the given rows of a row group."""
-    part, group = unit.part, unit.group
-    ids = part.read(group, ["run", "lumi", "event"])
-    places, stages = part.places() if len(rows) else {}, {}
-    for stage in STAGES:
-        if stage in places:
-            stages[stage] = _from_stretches(places[stage], rows + sum(part.groups[:group]))
-        elif f"{stage}_guid" in part.columns:
-            codes, table = part.read_codes(group, f"{stage}_guid")
-            entry = part.read(group, [f"{stage}_entry"])[f"{stage}_entry"]
-            stages[stage] = Reference.of(codes[rows], table, entry[rows])
-    return Accepted(unit.source, ids["run"][rows], ids["lumi"][rows], ids["event"][rows], stages)
-
-
-def _from_stretches(known: Stretches, rows: Rows) -> Reference:
-    """Where rows of a part are, by its stretches: nothing is read or decoded."""
-    at = known.of(rows)
-    used, codes = np.unique(known.fields["code"][at], return_inverse=True)
-    entry = known.fields["entry"][at] + (rows - known.starts[at])
-    return Reference.of(codes, [known.names[code] for code in used.tolist()], entry)
+def event_list(
+    blocks: Sequence[EventColumns],
+    inputs: Sequence[Input],
+    ledger: Ledger | None,
+    provenance: Mapping[str, object],
+) -> EventList:
+    """The list of the events of all blocks; simulation carries its sample, the dataset's where none is given."""
+    simulation = any(source.simulation for source in inputs)
+    stages = [stage for stage in STAGES if _is_referenced(blocks, stage)]
+    sizes = [len(block.event) for block in blocks]
+    if len(blocks) > 1:  # they are joined into new columns
+        require(bytes_of(sum(sizes), len(stages)), f"the list of {sum(sizes):,} events")
+    sample = None
+    if simulation:
+        sources = np.repeat(np.array([block.source for block in blocks], np.int64), sizes)
+        sample = Names.of(sources, [source.sample or source.dataset for source in inputs])
+    return EventList.of_stored(
+        _joined([block.run for block in blocks], np.int32),
+        _joined([block.lumi for block in blocks], np.int32),
+        _joined([block.event for block in blocks], np.int64),
+        {stage: _joined_reference(blocks, stage) for stage in stages},
+        sample,
+        ledger,
+        provenance,
+        in_order=len(blocks) == 1 and blocks[0].in_order,
+        by_lumi=not simulation and any(source.by_lumi for source in inputs),
+    )
 
 
 def bytes_of(events: int, stages: int) -> int:
@@ -83,86 +97,115 @@ def bytes_of(events: int, stages: int) -> int:
     return events * (4 + 4 + 8 + stages * (4 + 8))
 
 
-def event_list(
-    blocks: Sequence[Accepted],
-    inputs: Sequence[Input],
-    ledger: Ledger | None,
-    provenance: Mapping[str, object],
-) -> EventList:
-    """The list of all gathered rows; simulation carries its sample, the dataset's where none is given."""
-    simulation = any(i.simulation for i in inputs)
-    stages = [stage for stage in STAGES if any(_says(b.stages.get(stage)) for b in blocks)]
-    samples = [i.sample or i.dataset for i in inputs]
-    sizes = [len(b.event) for b in blocks]
-    if len(blocks) > 1:  # they are joined into new columns
-        require(bytes_of(sum(sizes), len(stages)), f"the list of {sum(sizes):,} events")
-    sources = np.repeat(np.array([b.source for b in blocks], np.int64), sizes) if simulation else _NONE
-    return EventList.of_stored(
-        _joined([b.run for b in blocks], np.int32),
-        _joined([b.lumi for b in blocks], np.int32),
-        _joined([b.event for b in blocks], np.int64),
-        {stage: _reference(blocks, stage) for stage in stages},
-        Names.of(sources, samples) if simulation else None,
-        ledger,
-        provenance,
-        in_order=len(blocks) == 1 and blocks[0].in_order,
-        by_lumi=not simulation and any(i.by_lumi for i in inputs),
-    )
+def _is_referenced(blocks: Sequence[EventColumns], stage: str) -> bool:
+    """Whether the file of any event is known at a stage; else the list has no such stage."""
+    references = (block.stages.get(stage) for block in blocks)
+    return any(reference is not None and any(reference.guid.values) for reference in references)
 
 
-_NONE = np.empty(0, np.int64)
-
-
-def _says(reference: Reference | None) -> bool:
-    """Whether it knows the file of any event; a stage of which nothing is known is none of the list's."""
-    return reference is not None and any(reference.guid.values)
-
-
-def _joined(arrays: Sequence[npt.NDArray[Any]], dtype: type[np.generic]) -> npt.NDArray[Any]:
+def _joined(arrays: Sequence[Array], dtype: type[np.generic]) -> Array:
     if len(arrays) == 1:
         return arrays[0]
     return np.concatenate(arrays) if arrays else np.empty(0, dtype)
 
 
-def _reference(blocks: Sequence[Accepted], stage: str) -> Reference:
+def _joined_reference(blocks: Sequence[EventColumns], stage: str) -> Reference:
     """One reference over all blocks: their tables joined, unknown where a block lacks the stage."""
-    found = [b.stages.get(stage) or Reference.unknown(len(b.event)) for b in blocks]
-    if len(found) == 1:
-        return found[0]
-    starts = np.cumsum([0, *(len(r.guid.values) for r in found)]).tolist()
-    codes = [r.guid.codes.astype(np.int64) + start for r, start in zip(found, starts, strict=False)]
-    names = [name for r in found for name in r.guid.values]
-    return Reference(Names.of(_joined(codes, np.int64), names), frozen(_joined([r.entry for r in found], np.int64)))
+    references = [block.stages.get(stage) or Reference.unknown(len(block.event)) for block in blocks]
+    if len(references) == 1:
+        return references[0]
+    names: list[str] = []
+    codes = []
+    for reference in references:
+        codes.append(reference.guid.codes.astype(np.int64) + len(names))
+        names += reference.guid.values
+    entry = _joined([reference.entry for reference in references], np.int64)
+    return Reference(Names.of(_joined(codes, np.int64), names), frozen(entry))
 
 
-Ints = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
+# -- rows of one row group
 
 
-def assemble(source: int, frame: Frame, rows: Ints, events: Ints) -> Accepted:
-    """The accepted rows of an input, `rows` rising, with their event numbers, as identities and references."""
-    order = _order(frame.places("aod"), rows) if len(rows) else None
+def events_of_group(unit: Unit, rows: Ints) -> EventColumns:
+    """The events of some rows of a row group, in the order of the rows. StoreError: the part is damaged."""
+    part, group = unit.part, unit.group
+    ids = part.read(group, ["run", "lumi", "event"])
+    places = part.places() if len(rows) else {}
+    first_row = sum(part.groups[:group])
+    stages = {}
+    for stage in STAGES:
+        if stage in places:
+            stages[stage] = _reference_of(places[stage], rows + first_row)
+        elif f"{stage}_guid" in part.columns:
+            codes, names = part.read_codes(group, f"{stage}_guid")
+            entry = part.read(group, [f"{stage}_entry"])[f"{stage}_entry"]
+            stages[stage] = Reference.of(codes[rows], names, entry[rows])
+    return EventColumns(unit.source, ids["run"][rows], ids["lumi"][rows], ids["event"][rows], stages)
+
+
+# -- rows of a snapshot
+
+
+def events_of_rows(source: int, frame: Frame, rows: Ints, events: Ints | None = None) -> EventColumns:
+    """The events of some rows of an input, `rows` rising; `events` are their event numbers, where they are known.
+
+    The events have the list's order, by file and entry, wherever stretches give it; else that of the rows.
+    """
+    if events is None:
+        events = event_numbers(frame, rows)
+    order = _slices_in_order(frame.places("aod"), rows) if len(rows) else None
 
     def arranged(values: Array) -> Array:
         return values if order is None else np.concatenate([values[piece] for piece in order])
 
     ids = ids_of(frame, rows)
     stages = {}
-    for stage in STAGES:
-        if any(f"{stage}_guid" in p.columns for p in frame.parts):
-            found = stage_of(frame, stage, rows)
-            codes = frozen(arranged(found.guid.codes))
-            stages[stage] = Reference(Names(codes, found.guid.values), frozen(arranged(found.entry)))
-    return Accepted(source, arranged(ids["run"]), arranged(ids["lumi"]), arranged(events), stages)
+    for stage in _stages(frame):
+        reference = stage_of(frame, stage, rows)
+        codes = frozen(arranged(reference.guid.codes))
+        stages[stage] = Reference(Names(codes, reference.guid.values), frozen(arranged(reference.entry)))
+    return EventColumns(source, arranged(ids["run"]), arranged(ids["lumi"]), arranged(events), stages)
 
 
-def _order(files: Stretches | None, rows: Ints) -> list[slice] | None:
-    """Pieces of `rows`, each within a stretch of one file, in the list's order; None where they have it, or it is not
-    known to be so."""
+def event_numbers(frame: Frame, rows: Ints) -> Ints:
+    """The event numbers of rows of a snapshot, rising: (len(rows),) int64."""
+    return _columns(frame, rows, {"event": np.dtype(np.int64)})["event"]
+
+
+def ids_of(frame: Frame, rows: Ints) -> Mapping[str, Array]:
+    """Run and lumi of rows of a snapshot, rising: (len(rows),) int32 each."""
+    ids = frame.places("ids")
+    if ids is None:
+        return _columns(frame, rows, {"run": np.dtype(np.int32), "lumi": np.dtype(np.int32)})
+    return {name: _value_of_rows(ids, ids.fields[name], rows) for name in ("run", "lumi")}
+
+
+def stage_of(frame: Frame, stage: str, rows: Ints) -> Reference:
+    """The files and entries of rows of a snapshot, rising, at one stage."""
+    stretches = frame.places(stage)
+    if stretches is not None:
+        return _reference_of(stretches, rows)
+    return _reference_from_columns(frame, stage, rows)
+
+
+def _stages(frame: Frame) -> list[str]:
+    """The stages that a part of a snapshot has columns for."""
+    return [stage for stage in STAGES if _has_column(frame, f"{stage}_guid")]
+
+
+def _has_column(frame: Frame, name: str) -> bool:
+    return any(name in columns for columns, _ in frame.kinds)
+
+
+def _slices_in_order(files: Stretches | None, rows: Ints) -> list[slice] | None:
+    """Slices of `rows`, each within a stretch of one file, in the list's order.
+
+    None where the rows have that order already, or nothing says what it is.
+    """
     if files is None:
         return None
     bounds, hit = _bounds(files, rows)
-    rank = _ranks(files, hit)[0]
+    rank = _file_codes(files, hit)[0]
     order = np.lexsort((files.fields["entry"][hit], rank))
     if bool((order[1:] > order[:-1]).all()):
         return None
@@ -170,69 +213,66 @@ def _order(files: Stretches | None, rows: Ints) -> list[slice] | None:
     return [slice(*piece) for piece in zip(begin, end, strict=True)]
 
 
-def _bounds(of: Stretches, rows: Ints) -> tuple[Ints, Ints]:
-    """Where in `rows` each stretch's begin, and the stretches that have some."""
-    bounds = np.append(np.searchsorted(rows, of.starts), len(rows))
+def _bounds(stretches: Stretches, rows: Ints) -> tuple[Ints, Ints]:
+    """Where in `rows` those of each stretch begin, and the stretches that have some."""
+    bounds = np.append(np.searchsorted(rows, stretches.starts), len(rows))
     return bounds, np.flatnonzero(np.diff(bounds))
 
 
-def _ranks(files: Stretches, hit: Ints) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
-    """The file of each stretch that was hit, as a code into the sorted table of just these files."""
+def _file_codes(files: Stretches, hit: Ints) -> tuple[Codes, tuple[str, ...]]:
+    """The file of each stretch in `hit`, as a code into the sorted table of just these files; and the table."""
     codes, inverse = np.unique(files.fields["code"][hit], return_inverse=True)
     names = [files.names[code] for code in codes.tolist()]
+    table, code_of = _sorted_table(names)
+    return code_of[inverse], table
+
+
+def _sorted_table(names: Sequence[str]) -> tuple[tuple[str, ...], Codes]:
+    """Names as a sorted table, and the place of each name in it."""
     table = tuple(sorted(names))
-    rank = {name: n for n, name in enumerate(table)}
-    return np.array([rank[name] for name in names], np.int32)[inverse], table
+    place = {name: at for at, name in enumerate(table)}
+    return table, np.array([place[name] for name in names], np.int32)
 
 
-def ids_of(frame: Frame, rows: Ints) -> Mapping[str, Array]:
-    """Run and lumi of rows of the snapshot, rising: (len(rows),) int32 each."""
-    known = frame.places("ids")
-    if known is None:
-        return _columns(frame, rows, {"run": np.dtype(np.int32), "lumi": np.dtype(np.int32)})
-    return {name: _spread(known, known.fields[name], rows) for name in ("run", "lumi")}
+def _value_of_rows(stretches: Stretches, values: Array, rows: Ints) -> Array:
+    """The value of each row: that of its stretch."""
+    if len(stretches.starts) > len(rows):
+        return values[stretches.of(rows)]
+    return np.repeat(values, np.diff(np.append(np.searchsorted(rows, stretches.starts), len(rows))))
 
 
-def _spread(of: Stretches, values: Array, rows: Ints) -> Array:
-    """The value that holds in each row's stretch."""
-    if len(of.starts) > len(rows):
-        return values[of.of(rows)]
-    return np.repeat(values, np.diff(np.append(np.searchsorted(rows, of.starts), len(rows))))
-
-
-def stage_of(frame: Frame, stage: str, rows: Ints) -> Reference:
-    """Where the rows are at one stage."""
-    known = frame.places(stage)
-    if known is None:
-        return _stage_columns(frame, stage, rows)
-    bounds, hit = _bounds(known, rows)
-    ranks, table = _ranks(known, hit) if len(hit) else (np.empty(0, np.int32), ())
+def _reference_of(stretches: Stretches, rows: Ints) -> Reference:
+    """The files and entries of rows, rising, by stretches: nothing is read or decoded."""
+    bounds, hit = _bounds(stretches, rows)
+    codes, names = _file_codes(stretches, hit) if len(hit) else (np.empty(0, np.int32), ())
     sizes = np.diff(bounds)[hit]
-    shift = (known.fields["entry"] - known.starts)[hit]
-    return Reference(Names(np.repeat(ranks, sizes), table), rows + np.repeat(shift, sizes))
+    shift = (stretches.fields["entry"] - stretches.starts)[hit]
+    return Reference(Names(frozen(np.repeat(codes, sizes)), names), frozen(rows + np.repeat(shift, sizes)))
 
 
-def _stage_columns(frame: Frame, stage: str, rows: Ints) -> Reference:
-    """The same from the columns; unknown where a part lacks them."""
+def _reference_from_columns(frame: Frame, stage: str, rows: Ints) -> Reference:
+    """The files and entries of rows as their columns say; unknown where a part lacks them."""
     codes, entry = np.zeros(len(rows), np.int32), np.full(len(rows), -1, np.int64)
     table = {"": 0}
     for part, group, inside, where in frame.pieces(rows):
         if f"{stage}_guid" in part.columns:
-            read, names = part.read_codes(group, f"{stage}_guid")
-            codes[where] = np.array([table.setdefault(n, len(table)) for n in names], np.int32)[read[inside]]
+            part_codes, names = part.read_codes(group, f"{stage}_guid")
+            code_of = np.array([table.setdefault(name, len(table)) for name in names], np.int32)
+            codes[where] = code_of[part_codes[inside]]
             entry[where] = part.read(group, [f"{stage}_entry"])[f"{stage}_entry"][inside]
     return Reference.of(codes, tuple(table), entry)
 
 
-def _columns(frame: Frame, rows: Ints, wanted: Mapping[str, np.dtype[np.int32]]) -> Mapping[str, Array]:
-    found = {name: np.empty(len(rows), dtype) for name, dtype in wanted.items()}
+def _columns(frame: Frame, rows: Ints, dtypes: Mapping[str, np.dtype[Any]]) -> Mapping[str, Array]:
+    """Columns of rows of a snapshot, rising, that all parts have."""
+    columns = {name: np.empty(len(rows), dtype) for name, dtype in dtypes.items()}
     for part, group, inside, where in frame.pieces(rows):
-        for name, values in part.read(group, wanted).items():
-            found[name][where] = values[inside]
-    return found
+        for name, values in part.read(group, dtypes).items():
+            columns[name][where] = values[inside]
+    return columns
 
 
-Codes = npt.NDArray[np.int32]
+# -- bits of a snapshot's rows, by compiled code
 
 LITTLE = 50_000
 """Events below which other threads are not woken."""
@@ -240,7 +280,7 @@ LITTLE = 50_000
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
-    """Files by segment, as codes into sorted names, and what a row's number and its entry differ by, (S,)."""
+    """The file of each segment, as codes (S,) into sorted names; a row's entry is its number plus `shift`, (S,)."""
 
     code: Codes
     names: tuple[str, ...]
@@ -249,8 +289,11 @@ class _Stage:
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """S segments: `starts` (S + 1,) int64, the first row of each; `groups` (G + 1,), the first of each row group; runs
-    and blocks, (S,) int32; stages; `order`, (S,), how a list has them, and whether it is sure to have them so."""
+    """S segments of the rows of a snapshot: in each run, luminosity block and files are constant, and entries rise.
+
+    `starts` (S + 1,) int64: the first row of each; `groups` (G + 1,): the first segment of each row group; `run` and
+    `lumi`, (S,) int32; `order`, (S,): the segments as a list has them, which is sure to be its order if `in_order`.
+    """
 
     starts: Ints
     groups: Ints
@@ -262,41 +305,42 @@ class Segments:
 
 
 def segments(frame: Frame) -> Segments | None:
-    """The segments of a snapshot; None where its parts do not keep them. StoreError: a part is damaged."""
-    return frame.memo.get_or_create("row-segments", None, lambda: _made(frame))
+    """The segments of a snapshot; None where its parts do not keep stretches. StoreError: a part is damaged."""
+    return frame.memo.get_or_create("row-segments", None, lambda: _segments(frame))
 
 
-def _made(frame: Frame) -> Segments | None:
-    stages = [s for s in STAGES if any(f"{s}_guid" in p.columns for p in frame.parts)]
-    known = {kind: frame.places(kind) for kind in ("ids", *stages)}
-    ids = known.pop("ids")
-    if ids is None or any(k is None for k in known.values()):
+def _segments(frame: Frame) -> Segments | None:
+    ids = frame.places("ids")
+    places = {stage: frame.places(stage) for stage in _stages(frame)}
+    files = {stage: stretches for stage, stretches in places.items() if stretches is not None}
+    if ids is None or len(files) < len(places):
         return None
-    firsts = [ids.starts, frame.first_rows, *(k.starts for k in known.values() if k is not None)]
+    firsts = [ids.starts, frame.first_rows, *(stretches.starts for stretches in files.values())]
     starts = np.unique(np.concatenate(firsts))
-    at = {name: (k, k.of(starts)) for name, k in known.items() if k is not None}
-    found = {}
-    for name, (of, places) in at.items():
-        table = sorted(of.names)
-        rank = {text: n for n, text in enumerate(table)}
-        code = np.array([rank[text] for text in of.names], np.int32)[of.fields["code"][places]]
-        found[name] = _Stage(code, tuple(table), (of.fields["entry"] - of.starts)[places])
+    stages = {stage: _stage(stretches, starts) for stage, stretches in files.items()}
     ends = np.append(starts, frame.rows.sum())
-    order, in_order = _segment_order(found.get("aod"), starts, np.diff(ends))
-    mine = ids.of(starts)
+    order, in_order = _segment_order(stages.get("aod"), starts, np.diff(ends))
+    at = ids.of(starts)
     return Segments(
         ends,
         np.searchsorted(starts, np.append(frame.first_rows, ends[-1])),
-        ids.fields["run"][mine],
-        ids.fields["lumi"][mine],
-        found,
+        ids.fields["run"][at],
+        ids.fields["lumi"][at],
+        stages,
         order,
         in_order,
     )
 
 
+def _stage(files: Stretches, starts: Ints) -> _Stage:
+    """The files of the segments that begin at `starts`."""
+    at = files.of(starts)
+    table, code_of = _sorted_table(files.names)
+    return _Stage(code_of[files.fields["code"][at]], table, (files.fields["entry"] - files.starts)[at])
+
+
 def _segment_order(aod: _Stage | None, starts: Ints, sizes: Ints) -> tuple[Ints, bool]:
-    """Segments by file and entry, and whether none has an entry twice, or one of another between its own."""
+    """Segments by file and entry, and whether no entry occurs twice and no segment begins inside another."""
     if aod is None:
         return np.arange(len(starts)), False
     first = starts + aod.shift
@@ -305,32 +349,43 @@ def _segment_order(aod: _Stage | None, starts: Ints, sizes: Ints) -> tuple[Ints,
     return order, bool(((code[1:] != code[:-1]) | (begin[1:] >= end[:-1])).all())
 
 
-def listed(source: int, frame: Frame, taken: Taken, threads: int = 0) -> Accepted:
-    """The accepted rows of an input as identities and references. StoreError: a part is damaged."""
-    known = segments(frame)
-    if known is None:
-        rows = taken.rows(frame)
-        return assemble(source, frame, rows, _events(frame, rows))
-    run = _Run.of(frame, known, taken, threads)
-    total = int(taken.counts.sum())
-    require(bytes_of(total, len(known.stages)), f"the list of {total:,} events")
-    columns = _Columns.of(total, tuple(known.stages))
-    hit = np.flatnonzero(run.counts)
-    constants, rising, tables = [(known.run, columns.run), (known.lumi, columns.lumi)], [], {}
-    for name, stage in known.stages.items():
-        used = np.flatnonzero(np.bincount(stage.code[hit], minlength=len(stage.names)))
-        code = np.zeros(len(stage.names), np.int32)
-        code[used] = np.arange(len(used))
-        tables[name] = tuple(stage.names[k] for k in used.tolist())
-        constants.append((code[stage.code], columns.stages[name][0]))
+def events_of_bits(source: int, frame: Frame, accepted: Taken, threads: int = 0) -> EventColumns:
+    """The events of the rows of an input whose bits are set. StoreError: a part is damaged."""
+    row_segments = segments(frame)
+    if row_segments is None:
+        return events_of_rows(source, frame, accepted.rows(frame))
+    writer = _Writer.of(frame, row_segments, accepted, threads)
+    total = int(accepted.counts.sum())
+    stages = row_segments.stages
+    require(bytes_of(total, len(stages)), f"the list of {total:,} events")
+    columns = _Columns.of(total, tuple(stages))
+    hit = np.flatnonzero(writer.counts)
+    constants = [(row_segments.run, columns.run), (row_segments.lumi, columns.lumi)]
+    rising, names = [], {}
+    for name, stage in stages.items():
+        code, names[name] = _used_files(stage, hit)
+        constants.append((code, columns.stages[name][0]))
         rising.append((stage.shift, columns.stages[name][1]))
-    run.write(constants, rising, columns.event)
-    stages = {n: Reference(Names(frozen(c), tables[n]), frozen(e)) for n, (c, e) in columns.stages.items()}
-    return Accepted(source, columns.run, columns.lumi, columns.event, stages, in_order=known.in_order)
+    writer.write(constants, rising, columns.event)
+    references = {}
+    for name, (codes, entry) in columns.stages.items():
+        references[name] = Reference(Names(frozen(codes), names[name]), frozen(entry))
+    in_order = row_segments.in_order
+    return EventColumns(source, columns.run, columns.lumi, columns.event, references, in_order=in_order)
+
+
+def _used_files(stage: _Stage, hit: Ints) -> tuple[Codes, tuple[str, ...]]:
+    """The file of each segment as a code into the table of the files of the segments in `hit`; and the table."""
+    used = np.flatnonzero(np.bincount(stage.code[hit], minlength=len(stage.names)))
+    code_of = np.zeros(len(stage.names), np.int32)
+    code_of[used] = np.arange(len(used))
+    return code_of[stage.code], tuple(stage.names[code] for code in used.tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
+    """Columns of a list; `stages` have the codes and entries."""
+
     run: Codes
     lumi: Codes
     event: Ints
@@ -339,10 +394,11 @@ class _Columns:
     @classmethod
     def of(cls, total: int, stages: Sequence[str]) -> _Columns:
         """For so many events, not yet filled."""
-        wanted: list[type[np.generic]] = [np.int32, np.int32, np.int64]
-        wanted += [np.int32, np.int64] * len(stages)
-        run, lumi, event, *rest = together(total, wanted)
-        return cls(run, lumi, event, dict(zip(stages, zip(rest[::2], rest[1::2], strict=True), strict=True)))
+        dtypes: list[type[np.generic]] = [np.int32, np.int32, np.int64]
+        dtypes += [np.int32, np.int64] * len(stages)
+        run, lumi, event, *rest = together(total, dtypes)
+        references = zip(rest[::2], rest[1::2], strict=True)
+        return cls(run, lumi, event, dict(zip(stages, references, strict=True)))
 
 
 LARGE = 1 << 20
@@ -357,46 +413,52 @@ def together(size: int, dtypes: Sequence[type[np.generic]]) -> list[Array]:
     >>> [a.dtype.name for a in together(3, [np.int32, np.int64])]
     ['int32', 'int64']
     """
-    ends = np.cumsum([0, *(-(-size * np.dtype(d).itemsize // 64) * 64 for d in dtypes)]).tolist()
-    memory = np.empty(max(ends[-1], HUGE) if ends[-1] >= LARGE else ends[-1], np.uint8)
-    return [memory[at:][: size * np.dtype(d).itemsize].view(d) for at, d in zip(ends, dtypes, strict=False)]
+    lengths = [size * np.dtype(dtype).itemsize for dtype in dtypes]
+    rounded = [-(-length // 64) * 64 for length in lengths]
+    starts = np.cumsum([0, *rounded]).tolist()
+    total = starts.pop()
+    memory = np.empty(max(total, HUGE) if total >= LARGE else total, np.uint8)
+    arrays = []
+    for start, length, dtype in zip(starts, lengths, dtypes, strict=True):
+        arrays.append(memory[start : start + length].view(dtype))
+    return arrays
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """The kernel's memory for some accepted rows; `counts` (S,) are theirs by segment."""
+class _Writer:
+    """Writes the columns of the accepted rows in `accepted`; `counts` (S,) are how many each segment has."""
 
     frame: Frame
     segments: Segments
-    taken: Taken
+    accepted: Taken
     counts: Ints
     units: Table
     threads: int
 
     @classmethod
-    def of(cls, frame: Frame, known: Segments, taken: Taken, threads: int) -> _Run:
+    def of(cls, frame: Frame, segments: Segments, accepted: Taken, threads: int) -> _Writer:
         """With the rows counted by segment."""
-        units = LISTED_UNIT.zeros(len(taken.groups))
-        units["bits"] = taken.addresses
-        units["first_row"] = frame.first_rows[taken.groups]
-        units["first_segment"] = known.groups[taken.groups]
-        units["end_segment"] = known.groups[taken.groups + 1]
-        workers = (threads or threads_here()) if int(taken.counts.sum()) >= LITTLE else 1
-        made = cls(frame, known, taken, np.zeros(len(known.run), np.int64), units, workers)
-        made._run(0, len(units), _Job([], []))
-        return made
+        units = LISTED_UNIT.zeros(len(accepted.groups))
+        units["bits"] = accepted.addresses
+        units["first_row"] = frame.first_rows[accepted.groups]
+        units["first_segment"] = segments.groups[accepted.groups]
+        units["end_segment"] = segments.groups[accepted.groups + 1]
+        workers = (threads or threads_here()) if int(accepted.counts.sum()) >= LITTLE else 1
+        writer = cls(frame, segments, accepted, np.zeros(len(segments.run), np.int64), units, workers)
+        writer._run(0, len(units), _Job([], []))
+        return writer
 
     def write(self, constants: list[tuple[Array, Array]], rising: list[tuple[Array, Array]], event: Ints) -> None:
-        """Fill columns: pairs of what holds by segment, and the column."""
+        """Fill columns: pairs of the values by segment, and the column."""
         order, dest = self.segments.order, np.empty(len(self.counts), np.int64)
-        mine = self.counts[order]
-        dest[order] = np.cumsum(mine) - mine
+        ordered_counts = self.counts[order]
+        dest[order] = np.cumsum(ordered_counts) - ordered_counts
         job, written = _Job(constants, rising, dest, event), 0
-        groups = self.taken.groups
+        groups = self.accepted.groups
         for begin, end in self.frame.batches(["event"], groups, at_once(self.frame, ["event"], groups)):
-            some = groups[begin:end]
-            opened = self.frame.open(some, again=True)
-            memory = opened.memory("event", some)
+            batch = groups[begin:end]
+            opened = self.frame.open(batch, again=True)
+            memory = opened.memory("event", batch)
             self.units["events"][begin:end] = memory.addresses
             written += self._run(begin, end, job, memory)
             opened.check_whole()
@@ -405,16 +467,18 @@ class _Run:
             raise RuntimeError(f"{written} events of {len(event)} were written")
 
     def _run(self, begin: int, end: int, job: _Job, memory: object = None) -> int:
-        """The kernel over some units, in pieces that have about as many events each."""
+        """Run the kernel over some units, in pieces that have about as many events each; give the events' number."""
         kernel = kernel_cache.function(listing.write_events)
         table = job.table(self.units, self.segments.starts, self.counts)
         owners = self, job, memory
 
-        def one(piece: tuple[int, int], owners: object = owners) -> int:  # they live as long as a thread is at it
+        def run_piece(piece: tuple[int, int], owners: object = owners) -> int:  # they live as long as a thread is at it
             rows = np.empty(listing.CHUNK, np.int32)
             return kernel(address_of(table), address_of(rows), begin + piece[0], begin + piece[1])
 
-        return sum(parallel_map(watched(one), pieces(self.taken.counts[begin:end], self.threads), self.threads))
+        return sum(
+            parallel_map(watched(run_piece), pieces(self.accepted.counts[begin:end], self.threads), self.threads)
+        )
 
 
 class _Job:
@@ -427,12 +491,12 @@ class _Job:
         dest: Ints | None = None,
         event: Ints | None = None,
     ) -> None:
-        self.held = constants, rising
+        self.arrays = constants, rising  # their memory lives as long as the job
         self.constants, self.rising = _pairs(constants), _pairs(rising)
         self.dest, self.event = dest, event
 
     def table(self, units: Table, starts: Ints, counts: Ints) -> Table:
-        """As `kernels.listing` reads it."""
+        """The job as `kernels.listing` reads it."""
         return LISTING_JOB.filled(
             units=address_of(units),
             starts=address_of(starts),
@@ -447,16 +511,8 @@ class _Job:
 
 
 def _pairs(pairs: list[tuple[Array, Array]]) -> Table:
-    """What holds by segment, and the column, of some columns."""
+    """The addresses of the values by segment, and of the column, of some columns."""
     table = COLUMN_PAIR.zeros(len(pairs))
     table["by_segment"] = [address_of(by_segment) for by_segment, _ in pairs]
     table["column"] = [address_of(column) for _, column in pairs]
     return table
-
-
-def _events(frame: Frame, rows: Ints) -> Ints:
-    """The event numbers of rows of the snapshot, rising."""
-    found = np.empty(len(rows), np.int64)
-    for part, group, inside, where in frame.pieces(rows):
-        found[where] = part.read(group, ["event"])["event"][inside]
-    return found

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tagsel.errors import TagselError
 from tagsel.events import EventList
 from tagsel.selection.eligible_rows import rows_that_count
-from tagsel.selection.list_builder import Accepted, assemble, event_list, ids_of
+from tagsel.selection.list_builder import EventColumns, event_list, events_of_rows, ids_of
 from tagsel.selection.query import Query, named_inputs
 from tagsel.selection.question import Outcome, question
 from tagsel.store import lookup, watched
@@ -89,7 +89,7 @@ def pick(query: Query, wanted: EventList) -> Picked:
     """The rows of the query's inputs that hold the wanted identities (run, event; and lumi where it is given)."""
     asked = _Asked(wanted)
     rows = rows_that_count(query, masked=False)
-    blocks: list[Accepted] = []
+    blocks: list[EventColumns] = []
     for index, source in enumerate(query.inputs):
         frame = source.snapshot.frame
         found = [(k, p.first_row + at) for p, k, at in lookup.find(source.snapshot.parts, asked.run, asked.event)]
@@ -100,7 +100,7 @@ def pick(query: Query, wanted: EventList) -> Picked:
         keys, places = keys[counts], places[counts]
         answers = asked.answered(keys, ids_of(frame, places)["lumi"])
         if answers.any():
-            blocks.append(assemble(index, frame, places[answers], asked.event[keys[answers]]))
+            blocks.append(events_of_rows(index, frame, places[answers], asked.event[keys[answers]]))
     missed = asked.missed()
     history = {
         "operation": "pick",

@@ -1,7 +1,8 @@
-"""What sets of events share: streams by identity, trigger chains and cuts row by row; N x N, and what is in one alone.
+"""Overlaps of sets of events: datasets by identity, trigger chains and cuts row by row; N x N, and events in one alone.
 
-Counts are products of matrices of zeros and ones, in blocks of fewer rows than float32 can count. Invariant: an event
-is counted once, by the rules of every verb; a set's own events stand on its diagonal.
+Counts are products of matrices of zeros and ones, in blocks of fewer rows than float32 can count.
+
+Invariant: an event is counted once, by the rules of every verb; the diagonal has the events of each set.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -54,25 +56,28 @@ class Overlaps:
         return Table((self.kind, "events", "alone", "alone of own", *self.names), tuple(self._rows()))
 
     def _rows(self) -> list[tuple[Any, ...]]:
-        own = self.shared.diagonal().tolist()
-        each = zip(self.names, own, self.alone.tolist(), self.shared.tolist(), strict=True)
-        return [(name, n, alone, round(alone / n, 6) if n else None, *row) for name, n, alone, row in each]
+        rows = []
+        events = self.shared.diagonal().tolist()
+        for name, own, alone, shared in zip(self.names, events, self.alone.tolist(), self.shared.tolist(), strict=True):
+            share = round(alone / own, 6) if own else None
+            rows.append((name, own, alone, share, *shared))
+        return rows
 
     def nearest(self) -> Table:
         """A row a set: its events, those in no other set and their share, and the set that it shares most with."""
         others = self.shared.copy()
         np.fill_diagonal(others, -1)
         most = others.argmax(axis=1).tolist() if len(others) else []
-        rows = [
-            (*row[:4], *((self.names[at], row[4 + at]) if len(self.names) > 1 else ("", None)))
-            for row, at in zip(self._rows(), most, strict=True)
-        ]
+        rows = []
+        for row, at in zip(self._rows(), most, strict=True):
+            nearest = (self.names[at], row[4 + at]) if len(self.names) > 1 else ("", None)
+            rows.append((*row[:4], *nearest))
         return Table((self.kind, "events", "alone", "alone of own", "most shared with", "shared"), tuple(rows))
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """Why rows were unreadable, each said once."""
-        return tuple(dict.fromkeys(loss for c in self.counts for loss in c.losses))
+        """Why rows were unreadable, each reason once."""
+        return tuple(dict.fromkeys(chain.from_iterable(count.losses for count in self.counts)))
 
     @property
     def unreadable(self) -> int:
@@ -129,11 +134,11 @@ def chain_overlap(query: Query, pattern: str = "*", *, progress: Progress = None
     nothing = shared_rows(np.zeros((0, len(chains)), np.uint8))
 
     def work(prepared: Prepared, unit: Unit, block: Block, rows: Ints) -> Shared:
-        found = (shared_rows(made) for _, made, _ in decoder(prepared, unit, chains).decisions(block, rows))
-        return reduce(_add, found, nothing)
+        decoded = decoder(prepared, unit, chains).decisions(block, rows)
+        return reduce(_add, (shared_rows(decisions) for _, decisions, _ in decoded), nothing)
 
-    counted, found = scanned(query, work, _add, nothing, size=8 * len(chains) ** 2, progress=progress)
-    return Overlaps("chain", chains, *found, (counted,))
+    count, shared = scanned(query, work, _add, nothing, size=8 * len(chains) ** 2, progress=progress)
+    return Overlaps("chain", chains, *shared, (count,))
 
 
 def _add(one: Shared, other: Shared) -> Shared:
@@ -143,9 +148,9 @@ def _add(one: Shared, other: Shared) -> Shared:
 @question("overlap", _outcome)
 def region_overlap(query: Query, cuts: Mapping[str, str], *, progress: Progress = None) -> Overlaps:
     """Cuts by name, each a set of the events that pass it and the query."""
-    found = regions(query, cuts, overlap=True, progress=progress)
-    assert found.overlap is not None and found.alone is not None and found.anywhere is not None  # they were asked for
-    return Overlaps("region", tuple(found), found.overlap, found.alone, found.anywhere, tuple(found.values()))
+    counted = regions(query, cuts, overlap=True, progress=progress)
+    assert counted.overlap is not None and counted.alone is not None and counted.anywhere is not None  # by overlap=True
+    return Overlaps("region", tuple(counted), counted.overlap, counted.alone, counted.anywhere, tuple(counted.values()))
 
 
 @question("overlap", _outcome)
@@ -156,38 +161,43 @@ def dataset_overlap(query: Query, *, progress: Progress = None) -> Overlaps:
     CatalogError for a single one; EventListError where two have one event in different luminosity blocks.
     """
     if len(query.inputs) < 2:
-        one = "".join(i.dataset for i in query.inputs)
+        one = "".join(source.dataset for source in query.inputs)
         raise CatalogError(
             f"an overlap takes two datasets or more, here is {one}",
             hint="NAME,NAME or a glob; --chains PATTERN overlaps chains within one",
             dataset=one,
         )
-    found = [select(replace(query, inputs=(source,), weight=""), progress=progress) for source in query.inputs]
-    shared, alone, anywhere = _by_identity([events for events, _ in found])
-    names = tuple(i.dataset for i in query.inputs)
-    return Overlaps("dataset", names, shared, alone, anywhere, tuple(count for _, count in found))
+    lists, counts = [], []
+    for source in query.inputs:
+        events, count = select(replace(query, inputs=(source,), weight=""), progress=progress)
+        lists.append(events)
+        counts.append(count)
+    names = tuple(source.dataset for source in query.inputs)
+    return Overlaps("dataset", names, *_by_identity(lists), tuple(counts))
 
 
 def _by_identity(lists: Sequence[EventList]) -> Shared:
     """How many identities lists share."""
-    run, lumi, event = (np.concatenate([getattr(x, name) for x in lists]) for name in ("run", "lumi", "event"))
-    by_lumi = any(x.by_lumi for x in lists)
+    run = np.concatenate([events.run for events in lists])
+    lumi = np.concatenate([events.lumi for events in lists])
+    event = np.concatenate([events.event for events in lists])
+    by_lumi = any(events.by_lumi for events in lists)
     columns = [run, lumi, event] if by_lumi else [run, event]
-    samples = [x.sample for x in lists if x.sample is not None]
+    samples = [events.sample for events in lists if events.sample is not None]
     if samples:
-        aod = reduce(Reference.join, (x.references["aod"] for x in lists))
+        aod = reduce(Reference.join, (events.references["aod"] for events in lists))
         columns = [reduce(Names.join, samples).codes, run, lumi, event, aod.guid.codes, aod.entry]
     groups = identity_groups(columns)
     if not samples and not by_lumi:
         check_lumis(groups, run, lumi, event)
-    of_row = np.repeat(np.arange(len(lists)), [len(x) for x in lists])[groups.order]
+    of_row = np.repeat(np.arange(len(lists)), [len(events) for events in lists])[groups.order]
     ends = np.append(groups.starts[1:], [len(of_row)] * bool(len(of_row))).astype(np.int64)
-    found = shared_rows(np.zeros((0, len(lists)), np.uint8))
+    shared = shared_rows(np.zeros((0, len(lists)), np.uint8))
     for begin in range(0, len(ends), AT_ONCE):
         here = ends[begin : begin + AT_ONCE]
         first, last = int(groups.starts[begin]), int(here[-1])
         number = np.searchsorted(here, np.arange(first, last), side="right")
         inside = np.zeros((len(here), len(lists)), np.uint8)
         inside[number, of_row[first:last]] = 1
-        found = _add(found, shared_rows(inside))
-    return found
+        shared = _add(shared, shared_rows(inside))
+    return shared

@@ -1,6 +1,6 @@
-"""What row groups come to, as sums that can be added up: by a scan here, or by pieces on a cluster.
+"""Results of some row groups that add up to the result of all: from a scan here, or from tasks on a cluster.
 
-Invariant: adding is associative, so where rows were cut into pieces does not show.
+Invariant: adding is associative, so the answer does not depend on where rows were cut into tasks.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from operator import add
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tagsel.engine.compiled_scan import Passing
 from tagsel.engine.scan import Tally, losses
-from tagsel.selection.list_builder import Accepted
+from tagsel.selection.list_builder import EventColumns
 from tagsel.selection.yields import Yield
 
 Keys = npt.NDArray[Any]
@@ -26,7 +26,7 @@ Top = tuple[int, str] | None
 
 @dataclass(frozen=True)
 class Fate:
-    """How many rows came to which end, bytes of the columns touched, and why rows were unreadable."""
+    """How many rows met each fate, bytes of the columns that were read, and why rows were unreadable."""
 
     duplicate: int = 0
     masked: int = 0
@@ -39,16 +39,25 @@ class Fate:
     @classmethod
     def of_tallies(cls, tallies: Sequence[Tally[Any]]) -> Fate:
         """Of a scan row group by row group."""
-        counts = (sum(getattr(t, n) for t in tallies) for n in ("duplicate", "masked", "unreadable", "alive", "bytes"))
-        duplicate, masked, unreadable, alive, size = counts
-        return cls(duplicate, masked, unreadable, alive, size, tuple(losses(tallies)))
+        return cls(
+            duplicate=sum(tally.duplicate for tally in tallies),
+            masked=sum(tally.masked for tally in tallies),
+            unreadable=sum(tally.unreadable for tally in tallies),
+            alive=sum(tally.alive for tally in tallies),
+            bytes=sum(tally.bytes for tally in tallies),
+            losses=tuple(losses(tallies)),
+        )
 
     @classmethod
-    def of_passing(cls, found: Sequence[Passing]) -> Fate:
+    def of_passing(cls, passing: Sequence[Passing]) -> Fate:
         """Of compiled steps."""
-        rows = (sum(int(getattr(a.fates, n).sum()) for a in found) for n in ("duplicate", "masked", "alive"))
-        duplicate, masked, alive = rows
-        return cls(duplicate, masked, 0, alive, sum(a.bytes for a in found), (), sum(a.spared for a in found))
+        return cls(
+            duplicate=sum(int(of_input.fates.duplicate.sum()) for of_input in passing),
+            masked=sum(int(of_input.fates.masked.sum()) for of_input in passing),
+            alive=sum(int(of_input.fates.alive.sum()) for of_input in passing),
+            bytes=sum(of_input.bytes for of_input in passing),
+            remembered=sum(of_input.spared for of_input in passing),
+        )
 
     def __add__(self, other: Fate) -> Fate:
         return Fate(
@@ -64,28 +73,28 @@ class Fate:
 
 @dataclass(frozen=True)
 class Answer:
-    """What row groups came to.
+    """The result of some row groups.
 
-    `yields`: of a count the events that pass; of a cutflow those of each of its ways. `blocks`: of a list its events,
-    in the order of the row groups, with the keys by which a top list is ordered.
+    `yields` has the events that pass a count, or each way of a cutflow. `blocks` has the events of a list, in the
+    order of the row groups, with the keys that order a top list.
     """
 
     fate: Fate
     yields: tuple[Yield, ...] = ()
-    blocks: tuple[tuple[Accepted, Keys], ...] = ()
+    blocks: tuple[tuple[EventColumns, Keys], ...] = ()
 
     def __add__(self, other: Answer) -> Answer:
         yields = zip_longest(self.yields, other.yields, fillvalue=Yield())
         return Answer(self.fate + other.fate, tuple(a + b for a, b in yields), self.blocks + other.blocks)
 
     def of_input(self, source: int) -> Answer:
-        """The same, its events being those of the query's input `source`."""
-        return replace(self, blocks=tuple((replace(ids, source=source), keys) for ids, keys in self.blocks))
+        """The same answer, with events of the query's input `source`."""
+        return replace(self, blocks=tuple((replace(events, source=source), keys) for events, keys in self.blocks))
 
 
 def merged(answers: Sequence[Answer]) -> Answer:
-    """What all of them come to."""
+    """The sum of some answers."""
     if not answers:
         return Answer(Fate())
-    whole = reduce(add, [replace(a, blocks=()) for a in answers])
-    return replace(whole, blocks=tuple(block for a in answers for block in a.blocks))
+    whole = reduce(add, [replace(answer, blocks=()) for answer in answers])
+    return replace(whole, blocks=tuple(chain.from_iterable(answer.blocks for answer in answers)))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tagsel.events import EventList, RebaseLedger
 from tagsel.selection.eligible_rows import Filter, rows_that_count
-from tagsel.selection.list_builder import assemble, event_list, ids_of, stage_of
+from tagsel.selection.list_builder import event_list, events_of_rows, ids_of, stage_of
 from tagsel.selection.query import Input, Query
 from tagsel.store import Frame, lookup, watched
 
@@ -85,7 +85,7 @@ def gathered(query: Query, found: Found, wanted: EventList, provenance: Mapping[
         mine = np.flatnonzero(found.source == index)
         mine = mine[np.argsort(found.row[mine])]
         if len(mine):
-            blocks.append(assemble(index, source.snapshot.frame, found.row[mine], wanted.event[mine]))
+            blocks.append(events_of_rows(index, source.snapshot.frame, found.row[mine], wanted.event[mine]))
     return event_list(blocks, query.inputs, None, provenance)
 
 

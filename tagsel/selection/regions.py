@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,10 @@ from tagsel.language import Block, Bound, conjuncts
 from tagsel.language.bounds import ALL, NONE, SOME
 from tagsel.selection.event_list import provenance
 from tagsel.selection.fold import folded
-from tagsel.selection.list_builder import Accepted, event_list, gather
+from tagsel.selection.list_builder import EventColumns, event_list, events_of_group
 from tagsel.selection.partial_result import Fate
 from tagsel.selection.plan import plan
-from tagsel.selection.query import Query, bind_query
+from tagsel.selection.query import BoundInput, Query, bind_query
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.run import Count, Prepared, Progress, finish, prepare
 from tagsel.selection.yields import Yield, weigh, weights_of
@@ -65,14 +66,18 @@ class Regions(Mapping[str, Count]):
 
     def table(self) -> Table:
         """A row a region: events, their share of those that count, and with a weight its sum and error."""
-        weighted = any(c.weighted for c in self.counts.values())
+        columns: tuple[str, ...] = ("region", "events", "of start")
         rows = []
         for name, count in self.counts.items():
             start = count.accepted + count.ledger.rejected
             share = round(count.accepted / start, 6) if start else None
-            sums = (count.weighted.sumw, count.weighted.sumw2**0.5) if count.weighted else ()
-            rows.append((name, count.accepted, share, *sums))
-        return Table(("region", "events", "of start", *(("sum of weights", "error") if weighted else ())), tuple(rows))
+            row: tuple[object, ...] = (name, count.accepted, share)
+            if count.weighted:
+                row += (count.weighted.sumw, count.weighted.sumw2**0.5)
+            rows.append(row)
+        if any(count.weighted for count in self.counts.values()):
+            columns += ("sum of weights", "error")
+        return Table(columns, tuple(rows))
 
     def overlaps(self) -> Table:
         """The events that each two regions share; CutError where that was not asked for."""
@@ -97,21 +102,24 @@ class Regions(Mapping[str, Count]):
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What some row groups came to: for each region its yield and rows; events that each two share, that are in one
-    alone, and that are in any."""
+class _PartialRegions:
+    """The regions of some row groups: the yield and events of each; how many events each two share, each has alone,
+    and are in any."""
 
     yields: tuple[Yield, ...]
     shared: npt.NDArray[np.int64]
     alone: npt.NDArray[np.int64]
     anywhere: int
-    rows: tuple[tuple[Accepted, ...], ...]
+    events: tuple[tuple[EventColumns, ...], ...]
 
-    def __add__(self, other: _Found) -> _Found:
-        yields = tuple(a + b for a, b in zip(self.yields, other.yields, strict=True))
-        rows = tuple(a + b for a, b in zip(self.rows, other.rows, strict=True))
-        anywhere = self.anywhere + other.anywhere
-        return _Found(yields, self.shared + other.shared, self.alone + other.alone, anywhere, rows)
+    def __add__(self, other: _PartialRegions) -> _PartialRegions:
+        return _PartialRegions(
+            tuple(a + b for a, b in zip(self.yields, other.yields, strict=True)),
+            self.shared + other.shared,
+            self.alone + other.alone,
+            self.anywhere + other.anywhere,
+            tuple(a + b for a, b in zip(self.events, other.events, strict=True)),
+        )
 
 
 def _outcome(answer: Regions) -> Outcome:
@@ -130,28 +138,29 @@ def regions(
         raise CutError("no region is asked for", hint='"SR: MET_pt > 100" "CR: MET_pt < 50"')
     started = time.perf_counter()
     several = _prepared(queries(query, cuts))
-    quick = None if overlap or lists or query.weight else _counted(several, started, progress)
-    if quick is not None:
-        return Regions(dict(zip(cuts, quick, strict=True)), None, {})
-    union, verdicts = _union([p.plan.units for p in several])
-    shared = [_shared([p.inputs[k].cut for p in several]) for k in range(len(several[0].inputs))]
+    if not (overlap or lists or query.weight):
+        counted = _counted_by_steps(several, started, progress)
+        if counted is not None:
+            return Regions(dict(zip(cuts, counted, strict=True)))
+    union, verdicts = _union([prepared.plan.units for prepared in several])
+    shared = [_shared(of_input) for of_input in _cuts_by_input(several)]
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> _Found:
+    def work(unit: Unit, block: Block, alive: Mask | None) -> _PartialRegions:
         counted = np.ones(unit.rows, bool) if alive is None else alive
-        decided = verdicts[unit.source, unit.part.name, unit.group]
-        masks = _masks(shared[unit.source], block, counted, decided)
-        return _found(several[0], unit, block, masks, overlap, lists)
+        masks = _masks(shared[unit.source], block, counted, verdicts[unit.source, unit.part.name, unit.group])
+        return _partial_regions(several[0], unit, block, masks, overlap, lists)
 
     count = len(several)
-    nothing = _Found((Yield(),) * count, *_shares(np.zeros((count, 0), np.bool_)), ((),) * count)
-    found, tallies = folded(several[0], work, lambda a, b: a + b, nothing, progress=progress, units=union)
-    counts = {
-        name: finish(p, Fate.of_tallies(tallies), passing, started)
-        for name, p, passing in zip(cuts, several, found.yields, strict=True)
-    }
-    kept = _lists(several, counts, found.rows) if lists else {}
-    shares = (found.shared, found.alone, found.anywhere) if overlap else (None, None, None)
-    return Regions(counts, shares[0], kept, *shares[1:])
+    nothing = _PartialRegions((Yield(),) * count, *_shares(np.zeros((count, 0), np.bool_)), ((),) * count)
+    total, tallies = folded(several[0], work, lambda a, b: a + b, nothing, progress=progress, units=union)
+    fate = Fate.of_tallies(tallies)
+    counts = {}
+    for name, prepared, passing in zip(cuts, several, total.yields, strict=True):
+        counts[name] = finish(prepared, fate, passing, started)
+    events = _lists(several, counts, total.events) if lists else {}
+    if not overlap:
+        return Regions(counts, lists=events)
+    return Regions(counts, total.shared, events, total.alone, total.anywhere)
 
 
 def queries(query: Query, cuts: Mapping[str, str]) -> list[Query]:
@@ -161,62 +170,76 @@ def queries(query: Query, cuts: Mapping[str, str]) -> list[Query]:
     return [replace(query, cuts=(pair,)) for pair in texts.items()]
 
 
-def _counted(several: Sequence[Prepared], started: float, progress: Progress) -> list[Count] | None:
-    """The counts by compiled steps, where all regions can be; the work that each tells of is that of the pass."""
-    first = several[0]
-    wanted = all(p.plan.tier == "kernel" and able(b.cut for b in p.inputs) for p in several)
-    if not wanted or not loops_at_hand(first.query.tier, first.read, len(several)):
+def _cuts_by_input(several: Sequence[Prepared]) -> list[list[Bound]]:
+    """The cuts of all regions, for each input."""
+    cuts: list[list[Bound]] = [[] for _ in several[0].inputs]
+    for prepared in several:
+        for of_input, bound in zip(cuts, prepared.inputs, strict=True):
+            of_input.append(bound.cut)
+    return cuts
+
+
+def _counted_by_steps(several: Sequence[Prepared], started: float, progress: Progress) -> list[Count] | None:
+    """The counts by compiled steps, each with the work of the whole pass; None where not all regions can be."""
+    first, cuts = several[0], _cuts_by_input(several)
+    fits = all(prepared.plan.tier == "kernel" for prepared in several) and all(map(able, cuts))
+    if not fits or not loops_at_hand(first.query.tier, first.read, len(several)):
         return None
     accepted, fate = np.zeros(len(several), np.int64), Fate()
     for index, bound in enumerate(first.inputs):
         frame = bound.input.snapshot.frame
-        nodes, verdicts = [p.inputs[index].cut.node for p in several], [p.plan.verdicts[index] for p in several]
+        verdicts = [prepared.plan.verdicts[index] for prepared in several]
+        work = Cuts.of([cut.node for cut in cuts[index]], verdicts, len(frame))
         try:
             fates = first.rows.fates(index, frame)
-            found = count_several(
-                Cuts.of(nodes, verdicts, len(frame)), frame, fates, first.query.threads, progress=progress
-            )
+            counted = count_several(work, frame, fates, first.query.threads, progress=progress)
         except StoreError:  # the scan tells of it
             return None
-        if found is None:
+        if counted is None:
             return None
-        accepted += found.counts
-        fate += Fate.of_passing([Passing(int(found.counts.sum()), fates, found.bytes)])
+        accepted += counted.counts
+        fate += Fate.of_passing([Passing(int(counted.counts.sum()), fates, counted.bytes)])
     yields = map(Yield.unweighted, accepted.tolist())
     return [finish(prepared, fate, passing, started) for prepared, passing in zip(several, yields, strict=True)]
 
 
-def _prepared(asked: Sequence[Query]) -> list[Prepared]:
-    """Each query bound and planned; which rows count is found once for all."""
-    first = prepare(asked[0])
-    own = {w for b in first.inputs for w in b.cut.warnings}
-    said = tuple(w for w in first.warnings if w not in own)
+def _prepared(queries: Sequence[Query]) -> list[Prepared]:
+    """Each query bound and planned; which rows count is worked out once for all."""
+    first = prepare(queries[0])
+    cut_warnings = _cut_warnings(first.inputs)
+    common = tuple(warning for warning in first.warnings if warning not in cut_warnings)
     several = [first]
-    for one in asked[1:]:
-        inputs = bind_query(one)
-        planned = plan(inputs, tier=one.tier, allow_losses=one.allow_losses)
-        warnings = tuple(dict.fromkeys(w for b in inputs for w in b.cut.warnings))
-        several.append(replace(first, query=one, inputs=inputs, plan=planned, warnings=(*warnings, *said)))
+    for query in queries[1:]:
+        inputs = bind_query(query)
+        planned = plan(inputs, tier=query.tier, allow_losses=query.allow_losses)
+        warnings = (*_cut_warnings(inputs), *common)
+        several.append(replace(first, query=query, inputs=inputs, plan=planned, warnings=warnings))
     return several
+
+
+def _cut_warnings(inputs: Sequence[BoundInput]) -> list[str]:
+    """The warnings of the whole cut of some inputs, each once."""
+    warnings = chain.from_iterable(bound.cut.warnings for bound in inputs)
+    return list(dict.fromkeys(warnings))
 
 
 Verdicts = dict[tuple[int, str, int], list[int]]
 
 
 def _union(plans: Sequence[Sequence[Unit]]) -> tuple[tuple[Unit, ...], Verdicts]:
-    """The row groups, NONE where every region says so; and the verdict of each region."""
+    """The row groups, NONE where every region skips it; and the verdict of each region."""
     units, verdicts = [], {}
     for same in zip(*plans, strict=True):
-        decided = [u.verdict for u in same]
         unit = same[0]
-        verdicts[unit.source, unit.part.name, unit.group] = decided
-        units.append(replace(unit, verdict=NONE if set(decided) == {NONE} else SOME))
+        by_region = [region.verdict for region in same]
+        verdicts[unit.source, unit.part.name, unit.group] = by_region
+        units.append(replace(unit, verdict=NONE if set(by_region) == {NONE} else SOME))
     return tuple(units), verdicts
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """The conjuncts of every region in order, and which of them stand in all regions, or in more than one."""
+    """The conjuncts of every region in order, those that all regions have, and those that several have."""
 
     regions: tuple[tuple[Bound, ...], ...]
     everywhere: tuple[Bound, ...]
@@ -224,44 +247,50 @@ class _Shared:
 
 
 def _shared(cuts: Sequence[Bound]) -> _Shared:
-    """Conjuncts are one where their bound trees are; those that may have no answer for a row are never shared."""
+    """The conjuncts that regions share: those with the same bound tree, unless a row may have no answer to them."""
     regions = tuple(tuple(conjuncts(cut)) for cut in cuts)
-    counted = Counter(f for cut in regions for f in {c.fingerprint for c in cut if not c.node.raises})
-    everywhere = {c.fingerprint: c for c in regions[0] if counted[c.fingerprint] == len(cuts)}
-    if any(c.node.raises for cut in regions for c in cut):  # each must see what its own cut leaves, no less
-        everywhere = {}
-    return _Shared(regions, tuple(everywhere.values()), frozenset(f for f, n in counted.items() if n > 1))
+    times, some_raise = Counter[str](), False
+    for region in regions:
+        some_raise = some_raise or any(conjunct.node.raises for conjunct in region)
+        times.update({conjunct.fingerprint for conjunct in region if not conjunct.node.raises})
+    everywhere = {}
+    if not some_raise:  # else each conjunct must see exactly the rows that its own cut leaves
+        for conjunct in regions[0]:
+            if times[conjunct.fingerprint] == len(cuts):
+                everywhere[conjunct.fingerprint] = conjunct
+    several = frozenset(fingerprint for fingerprint, regions_with_it in times.items() if regions_with_it > 1)
+    return _Shared(regions, tuple(everywhere.values()), several)
 
 
 def _masks(shared: _Shared, block: Block, counted: Mask, verdicts: Sequence[int]) -> list[Mask]:
-    """The rows of each region. What all regions ask is asked first; what several ask, once, of the rows left."""
-    known: dict[str, Mask] = {}
+    """The rows of each region. Conjuncts of all regions come first; those of several are evaluated once."""
+    evaluated: dict[str, Mask] = {}
     base = counted
-    if SOME in verdicts and ALL not in verdicts:  # where a region takes all rows, what all ask holds for all
+    if SOME in verdicts and ALL not in verdicts:  # where a region takes all rows, conjuncts of all regions hold
         for conjunct in shared.everywhere:
-            known[conjunct.fingerprint] = base = judge(conjunct, block, base)
+            evaluated[conjunct.fingerprint] = base = judge(conjunct, block, base)
     masks = []
     for cut, verdict in zip(shared.regions, verdicts, strict=True):
         if verdict != SOME:
             masks.append(counted if verdict == ALL else np.zeros(len(counted), bool))
             continue
-        masks.append(_mask(cut, shared, block, counted, base, known))
+        masks.append(_mask(cut, shared, block, counted, base, evaluated))
     return masks
 
 
 def _mask(
-    cut: Sequence[Bound], shared: _Shared, block: Block, counted: Mask, base: Mask, known: dict[str, Mask]
+    cut: Sequence[Bound], shared: _Shared, block: Block, counted: Mask, base: Mask, evaluated: dict[str, Mask]
 ) -> Mask:
-    """The rows of one region, its conjuncts left to right; `known` are masks over the rows of `base`.
+    """The rows of one region, its conjuncts left to right; `evaluated` are masks over the rows of `base`.
 
-    A conjunct that may have no answer sees just what those before it leave, as in a selection of its own.
+    A conjunct that may have no answer sees just the rows that those before it leave, as in a selection of its own.
     """
     ahead = counted
     for conjunct in cut:
-        if conjunct.fingerprint in shared.several and conjunct.fingerprint not in known:
-            known[conjunct.fingerprint] = judge(conjunct, block, base)
-        if conjunct.fingerprint in known:
-            ahead = ahead & known[conjunct.fingerprint]
+        if conjunct.fingerprint in shared.several and conjunct.fingerprint not in evaluated:
+            evaluated[conjunct.fingerprint] = judge(conjunct, block, base)
+        if conjunct.fingerprint in evaluated:
+            ahead = ahead & evaluated[conjunct.fingerprint]
         else:
             ahead = judge(conjunct, block, ahead if conjunct.node.raises else ahead & base)
         if not ahead.any():
@@ -269,33 +298,36 @@ def _mask(
     return ahead
 
 
-def _found(prepared: Prepared, unit: Unit, block: Block, masks: Sequence[Mask], overlap: bool, lists: bool) -> _Found:
-    """Yields, overlaps and rows of the regions in one row group."""
+def _partial_regions(
+    prepared: Prepared, unit: Unit, block: Block, masks: Sequence[Mask], overlap: bool, lists: bool
+) -> _PartialRegions:
+    """Yields, overlaps and events of the regions in one row group."""
     union = np.logical_or.reduce(masks)
     weights = weights_of(prepared.inputs[unit.source], block, union)
     count, rows = len(masks), np.flatnonzero(union)
-    shares = _shares(np.array([mask[rows] for mask in masks] if overlap else np.zeros((count, 0))))
-    kept: tuple[tuple[Accepted, ...], ...] = ((),) * count
+    inside = np.array([mask[rows] for mask in masks]) if overlap else np.zeros((count, 0))
+    events: tuple[tuple[EventColumns, ...], ...] = ((),) * count
     if lists and len(rows):
-        ids = gather(unit, rows)
-        ids = replace(ids, weight=None if weights is None else weights[rows])
-        kept = tuple((ids.take(np.flatnonzero(mask[rows])),) for mask in masks)
-    return _Found(tuple(weigh(mask, weights) for mask in masks), *shares, kept)
+        of_union = events_of_group(unit, rows)
+        if weights is not None:
+            of_union = replace(of_union, weight=weights[rows])
+        events = tuple((of_union.take(np.flatnonzero(mask[rows])),) for mask in masks)
+    return _PartialRegions(tuple(weigh(mask, weights) for mask in masks), *_shares(inside), events)
 
 
 def _shares(inside: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Of regions by events, 0 and 1: how many events each two share, how many are in one alone, and in any."""
+    """How many events two regions share, one has alone, and any has; `inside` (regions, events) is of 0 and 1."""
     ones = inside.astype(np.float64)
     alone = ones[:, ones.sum(axis=0) == 1].sum(axis=1)
     return (ones @ ones.T).astype(np.int64), alone.astype(np.int64), int(np.count_nonzero(inside.any(axis=0)))
 
 
 def _lists(
-    several: Sequence[Prepared], counts: Mapping[str, Count], rows: Sequence[Sequence[Accepted]]
+    several: Sequence[Prepared], counts: Mapping[str, Count], events: Sequence[Sequence[EventColumns]]
 ) -> dict[str, EventList]:
-    """The event list of each region, with all that a selection of its own would say of it."""
-    made = {}
-    for (name, counted), prepared, blocks in zip(counts.items(), several, rows, strict=True):
-        history = provenance(prepared, counted, None)
-        made[name] = event_list(list(blocks), [b.input for b in prepared.inputs], counted.ledger, history)
-    return made
+    """The event list of each region, with the provenance of a selection of its own."""
+    lists = {}
+    for (name, count), prepared, blocks in zip(counts.items(), several, events, strict=True):
+        history = provenance(prepared, count, None)
+        lists[name] = event_list(blocks, [bound.input for bound in prepared.inputs], count.ledger, history)
+    return lists

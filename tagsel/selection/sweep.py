@@ -64,12 +64,17 @@ class Sweep:
 
     def table(self) -> Table:
         """A row a value: events, their share of those that count, and with a weight its sum and error."""
+        columns: tuple[str, ...] = ("value", "events", "of start")
+        if self.weight:
+            columns += ("sum of weights", "error")
         rows = []
-        for p in self.points:
-            start = p.ledger.accepted + p.ledger.rejected
-            sums = (p.passing.sumw, p.passing.sumw2**0.5) if self.weight else ()
-            rows.append((p.value, p.passing.n, round(p.passing.n / start, 6) if start else None, *sums))
-        columns = ("value", "events", "of start", *(("sum of weights", "error") if self.weight else ()))
+        for point in self.points:
+            passing = point.passing
+            start = point.ledger.accepted + point.ledger.rejected
+            row: tuple[object, ...] = (point.value, passing.n, round(passing.n / start, 6) if start else None)
+            if self.weight:
+                row += (passing.sumw, passing.sumw2**0.5)
+            rows.append(row)
         return Table(columns, tuple(rows))
 
     def __repr__(self) -> str:
@@ -80,11 +85,13 @@ class Sweep:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
-        points = [
-            {"value": p.value, "cut": p.cut, **p.passing.to_json(), "ledger": p.ledger.to_json()} for p in self.points
-        ]
-        about = {k: v for k, v in self.loosest.to_json().items() if k in ("read", "warnings", "losses", "work")}
-        return {"points": points, "weight": self.weight, **about}
+        points = []
+        for point in self.points:
+            ledger = point.ledger.to_json()
+            points.append({"value": point.value, "cut": point.cut, **point.passing.to_json(), "ledger": ledger})
+        loosest = self.loosest.to_json()
+        scan = {key: loosest[key] for key in loosest if key in ("read", "warnings", "losses", "work")}
+        return {"points": points, "weight": self.weight, **scan}
 
 
 def _outcome(answer: Sweep) -> Outcome:
@@ -106,27 +113,23 @@ def sweep(query: Query, cut: str, values: Sequence[str], *, progress: Progress =
         raise CutError("a sweep moves one value: the places have several names", cut=cut, hint="the same {x} in each")
     if not 1 <= len(values) <= MOST_POINTS:
         raise CutError(f"{len(values):,} values for a sweep", cut=cut, hint=f"1 to {MOST_POINTS:,}")
-    unique = {value: _PLACE.sub(value.replace("\\", r"\\"), cut) for value in values}
-    asked = queries(query, unique)
-    several = [bind_query(one) for one in asked]
+    cuts = {value: _PLACE.sub(value.replace("\\", r"\\"), cut) for value in values}
+    of_values = queries(query, cuts)
+    several = [bind_query(of_value) for of_value in of_values]
     moving = _moving(several)
     if moving is None:
-        found = regions(query, unique, progress=progress)
-        yields = [c.weighted or Yield.unweighted(c.accepted) for c in found.values()]
-        loosest = max(found.values(), key=lambda c: c.accepted)
+        counts = regions(query, cuts, progress=progress).values()
+        yields = [count.weighted or Yield.unweighted(count.accepted) for count in counts]
+        loosest = max(counts, key=lambda count: count.accepted)
     else:
-        yields, loosest = _digitised(prepare(asked[moving.loosest]), moving, progress)
-    ledger = loosest.ledger
-    start = ledger.accepted + ledger.rejected
-    points = {
-        value: Point(
-            value, canonical_cut(bound), passing, replace(ledger, accepted=passing.n, rejected=start - passing.n)
-        )
-        for value, bound, passing in zip(unique, several, yields, strict=True)
-    }
-    for point in points.values():
-        point.ledger.check(loosest.read)
-    return Sweep(tuple(points[v] for v in values), loosest, query.weight)
+        yields, loosest = _digitised(prepare(of_values[moving.loosest]), moving, progress)
+    start = loosest.ledger.accepted + loosest.ledger.rejected
+    points = {}
+    for value, bound, passing in zip(cuts, several, yields, strict=True):
+        ledger = replace(loosest.ledger, accepted=passing.n, rejected=start - passing.n)
+        ledger.check(loosest.read)
+        points[value] = Point(value, canonical_cut(bound), passing, ledger)
+    return Sweep(tuple(points[value] for value in values), loosest, query.weight)
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,16 @@ _DTYPES = {"int": np.int64, "f32": np.float32, "f64": np.float64}
 
 
 def _moving(several: Sequence[tuple[BoundInput, ...]]) -> _Moving | None:
-    """What moves, where that is the constant of one comparison, alike in every input; None where it is more."""
-    found = {_moving_in([inputs[k].cut for inputs in several]) for k in range(len(several[0]))}
-    if len(found) != 1 or None in found:
+    """The comparison that moves, if only its constant does, alike in every input; None where more moves."""
+    by_input = set()
+    for of_input in zip(*several, strict=True):
+        by_input.add(_moving_in([bound.cut for bound in of_input]))
+    if len(by_input) != 1:
         return None
-    ((at, op, kind, constants),) = found  # type: ignore[misc]
+    (comparison,) = by_input
+    if comparison is None:
+        return None
+    at, op, kind, constants = comparison
     limits = np.array(constants, _DTYPES[kind])
     loosest = int(np.argmin(limits) if _RULES[op].first else np.argmax(limits))
     return _Moving(at, _RULES[op], limits, loosest)
@@ -174,15 +182,19 @@ def _moving_in(cuts: Sequence[Bound]) -> tuple[int, str, str, tuple[float, ...]]
     split = [conjuncts(cut) for cut in cuts]
     if len({len(parts) for parts in split}) != 1:
         return None
-    places = [k for k, same in enumerate(zip(*split, strict=True)) if len({c.fingerprint for c in same}) > 1] or [
-        len(split[0]) - 1
-    ]
-    nodes = [_whole(parts[places[0]].node) for parts in split]
-    if len(places) > 1 or not all(_is_threshold(n) for n in nodes):
+    places = []
+    for at, same in enumerate(zip(*split, strict=True)):
+        if len({conjunct.fingerprint for conjunct in same}) > 1:
+            places.append(at)
+    if len(places) > 1:
         return None
-    if len({(n.value, fingerprint(n.args[0])) for n in nodes}) != 1:
+    place = places[0] if places else len(split[0]) - 1
+    nodes = [_whole(parts[place].node) for parts in split]
+    if not all(map(_is_threshold, nodes)):
         return None
-    return places[0], nodes[0].value, nodes[0].args[0].kind, tuple(n.args[1].value for n in nodes)
+    if len({(node.value, fingerprint(node.args[0])) for node in nodes}) != 1:
+        return None
+    return place, nodes[0].value, nodes[0].args[0].kind, tuple(node.args[1].value for node in nodes)
 
 
 def _is_threshold(node: Node) -> bool:
@@ -221,8 +233,8 @@ def _digitised(loosest: Prepared, moving: _Moving, progress: Progress) -> tuple[
         return _grouped(passes[mask], None if weights is None else weights[mask], len(limits))
 
     nothing = (Yield(),) * (len(limits) + 1)
-    found, tallies = folded(loosest, work, lambda a, b: tuple(map(add, a, b)), nothing, progress=progress)
-    passing = list(found)
+    exactly, tallies = folded(loosest, work, lambda a, b: tuple(map(add, a, b)), nothing, progress=progress)
+    passing = list(exactly)
     for k in range(len(limits) - 1, -1, -1):  # who passes k + 1 thresholds passes k of them
         passing[k] = passing[k] + passing[k + 1]
     by_threshold: list[Yield] = [Yield()] * len(limits)
@@ -235,9 +247,9 @@ def _passes(conjunct: Bound, block: Block, mask: Mask, limits: npt.NDArray[Any],
     """How many thresholds each row of the mask passes; 0 elsewhere, and where the value is missing or NaN."""
     with naming_the_event(conjunct, block):
         values, missing = interpret_value(conjunct.node.args[0], block, mask)
-    asked = mask & ~missing & (values == values)
+    is_number = mask & ~missing & (values == values)
     passes = np.zeros(len(mask), np.int64)
-    passes[asked] = rule.passed(limits, values[asked].astype(limits.dtype, copy=False))
+    passes[is_number] = rule.passed(limits, values[is_number].astype(limits.dtype, copy=False))
     return passes
 
 

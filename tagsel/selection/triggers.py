@@ -1,8 +1,9 @@
 """Decisions of many trigger chains at once: how often each fired, in all or by run or luminosity block.
 
-A chain is a bit of a word, and which one its row's menu says; words are unpacked once for all chains. Invariant: an
-event is counted by the rules of every verb (cuts, good-run lists, duplicates), and for each chain as fired, as present
-(its menu has the chain), or as absent: absent is not the same as not fired.
+A chain is a bit of a word, and the menu of a row says which bit; words are unpacked once for all chains.
+
+Invariant: an event is counted by the rules of every verb (cuts, good-run lists, duplicates), and for each chain as
+fired, as present (its menu has the chain), or as absent: absent is not the same as not fired.
 """
 
 from __future__ import annotations
@@ -92,16 +93,22 @@ def chain_names(query: Query, pattern: str = "*") -> tuple[str, ...]:
 
     SchemaError, with the nearest, for a glob that matches none.
     """
-    known = sorted({n for i in query.inputs for m in i.snapshot.menus.values() for n in m.bits})
-    chosen: set[str] = set()
-    for glob in (part.strip() for part in pattern.split(",")):
-        found = fnmatch.filter(known, glob)
-        if not found:
-            said = "there is no trigger menu" if not known else f"no chain matches {glob!r}"
-            hint = did_you_mean(glob.strip("*?"), known) or "tagsel triggers DATASET lists them all"
-            raise SchemaError(said, hint=hint if known else "none of the files brought one", pattern=glob)
-        chosen.update(found)
-    return tuple(sorted(chosen))
+    names: set[str] = set()
+    for source in query.inputs:
+        for menu in source.snapshot.menus.values():
+            names.update(menu.bits)
+    chains = sorted(names)
+    matches: set[str] = set()
+    for part in pattern.split(","):
+        glob = part.strip()
+        of_glob = fnmatch.filter(chains, glob)
+        if not chains:
+            raise SchemaError("there is no trigger menu", hint="none of the files brought one", pattern=glob)
+        if not of_glob:
+            hint = did_you_mean(glob.strip("*?"), chains) or "tagsel triggers DATASET lists them all"
+            raise SchemaError(f"no chain matches {glob!r}", hint=hint, pattern=glob)
+        matches.update(of_glob)
+    return tuple(sorted(matches))
 
 
 @dataclass(frozen=True)
@@ -116,14 +123,23 @@ class Decoder:
     @classmethod
     def of(cls, chains: Sequence[str], menus: Mapping[int, Menu], columns: Mapping[str, int]) -> Decoder:
         """`columns` are the words that a part has, with their bits; a chain of another word is absent."""
-        used = [m.bits[n][0] for m in menus.values() for n in chains if n in m.bits]
-        words = {word: columns[word] for word in used if word in columns}  # in the order of chains, as menus have them
-        first = dict(zip(words, np.cumsum([0, *words.values()]).tolist(), strict=False))
+        words: dict[str, int] = {}  # in the order of chains, as menus have them
+        first_bits: dict[str, int] = {}
+        bits = 0
+        for menu in menus.values():
+            for word in (menu.bits[name][0] for name in chains if name in menu.bits):
+                if word in columns and word not in words:
+                    words[word], first_bits[word] = columns[word], bits
+                    bits += columns[word]
         places = {}
         for number, menu in menus.items():
-            found = [(at, menu.bits[n]) for at, n in enumerate(chains) if n in menu.bits and menu.bits[n][0] in words]
-            at = np.array([k for k, _ in found], np.int64)
-            places[number] = at, np.array([first[word] + bit for _, (word, bit) in found], np.int64)
+            present, of_present = [], []
+            for at, name in enumerate(chains):
+                if name in menu.bits and menu.bits[name][0] in words:
+                    word, bit = menu.bits[name]
+                    present.append(at)
+                    of_present.append(first_bits[word] + bit)
+            places[number] = np.array(present, np.int64), np.array(of_present, np.int64)
         return cls(len(chains), words, places)
 
     def decisions(self, block: Block, rows: Ints) -> Iterator[tuple[Ints, Decisions, Ints]]:
@@ -140,14 +156,14 @@ class Decoder:
     def _chosen(self, bits: Decisions, at: Ints, places: Ints) -> Decisions:
         """Of all bits those of the chains, in their order; a chain that the menu lacks did not fire."""
         if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
-            found = bits[:, places[0] : places[0] + len(places)]  # a menu in the order of names: nothing is copied
+            present = bits[:, places[0] : places[0] + len(places)]  # a menu in the order of names: nothing is copied
         else:
-            found = np.take(bits, places, axis=1)
+            present = np.take(bits, places, axis=1)
         if len(at) == self.chains:  # each chain once, and rising
-            return found
-        made = np.zeros((len(bits), self.chains), np.uint8)
-        made[:, at] = found
-        return made
+            return present
+        decisions = np.zeros((len(bits), self.chains), np.uint8)
+        decisions[:, at] = present
+        return decisions
 
     def _bits(self, block: Block, rows: Ints) -> Decisions:
         """All bits of all words, the lowest first: (rows, bits) uint8."""
@@ -165,13 +181,15 @@ _BITS = 31
 
 
 def decoder(prepared: Prepared, unit: Unit, chains: Sequence[str]) -> Decoder:
-    """The decoder of a unit's part; made once for all parts of the same words."""
+    """The decoder of a unit's part; one serves all parts that have the same words."""
     snapshot = prepared.inputs[unit.source].input.snapshot
-    bits = {a.column: int(a.type[4:]) for a in snapshot.schema if a.type.startswith("bits")}
-    here = tuple(sorted((c, n) for c, n in bits.items() if c in unit.part.columns))
-    key = ("decoder", tuple(chains), here)
+    words = {}
+    for attribute in snapshot.schema:
+        if attribute.type.startswith("bits") and attribute.column in unit.part.columns:
+            words[attribute.column] = int(attribute.type[4:])
+    key = ("decoder", tuple(chains), tuple(sorted(words.items())))
     menus = snapshot.menus
-    return snapshot.frame.memo.get_or_create("trigger-decoders", key, lambda: Decoder.of(chains, menus, dict(here)))
+    return snapshot.frame.memo.get_or_create("trigger-decoders", key, lambda: Decoder.of(chains, menus, words))
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,8 +221,8 @@ def chain_counts(query: Query, pattern: str = "*", by: str = "", *, progress: Pr
         return (_count(prepared, unit, block, rows, chains, BY[by]),)
 
     nothing: tuple[_Counted, ...] = ()
-    counted, found = scanned(query, work, operator.add, nothing, progress=progress)
-    return Chains(chains, BY[by], *_joined(found, len(chains), len(BY[by])), counted)
+    count, counted = scanned(query, work, operator.add, nothing, progress=progress)
+    return Chains(chains, BY[by], *_joined(counted, len(chains), len(BY[by])), count)
 
 
 @watched
@@ -228,8 +246,8 @@ def scanned(
     def both(one: tuple[int, T], other: tuple[int, T]) -> tuple[int, T]:
         return one[0] + other[0], add(one[1], other[1])
 
-    (passing, found), tallies = folded(prepared, of_unit, both, (0, nothing), size=size, progress=progress)
-    return finish(prepared, Fate.of_tallies(tallies), Yield.unweighted(passing), started), found
+    (passing, total), tallies = folded(prepared, of_unit, both, (0, nothing), size=size, progress=progress)
+    return finish(prepared, Fate.of_tallies(tallies), Yield.unweighted(passing), started), total
 
 
 def _count(
@@ -243,26 +261,32 @@ def _count(
     where = np.zeros(unit.rows, np.int64)
     where[rows] = key_of
     fired, present = np.zeros((2, len(keys), len(chains)), np.int64)
-    for some, decisions, known in decoder(prepared, unit, chains).decisions(block, rows):
+    for some, decisions, of_menu in decoder(prepared, unit, chains).decisions(block, rows):
         order = np.argsort(where[some], kind="stable")
         here, starts = np.unique(where[some][order], return_index=True)
         ordered = decisions[order] if (np.diff(order) < 0).any() else decisions
-        for at, first, last in zip(here.tolist(), starts.tolist(), [*starts.tolist()[1:], len(some)], strict=True):
+        ends = [*starts.tolist()[1:], len(some)]
+        for at, first, last in zip(here.tolist(), starts.tolist(), ends, strict=True):
             fired[at] += ordered[first:last].sum(axis=0, dtype=np.int32)
-            present[at, known] += last - first
+            present[at, of_menu] += last - first
     return _Counted(keys, np.bincount(key_of, minlength=len(keys)), fired, present)
 
 
-def _joined(found: Sequence[_Counted], chains: int, ids: int) -> tuple[Ints, Ints, Ints, Ints]:
+def _joined(counted: Sequence[_Counted], chains: int, ids: int) -> tuple[Ints, Ints, Ints, Ints]:
     """The blocks of all row groups, each once and rising; all events are one block, of no events where none pass."""
     whole = np.zeros(0 if ids else 1, np.int64)
-    each = [_Counted(whole, whole, *np.zeros((2, len(whole), chains), np.int64)), *found]
-    keys, at = np.unique(np.concatenate([c.keys for c in each]), return_inverse=True)
-    sums = []
-    for name in ("events", "fired", "present"):
-        values = np.concatenate([getattr(c, name) for c in each])
-        total = np.zeros((len(keys), *values.shape[1:]), np.int64)
-        np.add.at(total, at, values)
-        sums.append(total)
+    counted = [_Counted(whole, whole, *np.zeros((2, len(whole), chains), np.int64)), *counted]
+    keys, at = np.unique(np.concatenate([group.keys for group in counted]), return_inverse=True)
+
+    def total(values: Sequence[Ints]) -> Ints:
+        sums = np.zeros((len(keys), *values[0].shape[1:]), np.int64)
+        np.add.at(sums, at, np.concatenate(values))
+        return sums
+
     blocks = np.array([keys >> _BITS * k & (1 << _BITS) - 1 for k in reversed(range(ids))], np.int64)
-    return blocks.reshape(ids, len(keys)).T, sums[0], sums[1], sums[2]
+    return (
+        blocks.reshape(ids, len(keys)).T,
+        total([group.events for group in counted]),
+        total([group.fired for group in counted]),
+        total([group.present for group in counted]),
+    )

@@ -104,20 +104,38 @@ GENERATED = ("genEventCount", "sumw", "sumw2")
 
 def totals(sources: Sequence[Source]) -> dict[str, object]:
     """Files, processed luminosity blocks, and the generator's sums over all files; None where a file has none."""
-    records = [s.bookkeeping for s in sources]
-    blocks = [r.get("processed") for r in records]
-    known = {(int(run), int(lumi)) for b in blocks if isinstance(b, list) for run, lumi in b}
+    sums = generated_sums(sources) or (None, None, None)
     return {
-        "files": len(records),
-        "processed_lumi_blocks": len(known) if records and all(b is not None for b in blocks) else None,
-        **dict(zip(GENERATED, generated_sums(sources) or (None, None, None), strict=True)),
+        "files": len(sources),
+        "processed_lumi_blocks": _processed_lumi_blocks(sources),
+        **dict(zip(GENERATED, sums, strict=True)),
     }
 
 
-def generated_sums(sources: Sequence[Source]) -> tuple[int, float, float] | None:
-    """(events, sum of weights, sum of squared weights) over all files; None where a file does not say."""
-    records = [s.bookkeeping for s in sources]
-    if not records or any(r.get(key) is None for r in records for key in GENERATED):
+def _processed_lumi_blocks(sources: Sequence[Source]) -> int | None:
+    """How many luminosity blocks were processed; None where a file keeps no list of them."""
+    if not sources:
         return None
-    n, sumw, sumw2 = (sum(cast(float, r[key]) for r in records) for key in GENERATED)
-    return int(n), sumw, sumw2
+    blocks: set[tuple[int, int]] = set()
+    for source in sources:
+        processed = source.bookkeeping.get("processed")
+        if processed is None:
+            return None
+        if isinstance(processed, list):
+            blocks.update((int(run), int(lumi)) for run, lumi in processed)
+    return len(blocks)
+
+
+def generated_sums(sources: Sequence[Source]) -> tuple[int, float, float] | None:
+    """(events, sum of weights, sum of squared weights) over all files; None where a file keeps no record of them."""
+    if not sources:
+        return None
+    sums: list[float] = [0] * len(GENERATED)
+    for source in sources:
+        for at, key in enumerate(GENERATED):
+            value = source.bookkeeping.get(key)
+            if value is None:
+                return None
+            sums[at] += cast(float, value)
+    events, sumw, sumw2 = sums
+    return int(events), sumw, sumw2

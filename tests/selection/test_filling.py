@@ -119,7 +119,7 @@ def test_columns_go_straight_into_the_bins(home: Workspace, monkeypatch: pytest.
     ran: list[str] = []
     function = kernel_cache.function
     monkeypatch.setattr(kernel_cache, "function", lambda s: (ran.append(s), function(s))[1])
-    monkeypatch.setattr("tagsel.selection.histogram.values_of", None)
+    monkeypatch.setattr("tagsel.selection.filling.values_of", None)
     found = histograms(query, specs)
     assert ran.count(filling.filling.fill_bins) == 2 * 6  # of 333 + 333 + 333 + 1, of 64, of 200 rows
     assert [h.to_json() for h in found[0]] == [h.to_json() for h in expected[0]]
@@ -135,7 +135,7 @@ def test_other_numbers_of_events_are_measured_once_a_row_group(
     measured: list[int] = []
     call = Measure.__call__
     monkeypatch.setattr(Measure, "__call__", lambda self, *of: (measured.append(1), call(self, *of))[1])
-    monkeypatch.setattr("tagsel.selection.histogram.values_of", None)
+    monkeypatch.setattr("tagsel.selection.filling.values_of", None)
     found = histograms(query, specs)
     assert len(measured) == 6
     assert [h.to_json() for h in found[0]] == [h.to_json() for h in expected[0]]

@@ -20,7 +20,8 @@ from tagsel.cli.main import run
 from tagsel.errors import AccessError, CutError, SchemaError, TagselError
 from tagsel.schema import Attribute, Schema
 from tagsel.selection.binning import axis, read_spec, read_specs
-from tagsel.selection.histogram import histograms, locate
+from tagsel.selection.filling import locate
+from tagsel.selection.histogram import histograms
 
 PARTS = [rows(300, seed=1), rows(200, seed=2)]
 COLUMNS = {n: np.concatenate([p[n] for p in PARTS]) for n in ("MET_pt", "nMuon", "weight", "run", "lumi")}

@@ -16,7 +16,7 @@ from tagsel.engine import compiled_scan
 from tagsel.engine.bitmaps import Bits, Taken
 from tagsel.kernels.memory import address_of
 from tagsel.selection import list_builder, select
-from tagsel.selection.list_builder import LARGE, assemble, segments, together
+from tagsel.selection.list_builder import LARGE, events_of_rows, segments, together
 from tagsel.store import Frame, OpenParts, layout
 
 ROWS = (300, 130, 1, 200)
@@ -66,10 +66,10 @@ def test_a_list_is_that_of_the_columns(frame: Frame, seed: int, share: float, th
     mask = np.random.default_rng(seed).random(sum(ROWS)) < share
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(list_builder, "LITTLE", 0)
-        found = list_builder.listed(0, frame, taken(frame, mask), threads)
+        found = list_builder.events_of_bits(0, frame, taken(frame, mask), threads)
     numbers = np.flatnonzero(mask)
     assert taken(frame, mask).rows(frame).tolist() == numbers.tolist()
-    plain = assemble(0, frame, numbers, list_builder._events(frame, numbers))
+    plain = events_of_rows(0, frame, numbers)
     names = np.array([*plain.stages["aod"].guid.values, ""])[plain.stages["aod"].guid.codes]
     order = np.lexsort((plain.stages["aod"].entry, names))
     for name in ("run", "lumi", "event"):
@@ -113,7 +113,7 @@ def test_events_that_must_be_decoded_are_decoded_in_batches(
     monkeypatch.setattr(Frame, "mapped", lambda *_: False)
     monkeypatch.setattr(compiled_scan, "DECODED_AT_ONCE", 150)
     mask = np.ones(sum(ROWS), bool)
-    found = list_builder.listed(0, frame, taken(frame, mask))
+    found = list_builder.events_of_bits(0, frame, taken(frame, mask))
     assert len(found.event) == sum(ROWS) and len(asked) > 3 and max(asked) <= 3
 
 

@@ -19,7 +19,7 @@ from tagsel.language.bounds import ALL
 from tagsel.selection import Query
 from tagsel.selection import pick as by_index
 from tagsel.selection.eligible_rows import rows_that_count
-from tagsel.selection.list_builder import event_list, gather
+from tagsel.selection.list_builder import event_list, events_of_group
 
 EVENTS = (0, 1, 2, 3, 2**53, 2**53 + 1, 2**62, 2**63 - 1)
 
@@ -45,7 +45,7 @@ def slow_pick(query: Query, wanted: EventList) -> tuple[EventList, list[tuple[in
                     hit[answers] = True
                     kept += [row] if answers else []
                 if kept:
-                    blocks.append(gather(unit, np.array(kept)))
+                    blocks.append(events_of_group(unit, np.array(kept)))
     misses = [(e.run, e.lumi, e.event) for k, e in enumerate(wanted) if not hit[k]]
     return event_list(blocks, query.inputs, None, {}), misses
 
