@@ -40,10 +40,10 @@ class TagselError(Exception):
 
 
 def readable(text: str) -> str:
-    """Text from a command line that the locale could not decode, as UTF-8; what is none is U+FFFD, one column wide.
+    r"""Text from a command line that the locale could not decode, as UTF-8; what is none is U+FFFD, one column wide.
 
     >>> readable("\udcc3\udcbc > 3"), readable("\udcc3 > 3")
-    ('ü > 3', '\ufffd > 3')
+    ('ü > 3', '� > 3')
     """
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _UNDECODED.search(text) else text
 

@@ -6,6 +6,7 @@ What a page shows after a command or asserts in its code is compared with what h
 from __future__ import annotations
 
 import doctest
+import importlib
 import importlib.util
 import inspect
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tomllib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -53,17 +54,40 @@ def folder(tmp_path: Path) -> Path:
 
 # -- examples
 
+PUBLISHED = re.compile(r"^<!-- published files: (.*) -->$", re.MULTILINE)
+
+
+def link_published_files(page: Path, folder: Path, real: Callable[[str], Path]) -> None:
+    """Link the published files that a tutorial names into `files`; without them the test skips."""
+    for line in PUBLISHED.findall(TEXTS[page]):
+        (folder / "files").mkdir(exist_ok=True)
+        for name in line.split():
+            (folder / "files" / name).symlink_to(real(name).resolve())
+
+
+def is_tutorial(page: Path) -> bool:
+    return PUBLISHED.search(TEXTS[page]) is not None
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("console"), ids=called)
-def test_commands_of_a_page_print_what_it_shows(page: Path, folder: Path) -> None:
+def test_commands_of_a_page_print_what_it_shows(page: Path, folder: Path, real: Callable[[str], Path]) -> None:
+    link_published_files(page, folder, real)
     assert not (wrong := console.run_page(TEXTS[page], folder)), "\n\n".join(wrong)
 
 
 @pytest.mark.parametrize("page", pages_with("python"), ids=called)
-def test_code_of_a_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain code is run, sessions with >>> are compared; names last to the end of the page."""
+def test_code_of_a_page_runs(
+    page: Path, folder: Path, real: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain code is run, sessions with >>> are compared; names last to the end of the page.
+
+    The code of a tutorial goes on in the workspace that its commands made.
+    """
+    link_published_files(page, folder, real)
     monkeypatch.chdir(folder)
+    if is_tutorial(page):
+        console.run_page(TEXTS[page], folder)
     names: dict[str, object] = {"__name__": "page"}
     for line, text in console.blocks(TEXTS[page], "python"):
         if ">>>" not in text:
@@ -75,6 +99,20 @@ def test_code_of_a_page_runs(page: Path, folder: Path, monkeypatch: pytest.Monke
         runner.run(test, out=said.append, clear_globs=False)
         names.update(test.globs)
         assert not runner.failures, "".join(said)
+
+
+def modules_with_examples() -> list[str]:
+    """Names of the modules whose docstrings have examples."""
+    files = [file for file in sorted(PACKAGE.rglob("*.py")) if ">>>" in file.read_text(encoding="utf-8")]
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+@pytest.mark.parametrize("module", modules_with_examples())
+def test_examples_of_docstrings_run(module: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    results = doctest.testmod(importlib.import_module(module), optionflags=console.FLAGS)
+    assert results.attempted and not results.failed
 
 
 def test_the_console_compares_what_is_shown(folder: Path) -> None:

@@ -168,7 +168,7 @@ def expanded(values: tuple[str, ...]) -> list[str]:
     """Values with ranges written out, in decimal: `0:1:0.25` is 0, 0.25, 0.5, 0.75, 1.
 
     >>> expanded(("7", "0:1:0.5"))
-    ['7', '0', '0.5', '1.0']
+    ['7', '0.0', '0.5', '1.0']
     """
     found: list[str] = []
     for value in map(str.strip, values):

@@ -66,6 +66,7 @@ def interpret_objects(
 
     One for each object, in order; rows ascend. Of any other value tree one for each row. Raises like `interpret`.
 
+    >>> from tagsel.language.tree import Aggregate
     >>> pt = Node("objects", (Node("member", value="pt", kind="f32"),), Aggregate("objects", "Muon", "n"), "f32")
     >>> block = Block(2, {"n": np.array([2, 1]), "pt": np.array([9, 5, 7], np.float32)})
     >>> [part.tolist() for part in interpret_objects(pt, block, np.array([True, False]))]

@@ -36,7 +36,7 @@ LIMITS = {"run": 2**31 - 1, "lumi": 2**31 - 1, "event": 2**63 - 1}
 
 
 class Event(NamedTuple):
-    """One event of a list; `lumi` and `entry` are -1, `guid` is "" where the list does not know them."""
+    """One event of a list; a `lumi` or `entry` of -1, or a `guid` of "", is unknown."""
 
     run: int
     lumi: int
@@ -47,7 +47,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How many identities only the left list, both, and only the right list hold."""
+    """Numbers of events that only the left list, both, and only the right list have."""
 
     left_only: int
     both: int
@@ -56,11 +56,29 @@ class Overlap:
 
 @dataclass(frozen=True, eq=False)
 class EventList:
-    """Events by identity and place; `references` has the stage "aod" and, where known, "esd" and "raw".
+    """Selected events: their identities, and the file and entry of each one.
 
-    `run`, `lumi` (n,) int32; `event` (n,) int64; `sample` is None for data. Make one with `from_arrays` or
-    `read_events`; combine with `&`, `|`, `-`, `^`.
+    A selection, `from_arrays` or `read_events` makes one. `&`, `|`, `-` and `^` combine two like sets.
 
+    Attributes
+    ----------
+    run, lumi : array of int32, shape (n,)
+        Run and luminosity block; a luminosity block of -1 is unknown.
+    event : array of int64, shape (n,)
+        Event number.
+    references : mapping of str to Reference
+        Files and entries at the stage "aod" and, if the list has them, "esd" and "raw".
+    sample : Names or None
+        The simulated sample of each event; None for data.
+    ledger : Ledger or None
+        Accounts for the TAG rows of the selection.
+    provenance : mapping
+        Cut, snapshots, good-run lists and versions of the selection.
+    by_lumi : bool
+        Whether an event of data is (run, lumi, event), not (run, event).
+
+    Examples
+    --------
     >>> a = EventList.from_arrays([1, 1], [5, 6], [10, 11])
     >>> b = EventList.from_arrays([1, 1], [6, 7], [11, 12])
     >>> [e.event for e in a & b], len(a | b), [e.event for e in a - b]
@@ -93,10 +111,42 @@ class EventList:
         provenance: Mapping[str, object] | None = None,
         by_lumi: bool = False,
     ) -> EventList:
-        """A list from columns in any order; places that are not given are unknown.
+        """Make a list from columns in any order.
 
-        `guid_codes` index `guids`; `references` are those of other stages. EventListError for numbers out
-        of range, columns of unequal length, or a ledger that accepted another number of events.
+        Parameters
+        ----------
+        run, lumi, event : array of int, shape (n,)
+            Identities; a luminosity block of -1 is unknown.
+        guid_codes : array of int, shape (n,), optional
+            The AOD file of each event, as an index into `guids`.
+        guids : sequence of str
+            GUIDs of the AOD files; "" is unknown.
+        entry : array of int, shape (n,), optional
+            Entry in the AOD file, 0-based; -1 is unknown.
+        simulation : bool
+            Whether the events are simulated; then file and entry belong to their identity.
+        sample : str or Names
+            Name of the simulated sample.
+        references : mapping of str to Reference, optional
+            Files and entries at other stages, "esd" or "raw".
+        ledger : Ledger, optional
+            Its accepted rows must equal the number of events.
+        provenance : mapping, optional
+            Origin of the list, ready for JSON.
+        by_lumi : bool
+            Whether an event of data is (run, lumi, event).
+
+        Raises
+        ------
+        EventListError
+            A number is out of range, columns differ in length, or the ledger accepted another number of events.
+
+        Examples
+        --------
+        >>> guid = "A210A3F8-3648-11EA-A29F-F5B55C90BEEF"
+        >>> events = EventList.from_arrays([7, 7], [1, 2], [11, 10], [0, 0], [guid], entry=[5, 3])
+        >>> [(event.event, event.entry) for event in events]  # in the order of the file
+        [(10, 3), (11, 5)]
         """
         count = len(np.atleast_1d(np.asarray(event)))
         codes = np.zeros(count, np.int32) if guid_codes is None else guid_codes
@@ -129,9 +179,9 @@ class EventList:
         in_order: bool = False,
         by_lumi: bool = False,
     ) -> EventList:
-        """A list from columns of a dataset, whose numbers were checked when they were stored; arrays are not copied.
+        """Make a list from columns of a dataset, without copies and without a check of the numbers.
 
-        `in_order`: they come strictly in the list's order, which is not looked at again.
+        `in_order` says that the rows are strictly in the list's order.
         """
         known = references if "aod" in references else {"aod": Reference.unknown(event.size), **references}
         made = cls(frozen(run), frozen(lumi), frozen(event), known, sample, ledger, provenance, by_lumi)
@@ -181,33 +231,67 @@ class EventList:
 
     @property
     def simulation(self) -> bool:
-        """Whether these are simulated events, which are identified by their place too."""
+        """Whether the events are simulated; then file and entry belong to their identity."""
         return self.sample is not None
 
     @property
     def entry(self) -> Longs:
-        """Entries in the AOD files, (n,) int64, 0-based; -1 = unknown."""
+        """Entry of each event in its AOD file, 0-based; -1 is unknown. Shape (n,), int64."""
         return self.references["aod"].entry
 
     @property
     def guid_codes(self) -> Codes:
-        """AOD files, (n,) int32 into `guids`."""
+        """AOD file of each event, as an index into `guids`. Shape (n,), int32."""
         return self.references["aod"].guid.codes
 
     @property
     def guids(self) -> tuple[str, ...]:
-        """GUIDs of the AOD files, rising; "" where a file is unknown."""
+        """GUIDs of the AOD files in ascending order; "" is unknown."""
         return self.references["aod"].guid.values
 
     def stage(self, name: str) -> Reference:
-        """Where the events are at a stage: "aod", "esd", "raw"; EventListError for one that is not known."""
+        """Return file and entry of each event at a stage.
+
+        Parameters
+        ----------
+        name : {"aod", "esd", "raw"}
+            The stage.
+
+        Raises
+        ------
+        EventListError
+            The list has no references to this stage.
+        """
         if name not in self.references:
             hint = did_you_mean(name, self.references) or f"it knows {', '.join(self.references)}"
             raise EventListError(f"the list has no references to stage {name!r}", hint=hint, stage=name)
         return self.references[name]
 
     def files(self, stage: str = "aod") -> list[tuple[str, Longs]]:
-        """(GUID, entries rising) of each file, by GUID; EventListError where some events' file is unknown."""
+        """Return the files of the list with the entries of its events.
+
+        Parameters
+        ----------
+        stage : {"aod", "esd", "raw"}
+            The stage.
+
+        Returns
+        -------
+        list of (str, array of int64)
+            GUID and ascending entries of each file, by GUID.
+
+        Raises
+        ------
+        EventListError
+            The file or entry of an event is unknown; `pick` finds it in a dataset.
+
+        Examples
+        --------
+        >>> guid = "A210A3F8-3648-11EA-A29F-F5B55C90BEEF"
+        >>> events = EventList.from_arrays([7, 7], [1, 2], [11, 10], [0, 0], [guid], entry=[5, 3])
+        >>> [(guid, entries.tolist()) for guid, entries in events.files()]
+        [('A210A3F8-3648-11EA-A29F-F5B55C90BEEF', [3, 5])]
+        """
         reference = self.stage(stage)
         lost = int((~reference.guid.known() | (reference.entry < 0)).sum())
         if lost:
@@ -220,7 +304,10 @@ class EventList:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the identities in identity order; places of data do not enter. Layout: docs."""
+        """SHA-256 of the identities, in hexadecimal. Files and entries of data do not enter.
+
+        docs/reference/event-lists.md describes the bytes.
+        """
         if self.by_lumi:
             return by_lumi_digest(self.run, self.lumi, self.event)
         if self.sample is None:
@@ -247,7 +334,10 @@ class EventList:
     @overload
     def __getitem__(self, which: slice | Array) -> EventList: ...
     def __getitem__(self, which: int | slice | Array) -> Event | EventList:
-        """An event by its position; a list by a slice, a mask or positions (the list's order stays)."""
+        """Return an event by its position, or a list by a slice, a mask or positions.
+
+        The order of the list stays.
+        """
         rows = np.arange(len(self))[which]
         if isinstance(which, int | np.integer):
             return next(iter(self._rows(np.atleast_1d(rows), None, {})))
@@ -274,7 +364,14 @@ class EventList:
         return both._rows(rows, None, self._derived(name, self, other))._ordered()
 
     def overlap(self, other: EventList) -> Overlap:
-        """The sizes that the algebra of two lists would have, without building a list."""
+        """Count the events that the two lists share, without building a list.
+
+        Examples
+        --------
+        >>> a = EventList.from_arrays([1, 1], [5, 6], [10, 11])
+        >>> a.overlap(EventList.from_arrays([1], [6], [11]))
+        Overlap(left_only=1, both=1, right_only=0)
+        """
         left, right = self._join(other)[1].sides(len(self))
         return Overlap(int((left & ~right).sum()), int((left & right).sum()), int((right & ~left).sum()))
 
@@ -343,14 +440,14 @@ class EventList:
         return {"operation": operation, "parents": [p.digest for p in parents], "lists": lists}
 
     def distinct(self) -> Longs:
-        """A row of each identity, the one that knows most, (n_identities,) int64, rising."""
+        """Return a row of each identity, the one with most information. Shape (n_identities,), int64, ascending."""
         groups = identity_groups(self._identity(), self._preference())
         return np.sort(groups.order[groups.starts])
 
     # -- forms
 
     def columns(self) -> dict[str, npt.NDArray[np.integer] | Names]:
-        """The columns by name, as in Arrow and Parquet: run, lumi, event, guid, entry, then what is known."""
+        """Return the columns by name, as in Arrow and Parquet: run, lumi, event, guid, entry, then other stages."""
         columns: dict[str, npt.NDArray[np.integer] | Names] = {
             "run": self.run,
             "lumi": self.lumi,
@@ -362,7 +459,7 @@ class EventList:
         return columns if self.sample is None else {**columns, "sample": self.sample}
 
     def header(self) -> dict[str, object]:
-        """What a `.events` file says beside its columns; JSON-ready."""
+        """Return the metadata of a `.events` file, ready for JSON."""
         identity = {"identity": "run lumi event"} if self.by_lumi else {}
         return {
             **identity,
@@ -374,15 +471,25 @@ class EventList:
         }
 
     def save(self, path: Path | str, *, force: bool = False) -> None:
-        """Write the list as a `.events` file: Parquet with provenance, the same bytes for equal lists.
+        """Write the list as a `.events` file. Equal lists give equal bytes.
 
-        A file that exists is refused (AccessError); `force` replaces an event list that tagsel wrote.
+        Parameters
+        ----------
+        path : path or str
+            The new file.
+        force : bool
+            Replace an event list that tagsel wrote.
+
+        Raises
+        ------
+        AccessError
+            The file exists, and `force` is not given or does not apply.
         """
         with output_file(path, force=force, intact=is_intact) as temporary:
             write_parquet(temporary, self.columns(), self.header())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The list as an Arrow stream, not copied: `pl.DataFrame(ev)`, `pa.table(ev)`, DuckDB's `from ev`."""
+        """Return the list as an Arrow stream, without a copy, for polars, pyarrow and DuckDB's `from ev`."""
         return to_table(self.columns()).__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
