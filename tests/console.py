@@ -7,14 +7,21 @@ where `...` stands for anything. `export NAME=value` and `cd` last to the end of
 from __future__ import annotations
 
 import doctest
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from tagsel.base import settings
+from tagsel.cli.main import run
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -69,6 +76,18 @@ def at_a_terminal(command: str, folder: Path, environment: Mapping[str, str]) ->
     os.close(ours)
     lines = ESCAPE.sub("", said.decode()).replace("\r\n", "\n").split("\n")
     return process.wait(), "\n".join(line for line in lines if "━" not in line)  # no bar of a slow machine
+
+
+def in_this_process(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `tagsel ARGUMENTS` as into a pipe, without the second that a process of its own takes for its imports."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(settings, "one_answer", True)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        code = run(arguments)
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return subprocess.CompletedProcess(["tagsel", *arguments], code, *texts)
 
 
 def run_page(page: str, folder: Path) -> list[str]:

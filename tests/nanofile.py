@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import console
 import numpy as np
 import uproot
 
@@ -29,9 +30,11 @@ def nano(path: Path, first: int, n: int = 25, run_number: int = 315267) -> Path:
 
 
 def tagsel(*arguments: str | Path, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb in a workspace, in a process of its own."""
-    command = [*TAGSEL, *map(str, arguments), "-w", str(home)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    """Run a verb in a workspace: in a process of its own where `environment` kills it there, else in this one."""
+    words = [*map(str, arguments), "-w", str(home)]
+    if environment:
+        return subprocess.run([*TAGSEL, *words], capture_output=True, text=True, env={**os.environ, **environment})
+    return console.in_this_process(words)
 
 
 def ingest(home: Path, path: Path, name: str = "data18.X.TAG", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -59,6 +59,7 @@ def show(home: Workspace, job: str = "1") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.processes
 def test_feature_66_70_show_names_class_and_evidence(home: Workspace, events: Events, script: Path) -> None:
     home.submit(events, script, by="file").wait()
     shown = tagsel("jobs", "show", "1", home=home.folder)
@@ -326,7 +327,9 @@ def test_fault_39_jobs_list_at_the_prompt_names_a_damaged_job(
     its owner carries that out, and 2 · 12 events are counted.
     """
     go = tmp_path / "go"
-    text = f"branches = ['MET_pt']\ndef process(events):\n    open({str(go)!r})\n    return {{'n': len(events)}}\n"
+    text = (
+        f"branches = ['MET_pt']\ndef process(events):\n    open({str(go)!r}).close()\n    return {{'n': len(events)}}\n"
+    )
     waits = tmp_path / "waits.py"
     waits.write_text(text)
     for _ in range(2):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import console
 import pytest
 from builders import build, rows
 
@@ -32,12 +33,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ws.folder
 
 
-def tagsel(*arguments: str, home: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the program as a user would, both streams captured."""
-    environment = {k: v for k, v in os.environ.items() if k != "TAGSEL_WORKSPACE"}
+def tagsel(*arguments: str, home: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, both streams captured."""
     if home is not None:
         environment["TAGSEL_WORKSPACE"] = str(home)
-    environment |= options.pop("environment", {})
+    return console.in_this_process(arguments, **environment)
+
+
+def program(*arguments: str, home: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program as a user would, both streams captured."""
+    environment = {**os.environ, **options.pop("environment", {})}
+    if home is not None:
+        environment["TAGSEL_WORKSPACE"] = str(home)
     return subprocess.run([*TAGSEL, *arguments], capture_output=True, text=True, env=environment, **options)
 
 
@@ -68,7 +75,7 @@ def test_help_of_every_verb_begins_with_an_example(path: tuple[str, ...], capsys
 
 
 def test_rule_3_help_works_with_an_unreadable_home(tmp_path: Path) -> None:
-    done = tagsel("count", "--help", environment={"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}, cwd="/")
+    done = program("count", "--help", environment={"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}, cwd="/")
     assert done.returncode == 0 and "Example:" in done.stdout and not done.stderr
 
 
@@ -97,7 +104,17 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c)[:40])
 def test_rule_1_no_escape_byte_in_a_pipe(home: Path, command: tuple[str, ...]) -> None:
-    done = tagsel(*command, home=home, environment={"FORCE_COLOR": "1"})
+    plain(tagsel(*command, home=home, FORCE_COLOR="1"))
+
+
+def test_rule_1_the_program_writes_no_escape_byte_into_a_pipe(home: Path) -> None:
+    done = program("datasets", "show", "data18.A.TAG", home=home, environment={"FORCE_COLOR": "1"})
+    plain(done)
+    assert "data18.A.TAG" in done.stdout
+
+
+def plain(done: subprocess.CompletedProcess[str]) -> None:
+    """A command went well, and neither colours its output nor draws lines in it."""
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert not set("│┃━─").intersection(done.stdout)
@@ -132,7 +149,7 @@ def test_rule_2_the_contract_of_count_select_and_cutflow(
 
 
 def test_names_are_one_a_line(home: Path) -> None:
-    assert tagsel("datasets", home=home).stdout == "data18.A.TAG\ndata18.B.TAG\n"
+    assert program("datasets", home=home).stdout == "data18.A.TAG\ndata18.B.TAG\n"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +223,7 @@ def test_rule_6_flag_over_environment_over_file_over_default(home: Path, tmp_pat
     ws = Workspace.init(tmp_path / "W").folder
 
     def origin(*flags: str, **environment: str) -> tuple[str, str]:
-        done = tagsel("config", "show", "--json", *flags, home=ws, environment=environment)
+        done = tagsel("config", "show", "--json", *flags, home=ws, **environment)
         found = {s["name"]: s for s in json.loads(done.stdout)["settings"]}
         return found["threads"]["value"], found["threads"]["origin"]
 
@@ -214,7 +231,7 @@ def test_rule_6_flag_over_environment_over_file_over_default(home: Path, tmp_pat
     (ws / "tagsel.toml").write_text("format = 1\n[settings]\nthreads = 3\n", encoding="utf-8")
     assert origin()[0] == 3 and "tagsel.toml" in origin()[1]
     assert origin(TAGSEL_THREADS="5") == (5, "environment (TAGSEL_THREADS)")
-    assert tagsel("config", "show", home=ws, environment={"TAGSEL_THREADS": "many"}).returncode == 2
+    assert tagsel("config", "show", home=ws, TAGSEL_THREADS="many").returncode == 2
     (ws / "tagsel.toml").write_text("format = 1\n[settings]\nthread = 3\n", encoding="utf-8")
     assert "did you mean threads" in tagsel("config", "show", home=ws).stderr
 
@@ -224,7 +241,7 @@ def test_rule_7_destructive_verbs_need_yes_where_nobody_can_answer(tmp_path: Pat
     build(ws, "a.TAG", rows(5, 1))
     orphan = ws.folder / "data" / "a.TAG" / ".tmp-left-behind.parquet"
     orphan.write_bytes(b"half")
-    refused = tagsel("gc", "a.TAG", "--grace", "0", home=ws.folder, stdin=subprocess.DEVNULL)
+    refused = program("gc", "a.TAG", "--grace", "0", home=ws.folder, stdin=subprocess.DEVNULL)
     assert refused.returncode == 2 and "--yes" in refused.stderr
     assert orphan.exists() and str(orphan) in refused.stdout
     assert tagsel("gc", "a.TAG", "--grace", "0", "--dry-run", home=ws.folder).returncode == 0
@@ -261,7 +278,7 @@ def test_rule_10_completion_names_datasets_and_attributes_without_reading_data(h
         part.unlink()  # whoever reads data now fails
 
     def complete(words: str, position: int) -> list[str]:
-        done = tagsel(
+        done = program(
             home=blind,
             environment={"_TAGSEL_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(position)},
         )
@@ -396,8 +413,11 @@ def test_fault_24_a_bad_line_is_an_error_with_its_number(home: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["a;touch x", "$(touch x)", "../up", "a b", "`id`", "-rf", "a\nb"])
-def test_fault_29_shell_metacharacters_in_names_are_refused_or_inert(home: Path, name: str, tmp_path: Path) -> None:
-    done = tagsel("count", "--", name, "true", home=home, cwd=tmp_path)
+def test_fault_29_shell_metacharacters_in_names_are_refused_or_inert(
+    home: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = tagsel("count", "--", name, "true", home=home)
     assert done.returncode == 2
     assert list(tmp_path.iterdir()) == []
 

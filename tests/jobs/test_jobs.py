@@ -16,7 +16,7 @@ import hist
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from jobs.conftest import InlineExecutor
+from inline_executor import InlineExecutor
 
 from tagsel.errors import JobError, StoreError
 from tagsel.events import DeliveryLedger, Ledger
