@@ -264,6 +264,14 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(found.read_text(encoding="utf-8")), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=called)
+def test_links_to_other_sites_are_secure_and_have_a_host(page: Path) -> None:
+    """Whether they still work, `scripts/docs --links` asks: a test does not depend on the network."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", TEXTS[page], flags=re.DOTALL)
+    links = [target for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" in target]
+    assert [link for link in links if not re.fullmatch(r"https://[\w-]+(\.[\w-]+)+(/[\w.~/#%-]*)?", link)] == []
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if p.is_relative_to(DOCS) and p.parent != DOCS], ids=called)
 def test_a_page_is_in_the_index_of_its_part(page: Path) -> None:
     """In the table, with a link, and in the tree that the site's menu shows."""
