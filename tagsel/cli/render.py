@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 
 def document(value: Any) -> None:
@@ -32,6 +32,9 @@ def _plain(value: Any) -> Any:
 PLAIN = ("year", "run", "first", "last", "lumi", "event", "entry", "menu", "snapshot", "bit")
 """Columns of numbers that name something rather than count it: no separators, for people either."""
 
+UNBROKEN = ("guid", "digest")
+"""Columns of names that people copy: a narrow terminal does not break them."""
+
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_csv: bool = False) -> None:
     """A table: rich on a terminal, tab-separated without a header in a pipe, CSV with one where asked for."""
@@ -51,7 +54,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_csv: bool
     cells = [list(row) for row in rows]
     for k, name in enumerate(columns):
         numbers = bool(cells) and all(isinstance(row[k], int | float) or row[k] is None for row in cells)
-        shown.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if numbers else "left"
+        shown.add_column(name, justify=justify, overflow="fold", no_wrap=name in UNBROKEN)
     for row in cells:
         shown.add_row(*(_pretty(v, name in PLAIN) for name, v in zip(columns, row, strict=True)))
     Console().print(shown)
