@@ -22,22 +22,34 @@ class _Counts:
         return type(self)(**{name: mine[name] + theirs[name] for name in mine})
 
     def to_json(self) -> dict[str, int]:
-        """The counts by name."""
+        """Return the counts by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, document: Mapping[str, int]) -> Self:
-        """The ledger that `to_json` wrote."""
+        """Make a ledger from the output of `to_json`."""
         return cls(**document)
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger(_Counts):
-    """Where the TAG rows of a selection went.
+    """Numbers of TAG rows of a selection. Each row counts once, in the first that applies.
 
-    Each row is in the first that applies: unreadable, duplicate, masked (by a good-run list), rejected,
-    accepted.
+    Attributes
+    ----------
+    unreadable : int
+        Rows of damaged row groups.
+    duplicate : int
+        Rows that repeat an event which another row represents.
+    masked : int
+        Rows outside the good-run lists.
+    rejected : int
+        Rows that fail a cut.
+    accepted : int
+        Rows that pass all cuts.
 
+    Examples
+    --------
     >>> ledger = Ledger(accepted=17, rejected=23)
     >>> ledger.read
     40
@@ -51,11 +63,22 @@ class Ledger(_Counts):
 
     @property
     def read(self) -> int:
-        """The rows that the counts add up to."""
+        """Number of rows: the sum of the counts."""
         return self.accepted + self.rejected + self.masked + self.duplicate + self.unreadable
 
     def check(self, read: int) -> None:
-        """EventListError unless the counts add up to `read`, the number of rows that the commit log gives."""
+        """Compare the sum of the counts with the number of rows in the commit log.
+
+        Parameters
+        ----------
+        read : int
+            Number of rows in the commit log.
+
+        Raises
+        ------
+        EventListError
+            The ledger does not close.
+        """
         if self.read != read or min(self.to_json().values()) < 0:
             raise EventListError(
                 f"the selection ledger does not close: {read} rows in the dataset, {self.read} accounted for",
@@ -66,12 +89,23 @@ class Ledger(_Counts):
 
 @dataclass(frozen=True, slots=True)
 class RebaseLedger(_Counts):
-    """Where the events of a list went when they were looked up again.
+    """Numbers of events of a list that was rebased.
 
-    `kept`: in the same file at the same entry; `moved`: in another file or at another entry; `vanished`: nowhere;
-    `ambiguous`: in several rows, none of which is the one by any rule; `repeated`: further rows of the list that said
-    the same event.
+    Attributes
+    ----------
+    kept : int
+        Events in the same file at the same entry.
+    moved : int
+        Events in another file or at another entry.
+    vanished : int
+        Events in no row.
+    ambiguous : int
+        Events in several rows, where no rule decides.
+    repeated : int
+        Further rows of the list with the same event.
 
+    Examples
+    --------
     >>> RebaseLedger(kept=12, moved=3, vanished=1).check(16)
     """
 
@@ -83,11 +117,11 @@ class RebaseLedger(_Counts):
 
     @property
     def lost(self) -> int:
-        """Events that the new list does not hold."""
+        """Number of events that the new list lacks."""
         return self.vanished + self.ambiguous
 
     def check(self, events: int) -> None:
-        """EventListError unless the counts add up to the list's `events`."""
+        """Compare the sum of the counts with the number of events in the list; EventListError if they differ."""
         counts = self.to_json()
         if sum(counts.values()) != events or min(counts.values()) < 0:
             raise EventListError(
@@ -99,8 +133,21 @@ class RebaseLedger(_Counts):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLedger(_Counts):
-    """Where the accepted events of a list went: delivered, unreadable (no AOD to read), or failed (in a job).
+    """Numbers of accepted events of a list after a skim or job.
 
+    Attributes
+    ----------
+    accepted : int
+        Events of the list.
+    delivered : int
+        Events in the output.
+    unreadable : int
+        Events without a readable AOD.
+    failed : int
+        Events of failed pieces of a job.
+
+    Examples
+    --------
     >>> DeliveryLedger(accepted=17, delivered=16, unreadable=1).check()
     """
 
@@ -110,7 +157,7 @@ class DeliveryLedger(_Counts):
     failed: int = 0
 
     def check(self) -> None:
-        """EventListError unless `accepted = delivered + unreadable + failed`."""
+        """Compare `accepted` with `delivered + unreadable + failed`; EventListError if they differ."""
         found = self.delivered + self.unreadable + self.failed
         if self.accepted != found or min(self.to_json().values()) < 0:
             raise EventListError(

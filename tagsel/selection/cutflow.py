@@ -63,9 +63,25 @@ class Step:
 
 @dataclass(frozen=True, repr=False)
 class Cutflow:
-    """Steps in order; `start` is every event that counts; `generated` the generator's sums where files keep them.
+    """Events that pass each cut alone, in sequence, and all cuts but it.
 
-    `cutflow["pair"]` is a step by name, cut text or position; cutflows of the same cuts on different data add up.
+    `cutflow["pair"]` is a step by name, text of the cut or position. Cutflows of the same cuts on different datasets
+    add up with `+`.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        One step for each cut, in order.
+    start : Yield
+        All events that are neither unreadable, duplicate nor masked.
+    generated : Yield or None
+        Sums over the generated events of a simulation, if every file has them.
+    ledger : Ledger
+        Accounts for every row of the datasets.
+    weight : str
+        The weight; "" without one.
+    warnings, losses : tuple of str
+        Warnings about the cuts; damaged row groups.
     """
 
     steps: tuple[Step, ...]

@@ -60,7 +60,25 @@ class Work:
 
 @dataclass(frozen=True, repr=False)
 class Count:
-    """How many events a query accepts, with the ledger of all rows, warnings, losses and the work done."""
+    """The number of events that pass a selection. `int(count)` is this number.
+
+    Attributes
+    ----------
+    ledger : Ledger
+        Accounts for every row of the datasets.
+    cut : str
+        Canonical text of the cut.
+    selection : str
+        Hash of the selection: cut, snapshots, good-run lists.
+    warnings, losses : tuple of str
+        Warnings about the cut; damaged row groups.
+    work : Work
+        Bytes, rows and seconds of the scan.
+    triggers_absent : mapping
+        Chains of the cut that the menus of some rows lack.
+    weighted : Yield or None
+        With a weight: accepted events, their sums of weights and of squared weights.
+    """
 
     ledger: Ledger
     cut: str

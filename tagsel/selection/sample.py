@@ -39,9 +39,28 @@ SMALLEST = 64
 
 @dataclass(frozen=True, repr=False)
 class Estimate:
-    """About how many events pass, between `low` and `high` with 95 % confidence; `exact` where all was looked at.
+    """An estimate of the number of events that pass, from a sample of rows.
 
-    `ledger` is of the rows looked at: `ledger.read` of `read`. `blocks` were drawn from `of_blocks`.
+    Attributes
+    ----------
+    estimate : float
+        The estimated number of events.
+    low, high : int
+        Interval that contains the true number in 95 of 100 samples.
+    ledger : Ledger
+        Accounts for the sampled rows only.
+    read : int
+        Number of rows in the datasets.
+    blocks, of_blocks : int
+        Blocks of rows in the sample, and in all.
+    seed : int
+        Seed of the sample.
+    cut : str
+        Canonical text of the cut.
+    warnings, losses : tuple of str
+        Warnings about the cut; damaged row groups.
+    work : Work
+        Bytes, rows and seconds of the scan.
     """
 
     estimate: float
