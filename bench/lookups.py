@@ -79,7 +79,7 @@ def callers(
     files.sql(f"SELECT * FROM read_parquet('{copies.parquet}')").create_view("events")
     plan = pl.scan_parquet(copies.parquet).select(ADDRESS).join(frame, on=["run", "event"], how="semi")
     return {
-        OURS: (lambda: home.pick(tags.dataset, ids, threads=threads), ours),
+        OURS: (lambda: home[tags.dataset].pick(ids, threads=threads), ours),
         "DuckDB table": (lambda: own.sql(query).to_arrow_table(), arrow),
         "DuckDB": (lambda: files.sql(query).to_arrow_table(), arrow),
         "Polars": (plan.collect, lambda table: arrow(table.to_arrow())),

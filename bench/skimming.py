@@ -44,12 +44,12 @@ def skimming(context: Context) -> list[Row]:
 
 def _row(name: str, home: Any, path: Path, nth: int, context: Context) -> Row:
     """Write, compare, time; sizes are said in words."""
-    wanted = home.select(made.OBJECTS, f"event % {nth} == 7")
+    wanted = home[made.OBJECTS].select(f"event % {nth} == 7")
     outs = {n: context.folder / f"skim-{n}.root" for n in (OURS, "RDataFrame", "uproot")}
     reports = []
 
     def ours() -> float:
-        return seconds_of(lambda: reports.append(home.skim(wanted, outs[OURS])))
+        return seconds_of(lambda: reports.append(home.lists[wanted].skim(outs[OURS])))
 
     calls: dict[str, Callable[[], float]] = {OURS: ours, "uproot": lambda: _loop(path, outs["uproot"], nth)}
     without = {}

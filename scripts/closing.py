@@ -20,16 +20,16 @@ def checks(home: Workspace) -> Iterator[tuple[bool, str]]:
     """Each thing that must hold, and what was found."""
     import uproot
 
-    events = home.read_events("z.events")
+    events = home.lists["z.events"]
     ledger = events.ledger
     assert ledger is not None
     rows = ledger.to_json()
     read = home[DATASETS].events
     said = " + ".join(f"{n:,} {name}" for name, n in rows.items())
     yield sum(rows.values()) == read, f"selection ledger: {read:,} TAG rows read = {said}"
-    digests = {home.select(DATASETS, CUT, lumi=LUMI, threads=n).digest for n in (1, 2)}
+    digests = {home[DATASETS].select(CUT, lumi=LUMI, threads=n).digest for n in (1, 2)}
     yield digests == {events.digest}, f"digest, 1 thread = 2 threads: {', '.join(sorted(digests))}"
-    job = home.jobs("list")[0]
+    job = home.jobs.list()[0]
     delivery = job.ledger
     said = f"{delivery.delivered:,} delivered + {delivery.unreadable:,} unreadable + {delivery.failed:,} failed"
     closes = delivery.accepted == delivery.delivered + delivery.unreadable + delivery.failed == len(events)
@@ -38,7 +38,7 @@ def checks(home: Workspace) -> Iterator[tuple[bool, str]]:
     with uproot.open("z.root") as file:
         kept = file["Events"].num_entries
     yield kept == len(events), f"skim: {kept:,} events in {Path('z.root').resolve()}"
-    peak = home.read_events("peak.events")
+    peak = home.lists["peak.events"]
     yield 0 < len(peak & events) == len(peak) <= len(events), f"selected again from the output: {len(peak):,} events"
 
 

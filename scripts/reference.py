@@ -32,8 +32,10 @@ DOCS = ROOT / "docs" / "reference"
 
 COMMAND_LINE = """# The command line
 
-Every verb is a method of `tagsel.Workspace` of the same name and meaning. This page is made from the commands by
-`python scripts/reference.py`; `tagsel VERB --help` prints the same, and needs nothing set up.
+A command of a group is a method of the collection of that name: `tagsel datasets find` is `ws.datasets.find`. A
+question is a method of a dataset, `ws[name].count`, and what is done with a list is a method of the list,
+`ws.lists[file].map`. This page is made from the commands by `python scripts/reference.py`; `tagsel VERB --help` prints
+the same, and needs nothing set up.
 
 - Data goes to standard output, all else to standard error. In a pipe there is no header, box, colour or truncation.
 - `--json` gives one JSON document on standard output, an error too: `{"error": …}`. `--csv` gives a table as CSV.

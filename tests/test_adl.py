@@ -147,7 +147,7 @@ def accepted(name: str) -> Iterator[tuple[int, Event]]:
 def test_a_query_accepts_what_it_states(name: str, home: Workspace, scope: Scope) -> None:
     rows = [row for row, _ in accepted(name)]
     assert len(rows) == QUERIES[name]["expected"], "counted apart"
-    assert home.count(QUERIES[name]["dataset"], f"@{name}").accepted == len(rows)
+    assert home[QUERIES[name]["dataset"]].count(f"@{name}").accepted == len(rows)
     node = bind(f"@{name}", scope).node
     assert np.flatnonzero(interpret(node, block())).tolist() == rows
     assert np.flatnonzero(compile_cut(node)(block(), None)).tolist() == rows

@@ -44,7 +44,7 @@ def test_no_import_of_tagsel_dodges_the_layers_from_inside_a_function() -> None:
             sys.executable,
             "-c",
             "import grimp; g = grimp.build_graph('tagsel');"
-            "print(g.direct_import_exists(importer='tagsel.api.event_lists', imported='tagsel.api.dispatch'))",
+            "print(g.direct_import_exists(importer='tagsel.api.event_lists', imported='tagsel.api.submission'))",
         ],
         cwd=ROOT,
         capture_output=True,

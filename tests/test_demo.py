@@ -45,8 +45,8 @@ def test_the_whole_chain_closes_on_the_sample(out: Path) -> None:
 def test_feature_73_the_output_of_a_job_is_a_dataset_with_parents_and_cut(out: Path) -> None:
     home = tagsel.open(out / "W")
     assert isinstance(home, Workspace)
-    events = home.read_events(out / "z.events")
-    known = home.show("user.Zmumu.EVENTS")
+    events = home.lists[out / "z.events"]
+    known = home.datasets.show("user.Zmumu.EVENTS")
     assert list(known["parents"]) == ["data09_900GeV.physics_MinBias.TAG@1", "data09_900GeV.physics_Muon.TAG@1"]
     assert known["cut"] == events.provenance["cut"]
     assert known["events"] == len(events)

@@ -165,14 +165,6 @@ def test_every_verb_and_option_is_described_with_an_example(path: str, command: 
             assert all(name in section for name in option.opts), option.name
 
 
-def test_every_verb_is_a_method_of_workspace() -> None:
-    """The group `workspace` is the object itself: its verbs are methods, too."""
-    group = cli.commands["workspace"]
-    assert isinstance(group, click.Group)
-    verbs = {*cli.commands, *group.commands} - {"workspace"}
-    assert [name for name in sorted(verbs) if not hasattr(tagsel.Workspace, name)] == []
-
-
 def test_every_verb_is_explained_in_a_page_of_its_topic() -> None:
     """Beside the reference page, which holds everything."""
     topics = "\n".join(t for p, t in TEXTS.items() if p.name not in ("command-line.md", "CHANGELOG.md"))

@@ -75,7 +75,7 @@ def test_feature_04_quantifiers_over_lists(home: Workspace) -> None:
         "sum(Muon.pt) > 20": sum(sum(map(float, v)) > 20 for v in lists),
         "any(m in Muon: m.pt > 20 && m.pt < 40)": sum(any(20 < p < 40 for p in v) for v in lists),
     }
-    assert {c: home.count("a.TAG", c).accepted for c in expected} == expected
+    assert {c: home["a.TAG"].count(c).accepted for c in expected} == expected
 
 
 def test_feature_11_93_files_in_rows_out_and_the_chain_in_python(home: Workspace, nano: list[Path]) -> None:
@@ -102,7 +102,7 @@ def test_feature_21_30_errors_come_before_any_data_is_read(home: Workspace) -> N
     table = build(home, "a.TAG", rows(10))
     for part in table.snapshot().parts:
         part.path.unlink()  # whoever reads data now gets another error
-    home.query("a.TAG", ["true"])
+    home["a.TAG"].query(["true"])
     for cut, said in {
         "MET_pt > 20 mm": "mm",
         "MET_pT > 20": "MET_pt",
@@ -111,13 +111,13 @@ def test_feature_21_30_errors_come_before_any_data_is_read(home: Workspace) -> N
         "HLT_mu11": "HLT_mu10",
     }.items():
         with pytest.raises(CutError) as caught:
-            home.count("a.TAG", cut)
+            home["a.TAG"].count(cut)
         assert said in str(caught.value) and caught.value.cut
 
 
 def test_feature_30_a_suspicious_unit_draws_a_warning(home: Workspace) -> None:
     build(home, "a.TAG", rows(10))
-    warnings = home.count("a.TAG", "!(Muon.pt[0] > 20)").warnings
+    warnings = home["a.TAG"].count("!(Muon.pt[0] > 20)").warnings
     assert any("nMuon" in w for w in warnings)  # names the guard
 
 
@@ -131,21 +131,21 @@ def test_feature_40_counts_per_chain_and_luminosity_block_equal_a_scan(home: Wor
         here = (columns["run"] == row["run"]) & (columns["lumi"] == row["lumi"])
         assert row["mu20"] == int((here & (columns["trigger_0"] >> 3 & 1 == 1)).sum())
         cut = f"run == {row['run']} && lumi == {row['lumi']} && HLT_mu20"
-        assert home.count("a.TAG", cut).accepted == row["mu20"]
+        assert home["a.TAG"].count(cut).accepted == row["mu20"]
 
 
 def test_feature_42_events_that_fail_a_chain_but_look_relevant(home: Workspace) -> None:
     columns = rows(200, 6)
     build(home, "a.TAG", columns)
     expected = int(((columns["trigger_0"] >> 3 & 1 == 0) & (columns["MET_pt"] > np.float32(50))).sum())
-    assert 0 < expected == home.count("a.TAG", "not HLT_mu20 and MET_pt > 50 GeV").accepted
+    assert 0 < expected == home["a.TAG"].count("not HLT_mu20 and MET_pt > 50 GeV").accepted
 
 
 def test_feature_70_failed_pieces_are_named_with_their_events(
     home: Workspace, nano: list[Path], tmp_path: Path
 ) -> None:
     home.ingest(*nano, dataset="data18.Test.TAG")
-    events = home.select("data18.Test.TAG", "true")
+    events = home["data18.Test.TAG"].select("true")
     script = tmp_path / "job.py"
     script.write_text(
         'branches = ["MET_pt"]\ndef process(events):\n'
@@ -166,7 +166,7 @@ def test_feature_94_verbs_pipe_into_each_other(
     home.ingest(*nano, dataset="data18.Test.TAG")
     assert run(["select", "data18.Test.TAG", "MET_pt > 30", "-o", str(tmp_path / "met.events")]) == 0
     capsys.readouterr()
-    assert run(["events", "export", str(tmp_path / "met.events"), "--format", "run event"]) == 0
+    assert run(["lists", "export", str(tmp_path / "met.events"), "--format", "run event"]) == 0
     lines = capsys.readouterr().out
     (tmp_path / "ids.txt").write_text(lines)
     assert run(["pick", "data18.Test.TAG", "-f", str(tmp_path / "ids.txt"), "--json"]) == 0
@@ -202,7 +202,7 @@ def test_feature_02_references_to_every_stage_by_name(home: Workspace) -> None:
     schema = Schema((*SCHEMA.attributes, *extra), "with RAW")
     columns = rows(30, 1, raw_guid=np.array([GUIDS[40 + i % 2] for i in range(30)], object), raw_entry=np.arange(30))
     build(home, "a.TAG", columns, schema=schema)
-    events = home.select("a.TAG", "nMuon >= 1")
+    events = home["a.TAG"].select("nMuon >= 1")
     kept = [i for i in range(30) if columns["nMuon"][i] >= 1]
     by_id = {int(columns["event"][i]): (columns["raw_guid"][i], i) for i in kept}
     raw = events.map("raw")
@@ -220,15 +220,15 @@ def test_feature_26_the_sum_of_weights_is_exact_for_any_number_of_parts(home: Wo
     build(home, "ten.TAG", *pieces)
     assert math.fsum(weights) == 10.0
     for name in ("one.TAG", "ten.TAG"):
-        assert home.cutflow(name, "true", weight="weight")[0].alone.sumw == 10.0
+        assert home[name].cutflow("true", weight="weight")[0].alone.sumw == 10.0
         assert home["ten.TAG"].where("true").weight("weight").count().weighted.sumw == 10.0
-        assert home.select_counted(name, "true", weight="weight")[1].weighted.sumw == 10.0
+        assert home[name].select_counted("true", weight="weight")[1].weighted.sumw == 10.0
 
 
 def test_weights_that_are_not_finite_are_summed_as_ieee_says(home: Workspace) -> None:
     build(home, "a.TAG", rows(4, 1, weight=np.array([1.0, np.inf, 2.0, -np.inf])))
-    assert math.isnan(home.cutflow("a.TAG", "true", weight="weight")[0].alone.sumw)
-    assert home.cutflow("a.TAG", "weight > 0", weight="weight")[0].alone.sumw == math.inf
+    assert math.isnan(home["a.TAG"].cutflow("true", weight="weight")[0].alone.sumw)
+    assert home["a.TAG"].cutflow("weight > 0", weight="weight")[0].alone.sumw == math.inf
 
 
 def test_count_select_and_cutflow_agree_where_a_cut_guards_another(home: Workspace) -> None:
@@ -236,31 +236,31 @@ def test_count_select_and_cutflow_agree_where_a_cut_guards_another(home: Workspa
     build(home, "a.TAG", columns)
     cuts = ("nMuon > 0", "event % nMuon == 0")
     expected = sum(n > 0 and e % n == 0 for n, e in zip(columns["nMuon"], columns["event"], strict=True))
-    assert home.count("a.TAG", *cuts).accepted == len(home.select("a.TAG", *cuts)) == expected
-    flow = home.cutflow("a.TAG", *cuts)
+    assert home["a.TAG"].count(*cuts).accepted == len(home["a.TAG"].select(*cuts)) == expected
+    flow = home["a.TAG"].cutflow(*cuts)
     assert flow[1].sequential.n == flow.ledger.accepted == expected
     assert any("guard" in w for w in flow.warnings)
     with pytest.raises(CutError, match="% 0"):
-        home.count("a.TAG", cuts[1])
+        home["a.TAG"].count(cuts[1])
 
 
 def test_a_guard_guards_weights_and_the_attribute_of_top_too(home: Workspace) -> None:
     columns = rows(60, 2)
     build(home, "a.TAG", columns)
     remainder = {int(e): int(e) % int(n) for n, e in zip(columns["nMuon"], columns["event"], strict=True) if n > 0}
-    counted = home.count("a.TAG", "nMuon > 0", weight="event % nMuon")
+    counted = home["a.TAG"].count("nMuon > 0", weight="event % nMuon")
     assert counted.weighted.sumw == sum(remainder.values())
-    top = home.select("a.TAG", "nMuon > 0", top=(5, "event % nMuon"))
+    top = home["a.TAG"].select("nMuon > 0", top=(5, "event % nMuon"))
     assert sorted(remainder[e.event] for e in top) == sorted(remainder.values())[-5:]
     with pytest.raises(CutError, match=r"takes % 0 at event \d+:\d+"):
-        home.count("a.TAG", "true", weight="event % nMuon")
+        home["a.TAG"].count("true", weight="event % nMuon")
 
 
 def test_a_skim_never_takes_the_place_of_a_file_that_it_reads(
     home: Workspace, nano: list[Path], tmp_path: Path
 ) -> None:
     home.ingest(*nano, dataset="data18.Test.TAG")
-    events = home.select("data18.Test.TAG", "run > 0")
+    events = home["data18.Test.TAG"].select("run > 0")
     before = nano[1].read_bytes()
     (tmp_path / "link.root").symlink_to(nano[1])
     for out in (nano[1], tmp_path / "link.root"):
@@ -275,14 +275,14 @@ def test_a_skim_never_takes_the_place_of_a_file_that_it_reads(
 def test_ids_out_of_range_are_named(home: Workspace) -> None:
     build(home, "a.TAG", rows(5))
     with pytest.raises(tagsel.EventListError, match="event is above 9223372036854775807"):
-        home.pick("a.TAG", ["1:9223372036854775808"])
+        home["a.TAG"].pick(["1:9223372036854775808"])
     with pytest.raises(tagsel.EventListError, match="run is above"):
-        home.pick("a.TAG", ["9999999999:1"])
+        home["a.TAG"].pick(["9999999999:1"])
 
 
 def test_fault_26_the_first_aod_is_the_damaged_one(home: Workspace, nano: list[Path], tmp_path: Path) -> None:
     home.ingest(*nano, dataset="data18.Test.TAG")
-    events = home.select("data18.Test.TAG", "true")
+    events = home["data18.Test.TAG"].select("true")
     first = next(f for f in events.map().files).pfn
     Path(first).write_bytes(Path(first).read_bytes()[:900])
     report = events.skim(tmp_path / "rest.root", "MET_pt")

@@ -156,7 +156,7 @@ def test_there_are_at_least_ten_cuts_and_five_metadata_queries() -> None:
 def test_a_named_cut_accepts_what_it_states(name: str, sample_home: Path) -> None:
     entry = CUTS[name]
     assert int(ORACLE[name]().sum()) == entry["expected"], "counted apart"
-    counted = Workspace(sample_home).count(entry["dataset"], f"@{name}")
+    counted = Workspace(sample_home)[entry["dataset"]].count(f"@{name}")
     assert counted.accepted == entry["expected"]
     assert counted.read == 18_006 + 4_517  # rows of the two streams, docs/start/sample.md
     assert 0 < entry["expected"] < events()["menu"].size, "a cut that shows something"
@@ -166,12 +166,12 @@ def test_a_named_cut_stands_inside_a_larger_one(sample_home: Path) -> None:
     met = events()["CellMissingET"] > 10_000
     expected = int((ORACLE["good_muons"]() & met & ~ORACLE["z_to_mumu"]()).sum())
     cut = "@good_muons && CellMissingET > 10 GeV && !@z_to_mumu"
-    assert Workspace(sample_home).count("data09_900GeV.*", cut).accepted == expected > 0
+    assert Workspace(sample_home)["data09_900GeV.*"].count(cut).accepted == expected > 0
 
 
 def test_an_unknown_name_says_which_are_near(sample_home: Path) -> None:
     with pytest.raises(CutError, match=r"no named cut @good_muon") as error:
-        Workspace(sample_home).count("data09_900GeV.*", "NTrk > 1 && @good_muon")
+        Workspace(sample_home)["data09_900GeV.*"].count("NTrk > 1 && @good_muon")
     assert "good_muons" in error.value.hint
 
 
@@ -182,7 +182,7 @@ def test_a_workspace_has_names_of_its_own_and_they_come_first(tmp_path: Path, sa
     (home.folder / "queries" / "none.sql").write_text("-- nothing\nyear = 1900\n")
     assert home.home.named_cut("met") == "CellMissingET > 1 TeV"
     assert Workspace(sample_home).home.named_cut("met") == "CellMissingET > 20 GeV"
-    assert home.datasets("@none").names() == []
+    assert home.datasets.find("@none").names() == []
 
 
 # -- metadata queries
@@ -268,7 +268,7 @@ def test_a_named_metadata_query_answers_what_it_states(
 
 
 def test_feature_12_tag_datasets_with_trigger_2_of_2009_is_one_line(sample_home: Path) -> None:
-    found = Workspace(sample_home).datasets("type = 'TAG' and year = 2009 and trigger = 2 and version = '1.0.0'")
+    found = Workspace(sample_home).datasets.find("type = 'TAG' and year = 2009 and trigger = 2 and version = '1.0.0'")
     assert found.names() == ["data09_900GeV.physics_Muon.TAG"]
 
 
@@ -276,7 +276,7 @@ def test_a_select_is_no_condition_and_the_other_way_round(sample_home: Path) -> 
     home = Workspace(sample_home)
     assert home.sql("@stream_overlap").to_pylist() == [{"events": 514}]
     with pytest.raises(TagselError, match="is a SELECT, not a condition") as error:
-        home.datasets("@stream_overlap")
+        home.datasets.find("@stream_overlap")
     assert "--sql @stream_overlap" in error.value.hint
     with pytest.raises(TagselError, match="is a condition on datasets, not a SELECT"):
         home.sql("@trigger_2_of_2009")

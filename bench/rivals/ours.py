@@ -66,13 +66,13 @@ class Ours:
         if question.fills:
             return said(lambda: self._filled(question, cuts))
         if question.weight:
-            return said(lambda: self.home.cutflow(self.dataset, *cuts, weight=question.weight, **options))
+            return said(lambda: self.home[self.dataset].cutflow(*cuts, weight=question.weight, **options))
         if question.regions and hasattr(self.home, "regions"):
             regions = {str(k): cut for k, cut in enumerate(cuts)}
-            return said(lambda: [int(n) for n in self.home.regions(self.dataset, regions, **options).values()])
+            return said(lambda: [int(n) for n in self.home[self.dataset].regions(regions, **options).values()])
         if question.regions:  # one after another
-            return said(lambda: [int(self.home.count(self.dataset, cut, **options)) for cut in cuts])
-        return said(lambda: self.home.select_counted(self.dataset, *cuts, **options))
+            return said(lambda: [int(self.home[self.dataset].count(cut, **options)) for cut in cuts])
+        return said(lambda: self.home[self.dataset].select_counted(*cuts, **options))
 
     def _filled(self, question: Question, cuts: list[str]) -> Any:
         """One histogram after another, summed."""

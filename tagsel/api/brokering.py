@@ -5,6 +5,7 @@ Invariant: what is told here is what `submit` does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -59,11 +60,8 @@ def brokered(home: Home, event_map: EventMap, *, here: bool) -> tuple[Brokered, 
     return broker(event_map, copies, topology(home, here))
 
 
-def explain(home: Home, job: str) -> Table:
+def explain(choices: Iterable[Mapping[str, Any]]) -> Table:
     """Where the files of a job are processed and why not elsewhere: one row for files of one choice."""
-    from tagsel.api.delivery import jobs
-
-    choices = jobs(home, "show", job).choices
     groups: dict[tuple[str, ...], list[Any]] = {}
     for c in choices:
         refused = "; ".join(f"{site} is {why}" for site, why in c["refused"].items())

@@ -16,9 +16,11 @@ from tagsel import selection
 from tagsel.api.event_lists import Events
 from tagsel.api.home import Home
 from tagsel.api.picking import pick, wanted
-from tagsel.api.questions import Cut, CutLike, Progress, named_cut, query
+from tagsel.api.questions import Cut, CutLike, LumiLike, Progress, named_cut
+from tagsel.api.questions import query as query_of
 from tagsel.base.text_table import Table
-from tagsel.errors import SchemaError, did_you_mean
+from tagsel.errors import CatalogError, SchemaError, did_you_mean
+from tagsel.events import EventList
 from tagsel.language import bind
 from tagsel.schema import Attribute, describe_type
 from tagsel.selection import Count, Cutflow, Input, Picked, Plan, Query, Why, prepare
@@ -27,9 +29,11 @@ from tagsel.selection.dask import runner
 from tagsel.selection.query import lumi_table, scope_of
 
 if TYPE_CHECKING:
+    from tagsel.selection.overlap import Overlaps
     from tagsel.selection.regions import Regions
     from tagsel.selection.sample import Estimate
     from tagsel.selection.sweep import Sweep
+    from tagsel.selection.triggers import Chains
 
 
 def attribute_table(attributes: Iterable[Attribute], pattern: str, name: str) -> Table:
@@ -71,7 +75,7 @@ class Dataset:
         """
         return attribute_table((a for i in self.inputs for a in i.snapshot.schema.shown()), pattern, self.name)
 
-    def triggers(self, pattern: str = "*") -> list[str]:
+    def trigger_names(self, pattern: str = "*") -> list[str]:
         """Names of chains and flags in any menu of the dataset that match the glob, sorted."""
         names = {n for i in self.inputs for m in i.snapshot.menus.values() for n in m.bits}
         return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
@@ -83,9 +87,412 @@ class Dataset:
         """
         return Selection(self).where(*cuts, **named)
 
-    def pick(self, *ids: str) -> Picked:
-        """Events by identity: `run:event` or `run:lumi:event` texts; every miss is listed."""
-        return pick(self.home, query(self.home, self.pinned, [], inputs=self.inputs), wanted(ids))
+    # -- questions
+
+    def query(
+        self,
+        cuts: Sequence[CutLike] = (),
+        *,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+    ) -> Query:
+        """Put a question without asking it: what `count`, `select`, `cutflow` and the others run.
+
+        Parameters
+        ----------
+        cuts
+            Texts, `Cut` objects, functions of arrays, or (name, text).
+        lumi
+            Good-run lists, or the names of their files: an event must be in all of them.
+        weight
+            An attribute or expression by which events are weighted.
+        duplicates
+            What becomes of events that stand in several rows: "error", "first" or "all".
+        threads
+            How many threads work; 0 takes the setting.
+        allow_losses
+            Go on without damaged parts, whose rows are then unreadable in the ledger.
+        remember
+            Use and keep masks of earlier answers.
+        """
+        return query_of(
+            self.home,
+            self.pinned,
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+            inputs=self.inputs,
+        )
+
+    def explain(
+        self,
+        *cuts: CutLike,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+    ) -> Plan:
+        """Show the plan: row groups by verdict, columns, tier. Reads zones, no data; keywords as those of `query`."""
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return prepare(query).plan
+
+    def count(
+        self,
+        *cuts: CutLike,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        client: Any = None,
+        progress: Progress = None,
+    ) -> Count:
+        """Count the events that pass all cuts, with the ledger of every row; the keywords are those of `query`.
+
+        `client`, a `distributed.Client` or the address of a scheduler, has a Dask cluster do the work.
+        """
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return selection.count(query, progress=progress, runner=runner(client))
+
+    def select(
+        self,
+        *cuts: CutLike,
+        top: tuple[int, str] | None = None,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        client: Any = None,
+        progress: Progress = None,
+    ) -> Events:
+        """Select the events that pass all cuts; with `top=(n, attribute)` the n with the highest value of it.
+
+        The other keywords are those of `query` and `count`.
+        """
+        events, _ = self.select_counted(
+            *cuts,
+            top=top,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+            client=client,
+            progress=progress,
+        )
+        return events
+
+    def select_counted(
+        self,
+        *cuts: CutLike,
+        top: tuple[int, str] | None = None,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        client: Any = None,
+        progress: Progress = None,
+    ) -> tuple[Events, Count]:
+        """Select as `select` does; returns the events, and the count with its ledger and warnings."""
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        events, counted = selection.select(query, top=top, progress=progress, runner=runner(client))
+        return Events.of(events, self.home), counted
+
+    def cutflow(
+        self,
+        *cuts: CutLike,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        client: Any = None,
+        progress: Progress = None,
+    ) -> Cutflow:
+        """Count, for each cut, the events that pass it alone, in sequence, and all cuts but it, weighted by `weight`.
+
+        The keywords are those of `query` and `count`.
+        """
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return selection.cutflow(query, progress=progress, runner=runner(client))
+
+    def hist(
+        self,
+        what: SpecLike,
+        *cuts: CutLike,
+        bins: Bins = (50, 0.0, 200.0),
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        progress: Progress = None,
+    ) -> Any:
+        """Fill a `hist.Hist` with the events that pass all cuts; of several texts, in one scan, `Histograms`.
+
+        `what` is `"MET_pt: 50, 0, 200"`, axes joined by ` x `; or an expression with its `bins`. The other keywords
+        are those of `query`.
+        """
+        from tagsel.api.histogram import hist
+
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return hist(query, what, bins, progress)
+
+    def regions(
+        self,
+        regions: Mapping[str, str | Cut],
+        *cuts: CutLike,
+        overlap: bool = False,
+        lists: bool = False,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        progress: Progress = None,
+    ) -> Regions:
+        """Count many regions in one pass: each, by its name, a `Count` of the events that pass its cut and all `cuts`.
+
+        `overlap` counts the events that each two share; `lists` keeps the events of each. The other keywords are those
+        of `query`.
+        """
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return regions_of(self.home, query, regions, overlap=overlap, lists=lists, progress=progress)
+
+    def sweep(
+        self,
+        cut: str,
+        values: Iterable[Any],
+        *cuts: CutLike,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        progress: Progress = None,
+    ) -> Sweep:
+        """Count the events that pass `cut` with each of `values` in the place of `{x}`, `"MET_pt > {x}"`, in one pass.
+
+        The keywords are those of `query`.
+        """
+        from tagsel.selection.sweep import sweep
+
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return sweep(query, cut, [str(value) for value in values], progress=progress)
+
+    def estimate(
+        self,
+        *cuts: CutLike,
+        sample: float = 0.01,
+        seed: int = 0,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        progress: Progress = None,
+    ) -> Estimate:
+        """Estimate how many events pass all cuts, with a 95 % interval, from a `sample` of the rows: never a count.
+
+        The other keywords are those of `query`.
+        """
+        from tagsel.selection.sample import estimate
+
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return estimate(query, sample=sample, seed=seed, progress=progress)
+
+    def triggers(
+        self,
+        pattern: str = "*",
+        *cuts: CutLike,
+        by: str = "",
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        progress: Progress = None,
+    ) -> Chains:
+        """Count how often each trigger chain and flag that a glob matches fired, and where a menu lacks it.
+
+        `by` is "run" or "lumi"; the other keywords are those of `query`.
+        """
+        from tagsel.selection.triggers import chain_counts
+
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return chain_counts(query, pattern, by, progress=progress)
+
+    def overlap(
+        self,
+        *cuts: CutLike,
+        chains: str = "",
+        regions: Mapping[str, str] | None = None,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+        progress: Progress = None,
+    ) -> Overlaps:
+        """Count the events that each two datasets share; with `chains` (a glob) each two chains, with `regions` cuts.
+
+        Just events that pass all `cuts` count. The other keywords are those of `query`.
+        """
+        from tagsel.selection import overlap
+
+        if chains and regions:
+            raise CatalogError("chains and regions are two questions", hint="ask for one overlap at a time")
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        if chains:
+            return overlap.chain_overlap(query, chains, progress=progress)
+        if regions:
+            return overlap.region_overlap(query, regions, progress=progress)
+        return overlap.dataset_overlap(query, progress=progress)
+
+    def why(
+        self,
+        event: str | tuple[int, int],
+        *cuts: CutLike,
+        lumi: Sequence[LumiLike] | LumiLike = (),
+        weight: str = "",
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+        remember: bool = True,
+    ) -> Why:
+        """Say why one event, `run:event`, is in the answer or not: each cut's verdict with the values that it saw.
+
+        The keywords are those of `query`.
+        """
+        run, number, *lumi_block = event if not isinstance(event, str) else _identity(event)
+        query = self.query(
+            cuts,
+            lumi=lumi,
+            weight=weight,
+            duplicates=duplicates,
+            threads=threads,
+            allow_losses=allow_losses,
+            remember=remember,
+        )
+        return selection.why(query, run, number, *lumi_block)
+
+    def pick(
+        self,
+        ids: str | Sequence[str] | EventList,
+        *,
+        duplicates: str = "",
+        threads: int = 0,
+        allow_losses: bool = False,
+    ) -> Picked:
+        """Find events by identity: `run:event` or `run:lumi:event` texts, or a list; every miss is listed."""
+        if isinstance(ids, str):
+            ids = [ids]
+        events = ids if isinstance(ids, EventList) else wanted(ids)
+        query = self.query(duplicates=duplicates, threads=threads, allow_losses=allow_losses)
+        return pick(self.home, query, events)
 
     def __repr__(self) -> str:
         names = len({a.name for i in self.inputs for a in i.snapshot.schema.shown()})
@@ -123,7 +530,7 @@ class Selection:
         return replace(self, weights=expression)
 
     def _query(self) -> Query:
-        return query(
+        return query_of(
             self.dataset.home,
             self.dataset.pinned,
             self.cuts,
@@ -216,3 +623,9 @@ def regions_of(
     texts = {name: str(cut) for name, cut in regions.items()}
     answer = run(question, texts, overlap=overlap, lists=lists, progress=progress)
     return replace(answer, lists={name: Events.of(events, home) for name, events in answer.lists.items()})
+
+
+def _identity(event: str) -> tuple[int, int, int]:
+    """(run, event, lumi or -1) of the text of one event."""
+    one = wanted([event])
+    return int(one.run[0]), int(one.event[0]), int(one.lumi[0])

@@ -8,7 +8,7 @@ says which list it came from, both snapshots, and the counts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -61,7 +61,7 @@ class Events(EventList):
         if self.home is None:
             raise CatalogError(
                 "this list knows no workspace to find its files in",
-                hint='open one: tagsel.open("W").read_events(path), or set TAGSEL_WORKSPACE',
+                hint='open one: tagsel.open("W").lists[path], or set TAGSEL_WORKSPACE',
             )
         return self.home
 
@@ -99,7 +99,7 @@ class Events(EventList):
         return touched(self._home(), self)
 
     def rebase(self, onto: str) -> Rebased:
-        """The same events where they are now, in the dataset `onto`; see `Workspace.rebase`."""
+        """The same events where they are now, in the dataset `onto`; see `Lists.rebase`."""
         return rebase(self._home(), self, onto)
 
     def map(self, stage: str = "aod", *, refresh: bool = False) -> EventMap:
@@ -187,7 +187,7 @@ class Events(EventList):
         `condor`, `slurm`, `dask`) with its `settings`, `memory` of a piece, and `wait=False` hands the pieces to it and
         returns; `refresh` as for `map`.
         """
-        from tagsel.api.dispatch import submit
+        from tagsel.api.submission import submit
 
         return submit(
             self._home(),
@@ -210,30 +210,6 @@ class Events(EventList):
 def load(path: Path | str, home: Home | None = None) -> Events:
     """The event list in a file of any form, bound to a workspace where one is given."""
     return Events.of(read_events(path), home)
-
-
-OPERATIONS: Mapping[str, Callable[[EventList, EventList], EventList]] = {
-    "union": lambda a, b: a | b,
-    "intersect": lambda a, b: a & b,
-    "minus": lambda a, b: a - b,
-    "xor": lambda a, b: a ^ b,
-}
-"""What can be done with two event lists, or two good-run lists, by name."""
-
-
-def reduced(operation: str, operands: Sequence[Any]) -> Any:
-    """`show` of one operand, or an operation over all, left to right; CatalogError for neither."""
-    if operation == "show" and len(operands) == 1:
-        return operands[0]
-    if operation not in OPERATIONS or not operands:
-        raise CatalogError(
-            f"{operation} of {len(operands)} lists is nothing that can be done",
-            hint=f"show of one list, or {', '.join(OPERATIONS)} of two or more",
-        )
-    combined = operands[0]
-    for operand in operands[1:]:
-        combined = OPERATIONS[operation](combined, operand)
-    return combined
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ def heal(folder: Path, catalog: Catalog) -> list[str]:
             log.warning("dataset %s cannot be registered: %s", name, error.message)
     if again:
         log.warning(
-            "%s did not know %s: registered as the files say; tagsel catalog recover looks for what else it lacks",
+            "%s did not know %s: registered as the files say; tagsel workspace recover looks for what else it lacks",
             folder,
             ", ".join(again[:3]) + (f" and {len(again) - 3:,} more" if len(again) > 3 else ""),
         )

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tagsel.api import named
+from tagsel.api import named_cuts
 from tagsel.api.guard import RegisteredFiles
 from tagsel.api.healing import opened
 from tagsel.api.inputs import DATA, inputs
@@ -27,7 +27,7 @@ LOCAL = "a workspace is a folder of a local or mounted file system"
 """What to say where a URL is given for a workspace."""
 
 
-_HEAD = """# A tagsel workspace. Settings may stand below, e.g. threads = 2; `tagsel config show` lists them.
+_HEAD = """# A tagsel workspace. Settings may stand below, e.g. threads = 2; `tagsel workspace config` lists them.
 format = {format}
 
 [settings]
@@ -80,7 +80,7 @@ class Home:
 
     def named_cut(self, name: str) -> str:
         """The text of the named cut `@name`."""
-        return named.cut_text(name, self.folder)
+        return named_cuts.cut_text(name, self.folder)
 
     def __repr__(self) -> str:
         return f"<Home {self.folder}>"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel.api import delivery
+from tagsel.api import jobs
 from tagsel.api.healing import named_facts
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, hidden, unread
@@ -124,7 +124,7 @@ def _refuse_own(home: Home, path: Path) -> None:
     """
     file = Path(os.path.realpath(path))
     place = own_place(file)
-    if place and not delivery.is_unregistered_result(home, file):
+    if place and not jobs.is_unregistered_result(home, file):
         raise IngestError(
             f"{path} is in {place}, and what tagsel made there is no input",
             hint="its events are in a dataset already; the setting datasets = [FOLDER] reads another workspace's",

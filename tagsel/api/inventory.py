@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from tagsel.api import named, origins
+from tagsel.api import named_cuts, origins
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, caught_up, one_dataset
 from tagsel.api.sql import ask
@@ -136,7 +136,7 @@ def facets(home: Home, where: str = "", *, by: Sequence[str] = (), most: int = M
     `by` names the keys, columns or free ones; at most `most` values of each are listed, and the rest counted.
     Datasets of named workspaces are among them.
     """
-    condition = named.sql_text(where, home.folder, "condition")
+    condition = named_cuts.sql_text(where, home.folder, "condition")
     return others.facets_of(home.folder, home.catalog, condition, by, most)
 
 
@@ -155,7 +155,7 @@ def _chosen(home: Home, what: str) -> list[DatasetRecord]:
     """Records of the datasets that a glob, several with commas, or a condition selects, in any workspace."""
     text = what.strip()
     if not all(_GLOB.fullmatch(part.strip()) for part in text.split(",")):
-        return _records(home, named.sql_text(text, home.folder, "condition"))
+        return _records(home, named_cuts.sql_text(text, home.folder, "condition"))
     known = _records(home, "")
     names = [r.name for r in known]
     chosen: set[str] = set()

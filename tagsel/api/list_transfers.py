@@ -14,7 +14,7 @@ from dataclasses import replace
 from tagsel.api.home import Home
 from tagsel.api.maps import files_of, map_list
 from tagsel.api.origins import contents, origins, snapshots_of
-from tagsel.api.topology import cancel, transfer
+from tagsel.api.transfer_rules import cancel, request
 from tagsel.catalog import PutDataset, PutFiles, Rule
 from tagsel.catalog.transfers import Progress
 from tagsel.errors import CatalogError
@@ -33,7 +33,7 @@ def name_of(events: EventList) -> str:
     return f"transfers.{events.digest[:16]}.{of_files[:8]}.AOD"
 
 
-def transfer_list(home: Home, events: EventList, site: str, progress: Progress = None) -> list[Rule]:
+def request_list(home: Home, events: EventList, site: str, progress: Progress = None) -> list[Rule]:
     """Ask for copies of the AOD files of a list's events at a site, and make them; the rule as it is then.
 
     CatalogError where no catalog knows a file of the list, and where the site is another catalog's, which makes its
@@ -42,11 +42,11 @@ def transfer_list(home: Home, events: EventList, site: str, progress: Progress =
     if owner := home.catalog.site(site).meta.get("catalog"):
         raise CatalogError(
             f"site {site} is of catalog {owner}, which makes its copies itself, of datasets only",
-            hint=f"tagsel transfer DATASET {site}",
+            hint=f"tagsel transfers request DATASET {site}",
             site=site,
         )
     _register(home, events)
-    return transfer(home, name_of(events), site, progress)
+    return request(home, name_of(events), site, progress)
 
 
 def cancel_list(home: Home, events: EventList, site: str) -> Rule:
@@ -69,7 +69,7 @@ def _register(home: Home, events: EventList) -> None:
     if not files:
         raise CatalogError(
             f"no catalog knows an AOD file of these {len(events):,} events",
-            hint="tagsel ingest --aod names them, tagsel catalog sync asks other catalogs",
+            hint="tagsel ingest --aod names them, tagsel catalogs sync asks other catalogs",
         )
     lost = mapped.unknown_files
     if lost or len(mapped.unmapped):

@@ -28,9 +28,9 @@ def map_list(home: Home, events: EventList, stage: str, refresh: bool = False) -
 
     with memory_for(f"the map of {len(events):,} events"):
         if refresh:
-            from tagsel.api import shared  # it loads what mirrors other catalogs, which few maps need
+            from tagsel.api import catalogs  # it loads what mirrors other catalogs, which few maps need
 
-            shared.refresh(home, [guid for guid in events.stage(stage).guid.values if guid])
+            catalogs.refresh(home, [guid for guid in events.stage(stage).guid.values if guid])
         files, replicas, layout = files_of(home, events, stage)
         return map_events(events, list(files.values()), replicas, stage=stage, layout=layout)
 

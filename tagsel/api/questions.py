@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagsel.api import named
+from tagsel.api import named_cuts
 from tagsel.api.home import Home
 from tagsel.errors import CutError
 from tagsel.quality import LumiSet, read_lumi
@@ -89,7 +89,7 @@ def query(
     pairs = [named_cut("", cut) for cut in cuts]
     return Query(
         inputs or home.inputs(datasets),
-        tuple(named.with_name(name, text) for name, text in pairs) or (("", "true"),),
+        tuple(named_cuts.with_name(name, text) for name, text in pairs) or (("", "true"),),
         lumi_sets(lumi),
         weight,
         duplicates,

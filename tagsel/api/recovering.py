@@ -1,4 +1,4 @@
-"""`catalog recover`: what can be had of damaged or missing state, from where; and doing it.
+"""`workspace recover`: what can be had of damaged or missing state, from where; and doing it.
 
 First the journal (`catalog.recovery`). Then the catalog, which may be that of an older backup or gone, is compared with
 `data/`, `trash/` and `jobs/`. Datasets and snapshots that it does not know are registered again as their own files say,
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel.api import delivery, trash_folder
+from tagsel.api import jobs, trash_folder
 from tagsel.api.healing import named_facts
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
@@ -64,7 +64,7 @@ class Recovered:
 
 
 def recover(home: Home, *, dry_run: bool) -> Recovered:
-    """Recover the catalog, pins and datasets of a workspace, or say what would be; see `Workspace.recover_catalog`."""
+    """Recover the catalog, pins and datasets of a workspace, or say what would be; see `Workspace.recover`."""
     journal = recover_journal(home.folder, dry_run=dry_run)
     done: list[str] = []
     lost: list[str] = []
@@ -147,18 +147,18 @@ def _recover_outputs(home: Home, catalog: Catalog, dropped: Dropped, lost: list[
     """Register outputs of jobs that the catalog does not know; name jobs, and results, that are damaged."""
     from tagsel.jobs import look_up_jobs
 
-    readable, damaged = look_up_jobs(home.folder / delivery.JOBS)
+    readable, damaged = look_up_jobs(home.folder / jobs.JOBS)
     lost += [error.message for error in damaged.values()]
     done = []
     for job in readable:
         try:
-            name = delivery.unregistered(catalog, job)
+            name = jobs.unregistered(catalog, job)
             if not name or any(_is_output(record, name, job) for record in dropped.values()):
                 continue
             if dry_run:
-                delivery.refuse_taken(catalog, job, name)
+                jobs.refuse_taken(catalog, job, name)
             else:
-                delivery.WorkspaceJob(home, job).settle()
+                jobs.WorkspaceJob(home, job).settle()
             done.append(f"{name}: the output of job {job.id} is registered again")
         except TagselError as error:
             lost.append(f"the output of job {job.id}: {error.message}")
@@ -170,7 +170,7 @@ def _jobs_without_folder(catalog: Catalog, lost: list[str]) -> list[str]:
     files_in_jobs = [record for record in catalog.datasets() if "job" in record.meta and not record.snapshot]
     remarks = []
     for job in sorted({job.job for job in catalog.jobs()}):
-        folder = catalog.folder / delivery.JOBS / job
+        folder = catalog.folder / jobs.JOBS / job
         if folder.exists():
             continue
         outputs = [record.name for record in files_in_jobs if record.meta["job"] == job]

@@ -26,7 +26,7 @@ log = logging.getLogger("tagsel")
 HEED_S = 2.0
 """How often a process that waits for a job looks for requests to kill it, in seconds."""
 
-Actions = Mapping[str, Callable[[JobRequest], None]]
+Actions = Mapping[str, Callable[[JobRequest], object]]
 """How requests are carried out, by verb."""
 
 

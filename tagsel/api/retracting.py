@@ -78,7 +78,7 @@ class Retracted:
 
 
 def retract(home: Home, file: str, dataset: str, reason: str, *, dry_run: bool) -> Retracted:
-    """Take the rows of a file out of a dataset, or of every one that has it; see `Workspace.retract`."""
+    """Take the rows of a file out of a dataset, or of every one that has it; see `Datasets.retract`."""
     if not reason.strip():
         raise CatalogError("a retraction needs a reason", hint='--reason "bad beam spot"')
     if dataset:

@@ -1,33 +1,29 @@
-"""Sites of a workspace: what they hold, how fast files go between them, when they are down; and wishes for copies.
+"""Sites of a workspace: what they hold, how fast files go between them, and when they are down.
 
-Invariant: what is asked for at a site is carried out by `transfers`, or by the other catalog whose dataset it is.
+Invariant: a site that is down or excluded stays in the catalog, with its copies.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tagsel.api import shared
 from tagsel.api.home import Home
 from tagsel.api.siterules import changed, check_prefix, describe_site, record
 from tagsel.base.documents import read_toml
-from tagsel.base.lock_file import holder
 from tagsel.base.text_table import Table
-from tagsel.catalog import Catalog, DatasetRecord, Downtime, DropDowntime, DropRule, PutDowntime, PutLink, Rule
-from tagsel.catalog.changes import Change, PutRule, PutSite, Stamp
+from tagsel.catalog import Catalog, Downtime, DropDowntime, PutDowntime, PutLink
+from tagsel.catalog.changes import Change, PutSite, Stamp
 from tagsel.catalog.constraints import Conflict
-from tagsel.catalog.mirror import theirs
-from tagsel.catalog.names import matching
-from tagsel.catalog.registry import Embedded, Registry, lock_of
+from tagsel.catalog.registry import Embedded
 from tagsel.catalog.tables import Rows
-from tagsel.catalog.transfers import Progress, carry_out, place_of
-from tagsel.errors import CatalogError, after
+from tagsel.catalog.transfers import place_of
+from tagsel.errors import CatalogError
 
 log = logging.getLogger("tagsel")
 
@@ -182,115 +178,3 @@ def files(home: Home, dataset: str, site: str = "") -> Table:
         where = " ".join(dict.fromkeys(c.site for c in at))
         rows.append((" ".join(dict.fromkeys(places)), file.guid, file.lfn, file.entries, file.bytes, where))
     return Table(("place", "guid", "lfn", "entries", "bytes", "sites"), tuple(rows))
-
-
-# --- wishes for copies -------------------------------------------------------------------------------------
-
-
-def transfer(home: Home, dataset: str, site: str, progress: Progress = None) -> list[Rule]:
-    """Ask for complete copies of a dataset at a site, and make them; of a mirrored one, its catalog is asked.
-
-    The rule for that site as it is then; others of the dataset are left alone. One that failed is tried again.
-    `progress` is called with the files that are done and with how many there are to be copied.
-    """
-    asked = home.catalog.dataset(dataset)
-    if owner := _asker(home, asked, site):
-        registry = _registry(home, owner)
-        registry.wish(theirs(asked), site)
-        with after(f"copies of {dataset} at {site} are asked of {owner}", f"tagsel transfers --catalog {owner}"):
-            return [rule for rule in registry.rules(theirs(asked)) if rule.site == site]
-    Embedded(home.catalog).wish(dataset, site)
-    with after(f"copies of {dataset} at {site} are asked for", "tagsel transfers --run goes on"):
-        _again(home.catalog, dataset, site)
-        return carry_out(home.catalog, dataset, progress, site)
-
-
-def cancel(home: Home, dataset: str, site: str) -> Rule:
-    """Take back the wish for copies of a dataset at a site, as it was: copies that are there stay.
-
-    CatalogError where there is none, where it is another catalog's, and where a subscription would make it again.
-    """
-    catalog = home.catalog
-    asked, _ = catalog.dataset(dataset), catalog.site(site)
-    rules = Embedded(catalog).rules(dataset)
-    rule = next((rule for rule in rules if rule.site == site), None)
-    if rule is None and (owner := _asker(home, asked, site)):
-        raise CatalogError(
-            f"rules of {dataset} at {site} are those of catalog {owner}: they end there, not here",
-            hint=f"tagsel transfers --catalog {owner}",
-            dataset=dataset,
-            site=site,
-        )
-    if rule is None:
-        known = ", ".join(rule.site for rule in rules)
-        raise CatalogError(
-            f"no copies of {dataset} were asked for at {site}",
-            dataset=dataset,
-            site=site,
-            hint=f"they were at {known}" if known else "tagsel transfers",
-        )
-    for wish in catalog.subscriptions():
-        if wish.site == site and matching(wish.pattern, [dataset]):
-            raise CatalogError(
-                f"the subscription of {wish.pattern} to {site} would ask for {dataset} again",
-                site=site,
-                hint=f'tagsel subscribe "{wish.pattern}" {site} --end',
-                dataset=dataset,
-            )
-    catalog.record(DropRule(dataset, site))
-    if who := holder(lock_of(catalog.folder, rule)):
-        log.warning("%s to %s: the copying goes on in %s", dataset, site, who)
-    return rule
-
-
-def _asker(home: Home, asked: DatasetRecord, site: str) -> str:
-    """The other catalog that makes copies of a dataset at a site; "" where we do."""
-    owner = str(asked.meta.get("catalog", ""))
-    there = {s.name for s in home.catalog.sites() if s.meta.get("catalog") == owner}
-    return owner if site in there else ""
-
-
-def _again(catalog: Catalog, dataset: str, site: str) -> None:
-    for rule in catalog.rules(dataset):
-        if rule.site == site and rule.state == "failed":
-            catalog.record(PutRule(**{**vars(rule), "state": "waiting", "tries": 0}))
-
-
-def transfers(home: Home, run: bool = False, progress: Progress = None, catalog: str = "") -> tuple[Rule, ...]:
-    """All wishes for copies, and how far each is; with `run` those that wait are carried out, subscriptions first."""
-    if catalog and run:
-        raise CatalogError(f"catalog {catalog} makes its copies itself", hint=f"tagsel transfers --catalog {catalog}")
-    if catalog:
-        return tuple(_registry(home, catalog).every_rule())
-    if run:
-        return tuple(carry_out(home.catalog, None, progress))
-    return tuple(Embedded(home.catalog).every_rule())
-
-
-def rule_table(rules: Sequence[Rule]) -> Table:
-    """Rules as a table."""
-    rows = [(r.dataset, r.site, r.state, r.done, r.files, r.tries, r.why, r.error) for r in rules]
-    return Table(("dataset", "site", "state", "done", "files", "tries", "subscription", "error"), tuple(rows))
-
-
-def subscribe(home: Home, pattern: str, site: str, catalog: str = "") -> None:
-    """Ask for copies of every dataset that a glob matches, those to come too; of another catalog's by its own rules."""
-    if not pattern.strip():
-        raise CatalogError("an empty pattern matches no dataset", hint="a glob such as data18.*.AOD")
-    _registry(home, catalog).subscribe(pattern, site)
-
-
-def unsubscribe(home: Home, pattern: str, site: str, catalog: str = "") -> None:
-    """End a subscription; copies and rules that it made stay."""
-    _registry(home, catalog).unsubscribe(pattern, site)
-
-
-def subscriptions(home: Home, catalog: str = "") -> Table:
-    """What is subscribed to."""
-    found = _registry(home, catalog).subscriptions()
-    return Table(("pattern", "site"), tuple((s.pattern, s.site) for s in found))
-
-
-def _registry(home: Home, catalog: str) -> Registry:
-    """The registry of a catalog that is mirrored; "" is the workspace's own."""
-    return shared.opened(shared.find(home, catalog)) if catalog else Embedded(home.catalog)

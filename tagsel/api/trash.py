@@ -50,13 +50,17 @@ UNTIL = "keep_until"
 """The free key of a dataset that says the last day, in UTC, on which it is wanted."""
 
 
-def keep(home: Home, dataset: str, until: date | str | None) -> str:
-    """Say the last day on which a dataset is wanted, None for ever; nothing is dropped by that. The day as text."""
+NEVER = "never"
+"""The last day of a dataset that is wanted for ever."""
+
+
+def expire(home: Home, dataset: str, after: date | str) -> str:
+    """Set the last day on which a dataset is wanted, NEVER for none; nothing is dropped by that. The day as text."""
     record = home.catalog.dataset(dataset)
     try:
-        day = date.fromisoformat(str(until)).isoformat() if until is not None else ""
+        day = "" if after == NEVER else date.fromisoformat(str(after)).isoformat()
     except ValueError as error:
-        raise CatalogError(f"{until!r} is not a day: {error}", hint="--until 2027-12-31", dataset=dataset) from error
+        raise CatalogError(f"{after!r} is not a day: {error}", hint="--after 2027-12-31", dataset=dataset) from error
     if day and record.state == STATES[-1]:
         raise CatalogError(f"dataset {dataset} is frozen: it stays for ever", dataset=dataset)
     home.catalog.record(SetMeta(dataset, {UNTIL: day or None}))
@@ -105,7 +109,7 @@ def drop(home: Home, datasets: Sequence[str], *, dry_run: bool = False) -> list[
         if owner in {c.name for c in catalog.catalogs()}:
             raise CatalogError(
                 f"dataset {name} is {owner}'s: the next sync would bring it back",
-                hint=f"tagsel catalog forget {owner}",
+                hint=f"tagsel catalogs forget {owner}",
                 dataset=name,
             )
     catalog.check(*map(DropDataset, datasets))

@@ -1,6 +1,6 @@
 """Settings, read in one place: a flag over `TAGSEL_<NAME>` over `tagsel.toml` in the workspace over the default.
 
-Invariant: no setting is needed; each value knows where it came from (`tagsel config show`).
+Invariant: no setting is needed; each value knows where it came from (`tagsel workspace config`).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def resolve(name: str, flag: Any, folder: Path | None) -> Resolved:
 
 
 def all_settings(flags: Mapping[str, Any], folder: Path | None) -> list[Resolved]:
-    """Every setting with its origin, for `tagsel config show`."""
+    """Every setting with its origin, for `tagsel workspace config`."""
     return [resolve(name, flags.get(name), folder) for name in SETTINGS]
 
 

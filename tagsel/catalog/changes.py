@@ -419,7 +419,7 @@ class DropCatalog(DropRow):
     def check(self, state: Rows) -> None:
         """The catalog exists."""
         if not state.of("catalogs", self.name):
-            hint = did_you_mean(self.name, state.rows["catalogs"]) or "`tagsel catalog list` lists them"
+            hint = did_you_mean(self.name, state.rows["catalogs"]) or "`tagsel catalogs list` lists them"
             raise CatalogError(f"no catalog {self.name!r}", hint=hint)
 
 

@@ -46,7 +46,7 @@ TIP = "catalog.tip"
 _TAIL = re.compile(rb',"(?:(crc)":"([0-9a-f]{8})|(sha256)":"([0-9a-f]{64}))"}\n?$')
 _CLOSE = b'"}\n'
 
-RECOVER = "put the journal back from a backup; else tagsel catalog recover says what can be had, and from where"
+RECOVER = "put the journal back from a backup; else tagsel workspace recover says what can be had, and from where"
 """What to try where the journal is damaged."""
 
 log = logging.getLogger("tagsel")

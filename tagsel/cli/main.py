@@ -16,22 +16,17 @@ import click
 from tagsel import __version__
 from tagsel.base.memory_limit import exhausted, is_refusal
 from tagsel.cli import (
-    about,
-    browse,
-    counts,
-    data,
-    deliver,
-    export,
-    extend,
-    grid,
-    hist,
+    catalogs,
+    datasets,
+    delivery,
+    ingestion,
+    jobs,
     lists,
-    many,
-    mend,
     process,
-    retract,
-    select,
-    shared,
+    questions,
+    regions,
+    sites,
+    transfers,
     trash,
     workspace,
 )
@@ -42,8 +37,54 @@ COMPLETING = "_TAGSEL_COMPLETE"
 """The variable by which a shell asks for completions."""
 
 
+SECTIONS = {
+    "Begin": ("init", "ingest", "schema"),
+    "Ask a dataset": (
+        "count",
+        "select",
+        "cutflow",
+        "hist",
+        "regions",
+        "sweep",
+        "estimate",
+        "overlap",
+        "triggers",
+        "why",
+        "pick",
+    ),
+    "Go on with an event list": ("map", "skim", "submit", "export"),
+    "Groups of commands": (
+        "datasets",
+        "lists",
+        "lumi",
+        "jobs",
+        "sites",
+        "transfers",
+        "subscriptions",
+        "catalogs",
+        "trash",
+        "queries",
+        "workspace",
+        "completion",
+    ),
+}
+"""The commands as `tagsel --help` shows them, under headings."""
+
+
+class FrontPage(SuggestingGroup):
+    """The group of all commands; its help shows them under headings, each with its summary on one line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, section by section."""
+        width = max(map(len, self.commands))
+        for heading, names in SECTIONS.items():
+            with formatter.section(heading):
+                rows = [(name.ljust(width), self.commands[name].get_short_help_str(limit=200)) for name in names]
+                formatter.write_dl(rows)
+
+
 @click.group(
-    cls=SuggestingGroup,
+    cls=FrontPage,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Nothing needs configuring. -w/--workspace or TAGSEL_WORKSPACE names a workspace other than this folder.",
 )
@@ -65,23 +106,18 @@ def cli(context: click.Context, /, workspace: str | None, debug: bool) -> None:
 
 
 GROUPS = (
-    data,
-    browse,
-    trash,
-    retract,
-    extend,
-    select,
-    many,
-    counts,
-    hist,
+    ingestion,
+    questions,
+    regions,
+    delivery,
+    datasets,
     lists,
-    deliver,
-    mend,
-    shared,
-    grid,
-    export,
+    jobs,
+    sites,
+    transfers,
+    catalogs,
+    trash,
     workspace,
-    about,
 )
 for module in GROUPS:
     for command in module.COMMANDS:

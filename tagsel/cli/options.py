@@ -13,7 +13,7 @@ import click
 from tagsel.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from tagsel.api import Workspace
+    from tagsel.api import Dataset, Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,7 +22,7 @@ OK, FAULT, USER, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 OTHER_WORDS = {
-    ("datasets", "freeze"): "tagsel datasets close NAME --freeze",
+    ("datasets", "list"): "tagsel datasets find",
     ("datasets", "delete"): "tagsel datasets drop NAME",
     ("datasets", "remove"): "tagsel datasets drop NAME",
 }
@@ -68,7 +68,7 @@ EXPRESSIONS = frozenset({"cut", "cuts", "values", "what"})
 
 
 class DefaultGroup(SuggestingGroup):
-    """A group whose first verb is meant when none is named: `datasets "year = 2018"` is `datasets list "…"`."""
+    """A group whose first verb is meant when none is named: `datasets "year = 2018"` is `datasets find "…"`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default verb in front where none stands."""
@@ -106,16 +106,26 @@ def workspace_here(context: click.Context, /, flag: str | None = None) -> Worksp
         return None
 
 
-def home_of(context: click.Context, /, flag: str | None, dataset: str) -> tuple[Workspace, str]:
-    """The workspace, and the dataset's name in it: a ROOT or Parquet file is a dataset of its own."""
+def dataset_of(context: click.Context, /, flag: str | None, dataset: str) -> Dataset:
+    """The dataset, or several, of a name; a ROOT or Parquet file is a dataset of its own."""
     from tagsel.api.inputs import is_file_name
 
     if is_file_name(dataset):
         from tagsel.api.bare_file import bare_file
 
-        workspace, file = bare_file(Path(dataset))
-        return workspace, file.name
-    return workspace_of(context, flag), dataset
+        _, file = bare_file(Path(dataset))
+        return file
+    return workspace_of(context, flag)[dataset]
+
+
+def wants_json() -> bool:
+    """Whether the command that runs has `--json`."""
+    return bool(click.get_current_context().params.get("as_json"))
+
+
+def wants_csv() -> bool:
+    """Whether the command that runs has `--csv`."""
+    return bool(click.get_current_context().params.get("as_csv"))
 
 
 def group_flag(context: click.Context) -> str | None:
@@ -262,7 +272,7 @@ def selection_options(command: F) -> F:
 
 
 def chosen(**options: Any) -> dict[str, Any]:
-    """The selection options that were given, as `Workspace.query` takes them."""
+    """The selection options that were given, as `Dataset.query` takes them."""
     keys = ("lumi", "weight", "duplicates", "threads", "allow_losses")
     given = {k: options[k] for k in keys if options.get(k)}
     return {**given, "remember": False} if options.get("no_remember") else given

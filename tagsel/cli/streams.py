@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tagsel.cli import render
+from tagsel.cli.options import wants_json
 
 if TYPE_CHECKING:
-    from tagsel.api import Workspace
+    from tagsel.api import Events
     from tagsel.events import EventList
 
 STREAM = "-"
@@ -46,21 +47,21 @@ def save_list(events: EventList, out: str, *, force: bool = False) -> None:
         sys.stdout.buffer.flush()
 
 
-def retracted(home: Workspace, events: EventList, path: str, as_json: bool) -> list[dict[str, object]]:
+def retracted(events: Events, path: str) -> list[dict[str, object]]:
     """Retracted files that a list touches, for `--json`; else a warning of each, and what to do."""
-    found = home.retracted(events)
-    if found and not as_json:
-        render.warn(map(str, found))
+    files = events.retracted()
+    if files and not wants_json():
+        render.warn(map(str, files))
         from tagsel.api.origins import own_snapshots
 
         names = [snapshot.partition("@")[0] for snapshot in own_snapshots(events)]
-        onto = ",".join(dict.fromkeys(names or [file.dataset for file in found]))
+        onto = ",".join(dict.fromkeys(names or [file.dataset for file in files]))
         list_ = "LIST" if path == STREAM else path
-        render.note(f"  try: tagsel events rebase {list_} --onto {onto} -o NEW.events")
-    return [asdict(t) for t in found]
+        render.note(f"  try: tagsel lists rebase {list_} --onto {onto} -o NEW.events")
+    return [asdict(file) for file in files]
 
 
-def check_streams(out: str | None, as_json: bool) -> None:
+def check_streams(out: str | None) -> None:
     """Refuse two documents on standard output."""
-    if out == STREAM and as_json:
+    if out == STREAM and wants_json():
         raise click.UsageError("--json and -o - would both be standard output")

@@ -242,7 +242,7 @@ class KnownFiles:
         if replaced is not None:
             warnings.append(
                 f"{source.path}: is another file than the one that was ingested from there, whose rows "
-                f"stay in {self.dataset}: tagsel retract {replaced.guid} takes them out"
+                f"stay in {self.dataset}: tagsel datasets retract {replaced.guid} takes them out"
             )
         return warnings
 
@@ -265,7 +265,8 @@ class KnownFiles:
         raise IngestError(
             f"{source.path}: has changed since it was ingested into {self.dataset}, whose rows are those of before: "
             f"{'; '.join(differs)} (then and now)",
-            hint=f"take its rows out first: tagsel retract {source.guid} --dataset {self.dataset}, and ingest it again",
+            hint=f"take its rows out first: tagsel datasets retract {source.guid} --dataset {self.dataset}, "
+            "and ingest it again",
             path=str(source.path),
             guid=source.guid,
         )

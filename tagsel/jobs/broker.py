@@ -176,11 +176,11 @@ class _Office:
             answers = any(not s.silent for s in holders)
             why = "no usable site has a link to one with a copy" if answers else "no site with a copy gives it"
             nearest = min(holders, key=lambda s: (bool(s.silent), s.name))
-            remedy = nearest.remedy or "tagsel transfer EVENTS SITE, of this list to a site that can be used"
+            remedy = nearest.remedy or "tagsel transfers request EVENTS SITE, of this list to a site that can be used"
             return replace(blank, problem=why, remedy=remedy)
         rate, site, source = way
         seconds = round(blank.bytes / 1e6 / rate, 3) if rate else 0.0
-        remedy = f"tagsel transfer EVENTS {site} makes it local there"
+        remedy = f"tagsel transfers request EVENTS {site} makes it local there"
         return replace(blank, site=site, source=source, moved=blank.bytes, seconds=seconds, remedy=remedy)
 
     def _fastest(self, sources: list[str]) -> tuple[float, str, str] | None:
@@ -198,7 +198,7 @@ def _unknown(blank: Choice, has_place: bool) -> Choice:
     """A file of which no site is known: it is read where it lies, if that is known."""
     if has_place:
         return blank
-    remedy = "tagsel catalog sync, or ingest --aod"
+    remedy = "tagsel catalogs sync, or ingest --aod"
     return replace(blank, problem="no catalog knows where it is", remedy=remedy)
 
 

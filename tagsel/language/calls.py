@@ -223,7 +223,7 @@ def _python(c: Call) -> Typed:
         for name, part in zip(function.parameters, parts, strict=True):
             if part.over or part.kind not in DTYPES:
                 what = "a list" if part.over is not None else WORDS.get(part.kind, part.kind)
-                hint = "an attribute with one number an event; tagsel extend makes one of a list"
+                hint = "an attribute with one number an event; tagsel datasets extend makes one of a list"
                 raise CutError(f"{function.place} takes {name}, which is {what}", hint=hint)
         function.check([p.kind for p in parts])
     except CutError as error:

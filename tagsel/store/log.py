@@ -192,7 +192,7 @@ def _missing_entry(folder: Path, version: int, evidence: str) -> StoreError:
     path = entry_path(folder, version)
     return StoreError(
         f"dataset {folder.name}: its log entry {path} is missing: {evidence}",
-        hint="put it back from a backup of _delta_log; else tagsel catalog recover says what can be had without it",
+        hint="put it back from a backup of _delta_log; else tagsel workspace recover says what can be had without it",
         path=str(path),
     )
 

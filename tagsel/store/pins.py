@@ -17,7 +17,7 @@ from tagsel.store import disk
 VERSION = 2
 """Version of the file; one without a version is of the first, which had no checksum."""
 
-REMEDY = "tagsel catalog recover writes it anew from the pins that the catalog's journal records"
+REMEDY = "tagsel workspace recover writes it anew from the pins that the catalog's journal records"
 
 Pins = Mapping[int, tuple[str, ...]]
 """Reasons to keep a snapshot, by its number."""

@@ -199,7 +199,7 @@ def at_least(snapshot: Snapshot, number: int, rows: int) -> Snapshot:
     raise StoreError(
         f"dataset {folder.name}: the catalog knows snapshot {number} with {rows:,} events, its log "
         f"{folder / '_delta_log'} ends at snapshot {snapshot.number} with {snapshot.rows:,}: entries are missing",
-        hint="put them back from a backup of _delta_log; else tagsel catalog recover says what can be had without them",
+        hint="put them back from a backup of _delta_log; else tagsel workspace recover says what is left",
         dataset=folder.name,
         path=str(folder / "_delta_log"),
     )

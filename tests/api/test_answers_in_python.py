@@ -10,6 +10,7 @@ from builders import build, rows, workspace
 
 import tagsel
 from tagsel.api import Workspace
+from tagsel.base.settings import completion
 from tagsel.base.text_table import Table
 from tagsel.errors import CatalogError, SchemaError, TagselError
 
@@ -69,7 +70,7 @@ def test_missing_values_are_not_filled(home: Workspace, sample_home: Path) -> No
     """Second slot of the loose muons: filled where there are two."""
     sample = Workspace(sample_home)
     filled = sample["data09_900GeV.physics_Muon.TAG"].where("true").hist("LooseMuonPt2", bins=(2, -1e9, 1e9))
-    two = sample.count("data09_900GeV.physics_Muon.TAG", "NLooseMuon >= 2")
+    two = sample["data09_900GeV.physics_Muon.TAG"].count("NLooseMuon >= 2")
     assert filled.sum(flow=True) == two.accepted
 
 
@@ -103,15 +104,15 @@ def test_feature_93_answers_say_what_matters_in_one_line(home: Workspace) -> Non
 
 
 def test_a_named_cut_alone_gives_its_step_its_name(sample_home: Path) -> None:
-    flow = Workspace(sample_home).cutflow("data09_900GeV.*", "@met", "NTrk > 2 && @met", ("mine", "@met"))
+    flow = Workspace(sample_home)["data09_900GeV.*"].cutflow("@met", "NTrk > 2 && @met", ("mine", "@met"))
     assert [s.name for s in flow.steps][::2] == ["met", "mine"]
     assert flow.steps[1].name == "NTrk > 2 && CellMissingET > 20 GeV"
 
 
-def test_completion_is_a_method_too(home: Workspace) -> None:
-    assert "_TAGSEL_COMPLETE=bash_complete" in home.completion("bash")
+def test_a_shell_has_a_script_for_completion() -> None:
+    assert "_TAGSEL_COMPLETE=bash_complete" in completion("bash")
     with pytest.raises(CatalogError, match="no completion for 'tcsh'"):
-        home.completion("tcsh")
+        completion("tcsh")
 
 
 def test_every_public_class_is_reached_from_the_top() -> None:

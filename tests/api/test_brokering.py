@@ -25,7 +25,7 @@ def home(tmp_path: Path, sample_home: Path) -> Workspace:
     shutil.copytree(sample_home, tmp_path / "W")
     ws = Workspace(tmp_path / "W")
     ws.sites.add("FAR")
-    files = ws.map(ws.select(MUON, "true")).files
+    files = ws.lists[ws[MUON].select("true")].map().files
     far = tmp_path / "far"
     far.mkdir()
     for file in files:
@@ -36,9 +36,9 @@ def home(tmp_path: Path, sample_home: Path) -> Workspace:
 
 
 def test_feature_85_a_site_that_is_down_is_neither_gone_to_nor_read_from(home: Workspace, tmp_path: Path) -> None:
-    events = home.select(MUON, "NLooseMuon >= 2")
+    events = home[MUON].select("NLooseMuon >= 2")
     home.sites.down("HOME", reason="power")
-    job = home.submit(events, tmp_path / "job.py", by="file")
+    job = home.lists[events].submit(tmp_path / "job.py", by="file")
     job.wait()
     assert job.result().value == {"n": len(events)}
     assert {c["site"] for c in job.choices} == {c["source"] for c in job.choices} == {"FAR"}
@@ -46,38 +46,38 @@ def test_feature_85_a_site_that_is_down_is_neither_gone_to_nor_read_from(home: W
         assert list(choice["refused"]) == ["HOME"]
         assert choice["refused"]["HOME"].startswith("down")
         assert choice["refused"]["HOME"].endswith("power")
-    (row,) = home.explain(job.id).rows
+    (row,) = home.jobs[job.id].explain().rows
     assert row[:4] == ("FAR", "FAR", 2, len(events))
-    mapped = brokered(home.home, home.map(events), here=True)[1]
+    mapped = brokered(home.home, home.lists[events].map(), here=True)[1]
     assert all(Path(f.pfn).parent == tmp_path / "far" for f in mapped.files)
 
 
 def test_where_no_copy_can_be_used_nothing_runs_and_the_remedy_is_named(home: Workspace, tmp_path: Path) -> None:
-    events = home.select(MUON, "NLooseMuon >= 2")
+    events = home[MUON].select("NLooseMuon >= 2")
     home.sites.down("HOME", ends="2999-01-01T00:00+00:00")
     home.sites.down("FAR")
     with pytest.raises(JobError, match="2 of 2 files can be processed nowhere") as refused:
-        home.submit(events, tmp_path / "job.py")
+        home.lists[events].submit(tmp_path / "job.py")
     assert "FAR is down" in refused.value.message
     assert "HOME is down until 2999-01-01" in refused.value.message
     assert refused.value.hint == "tagsel sites up FAR"
-    assert home.jobs() == []
+    assert home.jobs.list() == []
 
 
 def test_an_excluded_site_gets_no_jobs_but_gives_its_files(home: Workspace) -> None:
     """Of an engine with sites; a job here goes to no site, so that nothing is excluded."""
-    events = home.select(MUON, "NLooseMuon >= 2")
+    events = home[MUON].select("NLooseMuon >= 2")
     home.sites.exclude("HOME", "black hole")
     home.sites.exclude("FAR", "full")
     home.sites.add("KIT")
-    moved, _ = brokered(home.home, home.map(events), here=False)
+    moved, _ = brokered(home.home, home.lists[events].map(), here=False)
     assert {(c.site, c.moved == c.bytes > 0) for c in moved.choices} == {("KIT", True)}
-    here, _ = brokered(home.home, home.map(events), here=True)
+    here, _ = brokered(home.home, home.lists[events].map(), here=True)
     assert {(c.moved, c.problem) for c in here.choices} == {(0, "")}
 
 
 def test_feature_66_a_piece_whose_site_failed_goes_to_another_that_holds_it(home: Workspace, tmp_path: Path) -> None:
-    job = home.submit(home.select(MUON, "NLooseMuon >= 2"), tmp_path / "job.py", by="file")
+    job = home.lists[home[MUON].select("NLooseMuon >= 2")].submit(tmp_path / "job.py", by="file")
     job.wait()
     folder = JobFolder(home.folder / "jobs" / job.id)
     plan = folder.pieces[0]
@@ -88,13 +88,13 @@ def test_feature_66_a_piece_whose_site_failed_goes_to_another_that_holds_it(home
 def test_explain_says_all_that_the_broker_knows(
     home: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    events = home.select(MUON, "NLooseMuon >= 2")
+    events = home[MUON].select("NLooseMuon >= 2")
     home.sites.down("FAR", reason="cooling")
-    home.submit(events, tmp_path / "job.py", by="file").wait()
-    assert run(["-w", str(home.folder), "explain", "1"]) == 0
+    home.lists[events].submit(tmp_path / "job.py", by="file").wait()
+    assert run(["-w", str(home.folder), "jobs", "explain", "1"]) == 0
     site, source, files, count, *_ = capsys.readouterr().out.split("\t")
     assert (site, source, int(files), int(count)) == ("HOME", "HOME", 2, len(events))
-    assert run(["-w", str(home.folder), "explain", "1", "--json"]) == 0
+    assert run(["-w", str(home.folder), "jobs", "explain", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["files"]
     assert sum(c["events"] for c in told) == len(events)
-    assert run(["-w", str(home.folder), "explain", "7"]) == 2
+    assert run(["-w", str(home.folder), "jobs", "explain", "7"]) == 2

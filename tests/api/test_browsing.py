@@ -52,7 +52,7 @@ def test_feature_12_feature_14_narrowing_step_by_step(home: Workspace, tagsel: A
         build(home, f"d{n}.TAG", rows(10 + n, n), type="TAG", stream=stream, year=year, meta={"trigger": n % 2})
     where, left = "", []
     for key in ("year", "stream"):
-        choice = home.facets(where)[key].choices[-1]  # the value of the fewest datasets
+        choice = home.datasets.facets(where)[key].choices[-1]  # the value of the fewest datasets
         left.append((choice.value, choice.datasets, choice.events))
         where = f"{where} and {choice.condition}" if where else choice.condition
     # 2017 has d0 alone, of 10 events; of its streams there is but Muon
@@ -107,11 +107,11 @@ def test_the_datasets_of_a_named_workspace_are_browsed_beside_ones_own(
     shown = [json.loads(tagsel("datasets", "show", name, "--json")[1]) for name in ("shared.TAG", "mine.TAG")]
     assert [one["events"] for one in shown] == [3, 2]
 
-    assert home.latest().names() == ["data18.1.1.0.TAG", "mine.TAG", "shared.TAG"]
-    assert home.latest("data18*").names() == ["data18.1.1.0.TAG"]
-    assert home.latest("year = 2017").names() == ["shared.TAG"]
+    assert home.datasets.latest().names() == ["data18.1.1.0.TAG", "mine.TAG", "shared.TAG"]
+    assert home.datasets.latest("data18*").names() == ["data18.1.1.0.TAG"]
+    assert home.datasets.latest("year = 2017").names() == ["shared.TAG"]
 
-    facets = home.facets(by=["year"])
+    facets = home.datasets.facets(by=["year"])
     assert (facets.datasets, facets.events) == (4, 4 + 5 + 2 + 3)
     assert [(c.value, c.datasets, c.events) for c in facets["year"].choices] == [("2018", 3, 11), ("2017", 1, 3)]
 
@@ -144,11 +144,14 @@ def test_conditions_on_several_workspaces_are_judged_as_in_one(home: Workspace, 
         "colour is null and events > 1": ["c.TAG", "mine.TAG"],
     }
     for where, names in expected.items():
-        assert home.datasets(where).names() == one.datasets(where).names() == names
-        assert home.facets(where).facets == one.facets(where).facets
-    assert [(c.value, c.datasets, c.events) for c in home.facets()["period"].choices] == [("B", 1, 10), ("C", 1, 20)]
-    choices = [choice for facet in home.facets().facets for choice in facet.choices]
-    assert all(len(home.datasets(choice.condition)) == choice.datasets for choice in choices)
+        assert home.datasets.find(where).names() == one.datasets(where).names() == names
+        assert home.datasets.facets(where).facets == one.facets(where).facets
+    assert [(c.value, c.datasets, c.events) for c in home.datasets.facets()["period"].choices] == [
+        ("B", 1, 10),
+        ("C", 1, 20),
+    ]
+    choices = [choice for facet in home.datasets.facets().facets for choice in facet.choices]
+    assert all(len(home.datasets.find(choice.condition)) == choice.datasets for choice in choices)
     colours = home.sql("SELECT name, colour, workspace FROM datasets ORDER BY name").to_pylist()
     assert [(row["name"], row["colour"]) for row in colours] == [
         ("a.TAG", "red"),
@@ -158,7 +161,7 @@ def test_conditions_on_several_workspaces_are_judged_as_in_one(home: Workspace, 
     ]
     assert [row["workspace"] for row in colours] == [str(w.folder) for w in (home, group, group, home)]
     assert home.sql("SELECT count(*) AS n FROM meta WHERE dataset = 'mine.TAG'").to_pylist() == [{"n": 0}]
-    for ask in (home.datasets, home.facets):
+    for ask in (home.datasets.find, home.datasets.facets):
         with pytest.raises(CatalogError, match="did you mean colour"):
             ask("color = 'red'")
         with pytest.raises(CatalogError, match=r"read_text|not allowed"):
@@ -170,11 +173,11 @@ def test_feature_15_the_latest_version_by_glob_and_by_condition(home: Workspace,
         home.catalog.record(PutDataset(f"data18.Muon.{version}.TAG", type="TAG", version=version, year=2018, events=7))
     home.catalog.record(PutDataset("data17.Muon.TAG.r99_p4", type="TAG"), PutDataset("data17.Muon.TAG.r123_p2"))
     newest = ["data17.Muon.TAG.r123_p2", "data18.Muon.1.10.0.TAG"]
-    assert home.latest().names() == newest
-    assert home.latest("year = 2018").names() == home.latest("data18.*").names() == newest[1:]
-    assert home.latest("data18.*, data17.*").names() == newest
-    assert home.latest("year is null").names() == newest[:1]
-    assert home.latest("year = 1999").names() == []
+    assert home.datasets.latest().names() == newest
+    assert home.datasets.latest("year = 2018").names() == home.datasets.latest("data18.*").names() == newest[1:]
+    assert home.datasets.latest("data18.*, data17.*").names() == newest
+    assert home.datasets.latest("year is null").names() == newest[:1]
+    assert home.datasets.latest("year = 1999").names() == []
     assert json.loads(tagsel("datasets", "latest", "data18.*", "--json")[1])["latest"] == [
         {
             "name": "data18.Muon.1.10.0.TAG",
@@ -187,29 +190,29 @@ def test_feature_15_the_latest_version_by_glob_and_by_condition(home: Workspace,
     assert tagsel("datasets", "latest") == (0, "".join(f"{n}\n" for n in newest), "2 datasets; 3 older versions\n")
     assert "data18.Muon.1.10.0.TAG,1.10.0,7,0,2" in tagsel("datasets", "latest", "--csv")[1]
     with pytest.raises(CatalogError, match="no dataset matches ''"):
-        home.latest("data18.*,")
+        home.datasets.latest("data18.*,")
     with pytest.raises(CatalogError, match="did you mean data18"):
-        home.latest("data18.Muon.1.10.0.TAGG")
+        home.datasets.latest("data18.Muon.1.10.0.TAGG")
 
 
 def test_feature_15_an_answer_records_the_snapshot_that_latest_meant(home: Workspace) -> None:
     build(home, "a.TAG", rows(10, 1))
     build(home, "a.TAG", rows(10, 2))
-    said = {text: home.select(text, "true").provenance["datasets"] for text in ("a.TAG@latest", "a.TAG", "a.TAG@1")}
+    said = {text: home[text].select("true").provenance["datasets"] for text in ("a.TAG@latest", "a.TAG", "a.TAG@1")}
     assert said == {"a.TAG@latest": ["a.TAG@2"], "a.TAG": ["a.TAG@2"], "a.TAG@1": ["a.TAG@1"]}
 
 
 def test_feature_15_a_pinned_snapshot_outlives_a_compaction_and_gc(home: Workspace) -> None:
     build(home, "a.TAG", rows(10, 1), rows(10, 2))
-    before = home.select("a.TAG@1", "true").digest
-    assert home.pin("a.TAG@1", "paper") == "a.TAG@1"
-    home.compact("a.TAG")
-    home.gc("a.TAG", grace_s=0)
-    assert home.select("a.TAG@1", "true").digest == before
-    assert home.unpin("a.TAG@1") == ["paper"]
-    assert home.gc("a.TAG", grace_s=0)
+    before = home["a.TAG@1"].select("true").digest
+    assert home.datasets.pin("a.TAG@1", "paper") == "a.TAG@1"
+    home.datasets.compact("a.TAG")
+    home.datasets.gc("a.TAG", grace=0)
+    assert home["a.TAG@1"].select("true").digest == before
+    assert home.datasets.unpin("a.TAG@1") == ["paper"]
+    assert home.datasets.gc("a.TAG", grace=0)
     with pytest.raises(StoreError, match="no longer whole"):
-        home.select("a.TAG@1", "true")
+        home["a.TAG@1"].select("true")
 
 
 def test_pins_are_added_listed_and_taken_back_reason_by_reason(home: Workspace, tagsel: Any) -> None:
@@ -219,14 +222,14 @@ def test_pins_are_added_listed_and_taken_back_reason_by_reason(home: Workspace, 
     tagsel("datasets", "pin", "a.TAG@1", "--reason", "thesis")
     tagsel("datasets", "pin", "a.TAG@1", "--reason", "paper")  # again: nothing new
     tagsel("datasets", "pin", "b.TAG@0", "--reason", "x")
-    listed = [(p["dataset"], p["snapshot"], p["reason"]) for p in home.pins()]
+    listed = [(p["dataset"], p["snapshot"], p["reason"]) for p in home.datasets.pins()]
     assert listed == [("a.TAG", 1, "paper"), ("a.TAG", 1, "thesis"), ("b.TAG", 0, "x")]
-    assert all(p["when"] and p["who"] for p in home.pins())
+    assert all(p["when"] and p["who"] for p in home.datasets.pins())
     assert {(p.dataset, p.snapshot, p.reason) for p in home.catalog.pins()} == set(listed)
-    assert len(home.pins("b.TAG")) == 1
-    assert home.unpin("a.TAG@1", "paper") == ["paper"]
-    assert home.unpin("a.TAG@1") == ["thesis"]
-    assert [p["dataset"] for p in home.pins()] == ["b.TAG"] and len(home.catalog.pins()) == 1
+    assert len(home.datasets.pins("b.TAG")) == 1
+    assert home.datasets.unpin("a.TAG@1", "paper") == ["paper"]
+    assert home.datasets.unpin("a.TAG@1") == ["thesis"]
+    assert [p["dataset"] for p in home.datasets.pins()] == ["b.TAG"] and len(home.catalog.pins()) == 1
     for arguments, said in [
         (("unpin", "a.TAG@1"), "not pinned"),
         (("unpin", "a.TAG"), "names no snapshot"),
@@ -245,8 +248,8 @@ def test_a_pin_that_only_the_dataset_or_only_the_catalog_has_is_listed(home: Wor
     table = build(home, "a.TAG", rows(10, 1))
     table.pin(1, "lost")
     home.catalog.record(Pin("a.TAG", 1, "only said"))
-    assert [row[:3] for row in home.pins().rows] == [("a.TAG", 1, "lost"), ("a.TAG", 1, "only said")]
-    assert home.pins().rows[0][3:] == ("", "")
+    assert [row[:3] for row in home.datasets.pins().rows] == [("a.TAG", 1, "lost"), ("a.TAG", 1, "only said")]
+    assert home.datasets.pins().rows[0][3:] == ("", "")
 
 
 # -- provenance
@@ -258,7 +261,7 @@ def test_feature_16_the_tree_up_and_down(home: Workspace, tagsel: Any) -> None:
     put(PutDataset("skim", parents=("tag@1",)), PutDataset("plots", parents=("skim",)))
     put(PutDataset("gone"), DropDataset("gone"))
     lines = ["tag", "  < aod@3", "    < raw", "  < gone (not in this catalog)", "  > skim@1", "    > plots"]
-    assert home.tree("tag").text().splitlines() == lines
+    assert home.datasets.tree("tag").text().splitlines() == lines
     assert tagsel("datasets", "tree", "tag", "--up")[1].splitlines() == lines[:4]
     assert tagsel("datasets", "tree", "tag", "--down")[1].splitlines() == [lines[0], *lines[4:]]
     assert tagsel("datasets", "tree", "tag", "--up", "--down")[1].splitlines() == lines
@@ -279,7 +282,7 @@ def test_a_tree_of_many_ways_is_no_larger_than_its_links(home: Workspace) -> Non
     for k in range(1, 41):
         changes += [PutDataset(f"{s}{k}", parents=(f"a{k - 1}", f"b{k - 1}")) for s in "ab"]
     home.catalog.record(*changes)
-    lines = home.tree("a40", down=False).text().splitlines()
+    lines = home.datasets.tree("a40", down=False).text().splitlines()
     assert len(lines) == 1 + 2 + 39 * 4  # a40, its two links, and two of each of the 78 datasets that have parents
     # of the four times that a step from 1 to 38 is reached two are followed; step 39 is reached from a40 alone
     assert len([n for n in lines if n.endswith("(as above)")]) == 38 * 2
@@ -310,20 +313,20 @@ def test_feature_19_events_blocks_and_files_by_run_and_by_file(home: Workspace, 
             ranked = np.lexsort((part["lumi"], part["run"]))
             part |= {"run": part["run"][ranked], "lumi": part["lumi"][ranked]}
     build(home, "a.TAG", *parts)
-    found = home.runs("a.TAG")
+    found = home.datasets.runs("a.TAG")
     expected = by_hand(*parts)
     assert list(found.table.rows) == expected
     assert [(r.run, r.lumi_blocks, r.events) for r in home.catalog.runs("a.TAG")] == [e[:3] for e in expected]
     blocks = {(int(r), int(b)) for p in parts for r, b in zip(p["run"], p["lumi"], strict=True)}
     total = {k: found.total[k] for k in ("runs", "lumi_blocks", "events", "files")}
     assert total == {"runs": len(expected), "lumi_blocks": len(blocks), "events": 131, "files": 3}
-    files = home.runs("a.TAG", by="file").table
+    files = home.datasets.runs("a.TAG", by="file").table
     assert [(f["file"], f["events"]) for f in files] == [("a.TAG-0", 90), ("a.TAG-1", 40), ("a.TAG-2", 1)]
     for part, file in zip(parts, files, strict=True):
         one = by_hand(part)
         assert (file["runs"], file["lumi_blocks"]) == (len(one), sum(blocks for _, blocks, *_ in one))
-    home.compact("a.TAG")
-    assert home.runs("a.TAG").table == found.table and home.runs("a.TAG", by="file").table == files
+    home.datasets.compact("a.TAG")
+    assert home.datasets.runs("a.TAG").table == found.table and home.datasets.runs("a.TAG", by="file").table == files
     _, out, err = tagsel("datasets", "runs", "a.TAG", "--csv")
     assert out.splitlines()[0] == "run,lumi_blocks,events,files" and "131 events, 3 files" in err
     assert json.loads(tagsel("datasets", "runs", "a.TAG", "--by", "file", "--json")[1])["total"]["files"] == 3
@@ -332,13 +335,13 @@ def test_feature_19_events_blocks_and_files_by_run_and_by_file(home: Workspace, 
 def test_feature_19_a_summary_is_of_the_snapshot_asked_for_and_of_empty_datasets(home: Workspace) -> None:
     build(home, "a.TAG", rows(10, 1))
     build(home, "a.TAG", rows(20, 2))
-    assert (home.runs("a.TAG@1").total["events"], home.runs("a.TAG").total["events"]) == (10, 30)
-    assert home.runs("a.TAG@0").table.rows == () and home.runs("a.TAG@0").total["files"] == 0
+    assert (home.datasets.runs("a.TAG@1").total["events"], home.datasets.runs("a.TAG").total["events"]) == (10, 30)
+    assert home.datasets.runs("a.TAG@0").table.rows == () and home.datasets.runs("a.TAG@0").total["files"] == 0
     for wrong, said in (("*.TAG", "one dataset"), ("a.TAG@9", "no snapshot 9"), ("b.TAG", "no dataset")):
         with pytest.raises((CatalogError, StoreError), match=said):
-            home.runs(wrong)
+            home.datasets.runs(wrong)
     with pytest.raises(CatalogError, match="no summary by"):
-        home.runs("a.TAG", by="year")
+        home.datasets.runs("a.TAG", by="year")
 
 
 # -- completeness
@@ -361,13 +364,13 @@ def whole(home: Workspace, tmp_path: Path, name: str = "a.TAG", n: int = 90, **m
 
 
 def said(home: Workspace, names: str = "a.TAG", **options: Any) -> list[tuple[str, int, str]]:
-    return [(f.kind, f.count, f.what) for f in home.check(names, **options).findings]
+    return [(f.kind, f.count, f.what) for f in home.datasets.check(names, **options).findings]
 
 
 def test_feature_87_a_whole_dataset_is_sound_and_its_rows_add_up(home: Workspace, tmp_path: Path, tagsel: Any) -> None:
     whole(home, tmp_path)
     for deep in (False, True):
-        found = home.check("a.TAG", deep=deep)
+        found = home.datasets.check("a.TAG", deep=deep)
         assert found.sound and found.findings == ()
     assert found.to_json()["datasets"] == {
         "a.TAG@1": {"rows": 90, "known": 90, "unknown": 0, "without": 0, "unreadable": 0}
@@ -380,7 +383,7 @@ def test_feature_87_files_that_no_catalog_knows_and_rows_without_an_address(home
     columns["aod_guid"] = np.array(["" if k < 4 else GUIDS[k % 2] for k in range(30)], object)
     build(home, "a.TAG", columns, bookkeeping={"processed": None})
     home.catalog.record(PutFiles("a.TAG", [FileRecord(GUIDS[1], "b.root", "root://far/b.root", "AOD")]))
-    found = home.check("a.TAG")
+    found = home.datasets.check("a.TAG")
     # of rows 4 to 29 the 13 even ones are in GUIDS[0], which no catalog knows
     assert said(home) == [
         ("missing", 13, "rows that point to an AOD file no catalog knows"),
@@ -417,7 +420,7 @@ def test_a_row_without_an_entry_has_no_address(home: Workspace, tmp_path: Path) 
     columns["aod_entry"][:6] = -1
     columns["aod_guid"] = np.array([""] * 3 + [GUIDS[0]] * 27, object)
     build(home, "a.SIM", columns, simulation=True, cut="some", bookkeeping={"processed": None})
-    found = home.check("a.SIM")
+    found = home.datasets.check("a.SIM")
     assert found.addressed["a.SIM@1"].without == 6
     entries = columns["aod_entry"][6:].tolist()  # thirds: 2 to 9, three times each
     assert [f.count for f in found.findings if f.kind == "duplicate"] == [len(entries) - len(set(entries))] == [16]
@@ -444,7 +447,7 @@ def test_feature_87_of_a_selection_no_more_entries_are_expected(home: Workspace,
     whole(home, tmp_path, cut="MET_pt > 20")
     home.catalog.record(PutFiles("a.TAG", [FileRecord(GUIDS[0], "aod0.root", str(tmp_path / "aod0.root"), "AOD", 100)]))
     assert said(home) == [("remark", 70, "entries of the AOD files that no row points to")]
-    assert home.check("a.TAG").sound
+    assert home.datasets.check("a.TAG").sound
 
 
 def test_feature_87_files_without_copies_and_copies_that_are_gone(home: Workspace, tmp_path: Path) -> None:
@@ -455,7 +458,7 @@ def test_feature_87_files_without_copies_and_copies_that_are_gone(home: Workspac
         PutFiles("a.TAG", [FileRecord(GUIDS[2], "aod2.root", "", "AOD", 30)]),
     )
     (tmp_path / "aod0.root").unlink()  # under two names: its own, and that of the site
-    found = home.check("a.TAG")
+    found = home.datasets.check("a.TAG")
     assert said(home) == [
         ("missing", 1, "files without any copy"),
         ("missing", 3, "copies that are not where the catalog says"),
@@ -476,7 +479,7 @@ def test_feature_87_feature_47_duplicates_are_said_and_are_no_loss(
         cut="some",
         bookkeeping={"processed": [[r, b] for r in range(7, 10) for b in range(1, 6)]},
     )
-    found = home.check("a.TAG,b.TAG")
+    found = home.datasets.check("a.TAG,b.TAG")
     duplicates = [(f.dataset, f.count) for f in found.findings if f.kind == "duplicate"]
     assert duplicates == [("a.TAG@2", 7), ("a.TAG@2, b.TAG@1", 30)]
     assert found.sound and tagsel("datasets", "check", "a.TAG,b.TAG")[0] == 0
@@ -486,7 +489,7 @@ def test_feature_47_duplicates_of_simulation_are_those_of_place(home: Workspace)
     columns = rows(30, 1, run=np.ones(30, np.int32), event=np.arange(30) % 10)  # ids repeat, as in simulation
     build(home, "a.SIM", columns, {n: v[:4] for n, v in columns.items()}, simulation=True)
     build(home, "b.SIM", {n: v[25:] for n, v in columns.items()}, simulation=True)
-    found = [(f.dataset, f.count) for f in home.check("?.SIM").findings if f.kind == "duplicate"]
+    found = [(f.dataset, f.count) for f in home.datasets.check("?.SIM").findings if f.kind == "duplicate"]
     assert found == [("a.SIM@1", 4), ("b.SIM@1", 5)]  # four rows twice; five places that a.SIM has, too
 
 
@@ -496,8 +499,8 @@ def test_feature_47_no_duplicate_goes_unseen(home: Workspace, seed: int) -> None
     drawn = [random.integers(0, 60, 40) for _ in range(3)]  # events among 60: many repeat, within and across
     for k, events in enumerate(drawn):
         build(home, f"s{k}.TAG", rows(40, 1, run=np.ones(40, np.int32), lumi=np.ones(40, np.int32), event=events))
-    found = {f.what: f.count for f in home.check("s?.TAG").findings if f.kind == "duplicate"}
-    within = {f.dataset: f.count for f in home.check("s?.TAG").findings if f.what.endswith("of the dataset")}
+    found = {f.what: f.count for f in home.datasets.check("s?.TAG").findings if f.kind == "duplicate"}
+    within = {f.dataset: f.count for f in home.datasets.check("s?.TAG").findings if f.what.endswith("of the dataset")}
     assert within == {f"s{k}.TAG@1": n for k, e in enumerate(drawn) if (n := 40 - len(set(e.tolist())))}
     across = found["rows that repeat an event of another of the datasets"]
     seen: set[int] = set()
@@ -511,14 +514,14 @@ def test_feature_47_no_duplicate_goes_unseen(home: Workspace, seed: int) -> None
 def test_feature_87_an_event_in_two_blocks_is_corrupt(home: Workspace, tmp_path: Path) -> None:
     columns = whole(home, tmp_path)
     build(home, "b.TAG", {**columns, "lumi": columns["lumi"] + 1}, bookkeeping={"processed": None}, cut="x")
-    (worst, *_) = home.check("a.TAG,b.TAG").findings
+    (worst, *_) = home.datasets.check("a.TAG,b.TAG").findings
     assert worst.kind == "corrupt" and "luminosity block" in worst.what
 
 
 def test_feature_87_processed_blocks_without_events_and_events_without_blocks(home: Workspace, tmp_path: Path) -> None:
     columns = whole(home, tmp_path, bookkeeping={"processed": [[7, 1], [7, 99], [8, 98]]})
     held = {(int(r), int(b)) for r, b in zip(columns["run"], columns["lumi"], strict=True)}
-    found = home.check("a.TAG").findings
+    found = home.datasets.check("a.TAG").findings
     assert (7, 1) in held
     assert [(f.kind, f.count, f.what) for f in found] == [
         ("corrupt", len(held) - 1, "luminosity blocks with events that no file says it processed"),
@@ -532,7 +535,7 @@ def test_feature_87_a_damaged_part_is_named_with_its_rows(home: Workspace, tmp_p
     table = build(home, "a.TAG", rows(12, 5), bookkeeping={"processed": [[7, 1]]})
     part = table.snapshot().parts[1]
     part.path.write_bytes(part.path.read_bytes()[:700])
-    found = home.check("a.TAG")
+    found = home.datasets.check("a.TAG")
     assert found.findings[0].kind == "corrupt" and found.findings[0].count == 12
     assert found.findings[0].names == (f"{part.name} (12)",)
     assert found.addressed["a.TAG@2"].known == 90 and found.addressed["a.TAG@2"].unreadable == 12
@@ -546,13 +549,13 @@ def test_feature_87_deep_finds_what_ids_and_addresses_do_not_show(home: Workspac
     data = bytearray(part.path.read_bytes())
     data[data.index(values[:40])] ^= 1
     part.path.write_bytes(bytes(data))
-    assert home.check("a.TAG").sound
+    assert home.datasets.check("a.TAG").sound
     assert said(home, deep=True)[0] == ("corrupt", 90, "rows of parts that cannot be read")
 
 
 def test_check_of_empty_and_misspelt_datasets(home: Workspace, tmp_path: Path, tagsel: Any) -> None:
     whole(home, tmp_path)
-    assert home.check("a.TAG@0").sound
+    assert home.datasets.check("a.TAG@0").sound
     code, _, err = tagsel("datasets", "check", "a.TGA")
     assert code == 2 and "did you mean a.TAG" in err
 

@@ -34,12 +34,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 def ask(home: Workspace) -> list[object]:
     """The answers to questions that use zones, stacks, masks, kernels and the event index."""
-    query = home.query("a.TAG", CUTS)
+    query = home["a.TAG"].query(CUTS)
     object.__setattr__(query, "tier", "kernel")
     ledger = count(query).ledger.to_json()
-    events = home.select("a.TAG", *CUTS)
+    events = home["a.TAG"].select(*CUTS)
     event = int(events.run[0]), int(events.event[0])
-    verdicts = home.why("a.TAG", event, *CUTS).to_json()
+    verdicts = home["a.TAG"].why(event, *CUTS).to_json()
     bitmap_files.wait()
     return [ledger, events.digest, verdicts]
 

@@ -35,8 +35,8 @@ def home(sample_copy: Path) -> Workspace:
 @pytest.fixture
 def events(home: Workspace) -> Events:
     """The dimuon events of the Muon stream, also saved as `z.events`; `none.events` has none."""
-    home.select(MUON, "false").save("none.events")
-    chosen = home.select(MUON, "NLooseMuon >= 2")
+    home[MUON].select("false").save("none.events")
+    chosen = home[MUON].select("NLooseMuon >= 2")
     chosen.save("z.events")
     return chosen
 
@@ -46,12 +46,12 @@ def _sites_down(home: Workspace, events: Events) -> None:
 
 
 def _frozen(home: Workspace, events: Events) -> None:
-    home.close(MUON, freeze=True)
+    home.datasets.freeze(MUON)
 
 
 def _promised(home: Workspace, events: Events) -> None:
     (home.folder / "jobs").mkdir(exist_ok=True)
-    write_folder(home.folder / "jobs", plan_job(events, home.map(events), "job.py"), events, "user.Mine.NUM")
+    write_folder(home.folder / "jobs", plan_job(events, home.lists[events].map(), "job.py"), events, "user.Mine.NUM")
 
 
 def _pins_damaged(home: Workspace, events: Events) -> None:
@@ -121,7 +121,7 @@ def test_a_dry_run_ends_as_submit_does_of_no_events_and_of_files_that_are_gone(
     """No events are a job like others; events of a file that is gone are losses, exit code 3."""
     nothing = ["submit", "none.events", "--run", "job.py"]
     assert [run([*nothing, "--dry-run"]), run(nothing)] == [0, 0]
-    file = home.map(events).files[0]
+    file = home.lists[events].map().files[0]
     for record in [f for f in home.catalog.files() if f.guid == file.guid]:
         home.catalog.record(PutFiles(record.dataset, [replace(record, pfn="/nowhere/a.root")]))
     for copy in home.catalog.replicas([file.guid])[file.guid]:
@@ -137,7 +137,7 @@ def test_map_skim_and_submit_say_one_verdict(
     home: Workspace, events: Events, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever branches they read. The two files of the stream are two of six: their bytes of all bytes, by hand."""
-    mapped = home.map(events)
+    mapped = home.lists[events].map()
     touched = sum(Path(f.pfn).stat().st_size for f in mapped.files)
     known = {f.guid: f.bytes for f in home.catalog.files(MUON, kind="AOD")}
     share = touched / sum(known.values())

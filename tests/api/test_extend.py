@@ -50,9 +50,9 @@ def test_feature_06_an_expression_becomes_an_attribute(home: Workspace) -> None:
     """Twice MET_pt in every row; the leading muon's pt where there is one: what a loop over the rows says."""
     parts = [rows(60, 1), rows(40, 2)]
     build(home, "a.TAG", *parts)
-    digest = home.select("a.TAG", "true").digest
-    double = home.extend("a.TAG", "double = 2 * MET_pt")
-    lead = home.extend("a.TAG", "user.lead = Muon.pt[0]", descriptions={"lead": "of the leading muon"})
+    digest = home["a.TAG"].select("true").digest
+    double = home.datasets.extend("a.TAG", "double = 2 * MET_pt")
+    lead = home.datasets.extend("a.TAG", "user.lead = Muon.pt[0]", descriptions={"lead": "of the leading muon"})
     with_muon = sum(int((r["nMuon"] > 0).sum()) for r in parts)
     assert (double.rows, double.matched, double.unmatched, double.snapshot) == (100, 100, 0, 2)
     assert (lead.rows, lead.matched, lead.unmatched) == (100, with_muon, 100 - with_muon)
@@ -61,10 +61,10 @@ def test_feature_06_an_expression_becomes_an_attribute(home: Workspace) -> None:
     assert values(home, "lead") == {(run, e): float(r["Muon_pt"][i][0]) for run, e, r, i in loop if r["nMuon"][i]}
     hard = sum(float(r["Muon_pt"][i][0]) > 20 for _, _, r, i in loop if r["nMuon"][i])
     assert 0 < hard < with_muon
-    assert home.count("a.TAG", "user.lead > 20 GeV").accepted == hard
-    assert home.count("a.TAG", "user_lead > 0.02 TeV").accepted == hard
-    assert home.count("a.TAG", "present(user.lead)").accepted == with_muon
-    assert home.select("a.TAG", "true").digest == digest
+    assert home["a.TAG"].count("user.lead > 20 GeV").accepted == hard
+    assert home["a.TAG"].count("user_lead > 0.02 TeV").accepted == hard
+    assert home["a.TAG"].count("present(user.lead)").accepted == with_muon
+    assert home["a.TAG"].select("true").digest == digest
     units = {r["name"]: (r["type"], r["unit"], r["description"]) for r in home["a.TAG"].attributes("user.*")}
     assert units["user.double"] == ("float64", "GeV", "2 * MET_pt")
     assert units["user.lead"] == ("float32", "GeV", "of the leading muon")
@@ -79,15 +79,15 @@ def test_feature_06_a_file_joins_by_identity(home: Workspace) -> None:
     ids["event"][-2:] = 10**9, 10**9 + 1
     score = [None if k == 4 else k / 8 for k in order] + [9.0, 9.0]
     given = file(home, **ids, dnn=pa.array(score, pa.float32()), word=["b"] * 32)
-    done = home.extend("a.TAG", given, units={"dnn": "GeV"})
+    done = home.datasets.extend("a.TAG", given, units={"dnn": "GeV"})
     assert done.attributes == ("user.dnn", "user.word")
     assert (done.rows, done.matched, done.unmatched) == (60, 30, 30)
     assert (done.given, done.used, done.unused) == (32, 30, 2)
     expected = {(int(part["run"][k]), int(part["event"][k])): k / 8 for k in range(30) if k != 4}
     assert values(home, "dnn") == expected
-    assert home.count("a.TAG", "user.dnn > 1 GeV").accepted == sum(v > 1 for v in expected.values())
-    assert home.count("a.TAG", 'user.word == "b"').accepted == 30
-    assert home.count("a.TAG", "!present(user.dnn)").accepted == 31
+    assert home["a.TAG"].count("user.dnn > 1 GeV").accepted == sum(v > 1 for v in expected.values())
+    assert home["a.TAG"].count('user.word == "b"').accepted == 30
+    assert home["a.TAG"].count("!present(user.dnn)").accepted == 31
 
 
 def test_the_luminosity_block_is_asked_for_where_the_file_has_it(home: Workspace) -> None:
@@ -96,7 +96,7 @@ def test_the_luminosity_block_is_asked_for_where_the_file_has_it(home: Workspace
     build(home, "a.TAG", part)
     lumi = part["lumi"] + (np.arange(20) % 2)  # by the name that the schema gives it, too
     given = file(home, run=part["run"], luminosityBlock=lumi, event=part["event"], x=np.arange(20))
-    done = home.extend("a.TAG", given)
+    done = home.datasets.extend("a.TAG", given)
     assert (done.matched, done.unmatched, done.used, done.unused) == (10, 10, 10, 10)
     assert sorted(values(home, "x").values()) == list(range(0, 20, 2))
 
@@ -104,7 +104,7 @@ def test_the_luminosity_block_is_asked_for_where_the_file_has_it(home: Workspace
 def test_ids_are_exact_and_ints_stay_ints(home: Workspace) -> None:
     event = np.array([2**53, 2**53 + 1, 2**63 - 1], np.int64)
     build(home, "a.TAG", rows(3, 1, run=np.full(3, 7, np.int32), event=event))
-    home.extend("a.TAG", file(home, run=[7, 7], event=event[1:], n=np.array([2**53 + 1, -(2**63)])))
+    home.datasets.extend("a.TAG", file(home, run=[7, 7], event=event[1:], n=np.array([2**53 + 1, -(2**63)])))
     assert values(home, "n") == {(7, 2**53 + 1): 2**53 + 1, (7, 2**63 - 1): -(2**63)}
 
 
@@ -114,7 +114,7 @@ def test_an_event_twice_in_the_file_is_ambiguous(home: Workspace) -> None:
     ids = {c: np.concatenate([part[c], part[c][3:4]]) for c in ("run", "event")}
     before = sorted(p.name for p in (home.folder / "data" / "a.TAG").iterdir())
     with pytest.raises(StoreError, match="1 events are ambiguous: several rows of the table") as caught:
-        home.extend("a.TAG", file(home, **ids, x=np.arange(11)))
+        home.datasets.extend("a.TAG", file(home, **ids, x=np.arange(11)))
     assert f"{part['run'][3]}:{part['event'][3]}" in caught.value.message
     assert caught.value.fields["ambiguous"] == 1
     assert sorted(p.name for p in (home.folder / "data" / "a.TAG").iterdir()) == before
@@ -136,10 +136,10 @@ def test_simulation_needs_what_identifies_it(home: Workspace) -> None:
     build(home, "a.TAG", *parts, simulation=True, sample="mc")
     ids = {"run": np.ones(5, np.int32), "event": np.arange(5)}
     with pytest.raises(StoreError, match="5 events are ambiguous: several rows of the dataset") as caught:
-        home.extend("a.TAG", file(home, **ids, x=np.arange(5)))
+        home.datasets.extend("a.TAG", file(home, **ids, x=np.arange(5)))
     assert "aod_guid and aod_entry" in caught.value.hint
     given = file(home, **ids, aod_guid=[GUIDS[2].lower()] * 5, aod_entry=[10, 11, 12, 99, 14], x=np.arange(5) * 2)
-    done = home.extend("a.TAG", given)
+    done = home.datasets.extend("a.TAG", given)
     assert (done.matched, done.unmatched, done.used, done.unused) == (4, 6, 4, 1)
     first, second = home["a.TAG"].inputs[0].snapshot.parts
     assert first.read(0, ["user_x_known"])["user_x_known"].tolist() == [0] * 5
@@ -149,23 +149,23 @@ def test_simulation_needs_what_identifies_it(home: Workspace) -> None:
 def test_a_repeated_event_of_data_has_its_value_in_every_row(home: Workspace) -> None:
     once = rows(6, 1)
     build(home, "a.TAG", once, {**rows(6, 2), **{c: once[c] for c in ("run", "lumi", "event")}})
-    done = home.extend("a.TAG", file(home, run=once["run"], event=once["event"], x=np.arange(6)))
+    done = home.datasets.extend("a.TAG", file(home, run=once["run"], event=once["event"], x=np.arange(6)))
     assert (done.rows, done.matched, done.used) == (12, 12, 6)
-    assert home.count("a.TAG", "user.x >= 3").accepted == 3
+    assert home["a.TAG"].count("user.x >= 3").accepted == 3
 
 
 def test_feature_06_an_extension_is_undone_and_said(home: Workspace) -> None:
     build(home, "a.TAG", rows(10, 1))
-    done = home.extend("a.TAG", "far = MET_pt > 30 GeV")
-    assert home.count("a.TAG@2", "user.far").accepted == home.count("a.TAG", "MET_pt > 30 GeV").accepted
-    home.restore(f"a.TAG@{done.snapshot - 1}")
+    done = home.datasets.extend("a.TAG", "far = MET_pt > 30 GeV")
+    assert home["a.TAG@2"].count("user.far").accepted == home["a.TAG"].count("MET_pt > 30 GeV").accepted
+    home.datasets.restore(f"a.TAG@{done.snapshot - 1}")
     with pytest.raises(CutError, match=r"user\.far"):
-        home.count("a.TAG", "user.far")
-    assert home.count("a.TAG@2", "user.far").read == 10
+        home["a.TAG"].count("user.far")
+    assert home["a.TAG@2"].count("user.far").read == 10
     with pytest.raises(StoreError, match="in an earlier snapshot"):
-        home.extend("a.TAG", "far = MET_pt")
-    home.extend("a.TAG", "far = MET_pt > 40 GeV")
-    assert home.count("a.TAG", "user.far").accepted == home.count("a.TAG", "MET_pt > 40 GeV").accepted
+        home.datasets.extend("a.TAG", "far = MET_pt")
+    home.datasets.extend("a.TAG", "far = MET_pt > 40 GeV")
+    assert home["a.TAG"].count("user.far").accepted == home["a.TAG"].count("MET_pt > 40 GeV").accepted
     lines = [json.loads(line) for line in (home.folder / "catalog.journal").read_text().splitlines()]
     said = [c for line in lines for c in line["what"] if c.get("verb") == "extend"]
     assert [c["text"] for c in said] == ["far = MET_pt > 30 GeV", "far = MET_pt > 40 GeV"]
@@ -174,18 +174,18 @@ def test_feature_06_an_extension_is_undone_and_said(home: Workspace) -> None:
 
 def test_new_rows_lack_it_until_they_are_extended_too(home: Workspace) -> None:
     build(home, "a.TAG", rows(10, 1))
-    home.extend("a.TAG", "twice = nMuon * 2")
+    home.datasets.extend("a.TAG", "twice = nMuon * 2")
     build(home, "a.TAG", rows(5, 2))
-    assert home.count("a.TAG", "present(user.twice)").accepted == 10
+    assert home["a.TAG"].count("present(user.twice)").accepted == 10
     with pytest.raises(SchemaError, match=r"user\.twice is int64"):
-        home.extend("a.TAG", "twice = nMuon * 2.0")
-    done = home.extend("a.TAG", "twice = nMuon * 2")
+        home.datasets.extend("a.TAG", "twice = nMuon * 2.0")
+    done = home.datasets.extend("a.TAG", "twice = nMuon * 2")
     assert (done.rows, done.matched) == (5, 5)
-    assert home.count("a.TAG", "user.twice == 2 * nMuon").accepted == 15
+    assert home["a.TAG"].count("user.twice == 2 * nMuon").accepted == 15
     with pytest.raises(StoreError, match=r"has user\.twice already"):
-        home.extend("a.TAG", "twice = nMuon * 2")
-    home.compact("a.TAG")
-    assert home.count("a.TAG", "user.twice == 2 * nMuon").accepted == 15
+        home.datasets.extend("a.TAG", "twice = nMuon * 2")
+    home.datasets.compact("a.TAG")
+    assert home["a.TAG"].count("user.twice == 2 * nMuon").accepted == 15
 
 
 REFUSED = [
@@ -214,13 +214,13 @@ def test_what_means_nothing_is_refused(
     build(home, "a.TAG", rows(5, 1))
     call = given if "what" in given else {"what": file(home, **given)}
     with pytest.raises(error, match=said):
-        home.extend("a.TAG", **call)
+        home.datasets.extend("a.TAG", **call)
     assert home["a.TAG"].inputs[0].snapshot.number == 1
 
 
 def test_the_command_and_other_engines(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     build(home, "a.TAG", rows(8, 1))
-    tagsel = ["-w", str(home.folder), "extend", "a.TAG"]
+    tagsel = ["-w", str(home.folder), "datasets", "extend", "a.TAG"]
     assert run([*tagsel, "lead = Muon.pt[0]", "--describe", "lead=leading", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"] == document["matched"] + document["unmatched"] == 8
@@ -249,11 +249,11 @@ def test_an_extension_computes_before_it_takes_the_datasets_lock(
 
     monkeypatch.setattr(extending, "write_part", write_while_others_append)
     with pytest.raises(StoreError, match="a.TAG was changed while it was extended: it is at snapshot 2") as error:
-        home.extend("a.TAG", "double = 2 * MET_pt")
+        home.datasets.extend("a.TAG", "double = 2 * MET_pt")
     assert error.value.hint == "extend it again"
     parts = {part.name for part in home["a.TAG"].inputs[0].snapshot.parts}
     assert {path.name for path in (home.folder / "data" / "a.TAG").glob("*.parquet")} == parts
-    assert home.extend("a.TAG", "double = 2 * MET_pt").matched == 100
+    assert home.datasets.extend("a.TAG", "double = 2 * MET_pt").matched == 100
 
 
 def test_what_fails_behind_a_commit_says_that_it_is_committed(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +268,6 @@ def test_what_fails_behind_a_commit_says_that_it_is_committed(home: Workspace, m
 
     monkeypatch.setattr(Catalog, "record", refuse_audits)
     with pytest.raises(CatalogError, match=r"a.TAG@2 is committed, but then: the journal .* No space left") as error:
-        home.extend("a.TAG", "double = 2 * MET_pt")
+        home.datasets.extend("a.TAG", "double = 2 * MET_pt")
     assert error.value.hint == "free some space"
     assert home["a.TAG"].inputs[0].snapshot.number == 2

@@ -103,7 +103,7 @@ for name in names:
     good = LumiSet.from_ranges([(run, first, last) for run in range(100, 104)])
 
     def counted(cut, tier, **options):
-        return count(replace(home.query(name, [cut], **options), tier=tier))
+        return count(replace(home[name].query([cut], **options), tier=tier))
 
     counts = {}
     for cut in cuts:
@@ -119,16 +119,16 @@ for name in names:
     rows = {}
     for part, which, there in lookup.find(parts, *ids):
         rows.update(zip(which.tolist(), (there + part.first_row).tolist()))
-    found, _ = select(home.query(name, ["event % 25000 == 17"]))
+    found, _ = select(home[name].query(["event % 25000 == 17"]))
     answers[name] = {
         "counts": counts,
-        "first snapshot": count(home.query(f"{name}@1", ["MET_pt > 250"])).accepted,
+        "first snapshot": count(home[f"{name}@1"].query(["MET_pt > 250"])).accepted,
         "duplicates": counted("true", "interpreter").ledger.duplicate,
         "entries": sorted(e.entry for e in found),
         "row of event 70000": [rows[k] for k in range(len(runs))],
     }
 bitmap_files.wait()
-checked = home.check("*", deep=True)
+checked = home.datasets.check("*", deep=True)
 corrupt = [str(finding) for finding in checked.findings if finding.kind == "corrupt"]
 print(json.dumps({"answers": answers, "corrupt": corrupt}))
 """

@@ -28,7 +28,7 @@ def test_gc_counts_files_and_bytes_of_folders_too(tmp_path: Path, capsys: pytest
     (half_built / "pieces").mkdir(parents=True)
     (half_built / "job.json").write_bytes(b"x" * 200)
     (half_built / "pieces" / "0").write_bytes(b"x" * 34)
-    words = ["-w", str(home.folder), "gc", "--grace", "0"]
+    words = ["-w", str(home.folder), "datasets", "gc", "--grace", "0"]
     assert run([*words, "--dry-run", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["files"], said["bytes"], said["removed"]) == (3, 1234, False)
@@ -58,10 +58,10 @@ def test_what_a_killed_first_ingest_left_is_reclaimed_without_its_name(tmp_path:
     mine = home.folder / "data" / "mine"
     mine.mkdir()
     (mine / "notes.parquet").write_text("my own")
-    assert home.gc(grace_s=3600) == []  # it may still be at work
-    listed = home.gc(dry_run=True, grace_s=0)
+    assert home.datasets.gc(grace=3600) == []  # it may still be at work
+    listed = home.datasets.gc(dry_run=True, grace=0)
     assert set(listed) >= files(lost) and not set(listed) & good
-    assert run(["-w", str(home.folder), "gc", "--yes", "--grace", "0"]) == 0
+    assert run(["-w", str(home.folder), "datasets", "gc", "--yes", "--grace", "0"]) == 0
     assert not lost.exists()
     assert [path.name for path in mine.iterdir()] == ["notes.parquet"]
-    assert home.count("good.TAG", "true").accepted == 30
+    assert home["good.TAG"].count("true").accepted == 30

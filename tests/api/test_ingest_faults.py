@@ -48,15 +48,15 @@ def test_what_was_told_of_the_aod_survives_every_registration_after_it(home: Wor
     one, two, *_ = sorted(SAMPLE.glob("*.TAG.*.parquet"))
 
     def pfns() -> set[str]:
-        return {Path(f.pfn).name for f in home.map(home.select("a.TAG", "true")).files}
+        return {Path(f.pfn).name for f in home.lists[home["a.TAG"].select("true")].map().files}
 
     home.ingest(one, dataset="a.TAG", aod=[SAMPLE / "PoolFileCatalog.xml"])
     told = pfns()
     assert told and "" not in told
     home.ingest(two, dataset="a.TAG")
-    home.compact("a.TAG")
+    home.datasets.compact("a.TAG")
     assert pfns() >= told
-    home.restore("a.TAG@1")
+    home.datasets.restore("a.TAG@1")
     assert pfns() == told
     home.ingest(one, dataset="a.TAG")  # in it already
     assert pfns() == told
@@ -73,7 +73,7 @@ def test_what_is_told_later_of_an_aod_file_wins(home: Workspace, tmp_path: Path)
     moved = first.rename(tmp_path / "moved.root")
     home.ingest(moved, dataset=NAME, aod=[moved])
     home.ingest(nano(tmp_path / "b.root", 100), dataset=NAME)
-    mapped = home.map(home.select(NAME, "event < 100"))
+    mapped = home.lists[home[NAME].select("event < 100")].map()
     assert [f.pfn for f in mapped.files] == [str(moved)]
 
 
@@ -94,7 +94,7 @@ def test_an_ingest_says_no_more_to_the_journal_the_more_files_there_are(home: Wo
     assert len(lines) == 8
     assert abs(len(lines[7]) - len(lines[1])) < 20
     assert len(home.catalog.files(NAME, kind="TAG")) == 8 == len(home.catalog.runs(NAME))
-    home.restore(f"{NAME}@2")
+    home.datasets.restore(f"{NAME}@2")
     assert [(r.run, r.lumi_blocks, r.events) for r in home.catalog.runs(NAME)] == [(315260, 1, 25), (315261, 1, 25)]
 
 
@@ -123,11 +123,11 @@ def test_a_dataset_that_names_files_of_another_knows_of_them_what_the_other_does
 
 def test_pins_are_the_same_for_sql_and_for_the_dataset(home: Workspace, tmp_path: Path) -> None:
     build(home, "a.TAG", rows(50))
-    events = home.select("a.TAG", "MET_pt > 20")
+    events = home["a.TAG"].select("MET_pt > 20")
     events.save(tmp_path / "a.events")
     events.save(tmp_path / "again.events")
     reason = f"event list {events.digest[:16]}"
-    assert home.show("a.TAG")["pins"] == {1: [reason]}
+    assert home.datasets.show("a.TAG")["pins"] == {1: [reason]}
     assert home.sql("select dataset, snapshot, reason from pins").to_pylist() == [
         {"dataset": "a.TAG", "snapshot": 1, "reason": reason}
     ]
@@ -145,9 +145,9 @@ def test_fault_13_an_ingest_killed_while_its_dataset_is_made(home: Workspace, tm
     assert killed.returncode == -signal.SIGKILL
     assert Table.exists(home.folder / "data" / NAME) == (passage == 2)
     again = Workspace(home.folder)
-    assert again.datasets().names() == ["other.TAG"]
+    assert again.datasets.find().names() == ["other.TAG"]
     assert again.ingest(path, dataset=NAME).events == 25
-    assert again.count(NAME, "true").accepted == 25
+    assert again[NAME].count("true").accepted == 25
 
 
 def test_fault_13_a_dataset_that_was_begun_does_not_say_what_attributes_the_next_file_has(
@@ -168,7 +168,7 @@ def test_fault_13_a_log_without_an_entry_is_no_dataset(
     (broken / f"{0:020d}.json").write_text("not JSON\n")
     with caplog.at_level(logging.WARNING, "tagsel"):
         again = Workspace(home.folder)
-        assert again.count("other.TAG", "true").accepted == 10
+        assert again["other.TAG"].count("true").accepted == 10
     assert "broken.TAG" in caplog.text and NAME not in caplog.text
     with pytest.raises(StoreError, match="no dataset"):
         Table.open(home.folder / "data" / NAME)
@@ -184,9 +184,9 @@ def test_opening_a_workspace_opens_no_dataset_that_its_catalog_knows(home: Works
     (home.folder / "data" / "b.TAG" / "_delta_log" / f"{1:020d}.json").write_text("not JSON\n")
     again = Workspace(home.folder)
     assert again.catalog.names() == ["a.TAG", "b.TAG"]
-    assert again.count("a.TAG", "true").accepted == 10
+    assert again["a.TAG"].count("true").accepted == 10
     with pytest.raises(StoreError, match="damaged"):
-        again.count("b.TAG", "true")
+        again["b.TAG"].count("true")
 
 
 # -- processes and parts
@@ -205,7 +205,7 @@ def test_a_process_that_dies_is_named_by_its_file_and_the_others_land(home: Work
     said = json.loads(done.stdout)
     assert [f["path"] for f in said["failed"]] == [str(large)] and "died" in said["failed"][0]["reason"]
     assert sorted(said["landed"]) == sorted(map(str, small))
-    assert home.count(NAME, "true").accepted == 100
+    assert home[NAME].count("true").accepted == 100
     assert left(home) == []
 
 
@@ -244,7 +244,7 @@ def test_a_refused_file_leaves_no_part_and_an_old_snapshot_keeps_its_own(home: W
     a, b = nano(tmp_path / "a.root", 1), nano(tmp_path / "b.root", 1000)
     home.ingest(a, dataset=NAME)
     home.ingest(b, dataset=NAME)
-    home.restore(f"{NAME}@1")
+    home.datasets.restore(f"{NAME}@1")
     was = parts(home)
 
     def stop(path: str) -> None:
@@ -253,7 +253,7 @@ def test_a_refused_file_leaves_no_part_and_an_old_snapshot_keeps_its_own(home: W
     with pytest.raises(KeyboardInterrupt):
         home.ingest(b, dataset=NAME, progress=stop)
     assert parts(home) == was
-    assert home.count(f"{NAME}@2", "true").accepted == 50
+    assert home[f"{NAME}@2"].count("true").accepted == 50
 
 
 def test_simulation_is_refused_among_data_and_leaves_no_part(home: Workspace, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_fault_10_a_race_for_the_same_file_is_lost_without_harm(home: Workspace,
     done = home.ingest(*paths, dataset=NAME, progress=meanwhile)
     assert other[0].landed == (str(paths[0]),)
     assert (done.landed, done.already, done.failed) == ((str(paths[1]),), (str(paths[0]),), ())
-    assert home.count(NAME, "true").accepted == 50 and left(home) == []
+    assert home[NAME].count("true").accepted == 50 and left(home) == []
 
 
 def test_a_broken_off_ingest_takes_no_part_from_a_commit_that_is_being_made(
@@ -313,7 +313,7 @@ def test_a_broken_off_ingest_takes_no_part_from_a_commit_that_is_being_made(
     go.set()
     one.join()
     other.join()
-    assert int(home.count(NAME, "true")) == 25 and left(home) == []
+    assert int(home[NAME].count("true")) == 25 and left(home) == []
 
 
 def test_an_ingest_that_fails_leaves_the_parts_of_a_dataset_that_another_is_making(
@@ -331,14 +331,14 @@ def test_an_ingest_that_fails_leaves_the_parts_of_a_dataset_that_another_is_maki
     table = Table.create(folder, SCHEMA)
     table.append([theirs], SCHEMA, {})
     register(home.catalog, NAME, table.snapshot(), {})
-    assert home.count(NAME, "true").accepted == 10
+    assert home[NAME].count("true").accepted == 10
 
 
 def test_gc_of_a_dataset_that_is_not_there_touches_nothing(home: Workspace) -> None:
     building = home.folder / "jobs" / ".new-1"
     building.mkdir(parents=True)
     with pytest.raises(Exception, match="no dataset"):
-        home.gc("nothing.TAG")
+        home.datasets.gc("nothing.TAG")
     assert building.exists()
 
 

@@ -44,7 +44,7 @@ def home(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def events(home: Workspace) -> Events:
-    return home.select(NAME, "MET_pt > 50")  # 12 of each file's 25: 54.2, 58.3 … 100 GeV, in steps of 100 / 24
+    return home[NAME].select("MET_pt > 50")  # 12 of each file's 25: 54.2, 58.3 … 100 GeV, in steps of 100 / 24
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def show(home: Workspace, job: str = "1") -> dict[str, Any]:
 
 @pytest.mark.processes
 def test_feature_66_70_show_names_class_and_evidence(home: Workspace, events: Events, script: Path) -> None:
-    home.submit(events, script, by="file").wait()
+    home.lists[events].submit(script, by="file").wait()
     shown = tagsel("jobs", "show", "1", home=home.folder)
     assert shown.returncode == 3
     assert "piece 0 (12 events): user: AssertionError: 12 events are too many" in shown.stderr
@@ -90,12 +90,14 @@ def test_of_many_failed_pieces_some_are_shown_and_diagnose_is_named(
 
 
 def test_feature_70_diagnose_in_the_terminal(home: Workspace, events: Events, script: Path, tmp_path: Path) -> None:
-    home.submit(home.select(NAME, "MET_pt > 95"), script, by="file").wait()  # 2 events of each file: all goes well
+    home.lists[home[NAME].select("MET_pt > 95")].submit(
+        script, by="file"
+    ).wait()  # 2 events of each file: all goes well
     fine = tagsel("jobs", "diagnose", "1", home=home.folder)
     assert (fine.returncode, fine.stdout, fine.stderr) == (0, "", "job 1: nothing failed\n")
     lost = tmp_path / "1.root"
     lost.write_bytes(lost.read_bytes()[:900])
-    home.submit(events, script, by="file").wait()
+    home.lists[events].submit(script, by="file").wait()
     table = tagsel("jobs", "diagnose", "2", home=home.folder)
     assert table.returncode == 0
     assert [line.split("\t")[0] for line in table.stdout.splitlines()] == ["data", "user"]
@@ -108,13 +110,13 @@ def test_feature_70_diagnose_in_the_terminal(home: Workspace, events: Events, sc
         assert (row["pieces"], row["events"], row["example"]) == ("1", "12", str(piece))
         assert (cause["pieces"], cause["events"], cause["numbers"]) == (1, 12, [piece])
         assert row["owner"] == cause["owner"] and row["action"] == cause["action"]
-    assert [g.cause.kind for g in home.jobs("diagnose", "2")] == ["data", "user"]
-    assert [g.cause.kind for g in home.jobs("show", "2").diagnose()] == ["data", "user"]
+    assert [g.cause.kind for g in home.jobs["2"].diagnose()] == ["data", "user"]
+    assert [g.cause.kind for g in home.jobs["2"].diagnose()] == ["data", "user"]
 
 
 def test_feature_67_resplit_in_the_terminal(home: Workspace, events: Events, script: Path) -> None:
     """Two pieces of 12 events fail; halves of them go. Exit code 3 while events are missing, then 0."""
-    job = home.submit(events, script, by="file", output="a.EVENTS")
+    job = home.lists[events].submit(script, by="file", output="a.EVENTS")
     assert job.wait().state == "failed" and job.ledger == DeliveryLedger(accepted=24, failed=24)
     one = tagsel("jobs", "resplit", "1", "1", "--into", "2", home=home.folder)
     assert one.returncode == 3 and "piece 1 was split into pieces 2, 3" in one.stderr
@@ -126,21 +128,21 @@ def test_feature_67_resplit_in_the_terminal(home: Workspace, events: Events, scr
     assert document["replaced"] == {"0": [4, 5, 6], "1": [2, 3]}
     assert document["ledger"] == {"accepted": 24, "delivered": 24, "unreadable": 0, "failed": 0}
     assert document["lumi"] == {"processed": {"315267": [[3, 3]]}, "missing": {}}
-    found = Workspace(home.folder).select("a.EVENTS", "MET_pt > 0")
+    found = Workspace(home.folder)["a.EVENTS"].select("MET_pt > 0")
     assert sorted(found.event.tolist()) == sorted(events.event.tolist()) and len(set(found.event.tolist())) == 24
     assert tagsel("jobs", "peek", "1", "0", "--err", home=home.folder).stdout.endswith("12 events are too many\n")
     assert tagsel("jobs", "peek", "1", "7", home=home.folder).returncode == 2
 
 
 def test_feature_67_resplit_in_python(home: Workspace, events: Events, script: Path) -> None:
-    job = home.submit(events, script, by="file")
+    job = home.lists[events].submit(script, by="file")
     job.wait()
-    again = home.jobs("resplit", "1", pieces=[0, 1], into=3)
+    again = home.jobs["1"].resplit(pieces=[0, 1], into=3)
     assert again.wait().state == "done"
     assert again.ledger == DeliveryLedger(accepted=24, delivered=24) and not again.lumi().missing
     assert again.output == "jobs.0001.EVENTS"
     with pytest.raises(JobError, match="piece 0 was split before, into pieces 2, 3, 4"):
-        home.jobs("resplit", "1", pieces=0, into=2)
+        home.jobs["1"].resplit(pieces=0, into=2)
 
 
 def test_fault_48_what_an_interrupted_job_leaves_is_said_truly(
@@ -148,7 +150,7 @@ def test_fault_48_what_an_interrupted_job_leaves_is_said_truly(
 ) -> None:
     """Its process died before any of its two pieces ran: nothing failed, but 24 events are not delivered."""
     (home.folder / "jobs").mkdir()
-    write_folder(home.folder / "jobs", plan_job(events, home.map(events), script, by="file"), events, "")
+    write_folder(home.folder / "jobs", plan_job(events, home.lists[events].map(), script, by="file"), events, "")
     place = ["-w", str(home.folder)]
     lost = "2 pieces were not run to the end, and their events count as failed"
     said = f"{lost}: tagsel jobs resubmit 0001 runs what is missing"
@@ -181,7 +183,7 @@ MISTAKES = (
 def test_mistakes_are_named_and_change_nothing(
     home: Workspace, events: Events, script: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home.submit(events, script, by="file").wait()
+    home.lists[events].submit(script, by="file").wait()
     for arguments, said in MISTAKES:
         assert run(["jobs", *arguments, "-w", str(home.folder)]) == 2
         printed = capsys.readouterr()
@@ -207,7 +209,7 @@ def test_feature_58_by_bytes_in_the_terminal(
         assert code == 2 and "is no size such as 500MB or 2GB" in printed
     code, printed = submit("--bytes-per-job", "1GB")
     assert code == 2 and "bytes per job bound pieces by bytes only" in printed
-    job = home.submit(events, script, by="bytes", bytes_per_job=1)
+    job = home.lists[events].submit(script, by="bytes", bytes_per_job=1)
     assert job.wait().pieces == 2 and job.ledger == DeliveryLedger(accepted=24, failed=24)
 
 
@@ -282,8 +284,8 @@ def test_the_pieces_of_listed_jobs_add_up(
     home: Workspace, events: Events, script: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two pieces of 12 events, which are too many for the script, fail; of a job of four pieces none was run."""
-    home.submit(events, script, by="file").wait()
-    plan = plan_job(events, home.map(events), script, events_per_job=6)
+    home.lists[events].submit(script, by="file").wait()
+    plan = plan_job(events, home.lists[events].map(), script, events_per_job=6)
     write_folder(home.folder / "jobs", plan, events, "")
     assert run(["jobs", "list", "--csv", "-w", str(home.folder)]) == 0
     jobs = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -299,7 +301,7 @@ def test_jobs_list_names_a_job_whose_result_is_damaged(
     script = tmp_path / "count.py"
     script.write_text("branches = ['MET_pt']\ndef process(events):\n    return {'n': len(events)}\n")
     for _ in range(2):
-        assert home.submit(events, script).wait().state == "done"
+        assert home.lists[events].submit(script).wait().state == "done"
     result = home.folder / "jobs" / "0001" / "result.json"
     other = home.folder / "jobs" / "0002" / "result.json"
     result.write_text(other.read_text() if content is None else content)
@@ -333,7 +335,7 @@ def test_fault_39_jobs_list_at_the_prompt_names_a_damaged_job(
     waits = tmp_path / "waits.py"
     waits.write_text(text)
     for _ in range(2):
-        home.submit(events, waits, events_per_job=100).wait()
+        home.lists[events].submit(waits, events_per_job=100).wait()
     document = home.folder / "jobs" / "0001" / "job.json"
     document.write_bytes(document.read_bytes().replace(b'"events": 24', b'"events": 25'))
     capsys.readouterr()
@@ -351,6 +353,6 @@ def test_fault_39_jobs_list_at_the_prompt_names_a_damaged_job(
     go.touch()
     home.catalog.record(RequestJob("0002", "resubmit", {}))
     assert run(["jobs", "wait", "2", *place]) == 0
-    job = home.jobs("show", "2")
+    job = home.jobs["2"]
     assert job.result().value["n"] == 24
     assert [(request.verb, request.state) for request in job.requests] == [("resubmit", "done")]

@@ -34,7 +34,7 @@ def home(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def events(home: Workspace) -> Events:
-    return home.select(NAME, "MET_pt > 50")  # 12 of each file's 25: 54.2, 58.3 … 100 GeV, in steps of 100 / 24
+    return home[NAME].select("MET_pt > 50")  # 12 of each file's 25: 54.2, 58.3 … 100 GeV, in steps of 100 / 24
 
 
 def script(folder: Path, text: str = KEEP) -> Path:
@@ -47,16 +47,16 @@ def test_a_list_is_delivered_again_after_its_output_became_a_dataset(
     home: Workspace, events: Events, tmp_path: Path
 ) -> None:
     """The output's rows point to the same AOD files, of which its own file knows no more than the GUID."""
-    job = home.submit(events, script(tmp_path), output="a.EVENTS")
+    job = home.lists[events].submit(script(tmp_path), output="a.EVENTS")
     assert job.wait().state == "done" and job.ledger.delivered == 24
-    mapped = home.map(events)
+    mapped = home.lists[events].map()
     assert [Path(f.pfn).name for f in mapped.files] == [f.lfn for f in mapped.files] != []
-    assert home.skim(events, tmp_path / "skim.root").ledger.delivered == 24
-    again = home.submit(events, script(tmp_path), output="z.EVENTS")
+    assert home.lists[events].skim(tmp_path / "skim.root").ledger.delivered == 24
+    again = home.lists[events].submit(script(tmp_path), output="z.EVENTS")
     assert again.wait().state == "done" and again.ledger.delivered == 24
-    of_output = home.select("z.EVENTS", "MET_pt > 75")
+    of_output = home["z.EVENTS"].select("MET_pt > 75")
     assert len(of_output) == 12  # 79.2 … 100 GeV: 6 of each file
-    assert home.skim(of_output, tmp_path / "more.root").ledger.delivered == 12
+    assert home.lists[of_output].skim(tmp_path / "more.root").ledger.delivered == 12
 
 
 def test_fault_13_an_output_killed_before_the_catalog_gets_its_parents_and_cut(
@@ -70,7 +70,7 @@ def test_fault_13_an_output_killed_before_the_catalog_gets_its_parents_and_cut(
     assert Catalog(home.folder).names() == [NAME]
     assert Table.open(home.folder / "data" / "a.EVENTS").snapshot().rows == 24
     again = Workspace(home.folder)
-    assert again.datasets().names() == ["a.EVENTS", NAME]  # mended from the dataset alone
+    assert again.datasets.find().names() == ["a.EVENTS", NAME]  # mended from the dataset alone
     shown = tagsel("jobs", "show", "1", "--json", home=home.folder)
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["output"] == "a.EVENTS"
@@ -85,19 +85,21 @@ def test_fault_13_an_output_killed_before_the_catalog_gets_its_parents_and_cut(
 def test_a_name_that_another_job_has_is_refused_before_anything_runs(
     home: Workspace, events: Events, tmp_path: Path, text: str
 ) -> None:
-    first = home.submit(events, script(tmp_path, text), output="a.OUT")
+    first = home.lists[events].submit(script(tmp_path, text), output="a.OUT")
     with pytest.raises(CatalogError, match=r"job 0001 makes the dataset a\.OUT|there is a dataset a\.OUT"):
-        home.submit(events, script(tmp_path, text), output="a.OUT")
+        home.lists[events].submit(script(tmp_path, text), output="a.OUT")
     assert first.wait().state == "done"
     with pytest.raises(CatalogError, match=r"there is a dataset a\.OUT"):
-        home.submit(events, script(tmp_path, text), output="a.OUT")
-    assert len(home.jobs()) == 1
+        home.lists[events].submit(script(tmp_path, text), output="a.OUT")
+    assert len(home.jobs.list()) == 1
 
 
 def test_a_name_that_a_failed_job_wanted_is_free_again(home: Workspace, events: Events, tmp_path: Path) -> None:
-    failed = home.submit(events, script(tmp_path, "def process(events):\n    raise ValueError\n"), output="a.EVENTS")
+    failed = home.lists[events].submit(
+        script(tmp_path, "def process(events):\n    raise ValueError\n"), output="a.EVENTS"
+    )
     assert failed.wait().state == "failed"
-    job = home.submit(events, script(tmp_path), output="a.EVENTS")
+    job = home.lists[events].submit(script(tmp_path), output="a.EVENTS")
     assert job.wait().state == "done" and job.output == "a.EVENTS"
 
 
@@ -106,7 +108,7 @@ def test_a_name_that_was_given_away_while_the_job_ran_loses_nothing(
     home: Workspace, events: Events, tmp_path: Path, text: str
 ) -> None:
     """Both datasets stay what they are, and the result stays in the job's folder."""
-    job: Any = home.submit(events, script(tmp_path, text), output="a.OUT")
+    job: Any = home.lists[events].submit(script(tmp_path, text), output="a.OUT")
     table = build(home, "a.OUT", rows(10))
     with pytest.raises(CatalogError, match="another dataset has that name") as caught:
         job.wait()
@@ -117,7 +119,7 @@ def test_a_name_that_was_given_away_while_the_job_ran_loses_nothing(
         assert job.result().value == {"n": 24}
         return
     assert home.ingest(job.result().path, dataset="b.EVENTS").events == 24
-    other = home.submit(events, script(tmp_path, text), output="c.OUT")
+    other = home.lists[events].submit(script(tmp_path, text), output="c.OUT")
     assert other.wait().state == "done"
     with pytest.raises(IngestError, match="what tagsel made there is no input"):
         home.ingest(other.result().path, dataset="d.EVENTS")
@@ -130,9 +132,9 @@ def loses(home: Workspace, folder: Path, text: str, **how: Any) -> tuple[Any, Pa
     """A job of 24 events in two files, of which the second is another file meanwhile; it, and what it was."""
     lost = folder / "1.root"
     whole = lost.read_bytes()
-    events = home.select(NAME, "MET_pt > 50")
+    events = home[NAME].select("MET_pt > 50")
     nano(lost, 5000)
-    job = home.submit(events, script(folder, text), by="file", **how)
+    job = home.lists[events].submit(script(folder, text), by="file", **how)
     assert job.wait().state == "done"
     assert (job.ledger.delivered, job.ledger.unreadable) == (12, 12)
     return job, lost, whole
@@ -140,22 +142,22 @@ def loses(home: Workspace, folder: Path, text: str, **how: Any) -> tuple[Any, Pa
 
 def test_fault_31_resubmit_delivers_what_was_unreadable(home: Workspace, tmp_path: Path) -> None:
     _, lost, whole = loses(home, tmp_path, KEEP, output="a.EVENTS")
-    assert len(home.select("a.EVENTS", "MET_pt > 0")) == 12
+    assert len(home["a.EVENTS"].select("MET_pt > 0")) == 12
     first = home.catalog.dataset("a.EVENTS").snapshot
     home.catalog.record(PutDataset("a.EVENTS", **noted(home, "a.EVENTS")))
     lost.write_bytes(whole)
-    again = home.jobs("resubmit", "1")
+    again = home.jobs["1"].resubmit()
     assert again.wait().state == "done"
     assert (again.ledger.delivered, again.ledger.unreadable, again.problems) == (24, 0, [])
-    everything = home.select("a.EVENTS", "MET_pt > 0")
-    assert sorted(everything.event.tolist()) == sorted(home.select(NAME, "MET_pt > 50").event.tolist())
-    assert home.skim(everything, tmp_path / "skim.root").ledger.delivered == 24
-    assert len(home.select(f"a.EVENTS@{first}", "MET_pt > 0")) == 12  # as before
+    everything = home["a.EVENTS"].select("MET_pt > 0")
+    assert sorted(everything.event.tolist()) == sorted(home[NAME].select("MET_pt > 50").event.tolist())
+    assert home.lists[everything].skim(tmp_path / "skim.root").ledger.delivered == 24
+    assert len(home[f"a.EVENTS@{first}"].select("MET_pt > 0")) == 12  # as before
     record = home.catalog.dataset("a.EVENTS")
     assert (record.events, record.files, record.meta["delivered"], record.meta["unreadable"]) == (24, 1, 24, 0)
     assert record.meta["note"] == "mine"
     known = record.snapshot
-    home.jobs("resubmit", "1").wait()  # a job that lost nothing is left as it is
+    home.jobs["1"].resubmit().wait()  # a job that lost nothing is left as it is
     assert home.catalog.dataset("a.EVENTS").snapshot == known
 
 
@@ -170,7 +172,7 @@ def test_fault_31_resubmit_renews_the_file_of_numbers(home: Workspace, tmp_path:
     home.catalog.record(PutDataset("a.N", **noted(home, "a.N")))
     assert job.result().value == {"n": 12}
     lost.write_bytes(whole)
-    again = home.jobs("resubmit", "1")
+    again = home.jobs["1"].resubmit()
     again.wait()
     assert again.result().value == {"n": 24}
     record = home.catalog.dataset("a.N")
@@ -181,15 +183,15 @@ def test_fault_31_resubmit_renews_the_file_of_numbers(home: Workspace, tmp_path:
 
 def test_an_output_that_was_nothing_becomes_events(home: Workspace, tmp_path: Path) -> None:
     """The script cannot take an empty batch, so where nothing is readable there is a result of no kind."""
-    first = home.select(NAME, "MET_pt > 50 and event < 2000")
+    first = home[NAME].select("MET_pt > 50 and event < 2000")
     lost = tmp_path / "0.root"
     whole = lost.read_bytes()
     nano(lost, 5000)
-    job = home.submit(first, script(tmp_path, KEEP.replace("    return", "    int(events.event[0])\n    return")))
+    job = home.lists[first].submit(script(tmp_path, KEEP.replace("    return", "    int(events.event[0])\n    return")))
     job.wait()
     assert (job.result().kind, job.output) == ("none", "jobs.0001.NUMBERS")
     lost.write_bytes(whole)
-    again = home.jobs("resubmit", "1")
+    again = home.jobs["1"].resubmit()
     again.wait()
     assert (again.result().events, again.output) == (12, "jobs.0001.EVENTS")
     assert home.catalog.names() == [NAME, "jobs.0001.EVENTS"]
@@ -205,17 +207,17 @@ def test_fault_13_a_renewal_that_is_killed_is_finished_by_the_next(home: Workspa
     shown = tagsel("jobs", verb, "1", home=home.folder)
     assert shown.returncode == 0, shown.stderr
     again = Workspace(home.folder)
-    assert len(again.select("a.EVENTS", "MET_pt > 0")) == 24
+    assert len(again["a.EVENTS"].select("MET_pt > 0")) == 24
     assert again.catalog.dataset("a.EVENTS").meta["delivered"] == 24
 
 
 def test_losses_and_failures_of_a_job_in_the_terminal(home: Workspace, tmp_path: Path) -> None:
     """A file is named once, whatever pieces it is in; `show` and `resubmit` exit with 3 until nothing is lost."""
-    events = home.select(NAME, "MET_pt > 50")
+    events = home[NAME].select("MET_pt > 50")
     lost = tmp_path / "1.root"
     whole = lost.read_bytes()
     nano(lost, 5000)
-    home.submit(events, script(tmp_path), events_per_job=4).wait()
+    home.lists[events].submit(script(tmp_path), events_per_job=4).wait()
     shown = tagsel("jobs", "show", "1", home=home.folder)
     assert shown.returncode == 3
     (line,) = [text for text in shown.stderr.splitlines() if "unreadable: " in text]
@@ -228,7 +230,7 @@ def test_losses_and_failures_of_a_job_in_the_terminal(home: Workspace, tmp_path:
 
 def test_a_job_whose_pieces_do_not_merge_says_so(home: Workspace, events: Events, tmp_path: Path) -> None:
     body = "def process(events):\n    return {'n': 1} if events.event[0] < 2000 else {'m': 2}\n"
-    job = home.submit(events, script(tmp_path, body), by="file", output="a.N")
+    job = home.lists[events].submit(script(tmp_path, body), by="file", output="a.N")
     why = "records of different keys: m in piece 1; n in piece 0"
     with pytest.raises(JobError, match=why):
         job.wait()
@@ -242,7 +244,7 @@ def test_a_job_whose_pieces_do_not_merge_says_so(home: Workspace, events: Events
     submitted = tagsel(*words, home=home.folder)
     assert submitted.returncode == 2
     assert "job 0002 is submitted, but then: " in submitted.stderr and why in submitted.stderr
-    assert home.submit(events, script(tmp_path, COUNT), output="a.N").wait().state == "done"
+    assert home.lists[events].submit(script(tmp_path, COUNT), output="a.N").wait().state == "done"
 
 
 def test_what_was_dropped_stays_dropped_until_there_is_another_result(
@@ -253,17 +255,17 @@ def test_what_was_dropped_stays_dropped_until_there_is_another_result(
     whole = lost.read_bytes()
     lost.unlink()
     for name, text, n in (("a.EVENTS", KEEP, 12), ("a.NUMBERS", COUNT, 12)):
-        job = home.submit(events, script(tmp_path, text), output=name, by="file")
+        job = home.lists[events].submit(script(tmp_path, text), output=name, by="file")
         assert job.wait().state == "done" and job.ledger.delivered == n
-        home.drop(name)
+        home.datasets.drop(name)
         for look in ("show", "diagnose", "wait"):
-            home.jobs(look, job.id)
-            home.jobs("show", job.id).wait()
+            getattr(home.jobs[job.id], look)()
+            home.jobs[job.id].wait()
         assert name not in home
         assert [d.name for d in home.trash] == [name]
         home.trash.empty()
         lost.write_bytes(whole)
-        home.jobs("resubmit", job.id).wait()
+        home.jobs[job.id].resubmit().wait()
         assert home.catalog.dataset(name).meta["delivered"] == 24
         lost.unlink()
 
@@ -275,27 +277,27 @@ def test_a_renewed_result_is_another_file_of_which_there_is_no_copy_yet(
     lost = tmp_path / "1.root"
     whole = lost.read_bytes()
     lost.unlink()
-    job = home.submit(events, script(tmp_path, COUNT), output="n.NUMBERS", by="file")
+    job = home.lists[events].submit(script(tmp_path, COUNT), output="n.NUMBERS", by="file")
     job.wait()
     home.sites.add("FAR", prefix=str(tmp_path / "far"))
-    assert [r.state for r in home.transfer("n.NUMBERS", "FAR")] == ["done"]
-    (first,) = home.files("n.NUMBERS", site="FAR").rows
+    assert [r.state for r in home.transfers.request("n.NUMBERS", "FAR")] == ["done"]
+    (first,) = home.datasets.files("n.NUMBERS", site="FAR").rows
     lost.write_bytes(whole)
-    home.jobs("resubmit", job.id).wait()
+    home.jobs[job.id].resubmit().wait()
     assert job.result().value == {"n": 24}
-    (row,) = home.files("n.NUMBERS").rows
+    (row,) = home.datasets.files("n.NUMBERS").rows
     assert row[1] != first[1]  # GUIDs
     assert json.loads(Path(row[0]).read_text())["value"] == json.loads(Path(job.result().path).read_text())["value"]
-    assert home.files("n.NUMBERS", site="FAR").rows[0][0] == ""
-    assert [r.state for r in home.transfer("n.NUMBERS", "FAR")] == ["done"]
-    (second,) = home.files("n.NUMBERS", site="FAR").rows
+    assert home.datasets.files("n.NUMBERS", site="FAR").rows[0][0] == ""
+    assert [r.state for r in home.transfers.request("n.NUMBERS", "FAR")] == ["done"]
+    (second,) = home.datasets.files("n.NUMBERS", site="FAR").rows
     assert Path(second[0]).read_bytes() == Path(job.result().path).read_bytes()
 
 
 SUBMITTER = """
 import sys, tagsel
 home = tagsel.open(sys.argv[1])
-home.submit(home.read_events(sys.argv[2]), sys.argv[3], by="file").wait()
+home.lists[sys.argv[2]].submit(sys.argv[3], by="file").wait()
 """
 
 
@@ -311,7 +313,7 @@ def test_who_waits_for_a_job_that_another_process_drives_waits_for_its_end(
     events.save(listed)
     arguments = [sys.executable, "-c", SUBMITTER, str(home.folder), str(listed), str(script(tmp_path, body))]
     with subprocess.Popen(arguments) as other:
-        while not home.jobs() or home.jobs("show", "1").status().state != "running":
+        while not home.jobs.list() or home.jobs["1"].status().state != "running":
             assert other.poll() is None
         seen: list[str] = []
 
@@ -319,10 +321,10 @@ def test_who_waits_for_a_job_that_another_process_drives_waits_for_its_end(
             seen.append(now.state)
             go.touch()
 
-        assert home.jobs("wait", "1").wait(look).state == "done"
+        assert home.jobs["1"].wait(look).state == "done"
         assert seen[0] == "running"
         assert other.wait() == 0
-    assert home.jobs("show", "1").ledger.delivered == 24
+    assert home.jobs["1"].ledger.delivered == 24
 
 
 @pytest.mark.parametrize(("text", "name"), [(KEEP, "a.EVENTS"), (COUNT, "a.NUMBERS")])
@@ -333,17 +335,17 @@ def test_an_output_that_was_frozen_is_not_renewed(
     lost = tmp_path / "1.root"
     whole = lost.read_bytes()
     lost.unlink()
-    job = home.submit(events, script(tmp_path, text), output=name, by="file")
+    job = home.lists[events].submit(script(tmp_path, text), output=name, by="file")
     assert job.wait().state == "done"
-    home.close(name, freeze=True)
+    home.datasets.freeze(name)
     lost.write_bytes(whole)
-    home.jobs("resubmit", job.id)._job.wait()
+    home.jobs[job.id].resubmit()._job.wait()
     with pytest.raises(CatalogError, match="is frozen"):
-        home.jobs("show", job.id)
+        home.jobs[job.id]
     assert home.catalog.dataset(name).meta["delivered"] == 12
     if name == "a.EVENTS":
-        assert home.count(name, "true").accepted == 12
-        assert home.check(name).sound
+        assert home[name].count("true").accepted == 12
+        assert home.datasets.check(name).sound
 
 
 # -- units
@@ -357,13 +359,13 @@ def test_columns_keep_the_units_of_their_branches_and_a_script_may_give_others(
         'import awkward as ak\nbranches = ["MET_pt"]\nunits = {"twice": "GeV", "other": "mm"}\n'
         'def process(events):\n    return ak.with_field(events, 2 * events.MET_pt, "twice")\n'
     )
-    job = home.submit(events, script(tmp_path, text), output="a.EVENTS")
+    job = home.lists[events].submit(script(tmp_path, text), output="a.EVENTS")
     assert job.wait().state == "done"
     assert job.result().units == {"MET_pt": "GeV", "twice": "GeV"} == job.to_json()["units"]
     attributes = {r["name"]: r["unit"] for r in home["a.EVENTS"].attributes("*")}
     assert (attributes["MET_pt"], attributes["twice"]) == ("GeV", "GeV")
     # MET_pt is 100 i / 24 GeV: twice that is above 150 GeV for i = 19 … 24, in each of two files.
-    assert home.count("a.EVENTS", "twice > 150000 MeV").accepted == 2 * 6
+    assert home["a.EVENTS"].count("twice > 150000 MeV").accepted == 2 * 6
 
 
 def test_numbers_are_shown_in_the_units_that_the_script_gives(
@@ -373,7 +375,7 @@ def test_numbers_are_shown_in_the_units_that_the_script_gives(
         'branches = ["MET_pt"]\nunits = {"highest": "GeV", "of.all": "GeV"}\n'
         'def process(events):\n    return {"n": len(events), "highest": 0.5, "of": {"all": 1}}\n'
     )
-    job = home.submit(events, script(tmp_path, text), by="file")
+    job = home.lists[events].submit(script(tmp_path, text), by="file")
     assert job.wait().state == "done"
     assert job.result().value == {"n": 24, "highest": 1.0, "of": {"all": 2}}
     assert run(["jobs", "show", "1", "-w", str(home.folder)]) == 0
@@ -387,8 +389,8 @@ def test_jobs_list_names_a_job_whose_result_is_gone(
 ) -> None:
     """Of two jobs that kept 24 events each the first one's file is removed; the remedy in its error brings it back."""
     for _ in range(2):
-        home.submit(events, script(tmp_path)).wait()
-    job = home.jobs("show", "0001")
+        home.lists[events].submit(script(tmp_path)).wait()
+    job = home.jobs["0001"]
     path = job.result().path
     path.unlink()
     capsys.readouterr()
@@ -399,10 +401,10 @@ def test_jobs_list_names_a_job_whose_result_is_gone(
     assert [(status["id"], status["state"]) for status in document["jobs"]] == [("0002", "done")]
     assert run([*words, "list"]) == 3
     assert f"{path}, the result of the job, is gone" in capsys.readouterr().err
-    assert "remove result.json: tagsel jobs resubmit" in str(home.damaged_jobs()["0001"])
+    assert "remove result.json: tagsel jobs resubmit" in str(home.jobs.damaged["0001"])
     (path.parent / "result.json").unlink()
     assert run([*words, "resubmit", "0001"]) == 0
-    assert len(home.jobs("show", "0001").result().value) == 24
+    assert len(home.jobs["0001"].result().value) == 24
     assert run([*words, "list"]) == 0
 
 
@@ -415,7 +417,7 @@ def test_a_job_is_shown_though_what_it_took_cannot_be_read(
 ) -> None:
     """The cost.json of another job in its place: a warning names it, and all else is said."""
     for _ in range(2):
-        home.submit(events, script(tmp_path, COUNT)).wait()
+        home.lists[events].submit(script(tmp_path, COUNT)).wait()
     first, second = (home.folder / "jobs" / number / "cost.json" for number in ("0001", "0002"))
     first.write_bytes(second.read_bytes())
     capsys.readouterr()

@@ -62,12 +62,12 @@ def there(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[There]:
     found.make("a.AOD", [0, 1, 2])
     found.make("b.AOD", [3])
     registry.create(f"{found.scope}:all.AOD", DatasetFacts(members=(f"{found.scope}:a.AOD", f"{found.scope}:b.AOD")))
-    found.ws.add_catalog("rucio", datasets=[f"{found.scope}:*.AOD"], config=str(configuration), scope=found.scope)
+    found.ws.catalogs.add("rucio", datasets=[f"{found.scope}:*.AOD"], config=str(configuration), scope=found.scope)
     yield found
 
 
 def test_what_rucio_says_is_what_the_workspace_says(there: There) -> None:
-    done = there.ws.sync()
+    done = there.ws.catalogs.sync()
     assert (done.datasets, done.files, done.copies) == (3, 4, 4)
     assert sorted(done.new) == ["a.AOD", "all.AOD", "b.AOD"]
     assert (done.changed, done.gone, done.left_out) == ([], [], [])
@@ -79,15 +79,15 @@ def test_what_rucio_says_is_what_the_workspace_says(there: There) -> None:
     assert catalog.dataset("all.AOD").members == ("a.AOD", "b.AOD")
     (copy,) = catalog.replicas([GUIDS[0]])[GUIDS[0]]
     assert (copy.site, copy.pfn.rsplit("/", 1)[1]) == ("FAR", "f0.root")
-    row = next(r for r in there.ws.catalogs().rows if r[0] == "rucio")
+    row = next(r for r in there.ws.catalogs.list().rows if r[0] == "rucio")
     assert row[3] == 3
     assert row[5].endswith(" s")
 
 
 def test_asked_again_nothing_is_written(there: There) -> None:
-    there.ws.sync()
+    there.ws.catalogs.sync()
     before = (there.ws.folder / "catalog.journal").read_text().count("\n")
-    done = there.ws.sync()
+    done = there.ws.catalogs.sync()
     assert (done.datasets, done.new, done.changed, done.gone) == (3, [], [], [])
     lines = (there.ws.folder / "catalog.journal").read_text().splitlines()[before:]
     assert len(lines) == 1
@@ -95,11 +95,11 @@ def test_asked_again_nothing_is_written(there: There) -> None:
 
 
 def test_what_changes_there_changes_here(there: There) -> None:
-    there.ws.sync()
+    there.ws.catalogs.sync()
     there.attach("b.AOD", [4])
     there.registry.close(f"{there.scope}:b.AOD")
     there.registry._client.detach_dids(there.scope, "a.AOD", [{"scope": there.scope, "name": "f2.root"}])
-    done = there.ws.sync()
+    done = there.ws.catalogs.sync()
     assert sorted(done.changed) == ["a.AOD", "b.AOD"]
     assert there.ws.catalog.dataset("b.AOD").state == "closed"
     assert [f.guid for f in there.ws.catalog.files("b.AOD")] == [GUIDS[3], GUIDS[4]]
@@ -109,33 +109,33 @@ def test_what_changes_there_changes_here(there: There) -> None:
 
 def test_a_name_that_is_taken_here_is_left_alone_and_said(there: There) -> None:
     there.ws.catalog.record(PutDataset("a.AOD", type="AOD", events=5))
-    done = there.ws.sync(datasets=[f"{there.scope}:[ab].AOD"])
+    done = there.ws.catalogs.sync(datasets=[f"{there.scope}:[ab].AOD"])
     assert done.left_out == [f"{there.scope}:a.AOD"]
     assert there.ws.catalog.dataset("a.AOD").events == 5
     assert there.ws.catalog.dataset("b.AOD").files == 1
 
 
 def test_a_mirror_is_no_place_for_rows_of_ones_own(there: There) -> None:
-    there.ws.sync()
+    there.ws.catalogs.sync()
     with pytest.raises(CatalogError, match="mirrors another catalog's"):
         there.ws.ingest("x.root", dataset="a.AOD")
     with pytest.raises(CatalogError, match="is a mirror"):
-        there.ws.publish("a.AOD", site="NEAR")
+        there.ws.catalogs.publish("a.AOD", site="NEAR")
 
 
 def test_mistakes_are_said_before_anything_is_kept(there: There, tmp_path: Path) -> None:
     ws = Workspace.init(tmp_path / "other")
     for call, said in (
-        (lambda: ws.add_catalog("ruciio"), "unknown kind of catalog 'ruciio'"),
-        (lambda: ws.add_catalog("rucio", config=str(tmp_path / "nothing.cfg")), "there is no such file"),
-        (lambda: ws.sync(), "no other catalog is mirrored"),
-        (lambda: there.ws.sync("ruciio"), "no catalog 'ruciio'"),
-        (lambda: there.ws.sync(datasets=["nosuchscope:*"]), "no scope 'nosuchscope'"),
-        (lambda: there.ws.forget_catalog("rucioo"), "no catalog 'rucioo'"),
+        (lambda: ws.catalogs.add("ruciio"), "unknown kind of catalog 'ruciio'"),
+        (lambda: ws.catalogs.add("rucio", config=str(tmp_path / "nothing.cfg")), "there is no such file"),
+        (lambda: ws.catalogs.sync(), "no other catalog is mirrored"),
+        (lambda: there.ws.catalogs.sync("ruciio"), "no catalog 'ruciio'"),
+        (lambda: there.ws.catalogs.sync(datasets=["nosuchscope:*"]), "no scope 'nosuchscope'"),
+        (lambda: there.ws.catalogs.forget("rucioo"), "no catalog 'rucioo'"),
     ):
         with pytest.raises((CatalogError, AccessError), match=said):
             call()
-    assert ws.catalogs().rows == ()
+    assert ws.catalogs.list().rows == ()
 
 
 def test_work_goes_on_when_the_server_is_gone(tmp_path: Path) -> None:
@@ -149,15 +149,15 @@ def test_work_goes_on_when_the_server_is_gone(tmp_path: Path) -> None:
             registry = Rucio(str(configuration))
             found = There(registry, rucio.new_scope(registry), Workspace.init(tmp_path / "W"), configuration)
             found.make("a.AOD", [0, 1])
-            found.ws.add_catalog("rucio", datasets=[f"{found.scope}:*"], config=str(configuration))
-            found.ws.sync()
+            found.ws.catalogs.add("rucio", datasets=[f"{found.scope}:*"], config=str(configuration))
+            found.ws.catalogs.sync()
     except Missing as missing:
         pytest.skip(str(missing))
     ws = Workspace(tmp_path / "W")
     assert [row[0] for row in ws.sites.list().rows] == ["FAR", "NEAR"]
-    assert len(ws.files("a.AOD", site="FAR").rows) == 2
+    assert len(ws.datasets.files("a.AOD", site="FAR").rows) == 2
     with pytest.raises(CatalogError, match="does not answer"):
-        ws.sync()
+        ws.catalogs.sync()
     assert ws.catalog.dataset("a.AOD").files == 2
 
 
@@ -170,15 +170,15 @@ def test_feature_73_an_output_is_published_with_where_it_came_from(
     rucio.folder_site(there.registry, f"STORE-{there.scope.upper()}", storage)
     shutil.copytree(sample_home, tmp_path / "S")
     ws = Workspace(tmp_path / "S")
-    ws.add_catalog("rucio", config=str(there.configuration), scope=there.scope)
+    ws.catalogs.add("rucio", config=str(there.configuration), scope=there.scope)
     (tmp_path / "job.py").write_text("def process(events):\n    return {'n': len(events)}\n")
-    events = ws.select("data09_900GeV.physics_Muon.TAG", "NLooseMuon >= 2")
-    job = ws.submit(events, tmp_path / "job.py", output="user.n.NUMBERS")
+    events = ws["data09_900GeV.physics_Muon.TAG"].select("NLooseMuon >= 2")
+    job = ws.lists[events].submit(tmp_path / "job.py", output="user.n.NUMBERS")
     job.wait()
-    done = ws.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}")
+    done = ws.catalogs.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}")
     assert (done.name, done.files) == (f"{there.scope}:user.n.NUMBERS", 1)
     assert (done.unsaid == ()) == keeps
-    assert ws.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}") == done
+    assert ws.catalogs.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}") == done
     (record,) = there.registry.datasets([done.name])
     assert (record.state, record.files, record.type) == ("closed", 1, "NUMBERS")
     if keeps:
@@ -188,14 +188,14 @@ def test_feature_73_an_output_is_published_with_where_it_came_from(
     (file,) = there.registry.files([done.name])[done.name]
     (written,) = (p for p in storage.rglob("*") if p.is_file())
     assert file.checksum == checksum(str(written))
-    assert ws.sync(datasets=[done.name]).left_out == []  # it is ours
+    assert ws.catalogs.sync(datasets=[done.name]).left_out == []  # it is ours
     rucio.folder_site(there.registry, f"OTHER-{there.scope.upper()}", tmp_path / "other")
     with pytest.raises(CatalogError, match=f"is there already, at STORE-.*no copy at OTHER-{there.scope.upper()}"):
-        ws.publish("user.n.NUMBERS", site=f"OTHER-{there.scope.upper()}")
+        ws.catalogs.publish("user.n.NUMBERS", site=f"OTHER-{there.scope.upper()}")
     path = job.result().path
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(CatalogError, match="is not the file of user.n.NUMBERS that was registered: 20 B"):
-        ws.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}")
+        ws.catalogs.publish("user.n.NUMBERS", site=f"STORE-{there.scope.upper()}")
 
 
 def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_left(
@@ -208,9 +208,9 @@ def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_
     rucio.folder_site(there.registry, site, tmp_path / "storage")
     shutil.copytree(sample_home, tmp_path / "S")
     ws = Workspace(tmp_path / "S")
-    ws.add_catalog("rucio", config=str(there.configuration), scope=there.scope)
+    ws.catalogs.add("rucio", config=str(there.configuration), scope=there.scope)
     with pytest.raises(CatalogError, match="no such site"):
-        ws.publish(name, site="NOWHERE")
+        ws.catalogs.publish(name, site="NOWHERE")
     assert there.registry.names(f"{there.scope}:{name}") == []
     place, copied = shared._placed, []
 
@@ -222,11 +222,11 @@ def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_
 
     monkeypatch.setattr(shared, "_placed", second_fails)
     with pytest.raises(CatalogError, match="network is gone"):
-        ws.publish(name, site=site)
+        ws.catalogs.publish(name, site=site)
     monkeypatch.setattr(shared, "_placed", place)
-    done = ws.publish(name, site=site)
+    done = ws.catalogs.publish(name, site=site)
     assert done.files == 2
-    assert ws.publish(name, site=site) == done
+    assert ws.catalogs.publish(name, site=site) == done
     (record,) = there.registry.datasets([done.name])
     assert (record.state, record.files) == ("closed", 2)
 
@@ -234,9 +234,9 @@ def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_
 def test_only_what_is_gone_there_goes_here(there: There) -> None:
     """What was mirrored once by name, and what an earlier pattern asked for, stays while Rucio has it."""
     there.make("once.ESD", [5])
-    there.ws.sync(datasets=[f"{there.scope}:once.ESD"])
-    there.ws.add_catalog("rucio", datasets=[f"{there.scope}:z*"], config=str(there.configuration), scope=there.scope)
-    done = there.ws.sync()
+    there.ws.catalogs.sync(datasets=[f"{there.scope}:once.ESD"])
+    there.ws.catalogs.add("rucio", datasets=[f"{there.scope}:z*"], config=str(there.configuration), scope=there.scope)
+    done = there.ws.catalogs.sync()
     assert done.gone == []
     assert set(there.ws.catalog.names()) == {"a.AOD", "b.AOD", "all.AOD", "once.ESD"}
     assert there.ws.catalog.catalogs()[0].patterns == (f"{there.scope}:*.AOD", f"{there.scope}:z*")
@@ -254,7 +254,7 @@ def test_what_cannot_be_held_here_is_named_and_the_rest_is_mirrored(there: There
         "pfn": "root://far.example.org:1094//data/FAR/bare.root",
     }
     there.registry._client.attach_dids(there.scope, "c.AOD", [bare], rse="FAR")
-    done = there.ws.sync(datasets=[f"{there.scope}:*"])
+    done = there.ws.catalogs.sync(datasets=[f"{there.scope}:*"])
     assert sorted(done.left_out) == [
         f"1 files of {there.scope}:c.AOD, which have no GUID",
         f"{there.scope}:/MuonA/Run2018-v1/AOD",
@@ -264,15 +264,15 @@ def test_what_cannot_be_held_here_is_named_and_the_rest_is_mirrored(there: There
 
 
 def test_a_site_of_ones_own_is_not_taken_over_and_keys_of_the_others_follow(there: There) -> None:
-    there.ws.sync()
+    there.ws.catalogs.sync()
     there.registry._client.add_rse_attribute("NEAR", "zone", f"z{there.scope}")
-    there.ws.sync()
+    there.ws.catalogs.sync()
     assert there.ws.catalog.site("NEAR").meta["zone"] == f"z{there.scope}"
     other = Workspace.init(there.ws.folder.parent / "other")
     other.sites.add("FAR", "/mine")
     other.catalog.record(PutDataset("x.AOD"), PutReplicas("FAR", [(GUIDS[0], "/mine/f0.root")]))
-    other.add_catalog("rucio", datasets=[f"{there.scope}:*.AOD"], config=str(there.configuration))
-    done = other.sync()
+    other.catalogs.add("rucio", datasets=[f"{there.scope}:*.AOD"], config=str(there.configuration))
+    done = other.catalogs.sync()
     assert "site FAR" in done.left_out
     assert [c.pfn for c in other.catalog.replicas([GUIDS[0]])[GUIDS[0]]] == ["/mine/f0.root"]
     assert "catalog" not in other.catalog.site("FAR").meta
@@ -280,12 +280,12 @@ def test_a_site_of_ones_own_is_not_taken_over_and_keys_of_the_others_follow(ther
 
 def test_the_command_line_says_what_rucio_says(there: There, capsys: pytest.CaptureFixture[str]) -> None:
     home = ["-w", str(there.ws.folder)]
-    there.ws.sync()
-    assert run([*home, "catalog", "sync", "--datasets", "nosuch:*"]) == 2
+    there.ws.catalogs.sync()
+    assert run([*home, "catalogs", "sync", "--datasets", "nosuch:*"]) == 2
     assert "no scope 'nosuch'" in capsys.readouterr().err
-    assert run([*home, "transfer", "a.AOD", "NEAR", "--json"]) in (0, 3)
+    assert run([*home, "transfers", "request", "a.AOD", "NEAR", "--json"]) in (0, 3)
     capsys.readouterr()
-    assert run([*home, "subscribe", f"{there.scope}:q*", "NOWHERE", "--catalog", "rucio", "--json"]) == 2
+    assert run([*home, "subscriptions", "add", f"{there.scope}:q*", "NOWHERE", "--catalog", "rucio", "--json"]) == 2
     told = json.loads(capsys.readouterr().out)["error"]
     assert (told["exit_code"], told["kind"]) == (2, "CatalogError")
     assert "no such site" in told["message"] or "rucio could not" in told["message"]

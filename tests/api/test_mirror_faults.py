@@ -85,8 +85,8 @@ def _there(configuration: Path, folder: Path) -> Iterator[There]:
 def mirror(there: There, tmp_path: Path) -> Workspace:
     """A workspace that knows the dataset as it was before a file was added, another taken away, and `b.AOD` made."""
     ws = Workspace.init(tmp_path / "W")
-    ws.add_catalog("rucio", datasets=[f"{there.scope}:*"], config=str(there.configuration), scope=there.scope)
-    ws.sync()
+    ws.catalogs.add("rucio", datasets=[f"{there.scope}:*"], config=str(there.configuration), scope=there.scope)
+    ws.catalogs.sync()
     there.attach("a.AOD", [3])
     there.registry._client.detach_dids(there.scope, "a.AOD", [{"scope": there.scope, "name": "f0.root"}])
     there.dataset("b.AOD", [4])
@@ -134,14 +134,14 @@ def test_fault_13_a_server_that_dies_at_any_request_of_a_sync_changes_nothing(
     """From request k on, for each k: before it is heard, before or within its answer, or the server only fails."""
     before = {"a.AOD": (cut_of(there), GUIDS[:3], ["FAR"] * 3)}
     shutil.copytree(mirror.folder, tmp_path / "other")
-    count = requests_of(there, Workspace(tmp_path / "other").sync)
+    count = requests_of(there, Workspace(tmp_path / "other").catalogs.sync)
     assert count > 8
     for k in range(count):
-        error = harmed(there, mirror.sync, lambda number, _request, k=k: harm if number >= k else "")
+        error = harmed(there, mirror.catalogs.sync, lambda number, _request, k=k: harm if number >= k else "")
         assert error is not None and error.message.startswith("rucio could not "), k
         assert ("its server fails" if harm == "500" else "answer") in error.message, (k, error.message)
         assert known(mirror) == before, k
-    done = mirror.sync()
+    done = mirror.catalogs.sync()
     assert (done.new, done.changed, done.files) == (["b.AOD"], ["a.AOD"], 4)
     assert known(mirror) == {
         "a.AOD": (cut_of(there), GUIDS[1:4], ["FAR"] * 3),
@@ -152,11 +152,11 @@ def test_fault_13_a_server_that_dies_at_any_request_of_a_sync_changes_nothing(
 @pytest.mark.parametrize("harm", ["lose", "500"])
 def test_a_server_that_fails_once_never_costs_a_fact(there: There, mirror: Workspace, harm: str) -> None:
     """A failure of one request is an error or is made good: no cut is taken for one that the server does not keep."""
-    mirror.sync()
+    mirror.catalogs.sync()
     now = known(mirror)
     assert now["a.AOD"][0] == cut_of(there)
-    for k in range(requests_of(there, mirror.sync)):
-        error = harmed(there, mirror.sync, lambda number, _request, k=k: harm if number == k else "")
+    for k in range(requests_of(there, mirror.catalogs.sync)):
+        error = harmed(there, mirror.catalogs.sync, lambda number, _request, k=k: harm if number == k else "")
         assert known(mirror) == now, (k, error)
         assert error is None or error.message.startswith("rucio could not "), k
 
@@ -168,33 +168,33 @@ def test_a_server_that_takes_too_long_is_an_error_in_our_words(
     monkeypatch.setattr(rucio_client, "TIMEOUT_S", 1)
     before = known(mirror)
     for k in (0, 5):
-        error = harmed(there, mirror.sync, lambda number, _request, k=k: "silent" if number >= k else "")
+        error = harmed(there, mirror.catalogs.sync, lambda number, _request, k=k: "silent" if number >= k else "")
         assert error is not None and "took longer than" in error.message
         assert len(there.door.seen) == k + 1  # the one that met silence was the last
         assert known(mirror) == before
-    assert mirror.sync().changed == ["a.AOD"]
+    assert mirror.catalogs.sync().changed == ["a.AOD"]
 
 
 def test_a_server_that_is_overloaded_is_said_after_a_few_tries(there: There, mirror: Workspace) -> None:
-    error = harmed(there, mirror.sync, lambda _number, _request: "503")
+    error = harmed(there, mirror.catalogs.sync, lambda _number, _request: "503")
     assert error is not None and "its server fails" in error.message and "503" in error.message
     assert 2 <= len(there.door.seen) <= 10
 
 
 def test_a_wish_whose_rule_cannot_be_read_is_said_to_be_asked_for(there: There, mirror: Workspace) -> None:
     """The server fails from the first request on, the second one, and so on: the rule is there, or none is."""
-    mirror.sync()
-    count = requests_of(there, lambda: mirror.transfer("a.AOD", "NEAR"))
+    mirror.catalogs.sync()
+    count = requests_of(there, lambda: mirror.transfers.request("a.AOD", "NEAR"))
     said = set()
     for k in range(count):
         name = f"{k}.AOD"
         there.dataset(name, [k % 5])
-        mirror.sync()
-        transfer = partial(mirror.transfer, name, "NEAR")
+        mirror.catalogs.sync()
+        transfer = partial(mirror.transfers.request, name, "NEAR")
         error = harmed(there, transfer, lambda number, _request, k=k: "500" if number >= k else "")
         assert error is not None
         asked = error.message.startswith(f"copies of {name} at NEAR are asked of rucio, but then: rucio could not")
-        assert asked == bool([rule for rule in mirror.transfers(catalog="rucio") if rule.dataset.endswith(name)])
+        assert asked == bool([rule for rule in mirror.transfers.list(catalog="rucio") if rule.dataset.endswith(name)])
         said.add(asked)
     assert said == {True, False}
 
@@ -226,11 +226,11 @@ def output(there: There, tmp_path: Path, sample_home: Path) -> Callable[[str], o
     there.registry._client.set_local_account_limit("root", site, -1)
     shutil.copytree(sample_home, tmp_path / "S")
     ws = Workspace(tmp_path / "S")
-    ws.add_catalog("rucio", config=str(there.configuration))
+    ws.catalogs.add("rucio", config=str(there.configuration))
     (tmp_path / "job.py").write_text("def process(events):\n    return {'n': len(events)}\n")
-    events = ws.select("data09_900GeV.physics_Muon.TAG", CUT)
-    ws.submit(events, tmp_path / "job.py", output=OUTPUT).wait()
-    return lambda scope: ws.publish(OUTPUT, site=site, scope=scope)
+    events = ws["data09_900GeV.physics_Muon.TAG"].select(CUT)
+    ws.lists[events].submit(tmp_path / "job.py", output=OUTPUT).wait()
+    return lambda scope: ws.catalogs.publish(OUTPUT, site=site, scope=scope)
 
 
 def told(folder: Path) -> object:
@@ -298,7 +298,7 @@ def _killed_and_back(folder: Path, port: int, request_of: str) -> None:
         begun = _there(rucio.configured(folder / "rucio.cfg", port), folder)
         there = next(begun)
         ws = Workspace.init(folder / "W")
-        ws.add_catalog("rucio", datasets=[f"{there.scope}:*"], config=str(there.configuration), scope=there.scope)
+        ws.catalogs.add("rucio", datasets=[f"{there.scope}:*"], config=str(there.configuration), scope=there.scope)
         behind = Rucio(str(there.configuration))
         (new,) = [
             FileRecord(
@@ -311,7 +311,7 @@ def _killed_and_back(folder: Path, port: int, request_of: str) -> None:
             )
         ]
         calls: dict[str, Callable[[], Any]] = {
-            "GET /dids/": ws.sync,
+            "GET /dids/": ws.catalogs.sync,
             "POST /dids/": lambda: behind.attach(f"{there.scope}:a.AOD", [new], "FAR"),
         }
         error = harmed(there, calls[request_of], lambda _n, request: kill(process, request, request_of))
@@ -320,7 +320,7 @@ def _killed_and_back(folder: Path, port: int, request_of: str) -> None:
         assert known(ws) == {}
     with rucio.server(folder / "server", port):
         calls[request_of]()
-        ws.sync()
+        ws.catalogs.sync()
         wanted = [*GUIDS[:3], *([GUIDS[5]] if request_of.startswith("POST") else [])]
         assert known(ws) == {"a.AOD": ("", wanted, ["FAR"] * len(wanted))}
     begun.close()

@@ -32,19 +32,19 @@ def home(tmp_path: Path) -> Workspace:
     workspace = Workspace.init(tmp_path / "W")
     for first in (1000, 2000):
         workspace.ingest(nano(tmp_path / f"{first}.root", first), dataset=NAME)
-    events = workspace.select(NAME, "MET_pt > 50")
+    events = workspace[NAME].select("MET_pt > 50")
     assert len(events) == CHOSEN
     for kind, text in SCRIPTS.items():
         (tmp_path / f"{kind}.py").write_text(text)
-    assert workspace.submit(events, tmp_path / "NUMBERS.py").wait().state == "done"
+    assert workspace.lists[events].submit(tmp_path / "NUMBERS.py").wait().state == "done"
     (tmp_path / "backup").mkdir()
     for path in workspace.folder.glob("catalog.*"):
         shutil.copy(path, tmp_path / "backup" / path.name)
     workspace.ingest(nano(tmp_path / "3000.root", 3000), dataset=NAME)
-    workspace.pin(f"{NAME}@1", "thesis")
+    workspace.datasets.pin(f"{NAME}@1", "thesis")
     workspace.ingest(nano(tmp_path / "4000.root", 4000), dataset=LATER)
     for kind in ("NUMBERS", "EVENTS"):
-        assert workspace.submit(events, tmp_path / f"{kind}.py").wait().state == "done"
+        assert workspace.lists[events].submit(tmp_path / f"{kind}.py").wait().state == "done"
     return workspace
 
 
@@ -80,7 +80,7 @@ def test_what_is_on_disk_and_not_in_the_catalog_is_registered_again(
     _put_back(home, backup)
     files = {path: path.read_bytes() for path in home.folder.glob("catalog.*")}
     place = ["-w", str(home.folder)]
-    assert run(["catalog", "recover", "--dry-run", *place]) == 0
+    assert run(["workspace", "recover", "--dry-run", *place]) == 0
     said = capsys.readouterr().out
     assert "jobs.0002.NUMBERS: the output of job 0002 is registered again" in said
     assert "data18.Y.TAG: registered again with 25 events" in said
@@ -88,24 +88,24 @@ def test_what_is_on_disk_and_not_in_the_catalog_is_registered_again(
     for path, content in files.items():
         if path.name not in ("catalog.gate", "catalog.lock"):
             assert path.read_bytes() == content, path  # a dry run changes nothing
-    assert run(["catalog", "recover", "--yes", *place]) == 0
+    assert run(["workspace", "recover", "--yes", *place]) == 0
     capsys.readouterr()
     assert _known(home) == before
     again = Workspace(home.folder)
     pins = {(pin.snapshot, pin.reason) for pin in again.catalog.pins(NAME)}
-    digest = again.select(f"{NAME}@2", "MET_pt > 50").digest
+    digest = again[f"{NAME}@2"].select("MET_pt > 50").digest
     assert pins == {(1, "thesis"), (2, f"event list {digest[:16]}")}  # a submit pins what its list was made from
     output = again.catalog.dataset("jobs.0003.EVENTS")
     assert (output.state, output.parents, output.meta["job"]) == ("output", (f"{NAME}@2",), "0003")
-    assert again.count("jobs.0003.EVENTS", "true").accepted == CHOSEN
-    assert again.check(f"{NAME},{LATER}").sound
-    assert run(["catalog", "recover", "--yes", *place]) == 0
+    assert again["jobs.0003.EVENTS"].count("true").accepted == CHOSEN
+    assert again.datasets.check(f"{NAME},{LATER}").sound
+    assert run(["workspace", "recover", "--yes", *place]) == 0
     assert "nothing to recover" in capsys.readouterr().out
 
 
 def _recovered(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str], str]:
-    """Exit code, lines and errors of `catalog recover --yes`."""
-    code = run(["catalog", "recover", "--yes", "-w", str(folder)])
+    """Exit code, lines and errors of `workspace recover --yes`."""
+    code = run(["workspace", "recover", "--yes", "-w", str(folder)])
     out, err = capsys.readouterr()
     return code, out.splitlines(), err
 
@@ -171,10 +171,10 @@ def test_a_dataset_that_the_catalog_did_not_know_is_registered_with_a_word(
     """The older catalog lacks two of the datasets below data/: the one of 25 events, and the output of job 3."""
     _put_back(home, tmp_path / "backup")
     again = Workspace(home.folder)
-    assert again.count(LATER, "true").accepted == N
+    assert again[LATER].count("true").accepted == N
     said = [record.getMessage() for record in caplog.records if "catalog recover" in record.getMessage()]
     assert said == [
-        f"{home.folder} did not know {LATER}, jobs.0003.EVENTS: registered as the files say; tagsel catalog recover "
+        f"{home.folder} did not know {LATER}, jobs.0003.EVENTS: registered as the files say; tagsel workspace recover "
         "looks for what else it lacks"
     ]
 
@@ -184,7 +184,7 @@ def test_what_the_catalog_knows_and_the_disk_does_not_have_is_lost_and_named(
 ) -> None:
     shutil.rmtree(home.folder / "data" / LATER)
     shutil.rmtree(home.folder / "jobs" / "0002")
-    assert run(["catalog", "recover", "--yes", "-w", str(home.folder)]) == 3
+    assert run(["workspace", "recover", "--yes", "-w", str(home.folder)]) == 3
     said = capsys.readouterr().out
     assert f"lost: {LATER}: its 25 events: {home.folder / 'data' / LATER} is gone" in said
     assert f"lost: jobs.0002.NUMBERS: its file was in {home.folder / 'jobs' / '0002'}, which is gone" in said
@@ -198,7 +198,7 @@ def test_an_output_that_cannot_be_registered_is_named(
     _put_back(home, tmp_path / "backup")
     for damaged in ("0002/result.json", "0003/job.json"):
         (home.folder / "jobs" / damaged).write_text("{")
-    assert run(["catalog", "recover", "--yes", "-w", str(home.folder)]) == 3
+    assert run(["workspace", "recover", "--yes", "-w", str(home.folder)]) == 3
     said = capsys.readouterr().out
     assert "lost: the output of job 0002: " in said
     assert "0002/result.json is damaged" in said
@@ -209,16 +209,16 @@ def test_an_output_that_cannot_be_registered_is_named(
 def test_what_is_in_the_trash_stays_there(home: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The older catalog knows NAME, and neither its drop nor the outputs of jobs 2 and 3."""
     for number in (1, 2):
-        home.unpin(f"{NAME}@{number}")
-    home.drop("jobs.0002.NUMBERS", "jobs.0003.EVENTS", NAME)
+        home.datasets.unpin(f"{NAME}@{number}")
+    home.datasets.drop("jobs.0002.NUMBERS", "jobs.0003.EVENTS", NAME)
     _put_back(home, tmp_path / "backup")
-    assert run(["catalog", "recover", "--yes", "-w", str(home.folder)]) == 0
+    assert run(["workspace", "recover", "--yes", "-w", str(home.folder)]) == 0
     said = capsys.readouterr().out
     assert f"{NAME}: it is in the trash, and goes out of the catalog again" in said
     assert set(_known(home)) == {LATER, "jobs.0001.NUMBERS"}
     again = Workspace(home.folder)
     again.trash.recover(NAME)
-    assert again.count(NAME, "true").accepted == 3 * N
+    assert again[NAME].count("true").accepted == 3 * N
 
 
 def test_a_dataset_is_lost_though_the_trash_has_another_one_of_its_name(
@@ -227,9 +227,9 @@ def test_a_dataset_is_lost_though_the_trash_has_another_one_of_its_name(
     """Both have one snapshot of 25 events, each from another file; the folder of the newer one is gone."""
     home = Workspace.init(tmp_path / "W")
     home.ingest(nano(tmp_path / "1.root", 1000), dataset=NAME)
-    home.drop(NAME)
+    home.datasets.drop(NAME)
     home.ingest(nano(tmp_path / "2.root", 2000), dataset=NAME)
-    home.pin(f"{NAME}@1", "thesis")
+    home.datasets.pin(f"{NAME}@1", "thesis")
     shutil.rmtree(home.folder / "data" / NAME)
     code, lines, _ = _recovered(home.folder, capsys)
     assert code == 3
@@ -247,7 +247,7 @@ def test_a_dataset_is_lost_though_the_trash_has_another_one_of_its_name(
 def test_a_damaged_record_in_the_trash_is_named_and_holds_up_nothing_else(
     home: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, moving: bool
 ) -> None:
-    home.drop(LATER)
+    home.datasets.drop(LATER)
     (record,) = (home.folder / "trash").glob("*/record.json")
     record.write_text(damage)
     if moving:
@@ -271,13 +271,13 @@ def test_a_folder_with_an_odd_name_is_named_and_holds_up_nothing_else(
     home = Workspace.init(tmp_path / "W")
     for number, name in enumerate(("b.TAG", "c.TAG")):
         home.ingest(nano(tmp_path / f"{number}.root", 1000 * (number + 1)), dataset=name)
-    home.pin("c.TAG@1", "thesis")
+    home.datasets.pin("c.TAG@1", "thesis")
     data = home.folder / "data"
     shutil.copytree(data / "b.TAG", data / "b.TAG (copy)")
     for path in home.folder.glob("catalog.*"):
         path.unlink()
     for words in (["--dry-run"], ["--yes"], ["--yes"]):
-        assert run(["catalog", "recover", *words, "-w", str(home.folder)]) == 3, words
+        assert run(["workspace", "recover", *words, "-w", str(home.folder)]) == 3, words
         lost = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lost: ")]
         assert len(lost) == 1, words
         assert lost[0].startswith(f"lost: {data / 'b.TAG (copy)'}, which the catalog does not know: 'b.TAG (copy)'")
@@ -291,7 +291,7 @@ def test_pins_of_a_copied_dataset_are_named_as_those_of_the_other(
 ) -> None:
     home = Workspace.init(tmp_path / "W")
     home.ingest(nano(tmp_path / "1.root", 1000), dataset="b.TAG")
-    home.pin("b.TAG@1", "thesis")
+    home.datasets.pin("b.TAG@1", "thesis")
     copy = home.folder / "data" / "c.TAG"
     shutil.copytree(home.folder / "data" / "b.TAG", copy)
     code, lines, _ = _recovered(home.folder, capsys)
@@ -309,9 +309,9 @@ def test_an_output_is_registered_though_the_trash_has_another_dataset_of_its_nam
     """The older catalog knows no output out.TAG; the trash has one of 25 events that was ingested from a file."""
     output = "out.TAG"
     home.ingest(nano(tmp_path / "5000.root", 5000), dataset=output)
-    home.drop(output)
-    events = home.select(f"{NAME}@2", "MET_pt > 50")
-    job = home.submit(events, tmp_path / "EVENTS.py", output=output)
+    home.datasets.drop(output)
+    events = home[f"{NAME}@2"].select("MET_pt > 50")
+    job = home.lists[events].submit(tmp_path / "EVENTS.py", output=output)
     assert job.wait().state == "done"
     _put_back(home, tmp_path / "backup")
     code, lines, _ = _recovered(home.folder, capsys)
@@ -321,7 +321,7 @@ def test_an_output_is_registered_though_the_trash_has_another_dataset_of_its_nam
     record = again.catalog.dataset(output)
     assert (record.state, record.events, record.parents) == ("output", CHOSEN, (f"{NAME}@2",))
     assert record.meta["job"] == job.id
-    assert again.check(output).sound
+    assert again.datasets.check(output).sound
     code, lines, _ = _recovered(home.folder, capsys)
     assert (code, lines) == (0, ["nothing to recover: the journal is whole, and the catalog knows what is on disk"])
 
@@ -333,7 +333,7 @@ def test_the_dry_run_says_that_the_name_of_an_output_is_taken(
 ) -> None:
     """The older catalog knows nothing of the job; another dataset has the name of its output meanwhile."""
     output = "out.TAG"
-    job = home.submit(home.select(f"{NAME}@2", "MET_pt > 50"), tmp_path / f"{kind}.py", output=output)
+    job = home.lists[home[f"{NAME}@2"].select("MET_pt > 50")].submit(tmp_path / f"{kind}.py", output=output)
     assert job.wait().state == "done"
     _put_back(home, tmp_path / "backup")
     shutil.rmtree(home.folder / "data" / output, ignore_errors=True)
@@ -343,7 +343,7 @@ def test_the_dry_run_says_that_the_name_of_an_output_is_taken(
         _put_back(home, tmp_path / "backup")
     lost = f"lost: the output of job {job.id}: the output of job {job.id} cannot become dataset {output}"
     for words in ("--dry-run", "--yes"):
-        assert run(["catalog", "recover", words, "-w", str(home.folder)]) == 3, words
+        assert run(["workspace", "recover", words, "-w", str(home.folder)]) == 3, words
         assert lost in capsys.readouterr().out, words
     assert _known(home)[output] == (N, 1)
 
@@ -360,7 +360,7 @@ def test_the_folder_of_a_job_that_no_dataset_needs_is_no_loss(
     remedy = "put it back from a backup, or tagsel datasets drop jobs.0002.NUMBERS"
     lost = f"lost: jobs.0002.NUMBERS: its file was in {folders[0]}, which is gone: {remedy}"
     assert _recovered(home.folder, capsys) == (3, [lost, remarks[1]], "")
-    home.drop("jobs.0002.NUMBERS")
+    home.datasets.drop("jobs.0002.NUMBERS")
     for words in ("--dry-run", "--yes"):
-        assert run(["catalog", "recover", words, "-w", str(home.folder)]) == 0, words
+        assert run(["workspace", "recover", words, "-w", str(home.folder)]) == 0, words
         assert capsys.readouterr().out.splitlines() == [*remarks, whole], words

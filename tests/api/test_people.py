@@ -99,15 +99,15 @@ print(json.dumps({{"rows": done.events}}))
     second = f"""
 ws = tagsel.open({str(shared / "W")!r})
 done = ws.ingest(MINBIAS[1], dataset="d.TAG")
-ws.select("d.TAG", "NLooseMuon >= 1").save("mine.events")
-ws.compact("d.TAG")
+ws["d.TAG"].select("NLooseMuon >= 1").save("mine.events")
+ws.datasets.compact("d.TAG")
 pins = ws.home.table("d.TAG").pins()
 print(json.dumps({{"rows": done.events, "lines": ws.rebuild(), "pins": len(pins)}}))
 """
     third = f"""
 ws = tagsel.open({str(shared / "W")!r})
 done = ws.ingest(MINBIAS[0], dataset="e.TAG")
-print(json.dumps({{"rows": done.events, "count": ws.count("d.TAG", "true").read, "names": ws.catalog.names()}}))
+print(json.dumps({{"rows": done.events, "count": ws["d.TAG"].count("true").read, "names": ws.catalog.names()}}))
 """
     muon = int(_said(ALICE, first, homes[0], 0o002)["rows"])  # type: ignore[call-overload]
     by_bob = _said(BOB, second, homes[1], 0o002)
@@ -130,12 +130,12 @@ def test_fault_44_a_reader_asks_everything_and_writes_elsewhere(homes: tuple[Pat
     before = _tree(alices)
     code = f"""
 ws = tagsel.open({str(alices)!r})
-events = ws.select("d.Muon.TAG", "true")
+events = ws["d.Muon.TAG"].select("true")
 events.save("mine.events")
 again = tagsel.read_events("mine.events")
-h = ws.hist("d.Muon.TAG", "NLooseMuon: 5, 0, 5")
+h = ws["d.Muon.TAG"].hist("NLooseMuon: 5, 0, 5")
 print(json.dumps({{
-    "count": ws.count("d.Muon.TAG", "true").accepted, "saved": len(again), "same": again.digest == events.digest,
+    "count": ws["d.Muon.TAG"].count("true").accepted, "saved": len(again), "same": again.digest == events.digest,
     "sum": float(h.sum(flow=True).value if hasattr(h.sum(flow=True), "value") else h.sum(flow=True)),
     "not_pinned": again.provenance["not_pinned"], "touched": len(events.map().files),
     "skimmed": events.skim("mine.root").ledger.delivered,
@@ -161,21 +161,21 @@ def test_fault_44_rights_are_checked_before_anything_is_written(homes: tuple[Pat
     code = f"""
 ws = tagsel.open({str(alices)!r})
 Path("job.py").write_text({SCRIPT!r})
-events = ws.select("d.Muon.TAG", "true")
+events = ws["d.Muon.TAG"].select("true")
 print(json.dumps({{
     "ingest": refusal(lambda: ws.ingest(MINBIAS[0], dataset="d.new.TAG")),
     "ingest more": refusal(lambda: ws.ingest(MINBIAS[0], dataset="d.Muon.TAG")),
-    "compact": refusal(lambda: ws.compact("d.Muon.TAG")),
-    "restore": refusal(lambda: ws.restore("d.Muon.TAG@0")),
-    "extend": refusal(lambda: ws.extend("d.Muon.TAG", "twice = 2 * NLooseMuon")),
-    "pin": refusal(lambda: ws.pin("d.Muon.TAG@1", "mine")),
-    "drop": refusal(lambda: ws.drop("d.Muon.TAG")),
-    "keep": refusal(lambda: ws.keep("d.Muon.TAG", "2030-01-01")),
-    "gc": refusal(lambda: ws.gc("d.Muon.TAG")),
-    "gc of all": refusal(lambda: ws.gc()),
+    "compact": refusal(lambda: ws.datasets.compact("d.Muon.TAG")),
+    "restore": refusal(lambda: ws.datasets.restore("d.Muon.TAG@0")),
+    "extend": refusal(lambda: ws.datasets.extend("d.Muon.TAG", "twice = 2 * NLooseMuon")),
+    "pin": refusal(lambda: ws.datasets.pin("d.Muon.TAG@1", "mine")),
+    "drop": refusal(lambda: ws.datasets.drop("d.Muon.TAG")),
+    "expire": refusal(lambda: ws.datasets.expire("d.Muon.TAG", after="2030-01-01")),
+    "gc": refusal(lambda: ws.datasets.gc("d.Muon.TAG")),
+    "gc of all": refusal(lambda: ws.datasets.gc()),
     "rebuild": refusal(lambda: ws.rebuild()),
-    "close": refusal(lambda: ws.close("d.Muon.TAG")),
-    "submit": refusal(lambda: ws.submit(events, "job.py")),
+    "close": refusal(lambda: ws.datasets.close("d.Muon.TAG")),
+    "submit": refusal(lambda: ws.lists[events].submit("job.py")),
 }}))
 """
     before = _tree(alices)
@@ -209,8 +209,8 @@ def hint(act):
     except TagselError as error:
         return [error.message, error.hint]
 print(json.dumps({{
-    "recover": hint(lambda: ws.recover_catalog(dry_run=True)),
-    "gc": hint(lambda: ws.gc("d.Muon.TAG", dry_run=True)),
+    "recover": hint(lambda: ws.recover(dry_run=True)),
+    "gc": hint(lambda: ws.datasets.gc("d.Muon.TAG", dry_run=True)),
     "compact": hint(lambda: ws.home.table("d.Muon.TAG").unpin(1)),
 }}))
 """
@@ -249,14 +249,14 @@ toml = Path("MINE/tagsel.toml")
 toml.write_text('datasets = ["{alices}"]\\n' + toml.read_text())
 ws = tagsel.open("MINE")
 Path("job.py").write_text({SCRIPT!r})
-events = ws.select("d.Muon.TAG", "true")
+events = ws["d.Muon.TAG"].select("true")
 events.save("mine.events")
-job = ws.submit("mine.events", "job.py")
+job = ws.lists["mine.events"].submit("job.py")
 job.wait()
 print(json.dumps({{
-    "count": ws.count("d.Muon.TAG@1", "true").accepted, "ledger": job.ledger.to_json(), "n": job.result().value["n"],
+    "count": ws["d.Muon.TAG@1"].count("true").accepted, "ledger": job.ledger.to_json(), "n": job.result().value["n"],
     "names": ws.catalog.names(),
-    "unknown": refusal(lambda: ws.count("d.Muo.TAG", "true")),
+    "unknown": refusal(lambda: ws["d.Muo.TAG"].count("true")),
     "not_pinned": list(tagsel.read_events("mine.events").provenance["not_pinned"]),
 }}))
 """
@@ -276,7 +276,7 @@ def test_a_named_workspace_that_is_none_is_an_error(tmp_path: Path) -> None:
     for value, message in (('["/nowhere"]', "which is no workspace"), ("3", "a list of folders was expected")):
         toml.write_text(f"datasets = {value}\n{text}")
         with pytest.raises(CatalogError, match=message):
-            ws.count("d.TAG", "true")
+            ws["d.TAG"].count("true")
 
 
 @pytest.fixture
@@ -293,8 +293,8 @@ def pins(alices: Path, place: Path) -> Path:
 
 _REPLACE = """
 ws = tagsel.open("W")
-ws.restore("d.Muon.TAG@0")
-removed = ws.gc("d.Muon.TAG", grace_s=0.0)
+ws.datasets.restore("d.Muon.TAG@0")
+removed = ws.datasets.gc("d.Muon.TAG", grace=0.0)
 """
 
 
@@ -309,10 +309,11 @@ def test_a_readers_pin_keeps_a_snapshot_from_the_owners_gc(homes: tuple[Path, Pa
         BOB,
         f"""
 ws = tagsel.open({str(alices)!r})
-events = ws.select("d.Muon.TAG", "true")
+events = ws["d.Muon.TAG"].select("true")
 events.save("mine.events")
 print(json.dumps({{
-    "pinned": ws.pin("d.Muon.TAG@1", "my thesis"), "table": [list(row) for row in ws.pins("d.Muon.TAG").rows],
+    "pinned": ws.datasets.pin("d.Muon.TAG@1", "my thesis"),
+    "table": [list(row) for row in ws.datasets.pins("d.Muon.TAG").rows],
     "not_pinned": "not_pinned" in tagsel.read_events("mine.events").provenance,
 }}))
 """,
@@ -335,8 +336,8 @@ print(json.dumps({{
         _REPLACE
         + """
 print(json.dumps({
-    "removed": [str(p) for p in removed if p.suffix == ".parquet"], "count": ws.count("d.Muon.TAG@1", "true").accepted,
-    "drop": refusal(lambda: ws.drop("d.Muon.TAG")),
+    "removed": [str(p) for p in removed if p.suffix == ".parquet"], "count": ws["d.Muon.TAG@1"].count("true").accepted,
+    "drop": refusal(lambda: ws.datasets.drop("d.Muon.TAG")),
 }))
 """,
         homes[0],
@@ -348,7 +349,7 @@ print(json.dumps({
         BOB,
         f"""
 ws = tagsel.open({str(alices)!r})
-print(json.dumps({{"gone": len(ws.unpin("d.Muon.TAG@1")), "left": len(ws.pins("d.Muon.TAG").rows)}}))
+print(json.dumps({{"gone": len(ws.datasets.unpin("d.Muon.TAG@1")), "left": len(ws.datasets.pins("d.Muon.TAG").rows)}}))
 """,
         homes[1],
     )
@@ -357,7 +358,7 @@ print(json.dumps({{"gone": len(ws.unpin("d.Muon.TAG@1")), "left": len(ws.pins("d
         ALICE,
         """
 ws = tagsel.open("W")
-removed = ws.gc("d.Muon.TAG", grace_s=0.0)
+removed = ws.datasets.gc("d.Muon.TAG", grace=0.0)
 print(json.dumps({"removed": len([p for p in removed if p.suffix == ".parquet"])}))
 """,
         homes[0],
@@ -376,7 +377,7 @@ def test_a_reader_takes_back_their_own_pin_beside_the_owners(
 ws = tagsel.open("W")
 ws.catalog.need_writable()
 ws.home.table("d.Muon.TAG").pin(1, "the paper")
-print(json.dumps({"pins": len(ws.pins("d.Muon.TAG").rows)}))
+print(json.dumps({"pins": len(ws.datasets.pins("d.Muon.TAG").rows)}))
 """,
             homes[0],
         )["pins"]
@@ -386,11 +387,12 @@ print(json.dumps({"pins": len(ws.pins("d.Muon.TAG").rows)}))
         BOB,
         f"""
 ws = tagsel.open({str(alices)!r})
-ws.pin("d.Muon.TAG@1", "the paper")
-pinned = len(ws.pins("d.Muon.TAG").rows)
-gone = ws.unpin("d.Muon.TAG@1")
-left = [list(row) for row in ws.pins("d.Muon.TAG").rows]
-print(json.dumps({{"pinned": pinned, "gone": gone, "left": left, "again": refusal(lambda: ws.unpin("d.Muon.TAG@1"))}}))
+ws.datasets.pin("d.Muon.TAG@1", "the paper")
+pinned = len(ws.datasets.pins("d.Muon.TAG").rows)
+gone = ws.datasets.unpin("d.Muon.TAG@1")
+left = [list(row) for row in ws.datasets.pins("d.Muon.TAG").rows]
+again = refusal(lambda: ws.datasets.unpin("d.Muon.TAG@1"))
+print(json.dumps({{"pinned": pinned, "gone": gone, "left": left, "again": again}}))
 """,
         homes[1],
     )
@@ -408,7 +410,7 @@ def test_a_pins_folder_that_is_away_stops_gc(tmp_path: Path) -> None:
     toml = ws.folder / "tagsel.toml"
     toml.write_text('pins = "../away"\n' + toml.read_text())
     with pytest.raises(CatalogError, match="where readers leave pins, cannot be read: No such file") as error:
-        ws.gc("d.TAG", grace_s=0.0)
+        ws.datasets.gc("d.TAG", grace=0.0)
     assert "take pins out of" in str(error.value.hint)
 
 
@@ -443,12 +445,12 @@ def test_members_of_a_group_act_on_anothers_job_by_the_journal(homes: tuple[Path
             + f"""
 ws = tagsel.Workspace.init({str(shared / "W")!r})
 ws.ingest(MUON, dataset="d.TAG", aod=[SAMPLE / "PoolFileCatalog.xml"], processes=1)
-job = ws.submit(ws.select("d.TAG", "true"), "job.py", events_per_job=10_000)
+job = ws["d.TAG"].select("true").submit("job.py", events_per_job=10_000)
 job.wait()
 import time
 while not [r for r in job.requests if r.verb == "resplit"]:
     time.sleep(0.1)
-job = ws.jobs("wait", "1")
+job = ws.jobs["1"]
 status = job.wait()
 answers = [[r.verb, r.state, r.note, r.who.partition("@")[0]] for r in job.requests]
 print(json.dumps({{"state": status.state, "n": job.result().value["n"], "answers": answers,
@@ -470,12 +472,12 @@ folder = Path({str(shared / "W")!r})
 while not list((folder / "jobs").glob("0001/outputs/*.run")):
     time.sleep(0.1)
 ws = tagsel.open(folder)
-job = ws.jobs("kill", "1")
+job = ws.jobs["1"].kill()
 asked = [[r.verb, r.state] for r in job.requests]
 while job.status().state != "killed" or job.requests[0].state == "open":
     time.sleep(0.1)
 owner = job.owner
-ws.jobs("resplit", "1", pieces=[0], into=2)
+ws.jobs["1"].resplit([0], into=2)
 print(json.dumps({{"asked": asked, "owner": owner, "may": os.access(folder / "jobs" / "0001", os.W_OK)}}))
 """,
         ],
@@ -549,13 +551,13 @@ def test_fault_19_what_may_not_be_read_is_named(homes: tuple[Path, Path], alices
     home = homes[1]
     good, events = home / "good.json", home / "a.events"
     good.write_text('{"142193": [[1, 5]]}')
-    Workspace(alices).select("d.Muon.TAG", "NLooseMuon >= 3").save(events)
+    Workspace(alices)["d.Muon.TAG"].select("NLooseMuon >= 3").save(events)
     for path in (good, events):
         os.chown(path, ALICE, ALICE)
     count = ["count", "d.Muon.TAG", "NLooseMuon >= 1"]
     cases = [
         (good, [*count, "--lumi", str(good)]),
-        (events, ["events", "show", str(events)]),
+        (events, ["lists", "show", str(events)]),
         (part, ["select", *count[1:], "-o", "new.events", "--no-remember"]),
         (alices / "data" / "d.Muon.TAG" / "_delta_log", ["select", *count[1:], "-o", "new.events"]),
         (alices / "catalog.journal", count),

@@ -23,8 +23,8 @@ def home(tmp_path: Path) -> Workspace:
 
 def test_feature_52_events_of_files_without_a_path_are_found_among_the_tags(home: Workspace) -> None:
     build(home, "a.TAG", rows(200, 1), rows(100, 2))
-    events = home.select("a.TAG", "MET_pt > 20")
-    picked = home.pick("a.TAG", events)
+    events = home["a.TAG"].select("MET_pt > 20")
+    picked = home["a.TAG"].pick(events)
     assert len(events) > 0 and not picked.misses
     assert [tuple(e) for e in picked.events] == [tuple(e) for e in events]
 
@@ -33,9 +33,9 @@ def test_feature_54_simulated_events_are_found_in_the_files_that_they_name(home:
     """Two files repeat the numbers 1000 … 1049; a list of one file's events is just these."""
     a, b = ({**rows(50, 1), "aod_guid": np.array([GUIDS[g]] * 50, object)} for g in (5, 7))
     build(home, "mc.TAG", a, b, simulation=True)
-    events = home.select("mc.TAG", "MET_pt > 20")
+    events = home["mc.TAG"].select("MET_pt > 20")
     one = events[np.array([e.guid == GUIDS[5] for e in events])]
-    picked = home.pick("mc.TAG", one)
+    picked = home["mc.TAG"].pick(one)
     assert 0 < len(one) < len(events) and not picked.misses
     assert picked.events.digest == one.digest
 
@@ -51,7 +51,7 @@ def test_losses_are_allowed_in_columns_that_only_the_list_needs(home: Workspace)
     part.path.write_bytes(data)
     found = []
     for tier in ("interpreter", "kernel"):
-        query = replace(home.query("a.TAG", ["MET_pt > 20"]), tier=tier, allow_losses=True)
+        query = replace(home["a.TAG"].query(["MET_pt > 20"]), tier=tier, allow_losses=True)
         found.append(select(query)[1].ledger.to_json())
         with pytest.raises(StoreError, match="aod_entry"):
             select(replace(query, allow_losses=False))
@@ -64,7 +64,7 @@ def test_a_file_in_the_place_of_an_event_is_named_with_its_option(
 ) -> None:
     """The hint, followed as it is written, finds the event; one for a file that is not there says so."""
     build(home, "a.TAG", rows(3, 1))
-    event = next(iter(home.select("a.TAG", "true")))
+    event = next(iter(home["a.TAG"].select("true")))
     monkeypatch.chdir(tmp_path)
     Path(name).write_text(f"{event.run}:{event.event}\n")
     assert run(["pick", "-w", str(home.folder), "a.TAG", name]) == 2

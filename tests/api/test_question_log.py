@@ -38,20 +38,20 @@ def home(datasets: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_feature_104_every_question_is_logged_with_its_answer(home: Workspace) -> None:
     """Of the eight events of each dataset four have two muons or more."""
     cut = "nMuon >= 2"
-    home.count("a.TAG", cut)
-    home.select("a.TAG,b.TAG", cut)
-    home.cutflow("a.TAG", cut, "nMuon >= 3")
-    home.hist("a.TAG", "nMuon: 5, 0, 5", cut)
-    home.regions("a.TAG", {"SR": cut, "CR": "nMuon < 2"})
-    home.sweep("a.TAG", "nMuon >= {x}", [1, 2])
-    home.estimate("a.TAG", cut, sample=1.0)
-    home.triggers("a.TAG", "HLT_mu10")
-    home.overlap("a.TAG,b.TAG", cut)
-    home.overlap("a.TAG", regions={"SR": cut, "CR": "nMuon < 2"})
-    home.pick("a.TAG", ["7:0"])
-    home.why("a.TAG", (7, 0), cut)
+    home["a.TAG"].count(cut)
+    home["a.TAG,b.TAG"].select(cut)
+    home["a.TAG"].cutflow(cut, "nMuon >= 3")
+    home["a.TAG"].hist("nMuon: 5, 0, 5", cut)
+    home["a.TAG"].regions({"SR": cut, "CR": "nMuon < 2"})
+    home["a.TAG"].sweep("nMuon >= {x}", [1, 2])
+    home["a.TAG"].estimate(cut, sample=1.0)
+    home["a.TAG"].triggers("HLT_mu10")
+    home["a.TAG,b.TAG"].overlap(cut)
+    home["a.TAG"].overlap(regions={"SR": cut, "CR": "nMuon < 2"})
+    home["a.TAG"].pick(["7:0"])
+    home["a.TAG"].why((7, 0), cut)
     home["a.TAG"].where(cut).head(2)
-    home.datasets("type = ''")
+    home.datasets.find("type = ''")
     home.sql('SELECT count(*) FROM "a.TAG"')
     asked = question_log.read(home.folder)
     assert [q.verb for q in asked] == [
@@ -75,7 +75,7 @@ def test_feature_104_every_question_is_logged_with_its_answer(home: Workspace) -
     count, listed = by_verb["count"], by_verb["select"]
     assert (count.datasets, count.text, count.read, count.accepted) == (("a.TAG@1",), cut, 8, 4)
     assert (listed.datasets, listed.read, listed.accepted) == (("a.TAG@1", "b.TAG@1"), 16, 8)
-    assert count.digest == home.count("a.TAG", f"({cut})").selection
+    assert count.digest == home["a.TAG"].count(f"({cut})").selection
     assert by_verb["cutflow"].accepted == 1
     assert by_verb["hist"].accepted == 4
     assert "SR: nMuon >= 2: 4" in by_verb["regions"].text
@@ -86,14 +86,14 @@ def test_feature_104_every_question_is_logged_with_its_answer(home: Workspace) -
 
 
 def test_the_text_is_the_canonical_cut(home: Workspace) -> None:
-    home.count("a.TAG", "((nMuon)>=2) and (MET_pt>-1)")
+    home["a.TAG"].count("((nMuon)>=2) and (MET_pt>-1)")
     (asked,) = question_log.read(home.folder)
     assert asked.text == "nMuon >= 2 && MET_pt > -1"
 
 
 def test_a_list_that_is_saved_asks_no_cutflow(home: Workspace, tmp_path: Path) -> None:
     """The cutflow in a list's provenance is made when it is asked for; it is no question of the user's."""
-    home.select("a.TAG", "nMuon >= 1", "nMuon >= 2").save(tmp_path / "x.events")
+    home["a.TAG"].select("nMuon >= 1", "nMuon >= 2").save(tmp_path / "x.events")
     assert [question.verb for question in question_log.read(home.folder)] == ["select"]
 
 
@@ -101,12 +101,12 @@ def test_a_setting_turns_the_log_off(home: Workspace, monkeypatch: pytest.Monkey
     toml = home.folder / "tagsel.toml"
     text = toml.read_text()
     toml.write_text(text.replace("[settings]", "[settings]\nquestions = false"))
-    home.count("a.TAG", "true")
+    home["a.TAG"].count("true")
     assert question_log.read(home.folder) == []
     toml.write_text(text)
-    home.count("a.TAG", "true")
+    home["a.TAG"].count("true")
     monkeypatch.setenv("TAGSEL_QUESTIONS", "off")
-    home.count("a.TAG", "true")
+    home["a.TAG"].count("true")
     assert len(question_log.read(home.folder)) == 1
 
 
@@ -117,14 +117,14 @@ def _stop(*progress: object) -> None:
 def test_feature_104_a_question_without_an_answer_is_logged_with_the_reason(home: Workspace) -> None:
     """A cut with an unknown name, Ctrl-C, SQL and a condition that are refused, a damaged part; then one answer."""
     with pytest.raises(CutError, match="nMuons"):
-        home.count("a.TAG", "nMuons >= 2", "true")
+        home["a.TAG"].count("nMuons >= 2", "true")
     with pytest.raises(KeyboardInterrupt):
-        home.select("a.TAG,b.TAG", "nMuon > 1", progress=_stop, remember=False)
+        home["a.TAG,b.TAG"].select("nMuon > 1", progress=_stop, remember=False)
     with pytest.raises(CatalogError, match="nobody"):
         home.sql("SELECT * FROM nobody")
     with pytest.raises(CatalogError, match="colour"):
-        home.datasets("colour = 'red'")
-    home.count("a.TAG", "true")
+        home.datasets.find("colour = 'red'")
+    home["a.TAG"].count("true")
     asked = question_log.read(home.folder)
     assert [(q.verb, q.datasets, q.text, q.accepted) for q in asked] == [
         ("count", ("a.TAG@1",), "nMuons >= 2 && true", None),
@@ -146,11 +146,11 @@ def test_a_setting_that_cannot_be_read_hides_no_error_of_a_question(
     """The cut's error, and the condition's; a question that is right meets the setting."""
     monkeypatch.setenv("TAGSEL_QUESTIONS", "perhaps")
     with pytest.raises(CutError, match="nMuons"):
-        home.count("a.TAG", "nMuons >= 2")
+        home["a.TAG"].count("nMuons >= 2")
     with pytest.raises(CatalogError, match="colour"):
-        home.datasets("colour = 'red'")
+        home.datasets.find("colour = 'red'")
     with pytest.raises(CatalogError, match="questions = 'perhaps'"):
-        home.count("a.TAG", "true")
+        home["a.TAG"].count("true")
 
 
 def test_a_question_that_damage_stops_is_logged(home: Workspace, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_question_that_damage_stops_is_logged(home: Workspace, tmp_path: Path)
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
     with pytest.raises(StoreError, match=part.name):
-        ws.select("d.TAG", "nMuon >= 2 && MET_pt > 0 && weight < 9 && run > 0 && trigger_0 >= 0")
+        ws["d.TAG"].select("nMuon >= 2 && MET_pt > 0 && weight < 9 && run > 0 && trigger_0 >= 0")
     (asked,) = question_log.read(ws.folder)
     assert (asked.verb, asked.datasets, asked.accepted) == ("select", ("d.TAG@1",), None)
     assert part.name in asked.error
@@ -170,14 +170,14 @@ def test_a_question_that_damage_stops_is_logged(home: Workspace, tmp_path: Path)
 def test_what_names_no_data_is_no_question(home: Workspace) -> None:
     """Without a dataset and its snapshot nothing was asked of any data."""
     with pytest.raises(CatalogError, match=r"z\.TAG"):
-        home.count("z.TAG", "true")
+        home["z.TAG"].count("true")
     assert question_log.read(home.folder) == []
 
 
 def test_queries_of_sql_shows_questions_and_changes(home: Workspace) -> None:
     """Two rows of one question to two datasets, and the line of the journal that `extend` left."""
-    home.count("a.TAG,c.TAG", "nMuon >= 2")
-    home.extend("c.TAG", "twice = 2 * nMuon")
+    home["a.TAG,c.TAG"].count("nMuon >= 2")
+    home.datasets.extend("c.TAG", "twice = 2 * nMuon")
     columns = "verb, dataset, snapshot, accepted, seq IS NULL AS asked"
     found = home.sql(f"SELECT {columns} FROM queries ORDER BY updated, part")
     assert [tuple(row.values()) for row in found.to_pylist()] == [

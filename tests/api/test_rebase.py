@@ -43,7 +43,7 @@ def test_feature_03_select_in_one_pass_and_find_in_the_next(home: Workspace) -> 
     part = rows(60, 1)
     build(home, "v1.TAG", placed(part, 0))
     build(home, "v2.TAG", placed(part, 0, 0, range(20)), placed(part, 1, 5, range(20, 50)))
-    old = home.select("v1.TAG", "true")
+    old = home["v1.TAG"].select("true")
     done = old.rebase("v2.TAG")
     assert done.ledger.to_json() == {"kept": 20, "moved": 30, "vanished": 10, "ambiguous": 0, "repeated": 0}
     assert (done.onto, done.came_from) == (("v2.TAG@1",), ("v1.TAG@1",))
@@ -52,13 +52,13 @@ def test_feature_03_select_in_one_pass_and_find_in_the_next(home: Workspace) -> 
         k = at[event.run, event.event]
         assert (event.guid, event.entry) == ((GUIDS[0], k) if k < 20 else (GUIDS[1], 5 + k - 20))
     assert sorted(at[i] for i in ids(done.vanished)) == list(range(50, 60))
-    assert done.events.digest == home.select("v2.TAG", "true").digest
+    assert done.events.digest == home["v2.TAG"].select("true").digest
     said = done.events.provenance
     assert said["datasets"] == ["v2.TAG@1"] and said["parents"] == [old.digest]
     counts = {"kept": 20, "moved": 30, "vanished": 10, "ambiguous": 0, "repeated": 0, "events": 60}
     assert said["rebase"] == {**counts, "from": ["v1.TAG@1"], "onto": ["v2.TAG@1"]}
-    assert home.rebase(done.events, "v2.TAG@1").ledger.kept == 50
-    back = home.rebase(done.events, "v1.TAG@latest")
+    assert home.lists.rebase(done.events, "v2.TAG@1").ledger.kept == 50
+    back = home.lists.rebase(done.events, "v1.TAG@latest")
     assert (back.ledger.kept, back.ledger.moved, back.events.digest) == (20, 30, done.events.digest)
 
 
@@ -72,7 +72,7 @@ def test_references_to_all_stages_are_the_new_ones(home: Workspace) -> None:
     for name, raw in (("v1.TAG", 40), ("v2.TAG", 41)):
         more = {"raw_guid": np.array([GUIDS[raw]] * 30, object), "raw_entry": np.arange(30) + raw}
         build(home, name, {**placed(part, raw - 40), **more}, schema=schema)
-    done = home.select("v1.TAG", "nMuon >= 1").rebase("v2.TAG")
+    done = home["v1.TAG"].select("nMuon >= 1").rebase("v2.TAG")
     assert done.ledger.moved == len(done.events) == int((part["nMuon"] >= 1).sum())
     assert done.events.stage("raw").guid.values == (GUIDS[41],)
     assert (done.events.stage("raw").entry - done.events.entry == 41).all()
@@ -84,7 +84,7 @@ def test_the_first_of_repeated_rows_decides_for_data(home: Workspace) -> None:
     build(home, "v1.TAG", placed(part, 0))
     build(home, "v2.TAG", placed(part, 3), placed(part, 2, 7))
     build(home, "v2b.TAG", placed(part, 1))
-    old = home.select("v1.TAG", "true")
+    old = home["v1.TAG"].select("true")
     assert {e.guid for e in old.rebase("v2.TAG").events} == {GUIDS[2]}
     both = old.rebase("v2.TAG,v2b.TAG")
     assert both.ledger.moved == 10 and {e.guid for e in both.events} == {GUIDS[2]}
@@ -96,7 +96,7 @@ def test_the_luminosity_block_is_checked(home: Workspace) -> None:
     build(home, "v1.TAG", placed(part, 0))
     other = {**placed(part, 0), "lumi": part["lumi"] + (np.arange(10) < 4)}
     build(home, "v2.TAG", other)
-    done = home.select("v1.TAG", "true").rebase("v2.TAG")
+    done = home["v1.TAG"].select("true").rebase("v2.TAG")
     assert (done.ledger.kept, done.ledger.vanished) == (6, 4)
     found = {(e["run"], e["event"]): e["in_lumi"] for e in done.to_json()["vanished"]}
     assert found == {(int(part["run"][k]), int(part["event"][k])): int(part["lumi"][k]) + 1 for k in range(4)}
@@ -106,7 +106,7 @@ def test_a_list_of_numbers_alone_gets_its_places(home: Workspace) -> None:
     part = rows(10, 1)
     build(home, "v1.TAG", placed(part, 0))
     given = EventList.from_arrays([*part["run"], 99], [-1] * 11, [*part["event"], 5])
-    done = home.rebase(given, "v1.TAG")
+    done = home.lists.rebase(given, "v1.TAG")
     assert (done.ledger.moved, done.ledger.vanished, done.came_from) == (10, 1, ())
     assert {e.guid for e in done.events} == {GUIDS[0]}
 
@@ -114,7 +114,7 @@ def test_a_list_of_numbers_alone_gets_its_places(home: Workspace) -> None:
 def test_rows_that_a_list_repeats_are_counted_apart(home: Workspace) -> None:
     part = rows(10, 1)
     build(home, "v1.TAG", placed(part, 0), placed(part, 1))
-    old = home.select("v1.TAG", "true", duplicates="all")
+    old = home["v1.TAG"].select("true", duplicates="all")
     done = old.rebase("v1.TAG")
     assert done.ledger.to_json() == {"kept": 10, "moved": 0, "vanished": 0, "ambiguous": 0, "repeated": 10}
     assert len(done.events) == 10
@@ -129,7 +129,7 @@ def test_simulation_stays_in_its_file_and_follows_it_when_it_is_gone(home: Works
     part = rows(10, 1)
     simulated(home, "v1.TAG", *(placed(part, g) for g in range(3)))
     simulated(home, "v2.TAG", placed(part, 0), placed(part, 5))
-    old = home.select("v1.TAG", "true")
+    old = home["v1.TAG"].select("true")
     zero, one, two = (old[np.array([e.guid == GUIDS[g] for e in old])] for g in range(3))
     assert zero.rebase("v2.TAG").ledger.kept == 10
     done = one.rebase("v2.TAG")
@@ -147,13 +147,13 @@ def test_simulation_stays_in_its_file_and_follows_it_when_it_is_gone(home: Works
 def test_a_retracted_simulated_file_is_not_taken_for_another(home: Workspace) -> None:
     part = rows(10, 1)
     simulated(home, "v1.TAG", placed(part, 0), placed(part, 1))
-    old = home.select("v1.TAG", "true")
+    old = home["v1.TAG"].select("true")
     one = old[np.array([e.guid == GUIDS[1] for e in old])]
-    home.retract(GUIDS[1], reason="bad")
+    home.datasets.retract(GUIDS[1], reason="bad")
     assert one.rebase("v1.TAG").ledger.vanished == 10
     home.home.table("v1.TAG").gc(dry_run=False, grace_s=0)
     assert old.rebase("v1.TAG").ledger.to_json()["kept"] == 10
-    home.retract(GUIDS[0], reason="bad")
+    home.datasets.retract(GUIDS[0], reason="bad")
     assert old.rebase("v1.TAG").ledger.vanished == 20
 
 
@@ -161,7 +161,7 @@ def test_samples_are_told_apart(home: Workspace) -> None:
     part = rows(10, 1)
     simulated(home, "v1.TAG", placed(part, 0), sample="")
     simulated(home, "v2.TAG", placed(part, 1), sample="")
-    old = home.select("v1.TAG", "true")
+    old = home["v1.TAG"].select("true")
     with pytest.raises(EventListError, match="the list is of v1.TAG, the dataset of v2.TAG") as caught:
         old.rebase("v2.TAG")
     assert "--sample" in caught.value.hint
@@ -181,26 +181,26 @@ def test_lists_without_events_and_names_that_do_not_exist(
     monkeypatch.chdir(tmp_path)
     build(home, "v1.TAG", rows(30, 1))
     build(home, "v2.TAG", placed(rows(30, 1), 0, 0, range(10)))
-    none = home.select("v1.TAG", "run < 0")
-    assert home.rebase(none, "v2.TAG").ledger.to_json() == dict.fromkeys(
+    none = home["v1.TAG"].select("run < 0")
+    assert home.lists.rebase(none, "v2.TAG").ledger.to_json() == dict.fromkeys(
         ("kept", "moved", "vanished", "ambiguous", "repeated"), 0
     )
-    home.select("v1.TAG", "true").save("l.events")
+    home["v1.TAG"].select("true").save("l.events")
     with pytest.raises(CatalogError, match="no dataset 'v3.TAG'"):
-        home.rebase("l.events", "v3.TAG")
-    assert run(["events", "rebase", "l.events", "--onto", "v3.TAG"]) == 2
+        home.lists.rebase("l.events", "v3.TAG")
+    assert run(["lists", "rebase", "l.events", "--onto", "v3.TAG"]) == 2
     assert "v2.TAG" in capsys.readouterr().err
-    assert run(["events", "rebase", "none.events", "--onto", "v2.TAG"]) == 2
+    assert run(["lists", "rebase", "none.events", "--onto", "v2.TAG"]) == 2
     capsys.readouterr()
-    assert run(["events", "rebase", "l.events", "--onto", "v2.TAG", "-o", "n.events"]) == 3
+    assert run(["lists", "rebase", "l.events", "--onto", "v2.TAG", "-o", "n.events"]) == 3
     said = capsys.readouterr()
     assert said.out.startswith("10 events, digest ")
     assert said.err.count("vanished:") == 10 and "… and 10 more; --json names all 20" in said.err
-    assert run(["events", "rebase", "l.events", "--onto", "v2.TAG@1", "--json"]) == 3
+    assert run(["lists", "rebase", "l.events", "--onto", "v2.TAG@1", "--json"]) == 3
     answer = json.loads(capsys.readouterr().out)
     assert (answer["events"], len(answer["vanished"]), answer["ambiguous"]) == (10, 20, [])
     assert answer["ledger"]["moved"] + answer["ledger"]["kept"] == 10
-    assert home.read_events("n.events").digest == answer["digest"]
+    assert home.lists["n.events"].digest == answer["digest"]
     assert 1 in home.home.table("v2.TAG").pins()  # what a saved list is of stays readable
 
 
@@ -282,7 +282,7 @@ def test_feature_03_a_rebase_is_what_a_loop_over_all_rows_finds(
         home = workspace(Path(folder))
         build(home, "v1.TAG", columns(old), simulation=simulation, sample="s")
         build(home, "v2.TAG", columns(new[:cut]), columns(new[cut:]), simulation=simulation, sample="s")
-        listed = home.select("v1.TAG", "true")
+        listed = home["v1.TAG"].select("true")
         assert len(listed) == len(old)
         done = listed.rebase("v2.TAG")
         fates, found = (brute_simulation if simulation else brute_data)(old, new)

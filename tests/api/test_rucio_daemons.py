@@ -102,7 +102,7 @@ class There:
 
         That is an exit code 3 where a rule failed: one of this test, or of one before it.
         """
-        told = self.tell("transfers", "--catalog", "rucio", codes=(0, 3))["transfers"]
+        told = self.tell("transfers", "list", "--catalog", "rucio", codes=(0, 3))["transfers"]
         return {
             (r["dataset"].removeprefix(f"{self.scope}:"), r["site"]): (r["state"], r["done"], r["files"], r["why"])
             for r in told
@@ -116,7 +116,7 @@ def there(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     scope = f"s{secrets.token_hex(4)}"
     server.registry._client.add_scope("root", scope)
     ws = Workspace.init(tmp_path / "W")
-    ws.add_catalog("rucio", datasets=[f"{scope}:*"], config=str(server.configuration), scope=scope)
+    ws.catalogs.add("rucio", datasets=[f"{scope}:*"], config=str(server.configuration), scope=scope)
     return There(server, scope, ws, capsys)
 
 
@@ -127,7 +127,7 @@ def test_feature_63_a_subscription_brings_a_new_version_to_a_site_and_its_end_en
     """
     pattern, longer = f"{there.scope}:mu.v*.AOD", f"{there.scope}b"
     there.server.registry._client.add_scope("root", longer)
-    assert there.tell("subscribe", pattern, "CNAF", "--catalog", "rucio")["subscribed"]
+    assert there.tell("subscriptions", "add", pattern, "CNAF", "--catalog", "rucio")["subscribed"]
     there.make("mu.v1.AOD", "one", "two")
     there.make("mu.v1.AOD", scope=longer)
     there.make("other.AOD", "other")
@@ -137,23 +137,23 @@ def test_feature_63_a_subscription_brings_a_new_version_to_a_site_and_its_end_en
     there.attach("mu.v1.AOD", "three")
     there.server.daemons("judge-evaluator", "conveyor")
     assert there.rules() == {("mu.v1.AOD", "CNAF"): ("done", 3, 3, pattern)}
-    there.ws.sync()
-    held = [Path(row["place"]) for row in there.ws.files("mu.v1.AOD", site="CNAF").to_json()]
+    there.ws.catalogs.sync()
+    held = [Path(row["place"]) for row in there.ws.datasets.files("mu.v1.AOD", site="CNAF").to_json()]
     assert sorted(path.read_text() for path in held) == ["one", "three", "two"]
 
-    assert not there.tell("subscribe", pattern, "CNAF", "--catalog", "rucio", "--end")["subscribed"]
-    left = there.tell("subscriptions", "--catalog", "rucio")["subscriptions"]
+    assert not there.tell("subscriptions", "end", pattern, "CNAF", "--catalog", "rucio")["subscribed"]
+    left = there.tell("subscriptions", "list", "--catalog", "rucio")["subscriptions"]
     assert pattern not in [wish["pattern"] for wish in left]
     there.make("mu.v2.AOD", "four")
     there.server.daemons("transmogrifier")
     assert there.rules() == {("mu.v1.AOD", "CNAF"): ("done", 3, 3, pattern)}
-    there.ws.subscribe(pattern, "CNAF", catalog="rucio")
+    there.ws.subscriptions.add(pattern, "CNAF", catalog="rucio")
     there.make("mu.v3.AOD", "five")
     there.server.daemons("transmogrifier")
     made = there.rules()
     assert made["mu.v3.AOD", "CNAF"] == ("moving", 0, 1, pattern)
     assert made["mu.v2.AOD", "CNAF"] == ("moving", 0, 1, "")  # it was there: its rule was made at once
-    there.ws.unsubscribe(pattern, "CNAF", catalog="rucio")
+    there.ws.subscriptions.end(pattern, "CNAF", catalog="rucio")
 
 
 def test_feature_63_a_transfer_of_a_mirrored_dataset_is_made_by_rucio_and_mapped(
@@ -163,7 +163,7 @@ def test_feature_63_a_transfer_of_a_mirrored_dataset_is_made_by_rucio_and_mapped
     shutil.rmtree(there.ws.folder)
     shutil.copytree(sample_home, there.ws.folder)
     ws = there.ws = Workspace(there.ws.folder)
-    ws.add_catalog("rucio", datasets=[f"{there.scope}:*"], config=str(there.server.configuration))
+    ws.catalogs.add("rucio", datasets=[f"{there.scope}:*"], config=str(there.server.configuration))
     name = "data09_900GeV.physics_Muon.AOD"
     there.server.registry.create(f"{there.scope}:{name}", DatasetFacts(type="AOD"))
     for path in sorted(SAMPLE.glob("*.physics_Muon.AOD.*.root")):
@@ -179,15 +179,15 @@ def test_feature_63_a_transfer_of_a_mirrored_dataset_is_made_by_rucio_and_mapped
                 checksum=copy(str(path), str(there.at(lfn))),
             )
         there.server.registry.attach(f"{there.scope}:{name}", [record], "CERN")
-    ws.sync()
-    (asked,) = there.tell("transfer", name, "CNAF")["transfers"]
+    ws.catalogs.sync()
+    (asked,) = there.tell("transfers", "request", name, "CNAF")["transfers"]
     assert (asked["state"], asked["done"], asked["files"]) == ("moving", 0, 2)
     there.server.daemons("conveyor")
     assert there.rules() == {(name, "CNAF"): ("done", 2, 2, "")}
-    events = ws.select("data09_900GeV.physics_Muon.TAG", "NLooseMuon >= 2")
+    events = ws["data09_900GeV.physics_Muon.TAG"].select("NLooseMuon >= 2")
 
     def sites() -> set[tuple[str, ...]]:
-        return {tuple(s for s in f.sites if s in ("CERN", "CNAF")) for f in ws.map(events).files}
+        return {tuple(s for s in f.sites if s in ("CERN", "CNAF")) for f in ws.lists[events].map().files}
 
     assert sites() == {("CERN",)}
     listed, home = str(tmp_path / "z.events"), ["-w", str(ws.folder)]
@@ -198,9 +198,9 @@ def test_feature_63_a_transfer_of_a_mirrored_dataset_is_made_by_rucio_and_mapped
     assert run(["submit", listed, "--run", str(SCRIPT), "--dry-run", "--refresh", *home]) == 0
     assert "copies are as" not in capsys.readouterr().err
     assert sites() == {("CERN", "CNAF")}
-    assert ws.sync().copies == 4
+    assert ws.catalogs.sync().copies == 4
     assert sites() == {("CERN", "CNAF")}
-    for row in ws.files(name, site="CNAF").to_json():
+    for row in ws.datasets.files(name, site="CNAF").to_json():
         with RootFile(row["place"]) as file:
             assert file.guid == row["guid"]
 
@@ -211,11 +211,11 @@ def test_a_rule_that_is_stuck_says_why_and_is_an_exit_code(there: There) -> None
     there.make("gone.AOD", "gone")
     lost = there.at(f"{there.scope}:gone.root")
     lost.unlink()
-    there.ws.sync()
-    there.tell("transfer", "a.AOD", "LOST")
-    there.tell("transfer", "gone.AOD", "CNAF")
+    there.ws.catalogs.sync()
+    there.tell("transfers", "request", "a.AOD", "LOST")
+    there.tell("transfers", "request", "gone.AOD", "CNAF")
     there.server.daemons(*["conveyor"] * 4)
-    told = there.tell("transfers", "--catalog", "rucio", codes=(3,))["transfers"]
+    told = there.tell("transfers", "list", "--catalog", "rucio", codes=(3,))["transfers"]
     a, gone = [rule for rule in told if rule["dataset"].startswith(there.scope)]
     assert [(r["site"], r["state"], r["done"], r["files"]) for r in (a, gone)] == [
         ("LOST", "failed", 0, 1),
@@ -229,7 +229,7 @@ def test_what_has_lived_its_time_is_gone_here_too(there: There) -> None:
     """A dataset and a rule whose lifetimes are over, of three datasets."""
     for name in ("short.AOD", "ruled.AOD", "long.AOD"):
         there.make(name, name)
-    there.ws.sync()
+    there.ws.catalogs.sync()
     client = there.server.registry._client
     ruled = [{"scope": there.scope, "name": "ruled.AOD"}]
     client.add_replication_rule(ruled, 1, "CERN", lifetime=-1)
@@ -237,17 +237,16 @@ def test_what_has_lived_its_time_is_gone_here_too(there: There) -> None:
     assert there.rules() == {("ruled.AOD", "CERN"): ("done", 1, 1, "")}
     there.server.daemons("undertaker", "judge-cleaner")
     assert there.rules() == {}
-    assert there.ws.sync().gone == ["short.AOD"]
+    assert there.ws.catalogs.sync().gone == ["short.AOD"]
     assert there.ws.catalog.names() == ["long.AOD", "ruled.AOD"]
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda ws: ws.unsubscribe("x:*", "CNAF", catalog="rucio"), "no subscription of 'x:\\*' to CNAF"),
-        (lambda ws: ws.unsubscribe("x:*", "CNAF", catalog="rucioo"), "no catalog 'rucioo'"),
-        (lambda ws: ws.transfers(catalog="rucioo"), "no catalog 'rucioo'"),
-        (lambda ws: ws.transfers(run=True, catalog="rucio"), "catalog rucio makes its copies itself"),
+        (lambda ws: ws.subscriptions.end("x:*", "CNAF", catalog="rucio"), "no subscription of 'x:\\*' to CNAF"),
+        (lambda ws: ws.subscriptions.end("x:*", "CNAF", catalog="rucioo"), "no catalog 'rucioo'"),
+        (lambda ws: ws.transfers.list(catalog="rucioo"), "no catalog 'rucioo'"),
     ],
 )
 def test_mistakes_are_said(there: There, call: Callable[[Workspace], Any], said: str) -> None:
@@ -260,5 +259,5 @@ def test_a_subscription_of_somebody_to_several_sites_is_not_ended_for_one(there:
     client, wanted = there.server.registry._client, {"scope": [there.scope], "pattern": "x.*"}
     client.add_subscription(f"{there.scope}-both", "root", wanted, rules, "", None, False, False)
     with pytest.raises(CatalogError, match="is to CERN, too, and ends whole"):
-        there.ws.unsubscribe("x.*", "CNAF", catalog="rucio")
-    assert len([row for row in there.ws.subscriptions(catalog="rucio").rows if row[0] == "x.*"]) == 2
+        there.ws.subscriptions.end("x.*", "CNAF", catalog="rucio")
+    assert len([row for row in there.ws.subscriptions.list(catalog="rucio").rows if row[0] == "x.*"]) == 2

@@ -48,9 +48,9 @@ def test_a_list_stays_with_the_dataset_that_it_was_made_from(
     """The list is of the group's one file; my dataset of the same name has another file, and nothing to do with it."""
     script = tmp_path / "job.py"
     script.write_text(JOB)
-    events = mine.select(NAME, "true")
+    events = mine[NAME].select("true")
     events.save(tmp_path / "theirs.events")
-    job = mine.submit(events, script)
+    job = mine.lists[events].submit(script)
     job.wait()
     assert job.output == "jobs.0001.NUMBERS"
     assert not hiding(caplog)
@@ -60,13 +60,13 @@ def test_a_list_stays_with_the_dataset_that_it_was_made_from(
         f"{NAME} is the dataset of {mine.folder}; it hides the one of {group.folder} "
         f"(tagsel -w {group.folder} asks that one)"
     ]
-    assert len(mine.select(NAME, "true")) == 7
-    for one in (events, mine.read_events(tmp_path / "theirs.events")):
-        mapped = mine.map(one)
+    assert len(mine[NAME].select("true")) == 7
+    for one in (events, mine.lists[tmp_path / "theirs.events"]):
+        mapped = mine.lists[one].map()
         assert (len(mapped.files), mapped.files_total, mapped.entries_total) == (1, 1, 25)
-    assert mine.drop(NAME, dry_run=True)[0].from_it == ()
-    assert mine.tree(NAME).text() == NAME
-    assert mine.tree("jobs.0001.NUMBERS").text().splitlines()[1:] == [f"  < {NAME}@1 (not in this catalog)"]
+    assert mine.datasets.drop(NAME, dry_run=True)[0].from_it == ()
+    assert mine.datasets.tree(NAME).text() == NAME
+    assert mine.datasets.tree("jobs.0001.NUMBERS").text().splitlines()[1:] == [f"  < {NAME}@1 (not in this catalog)"]
 
 
 def test_what_was_made_from_my_own_dataset_is_still_said(mine: Workspace, tmp_path: Path) -> None:
@@ -74,13 +74,13 @@ def test_what_was_made_from_my_own_dataset_is_still_said(mine: Workspace, tmp_pa
     script = tmp_path / "job.py"
     script.write_text(JOB)
     mine.ingest(nano(tmp_path / "mine.root", 1000, n=7), dataset="e.TAG")
-    mine.submit(mine.select("e.TAG", "true"), script).wait()
-    assert [node.name for node in mine.tree("e.TAG").down.links] == ["jobs.0001.NUMBERS"]  # type: ignore[union-attr]
+    mine.lists[mine["e.TAG"].select("true")].submit(script).wait()
+    assert [node.name for node in mine.datasets.tree("e.TAG").down.links] == ["jobs.0001.NUMBERS"]  # type: ignore[union-attr]
     for reason in mine.home.table("e.TAG").pins()[1]:
-        mine.unpin("e.TAG@1", reason)
-    assert mine.drop("e.TAG")[0].from_it == ("jobs.0001.NUMBERS",)
+        mine.datasets.unpin("e.TAG@1", reason)
+    assert mine.datasets.drop("e.TAG")[0].from_it == ("jobs.0001.NUMBERS",)
     mine.ingest(nano(tmp_path / "other.root", 2000, n=9), dataset="e.TAG")
-    assert mine.drop("e.TAG", dry_run=True)[0].from_it == ()
+    assert mine.datasets.drop("e.TAG", dry_run=True)[0].from_it == ()
     with pytest.raises(CatalogError, match="a key of tagsel's own"):
         mine.ingest(nano(tmp_path / "third.root", 3000), dataset="f.TAG", meta={CONTENTS: "x"})
 
@@ -90,7 +90,7 @@ def test_a_users_own_text_under_the_key_of_contents_is_passed_over(mine: Workspa
     """An older tagsel let users record the key: the parent that the catalog names is the parent still."""
     mine.ingest(nano(tmp_path / "mine.root", 1000, n=7), dataset="e.TAG")
     build(mine, "child.TAG", rows(4), type="TAG", parents=("e.TAG@1",), meta={CONTENTS: text})
-    assert [node.name for node in mine.tree("e.TAG").down.links] == ["child.TAG"]  # type: ignore[union-attr]
+    assert [node.name for node in mine.datasets.tree("e.TAG").down.links] == ["child.TAG"]  # type: ignore[union-attr]
 
 
 def test_a_glob_takes_every_dataset_and_says_which_of_two_it_means(
@@ -135,11 +135,16 @@ def test_a_workspace_that_cannot_be_read_stops_only_what_needs_it(
     journal.write_bytes(text[:20] + bytes([text[20] ^ 1]) + text[21:])
     mine = Workspace(mine.folder)
     mine.ingest(nano(tmp_path / "mine.root", 1000, n=5), dataset="new.TAG")
-    assert mine.count("own.TAG", "true").accepted == 7
-    assert mine.count("new.TAG", "true").accepted == 5
+    assert mine["own.TAG"].count("true").accepted == 7
+    assert mine["new.TAG"].count("true").accepted == 5
     warnings = [message for message in caplog.messages if message.startswith(f"whether {group.folder} has")]
     assert len(warnings) == 2, "one of the ingest, and one of all questions"
-    for ask in (lambda: mine.home.inputs("*.TAG"), lambda: mine.home.inputs("absent.TAG"), mine.facets, mine.datasets):
+    for ask in (
+        lambda: mine.home.inputs("*.TAG"),
+        lambda: mine.home.inputs("absent.TAG"),
+        mine.datasets.facets,
+        mine.datasets.find,
+    ):
         with pytest.raises(TagselError, match=str(journal)):
             ask()
 
@@ -154,11 +159,11 @@ def test_datasets_that_come_and_go_while_a_condition_is_judged(
     def judged(view: Readable, where: str) -> list[DatasetRecord]:
         build(group, "comes.TAG", rows(5), type="TAG")
         records = find(view, where)
-        group.drop("goes.TAG")
+        group.datasets.drop("goes.TAG")
         return records
 
     monkeypatch.setattr(metadata_query, "find", judged)
-    assert [row[0] for row in mine.datasets("events < 10").rows] == ["comes.TAG"]
+    assert [row[0] for row in mine.datasets.find("events < 10").rows] == ["comes.TAG"]
 
 
 def test_a_dataset_that_goes_while_sql_reads_the_catalogs(
@@ -171,7 +176,7 @@ def test_a_dataset_that_goes_while_sql_reads_the_catalogs(
         tables = copies(*arguments, **options)
         read = "datasets" in tables and "goes.TAG" in tables["datasets"]["name"].to_pylist()
         if read and "goes.TAG" in group.catalog.names():
-            group.drop("goes.TAG")
+            group.datasets.drop("goes.TAG")
         return tables
 
     monkeypatch.setattr(metadata_query, "copies", copied)
@@ -187,8 +192,13 @@ def test_a_workspace_that_is_away_stops_only_what_needs_it(
     group.folder.rename(tmp_path / "unmounted")
     mine = Workspace(mine.folder)
     mine.ingest(nano(tmp_path / "mine.root", 1000, n=5), dataset="new.TAG")
-    assert mine.count("own.TAG", "true").accepted == 7
+    assert mine["own.TAG"].count("true").accepted == 7
     assert sum(f"names {group.folder}, which is no workspace" in message for message in caplog.messages) == 2
-    for ask in (lambda: mine.home.inputs("*.TAG"), lambda: mine.home.inputs("absent.TAG"), mine.facets, mine.datasets):
+    for ask in (
+        lambda: mine.home.inputs("*.TAG"),
+        lambda: mine.home.inputs("absent.TAG"),
+        mine.datasets.facets,
+        mine.datasets.find,
+    ):
         with pytest.raises(CatalogError, match="which is no workspace"):
             ask()

@@ -53,14 +53,14 @@ def test_fault_13_nothing_acknowledged_is_lost_wherever_an_ingest_dies(tmp_path:
         code = ingest(home, *rest, kill=f"{step}:{passage}")
         assert code in (0, -signal.SIGKILL)
         died += code == -signal.SIGKILL
-        count = Workspace(home).count("x.TAG", "true").accepted
+        count = Workspace(home)["x.TAG"].count("true").accepted
         assert count in (EVENTS, EVENTS * (1 + FILES)), f"{step}:{passage} left {count} events"
         if count > EVENTS:
             break  # the commit came before the kill: all is there, and asking again does nothing
     assert died, "no step was reached"
     assert ingest(home, *rest) == 0
     ws = Workspace(home)
-    assert ws.count("x.TAG", "true").accepted == EVENTS * (1 + FILES)
+    assert ws["x.TAG"].count("true").accepted == EVENTS * (1 + FILES)
     assert ws.catalog.dataset("x.TAG").events == EVENTS * (1 + FILES)
-    ws.gc("x.TAG", grace_s=0)
-    assert ws.count("x.TAG", "true").accepted == EVENTS * (1 + FILES)
+    ws.datasets.gc("x.TAG", grace=0)
+    assert ws["x.TAG"].count("true").accepted == EVENTS * (1 + FILES)

@@ -77,8 +77,8 @@ def test_rules_that_are_none_change_nothing(home: Workspace, tmp_path: Path) -> 
 
 def test_feature_60_map_and_skim_find_copies_by_rules(home: Workspace, tmp_path: Path) -> None:
     """The AOD lie below a folder that a rule names; the catalog knows them by names below /store alone."""
-    events = home.select(NAME, "true")
-    names = [f.guid for f in home.map(events).files]
+    events = home[NAME].select("true")
+    names = [f.guid for f in home.lists[events].map().files]
     places = {f.guid: f for f in home.catalog.files(NAME, kind="AOD")}
     local = tmp_path / "eos/cms/store/data"
     local.mkdir(parents=True)
@@ -98,23 +98,25 @@ def test_feature_60_map_and_skim_find_copies_by_rules(home: Workspace, tmp_path:
     )
     home.sites.add("EOS", rules=rules)
     home.catalog.record(PutFiles(NAME, records), PutReplicas("EOS", [(r.guid, "") for r in records]))
-    found = {f.guid: (f.pfn, f.others, f.sites) for f in home.map(events).files}
+    found = {f.guid: (f.pfn, f.others, f.sites) for f in home.lists[events].map().files}
     assert found == {
         r.guid: (f"{tmp_path}/eos/cms{r.lfn}", (f"root://eos.example.org//eos/cms{r.lfn}",), ("EOS",)) for r in records
     }
-    report = home.skim(events, tmp_path / "out.root")
+    report = home.lists[events].skim(tmp_path / "out.root")
     assert (report.events, report.ledger.delivered) == (len(events), len(events))
 
 
 def test_feature_60_a_remote_prefix_names_relative_copies(home: Workspace) -> None:
-    events = home.select(NAME, "true")
-    guids = [f.guid for f in home.map(events).files]
+    events = home[NAME].select("true")
+    guids = [f.guid for f in home.lists[events].map().files]
     home.sites.add("BNL", prefix="root://bnl.example.org//atlas")
     home.catalog.record(PutReplicas("BNL", [(guid, f"d/{guid}.root") for guid in guids]))
-    assert [f.pfn for f in home.map(events).files] == [f"root://bnl.example.org//atlas/d/{guid}.root" for guid in guids]
+    assert [f.pfn for f in home.lists[events].map().files] == [
+        f"root://bnl.example.org//atlas/d/{guid}.root" for guid in guids
+    ]
     home.catalog.record(PutReplicas("BNL", [(guids[0], "../../etc/passwd")]))
     with pytest.raises(AccessError, match=r"'\.\.'"):
-        home.map(events)
+        home.lists[events].map()
 
 
 def test_the_verb_shows_and_changes_a_site(home: Workspace, storage: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ def home(tmp_path: Path, sample_home: Path) -> Workspace:
     """The sample's workspace, with a copy of an AOD at each of four sites."""
     shutil.copytree(sample_home, tmp_path / "W")
     ws = Workspace(tmp_path / "W")
-    file = ws.map(ws.select(MUON, "true")).files[0]
+    file = ws.lists[ws[MUON].select("true")].map().files[0]
     for site in SITES:
         (tmp_path / site).mkdir()
         shutil.copy(file.pfn, tmp_path / site / "a.root")
@@ -163,7 +163,7 @@ def test_what_a_person_excluded_only_a_person_lifts(home: Workspace) -> None:
 
 
 def test_another_file_under_the_name_fails(home: Workspace, tmp_path: Path) -> None:
-    other = home.map(home.select(MUON, "true")).files[1]
+    other = home.lists[home[MUON].select("true")].map().files[1]
     shutil.copy(other.pfn, tmp_path / "C" / "a.root")
     (test,) = home.sites.test("C")
     assert "GUID" in test.error

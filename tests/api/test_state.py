@@ -48,12 +48,12 @@ def test_damaged_duplicate_marks_are_named_by_check_and_made_again(home: Workspa
     marks = folder_of(home) / "_tagsel" / "duplicates-2.rows"
     whole = marks.read_bytes()
     flip(marks, 8 * 40)
-    remarks = [(f.kind, f.count, f.names) for f in home.check(NAME).findings if "duplicate marks" in f.what]
+    remarks = [(f.kind, f.count, f.names) for f in home.datasets.check(NAME).findings if "duplicate marks" in f.what]
     assert remarks == [("remark", 1, (str(marks),))]
     unread = Snapshot(folder_of(home), home.home.table(NAME).snapshot().state)
     assert unread.duplicate_rows() == 0
     assert marks.read_bytes() == whole
-    assert not [f for f in home.check(NAME).findings if "duplicate marks" in f.what]
+    assert not [f for f in home.datasets.check(NAME).findings if "duplicate marks" in f.what]
 
 
 # -- row 38: pins
@@ -62,25 +62,25 @@ def test_damaged_duplicate_marks_are_named_by_check_and_made_again(home: Workspa
 @pytest.fixture
 def pinned(home: Workspace) -> Workspace:
     """Snapshot 1 is pinned, and a compaction took its part out of the newest snapshot."""
-    home.pin(f"{NAME}@1", "thesis")
-    home.compact(NAME)
+    home.datasets.pin(f"{NAME}@1", "thesis")
+    home.datasets.compact(NAME)
     return home
 
 
 def test_fault_38_gc_keeps_what_the_journal_pins_where_the_file_is_gone(pinned: Workspace) -> None:
     pins = folder_of(pinned) / "_tagsel" / "pins.json"
     pins.unlink()
-    pinned.gc(NAME, grace_s=0)
-    assert pinned.count(f"{NAME}@1", "true").accepted == N
-    named = [f for f in pinned.check(NAME).findings if "pins" in f.what]
+    pinned.datasets.gc(NAME, grace=0)
+    assert pinned[f"{NAME}@1"].count("true").accepted == N
+    named = [f for f in pinned.datasets.check(NAME).findings if "pins" in f.what]
     assert [(f.kind, f.count, f.names) for f in named] == [("missing", 1, ("@1: thesis",))]
 
 
 def test_fault_38_gc_keeps_what_the_file_pins_where_the_journal_does_not_say_so(home: Workspace) -> None:
     home.home.table(NAME).pin(1, "by the store alone")
-    home.compact(NAME)
-    home.gc(NAME, grace_s=0)
-    assert home.count(f"{NAME}@1", "true").accepted == N
+    home.datasets.compact(NAME)
+    home.datasets.gc(NAME, grace=0)
+    assert home[f"{NAME}@1"].count("true").accepted == N
 
 
 def test_fault_38_every_flipped_bit_of_the_pins_stops_gc_and_is_named_by_check(pinned: Workspace) -> None:
@@ -95,10 +95,10 @@ def test_fault_38_every_flipped_bit_of_the_pins_stops_gc_and_is_named_by_check(p
         pins.write_bytes(whole)
     assert {path.name for path in folder_of(pinned).glob("*.parquet")} == parts
     flip(pins, 8 * (len(whole) // 2))
-    checked = pinned.check(NAME)
+    checked = pinned.datasets.check(NAME)
     assert not checked.sound
     assert any("pins.json is damaged" in f.what for f in checked.findings)
-    assert pinned.count(f"{NAME}@1", "true").accepted == N
+    assert pinned[f"{NAME}@1"].count("true").accepted == N
 
 
 def test_fault_38_pins_without_a_checksum_are_damaged_but_those_of_the_first_format_are_read(home: Workspace) -> None:
@@ -121,22 +121,22 @@ def test_pins_whose_file_is_gone_are_listed_and_taken_back_by_the_catalog(
     pinned: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two pins of snapshot 1, `thesis` and `paper`; the file is gone. One of them is taken back, the other stays."""
-    pinned.pin(f"{NAME}@1", "paper")
+    pinned.datasets.pin(f"{NAME}@1", "paper")
     pins = folder_of(pinned) / "_tagsel" / "pins.json"
     pins.unlink()
     for dataset in (NAME, ""):
         caplog.clear()
-        rows = pinned.pins(dataset).rows
+        rows = pinned.datasets.pins(dataset).rows
         assert sorted(row[:3] for row in rows) == [(NAME, 1, "paper"), (NAME, 1, "thesis")]
-        assert f"{pins} lacks 2 pins that the catalog has: tagsel catalog recover" in caplog.text
-    assert pinned.unpin(f"{NAME}@1", "paper") == ["paper"]
+        assert f"{pins} lacks 2 pins that the catalog has: tagsel workspace recover" in caplog.text
+    assert pinned.datasets.unpin(f"{NAME}@1", "paper") == ["paper"]
     with pytest.raises(StoreError, match="is not pinned for paper") as caught:
-        pinned.unpin(f"{NAME}@1", "paper")
+        pinned.datasets.unpin(f"{NAME}@1", "paper")
     assert "thesis" in caught.value.hint
-    assert run(["catalog", "recover", "--yes", "-w", str(pinned.folder)]) == 0
+    assert run(["workspace", "recover", "--yes", "-w", str(pinned.folder)]) == 0
     assert pinned.home.table(NAME).pins() == {1: ("thesis",)}
     caplog.clear()
-    assert [row[2] for row in pinned.pins().rows] == ["thesis"]
+    assert [row[2] for row in pinned.datasets.pins().rows] == ["thesis"]
     assert not caplog.text
 
 
@@ -147,27 +147,27 @@ def test_pins_of_another_dataset_are_damage_and_the_journal_gives_the_right_ones
     other = "data18.Y.TAG"
     for first in (2000, 3000):
         pinned.ingest(nano(tmp_path / f"{first}.root", first), dataset=other)
-    pinned.pin(f"{other}@2", "paper")
+    pinned.datasets.pin(f"{other}@2", "paper")
     there = pinned.folder / "data" / other / "_tagsel" / "pins.json"
     here = folder_of(pinned) / "_tagsel" / "pins.json"
     here.write_bytes(there.read_bytes())
     with pytest.raises(StoreError, match=rf"pins\.json is damaged: it is that of dataset {other}"):
-        pinned.gc(NAME, grace_s=0)
-    assert any("pins.json is damaged" in f.what for f in pinned.check(NAME).findings)
-    assert run(["catalog", "recover", "--yes", "-w", str(pinned.folder)]) == 0
+        pinned.datasets.gc(NAME, grace=0)
+    assert any("pins.json is damaged" in f.what for f in pinned.datasets.check(NAME).findings)
+    assert run(["workspace", "recover", "--yes", "-w", str(pinned.folder)]) == 0
     assert pinned.home.table(NAME).pins() == {1: ("thesis",)}
     assert pinned.home.table(other).pins() == {2: ("paper",)}
-    pinned.gc(NAME, grace_s=0)
-    assert pinned.count(f"{NAME}@1", "true").accepted == N
+    pinned.datasets.gc(NAME, grace=0)
+    assert pinned[f"{NAME}@1"].count("true").accepted == N
 
 
 def test_a_commit_beside_damaged_pins_lands_and_says_so(
     home: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    home.pin(f"{NAME}@1", "thesis")
+    home.datasets.pin(f"{NAME}@1", "thesis")
     (folder_of(home) / "_tagsel" / "pins.json").write_text("{")
     home.ingest(nano(tmp_path / "third.root", 2000), dataset=NAME)
-    assert home.count(NAME, "true").accepted == 3 * N
+    assert home[NAME].count("true").accepted == 3 * N
     assert "pins.json is damaged" in caplog.text
 
 
@@ -188,10 +188,10 @@ def test_fault_40_no_snapshot_without_its_log_entry(
     place = ["-w", str(home.folder)]
     verbs = [
         ["count", NAME, "true"],
-        ["retract", str(tmp_path / "1.root"), "--reason", "bad"],
-        ["compact", NAME],
-        ["extend", NAME, "twice = 2 * MET_pt"],
-        ["gc", NAME, "--grace", "0", "--yes"],
+        ["datasets", "retract", str(tmp_path / "1.root"), "--reason", "bad"],
+        ["datasets", "compact", NAME],
+        ["datasets", "extend", NAME, "twice = 2 * MET_pt"],
+        ["datasets", "gc", NAME, "--grace", "0", "--yes"],
     ]
     for verb in verbs:
         assert run([*verb, *place]) == 2, verb
@@ -206,11 +206,11 @@ def test_fault_40_no_snapshot_without_its_log_entry(
 
 def test_fault_40_an_entry_missing_between_others_stops_every_commit(home: Workspace, tmp_path: Path) -> None:
     log.entry_path(folder_of(home), 1).unlink()
-    assert home.count(NAME, "true").accepted == 2 * N  # snapshot 2 has its entry, and its manifest is bound to that
+    assert home[NAME].count("true").accepted == 2 * N  # snapshot 2 has its entry, and its manifest is bound to that
     with pytest.raises(StoreError, match=r"00001\.json is missing: the log goes on to version 2"):
-        home.retract(str(tmp_path / "1.root"), reason="bad")
+        home.datasets.retract(str(tmp_path / "1.root"), reason="bad")
     assert log.versions(folder_of(home)) == [0, 2]
-    assert any("is missing" in f.what for f in home.check(NAME).findings)
+    assert any("is missing" in f.what for f in home.datasets.check(NAME).findings)
 
 
 def test_an_entry_missing_between_others_is_named_by_extend(
@@ -218,7 +218,7 @@ def test_an_entry_missing_between_others_is_named_by_extend(
 ) -> None:
     entry = log.entry_path(folder_of(home), 1)
     entry.unlink()
-    assert run(["extend", NAME, "twice = 2 * MET_pt", "-w", str(home.folder)]) == 2
+    assert run(["datasets", "extend", NAME, "twice = 2 * MET_pt", "-w", str(home.folder)]) == 2
     message = capsys.readouterr().err
     assert f"{entry} is missing" in message
     assert "catalog recover" in message
@@ -235,9 +235,9 @@ def test_no_commit_builds_on_a_log_that_lost_a_part(
     entry.write_text("\n".join(kept))
     third = nano(tmp_path / "third.root", 2000)
     verbs = [
-        ["extend", NAME, "twice = 2 * MET_pt"],
-        ["retract", str(tmp_path / "1.root"), "--reason", "bad", "--yes"],
-        ["compact", NAME],
+        ["datasets", "extend", NAME, "twice = 2 * MET_pt"],
+        ["datasets", "retract", str(tmp_path / "1.root"), "--reason", "bad", "--yes"],
+        ["datasets", "compact", NAME],
         ["ingest", str(third), "--dataset", NAME],
         ["datasets", "restore", f"{NAME}@1"],
     ]
@@ -249,7 +249,7 @@ def test_no_commit_builds_on_a_log_that_lost_a_part(
         assert gone in message, verb
     assert log.versions(folder_of(home)) == [0, 1, 2]
     assert parts <= {path.name for path in folder_of(home).glob("*.parquet")}
-    assert not home.check(NAME).sound
+    assert not home.datasets.check(NAME).sound
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"not json", b"[1]", b""])
@@ -257,7 +257,7 @@ def test_fault_40_an_entry_that_is_no_text_or_no_json_is_named(home: Workspace, 
     entry = log.entry_path(folder_of(home), 2)
     entry.write_bytes(content)
     with pytest.raises(StoreError, match="damaged") as caught:
-        home.count(NAME, "true")
+        home[NAME].count("true")
     assert caught.value.fields["path"] == str(entry)
 
 
@@ -270,7 +270,7 @@ def test_fault_40_an_entry_that_repeats_another_is_named(home: Workspace, caches
     entry = log.entry_path(folder_of(home), 2)
     entry.write_bytes(log.entry_path(folder_of(home), 1).read_bytes())
     with pytest.raises(StoreError, match="it repeats the commit of an earlier entry") as caught:
-        home.count(NAME, "true")
+        home[NAME].count("true")
     assert caught.value.fields["path"] == str(entry)
 
 
@@ -295,10 +295,10 @@ def test_a_manifest_of_another_dataset_is_no_evidence_of_a_missing_entry(home: W
         home.ingest(nano(tmp_path / f"{first}.root", first), dataset=other)
     shutil.copy(log.manifest_path(home.folder / "data" / other, 3), log.manifest_path(folder_of(home), 3))
     again = Workspace(home.folder)
-    assert again.count(NAME, "true").accepted == 2 * N
-    assert not [finding for finding in again.check(NAME).findings if finding.kind == "corrupt"]
+    assert again[NAME].count("true").accepted == 2 * N
+    assert not [finding for finding in again.datasets.check(NAME).findings if finding.kind == "corrupt"]
     again.ingest(nano(tmp_path / "fifth.root", 5000), dataset=NAME)
-    assert Workspace(home.folder).count(NAME, "true").accepted == 3 * N
+    assert Workspace(home.folder)[NAME].count("true").accepted == 3 * N
 
 
 def test_a_manifest_of_version_1_of_another_dataset_is_not_believed(home: Workspace, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_dataset_whose_log_is_gone_is_not_made_anew(home: Workspace, tmp_path:
     shutil.rmtree(folder_of(home) / "_delta_log")
     with pytest.raises(StoreError, match="_delta_log, is gone"):
         home.ingest(nano(tmp_path / "third.root", 2000), dataset=NAME)
-    home.gc("", grace_s=0)
+    home.datasets.gc("", grace=0)
     assert len(list(folder_of(home).glob("*.parquet"))) == 2
     assert log.manifests(folder_of(home)) == [0, 1, 2]
 
@@ -340,7 +340,7 @@ def test_statistics_of_the_log_that_are_not_those_of_the_part_are_found(
     (added,) = [action["add"] for action in actions if "add" in action]
     statistics = json.loads(added["stats"])
     assert statistics["numRecords"] == N
-    assert home.check(NAME).sound
+    assert home.datasets.check(NAME).sound
     if right == "size":
         added["size"] = wrong
     elif right == "numRecords":
@@ -349,9 +349,9 @@ def test_statistics_of_the_log_that_are_not_those_of_the_part_are_found(
         statistics[right]["event"] = wrong
     added["stats"] = json.dumps(statistics)
     entry.write_text("\n".join(json.dumps(action) for action in actions))
-    corrupt = [(f.count, f.names) for f in home.check(NAME).findings if "Delta log states" in f.what]
+    corrupt = [(f.count, f.names) for f in home.datasets.check(NAME).findings if "Delta log states" in f.what]
     assert corrupt == [(1, (added["path"],))]
-    assert not home.check(NAME).sound
+    assert not home.datasets.check(NAME).sound
 
 
 # -- row 43: between the commit and the catalog
@@ -367,17 +367,17 @@ def test_fault_43_killed_between_commit_and_catalog_all_verbs_tell_one_number(
     assert run(["datasets", "--json", "-w", str(home.folder)]) == 0
     (record,) = json.loads(capsys.readouterr().out)["datasets"]
     assert (record["events"], record["snapshot"]) == (3 * N, 3)
-    assert home.datasets().rows[0][5] == 3 * N  # of a workspace that was open before
-    assert Workspace(home.folder).count(NAME, "true").accepted == 3 * N
+    assert home.datasets.find().rows[0][5] == 3 * N  # of a workspace that was open before
+    assert Workspace(home.folder)[NAME].count("true").accepted == 3 * N
     assert not list((home.folder / "data").glob(".unsettled-*"))
 
 
 def test_fault_43_killed_before_the_commit_nothing_changes(home: Workspace, tmp_path: Path) -> None:
     third = nano(tmp_path / "third.root", 2000)
     assert ingest(home.folder, third, NAME, TAGSEL_KILL_AT="store.commit").returncode == -signal.SIGKILL
-    assert Workspace(home.folder).datasets().rows[0][5] == 2 * N
+    assert Workspace(home.folder).datasets.find().rows[0][5] == 2 * N
     assert ingest(home.folder, third, NAME).returncode == 0
-    assert Workspace(home.folder).datasets().rows[0][5] == 3 * N
+    assert Workspace(home.folder).datasets.find().rows[0][5] == 3 * N
     assert not list((home.folder / "data").glob(".unsettled-*"))
 
 
@@ -388,11 +388,11 @@ def test_fault_55_an_aod_cut_to_half_is_found(tmp_path: Path, capsys: pytest.Cap
     home = Workspace.init(tmp_path / "W")
     path = nano(tmp_path / "a.root", 1)
     home.ingest(path, dataset=NAME, site="HERE", aod=[path])
-    assert home.check(NAME).sound
+    assert home.datasets.check(NAME).sound
     assert home.catalog.stale("HERE") == []
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[: size // 2])
-    (finding,) = [f for f in home.check(NAME).findings if f.kind == "corrupt"]
+    (finding,) = [f for f in home.datasets.check(NAME).findings if f.kind == "corrupt"]
     assert (finding.count, finding.names) == (1, (f"{path}: {size // 2:,} of {size:,} bytes",))
     assert [replica.pfn for replica in home.catalog.stale("HERE")] == [str(path)]
     assert run(["datasets", "check", NAME, "-w", str(home.folder)]) == 3
@@ -407,14 +407,14 @@ def test_fault_40_a_snapshot_whose_entry_is_lost_comes_back_from_its_manifest(
 ) -> None:
     log.entry_path(folder_of(home), 2).unlink()
     place = ["-w", str(home.folder)]
-    assert run(["catalog", "recover", "--dry-run", *place]) == 0
+    assert run(["workspace", "recover", "--dry-run", *place]) == 0
     assert "goes on with 50 events from the manifest of snapshot 2" in capsys.readouterr().out
     assert run(["count", NAME, "true", *place]) == 2  # a dry run changes nothing
-    assert run(["catalog", "recover", "--yes", *place]) == 0
+    assert run(["workspace", "recover", "--yes", *place]) == 0
     again = Workspace(home.folder)
-    assert again.count(NAME, "true").accepted == again.datasets().rows[0][5] == 2 * N
-    assert again.check(NAME).sound
-    assert run(["catalog", "recover", "--yes", *place]) == 0
+    assert again[NAME].count("true").accepted == again.datasets.find().rows[0][5] == 2 * N
+    assert again.datasets.check(NAME).sound
+    assert run(["workspace", "recover", "--yes", *place]) == 0
     assert "nothing to recover" in capsys.readouterr().out
 
 
@@ -424,19 +424,19 @@ def test_fault_40_a_snapshot_that_cannot_be_had_is_said_to_be_lost(
     log.entry_path(folder_of(home), 2).unlink()
     log.manifest_path(folder_of(home), 2).unlink()
     place = ["-w", str(home.folder)]
-    assert run(["catalog", "recover", "--yes", *place]) == 3
+    assert run(["workspace", "recover", "--yes", *place]) == 3
     assert "lost: data18.X.TAG: 25 events of snapshot 2" in capsys.readouterr().out
     again = Workspace(home.folder)
-    assert again.count(NAME, "true").accepted == again.datasets().rows[0][5] == N
-    assert again.check(NAME).sound
+    assert again[NAME].count("true").accepted == again.datasets.find().rows[0][5] == N
+    assert again.datasets.check(NAME).sound
 
 
 def test_fault_38_damaged_pins_come_back_from_the_journal(pinned: Workspace) -> None:
     flip(folder_of(pinned) / "_tagsel" / "pins.json", 100)
-    assert run(["catalog", "recover", "--yes", "-w", str(pinned.folder)]) == 0
+    assert run(["workspace", "recover", "--yes", "-w", str(pinned.folder)]) == 0
     assert pinned.home.table(NAME).pins() == {1: ("thesis",)}
-    pinned.gc(NAME, grace_s=0)
-    assert pinned.count(f"{NAME}@1", "true").accepted == N
+    pinned.datasets.gc(NAME, grace=0)
+    assert pinned[f"{NAME}@1"].count("true").accepted == N
 
 
 def test_a_verb_that_fails_after_its_commit_says_that_it_committed(
@@ -453,4 +453,4 @@ def test_a_verb_that_fails_after_its_commit_says_that_it_committed(
         patch.setattr(journal, "_write_and_sync", full)
         with pytest.raises(CatalogError, match=r"X.TAG@3 is committed with 75 events, but then: .* No space left"):
             home.ingest(third, dataset=NAME)
-    assert home.datasets().rows[0][5] == 3 * N
+    assert home.datasets.find().rows[0][5] == 3 * N

@@ -103,14 +103,14 @@ def test_fault_47_a_reader_does_not_wait_for_a_stopped_writer(
     def answers() -> tuple[object, ...]:
         ws = tagsel.open(home)
         found = ws.catalog.sql("SELECT count(*) AS n FROM files").to_pylist()
-        return ws.catalog.names(), ws.count(MUON, "true").accepted, ws.catalog.files(MUON), found
+        return ws.catalog.names(), ws[MUON].count("true").accepted, ws.catalog.files(MUON), found
 
     before = answers()
     monkeypatch.setattr(view, "READER_PATIENCE", 0.3)
     with _stopped(code, home) as pid:
         ws = tagsel.open(home)
         assert ws.catalog.names() == before[0]
-        assert ws.count(MUON, "true").accepted == before[1]
+        assert ws[MUON].count("true").accepted == before[1]
         assert f"process {pid}" not in caplog.text and not waits
         assert answers() == before
         assert waits and max(waits) <= 0.3
@@ -127,10 +127,10 @@ def test_fault_47_a_snapshot_that_the_catalog_does_not_know_is_read_past_a_stopp
 ) -> None:
     """Its commit is in the dataset; the catalog, which cannot be told of it now, is waited for by glances."""
     ws = tagsel.open(home)
-    before = ws.count(MUON, "true").accepted
+    before = ws[MUON].count("true").accepted
     ws.home.table(MUON).restore(1)  # the store alone: as a writer that died before it told the catalog
     with _stopped(HOLD_CATALOG, home):
-        assert tagsel.open(home).count(MUON, "true").accepted == before
+        assert tagsel.open(home)[MUON].count("true").accepted == before
         assert waits and max(waits) <= lock_file.GLANCE and sum(waits) < turnstile.PATIENCE
 
 
@@ -153,7 +153,7 @@ def test_fault_47_the_wait_for_a_dataset_is_bounded_and_names_the_holder(
             elif verb == "gc":
                 table.gc(dry_run=False, grace_s=0)
             else:
-                tagsel.open(home).restore(f"{MUON}@1")
+                tagsel.open(home).datasets.restore(f"{MUON}@1")
         assert str(pid) in str(refusal.value.fields["holder"])
     table.restore(1)
 

@@ -58,10 +58,10 @@ def test_fault_12_a_failing_fsync_of_the_trash_is_named_and_drops_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(atomic_write, "_fsync", failing)
         with pytest.raises(StoreError, match=r"cannot note in the trash .*b\.TAG.*: Input/output error"):
-            home.drop("b.TAG")
+            home.datasets.drop("b.TAG")
     assert everything(home, "b.TAG") == before
     assert list(home.trash) == []
-    home.drop("b.TAG")
+    home.datasets.drop("b.TAG")
     assert [dropped.name for dropped in home.trash] == ["b.TAG"]
 
 
@@ -70,17 +70,17 @@ def test_feature_77_what_is_recovered_is_what_was_dropped(home: Workspace, name:
     """Rows, keys, parents, files, runs, and each event; also for a process that opens the workspace anew."""
     before, others = everything(home, name), {n: everything(home, n) for n in home.catalog.names() if n != name}
     size = sum(p.stat().st_size for p in (home.folder / "data" / name).rglob("*") if p.is_file())
-    would = home.drop(name, dry_run=True)
+    would = home.datasets.drop(name, dry_run=True)
     assert [(d.name, d.id, d.bytes) for d in would] == [(name, "", size)]
     assert everything(home, name) == before
     assert list(home.trash) == []
-    gone = home.drop(name)
+    gone = home.datasets.drop(name)
     assert [(d.name, d.events, d.bytes) for d in gone] == [(name, home.trash.list()[0].events, size)]
     assert gone[0].from_it == (("b.TAG",) if name == "a.TAG" else ())
     assert name not in home
     assert not (home.folder / "data" / name).exists()
     with pytest.raises(CatalogError, match="no dataset"):
-        home.count(name, "true")
+        home[name].count("true")
     assert home.trash.recover(name).id == gone[0].id
     assert everything(Workspace(home.folder), name) == before
     assert {n: everything(home, n) for n in others} == others
@@ -94,61 +94,61 @@ def test_a_dataset_with_many_pins_is_dropped_after_the_commands_that_the_error_o
     does not name."""
     for number, reasons in ((0, "abcd"), (1, "efg")):
         for reason in reasons:
-            home.pin(f"b.TAG@{number}", f"paper {reason}")
+            home.datasets.pin(f"b.TAG@{number}", f"paper {reason}")
     with pytest.raises(CatalogError, match=r"is pinned \(@0: paper a; .*@1: paper e; and 2 more\)") as refused:
-        home.drop("b.TAG")
+        home.datasets.drop("b.TAG")
     commands = refused.value.hint.split(" && ")
     assert commands == ["tagsel datasets unpin b.TAG@0", "tagsel datasets unpin b.TAG@1"]
     for command in commands:
         assert run([*command.split()[1:], "-w", str(home.folder)]) == 0
-    assert [gone.name for gone in home.drop("b.TAG")] == ["b.TAG"]
+    assert [gone.name for gone in home.datasets.drop("b.TAG")] == ["b.TAG"]
 
 
 def test_a_pin_that_only_the_dataset_has_keeps_it_as_one_of_the_catalog_does(home: Workspace) -> None:
     home.home.table("b.TAG").pin(1, "lost")
     with pytest.raises(CatalogError, match=r"b\.TAG is pinned \(@1: lost\)") as refused:
-        home.drop("a.TAG", "b.TAG")
+        home.datasets.drop("a.TAG", "b.TAG")
     assert refused.value.hint == 'tagsel datasets unpin b.TAG@1 --reason "lost"'
     assert {"a.TAG", "b.TAG"} <= set(home.catalog.names())
     path = home.folder / "data" / "b.TAG" / "_tagsel" / "pins.json"
     path.write_text("{")
     with pytest.raises(StoreError, match=r"pins\.json is damaged"):
-        home.drop("b.TAG")
+        home.datasets.drop("b.TAG")
     path.unlink()
-    assert [gone.name for gone in home.drop("b.TAG")] == ["b.TAG"]
+    assert [gone.name for gone in home.datasets.drop("b.TAG")] == ["b.TAG"]
 
 
 def test_all_are_dropped_or_none(home: Workspace) -> None:
     home.catalog.record(Pin("b.TAG", 1, "a paper"))
     before = home.catalog.names()
     with pytest.raises(CatalogError, match=r"b\.TAG is pinned .*a paper") as refused:
-        home.drop("a.TAG", "b.TAG")
+        home.datasets.drop("a.TAG", "b.TAG")
     assert refused.value.hint == 'tagsel datasets unpin b.TAG@1 --reason "a paper"'
-    home.close("a.TAG", freeze=True)
+    home.datasets.freeze("a.TAG")
     with pytest.raises(CatalogError, match="frozen"):
-        home.drop("a.TAG")
+        home.datasets.drop("a.TAG")
     with pytest.raises(CatalogError, match="no dataset 'A'"):
-        home.drop("c.AOD", "A")
+        home.datasets.drop("c.AOD", "A")
     home.catalog.record(PutDataset("all", members=("c.AOD",)))
     with pytest.raises(CatalogError, match="container all holds"):
-        home.drop("c.AOD")
+        home.datasets.drop("c.AOD")
     assert list(home.trash) == []
     assert set(home.catalog.names()) == {*before, "all"}
 
 
 def test_a_name_may_be_used_again_and_each_is_recovered_by_its_time(home: Workspace) -> None:
     first = everything(home, "b.TAG")
-    (old,) = home.drop("b.TAG")
+    (old,) = home.datasets.drop("b.TAG")
     build(home, "b.TAG", rows(9, 3))
     second = everything(home, "b.TAG")
     assert second != first
     with pytest.raises(CatalogError, match=r"there is a dataset b\.TAG again"):
         home.trash.recover("b.TAG")
-    (new,) = home.drop("b.TAG")
+    (new,) = home.datasets.drop("b.TAG")
     assert [d.id for d in home.trash] == [new.id, old.id]
     home.trash.recover(old.id)
     assert everything(home, "b.TAG") == first
-    home.drop("b.TAG")
+    home.datasets.drop("b.TAG")
     home.trash.recover(new.id)
     assert everything(home, "b.TAG") == second
     with pytest.raises(CatalogError, match=r"b\.TA is not in the trash") as refused:
@@ -156,7 +156,7 @@ def test_a_name_may_be_used_again_and_each_is_recovered_by_its_time(home: Worksp
     assert "b.TAG" in refused.value.hint
 
 
-VERBS = {"drop": 'drop("a.TAG", "b.TAG")', "recover": 'trash.recover("a.TAG")'}
+VERBS = {"drop": 'datasets.drop("a.TAG", "b.TAG")', "recover": 'trash.recover("a.TAG")'}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_fault_26_a_drop_or_a_return_that_is_killed_leaves_every_dataset_whole(
     """In the catalog with its files, or in the trash, from where it comes back as it was; wherever it was killed."""
     before = {name: everything(home, name) for name in ("a.TAG", "b.TAG")}
     if verb == "recover":
-        home.drop("a.TAG")
+        home.datasets.drop("a.TAG")
     code = f"import tagsel\ntagsel.open({str(home.folder)!r}).{VERBS[verb]}"
     told = {**os.environ, "TAGSEL_KILL_AT": f"trash.{verb}:{passage}"}
     assert subprocess.run([sys.executable, "-c", code], env=told).returncode == -signal.SIGKILL
@@ -190,9 +190,9 @@ def test_feature_77_lifetimes_drop_nothing_by_themselves(home: Workspace, capsys
     today = datetime.now(UTC).date()
     yesterday = today - timedelta(days=1)
     for name, day in (("a.TAG", yesterday), ("b.TAG", yesterday), ("c.AOD", today)):
-        assert home.keep(name, day) == day.isoformat()
+        assert home.datasets.expire(name, after=day) == day.isoformat()
     home.catalog.record(Pin("a.TAG", 1, "a paper"))
-    assert home.expired() == {"a.TAG": "dataset a.TAG is pinned (@1: a paper)", "b.TAG": ""}
+    assert home.datasets.expired == {"a.TAG": "dataset a.TAG is pinned (@1: a paper)", "b.TAG": ""}
     assert "b.TAG" in home
     assert run(["-w", str(home.folder), "datasets", "drop", "--expired", "--dry-run"]) == 0
     said = capsys.readouterr()
@@ -201,14 +201,14 @@ def test_feature_77_lifetimes_drop_nothing_by_themselves(home: Workspace, capsys
     assert "b.TAG" in home
     assert run(["-w", str(home.folder), "datasets", "drop", "--expired"]) == 0
     assert [d.name for d in home.trash] == ["b.TAG"]
-    home.keep("a.TAG", None)
-    assert home.expired() == {}
+    home.datasets.expire("a.TAG", after="never")
+    assert home.datasets.expired == {}
     with pytest.raises(CatalogError, match="'soon' is not a day"):
-        home.keep("a.TAG", "soon")
+        home.datasets.expire("a.TAG", after="soon")
 
 
 def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace) -> None:
-    (one,) = home.drop("a.TAG")
+    (one,) = home.datasets.drop("a.TAG")
     assert home.trash.empty(older_than=1) == ()
     assert home.trash.empty(dry_run=True) == (one,)
     assert list(home.trash) == [one]
@@ -217,7 +217,7 @@ def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace)
     with pytest.raises(CatalogError, match="not in the trash"):
         home.trash.recover("a.TAG")
     build(home, "a.TAG", rows(2, 5))
-    assert home.count("a.TAG", "true").accepted == 2
+    assert home["a.TAG"].count("true").accepted == 2
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_feature_77_the_trash_is_emptied_by_age_a_dry_run_first(home: Workspace)
     [
         ("datasets", "drop"),
         ("datasets", "drop", "a.TAG", "--expired"),
-        ("datasets", "keep", "a.TAG"),
-        ("datasets", "keep", "a.TAG", "--until", "x", "--forever"),
-        ("datasets", "keep", "no.TAG", "--forever"),
+        ("datasets", "expire", "a.TAG"),
+        ("datasets", "expire", "a.TAG", "--after", "x"),
+        ("datasets", "expire", "no.TAG", "--after", "never"),
         ("trash", "list", "--older-than", "3"),
         ("trash", "list", "--dry-run"),
         ("trash", "recover", "a.TAG"),
@@ -239,7 +239,7 @@ def test_mistakes_at_the_command_line_change_nothing(home: Workspace, words: tup
 
 
 def test_a_trash_that_is_killed_while_it_is_emptied_holds_nothing_that_is_not_whole(home: Workspace) -> None:
-    home.drop("a.TAG")
+    home.datasets.drop("a.TAG")
     code = f"import tagsel\ntagsel.open({str(home.folder)!r}).trash.empty()"
     told = {**os.environ, "TAGSEL_KILL_AT": "trash.remove"}
     assert subprocess.run([sys.executable, "-c", code], env=told).returncode == -signal.SIGKILL
@@ -262,7 +262,7 @@ def test_what_fails_behind_the_commit_says_what_was_committed(
 ) -> None:
     """Behind the change of the catalog something is in the way of the next rename, which the system refuses."""
     if verb == "recover":
-        home.drop("a.TAG")
+        home.datasets.drop("a.TAG")
     passages = []
 
     def obstacle(name: str) -> None:
@@ -277,7 +277,7 @@ def test_what_fails_behind_the_commit_says_what_was_committed(
 
     monkeypatch.setattr("tagsel.api.trash.fail_point", obstacle)
     with pytest.raises(StoreError, match=said) as caught:
-        action = home.trash.recover if verb == "recover" else home.drop
+        action = home.trash.recover if verb == "recover" else home.datasets.drop
         action("a.TAG")
     assert "tagsel trash list" in caught.value.hint
     assert ("a.TAG" in home.catalog.names()) == (verb == "recover")

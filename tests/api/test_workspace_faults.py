@@ -40,19 +40,19 @@ def test_fault_13_a_killed_ingest_is_all_or_nothing(home: Path, tmp_path: Path, 
     second = nano(tmp_path / "b.root", 1000)
     assert ingest(home, second, TAGSEL_KILL_AT=step).returncode == -signal.SIGKILL
     ws = Workspace(home)
-    assert ws.count("data18.X.TAG", "true").accepted == after
+    assert ws["data18.X.TAG"].count("true").accepted == after
     assert ws.catalog.dataset("data18.X.TAG").events == after
     again = ingest(home, second)
     assert again.returncode == 0, again.stderr
     assert ("already" in again.stderr) == (after == 50)
-    assert Workspace(home).count("data18.X.TAG", "true").accepted == 50
+    assert Workspace(home)["data18.X.TAG"].count("true").accepted == 50
 
 
 def test_fault_13_a_killed_first_ingest_leaves_no_dataset_that_answers_wrongly(home: Path, tmp_path: Path) -> None:
     path = nano(tmp_path / "a.root", 1)
     assert ingest(home, path, TAGSEL_KILL_AT="catalog.journal").returncode == -signal.SIGKILL
     ws = Workspace(home)
-    assert ws.count("data18.X.TAG", "true").accepted == 25
+    assert ws["data18.X.TAG"].count("true").accepted == 25
     assert ws.catalog.dataset("data18.X.TAG").year == 2018
 
 
@@ -64,7 +64,7 @@ def test_fault_14_two_ingests_into_one_dataset_at_once_both_land(home: Path, tmp
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
     ws = Workspace(home)
-    assert ws.count("data18.X.TAG", "true").accepted == 100
+    assert ws["data18.X.TAG"].count("true").accepted == 100
     assert ws.catalog.dataset("data18.X.TAG").events == 100
 
 
@@ -88,7 +88,7 @@ def test_a_file_that_fails_is_named_and_the_others_land(
     parts = lambda: sorted(p.name for p in (home / "data" / "x.TAG").iterdir())  # noqa: E731
     assert run(["ingest", str(bad), str(good), "--dataset", "x.TAG", "-w", str(home)]) == 3
     assert "broken.root" in capsys.readouterr().err
-    assert Workspace(home).count("x.TAG", "true").accepted == 25
+    assert Workspace(home)["x.TAG"].count("true").accepted == 25
     before = parts()
     assert run(["ingest", str(bad), "--dataset", "x.TAG", "-w", str(home)]) == 2
     assert parts() == before
@@ -113,51 +113,51 @@ def test_fault_05_other_attributes_are_refused_or_missing_with_evolve(home: Path
     ws.ingest(first, dataset="x.TAG")
     refused = run(["ingest", str(second), "--dataset", "x.TAG", "-w", str(home)])
     assert refused == 3 or refused == 2
-    assert Workspace(home).count("x.TAG", "true").accepted == 25
+    assert Workspace(home)["x.TAG"].count("true").accepted == 25
     assert run(["ingest", str(second), "--dataset", "x.TAG", "-w", str(home), "--evolve"]) == 0
     ws = Workspace(home)
-    assert ws.count("x.TAG", "true").accepted == 30
-    assert ws.count("x.TAG", "CaloMET_pt > 0").accepted == 5  # row 7: missing in the first file
-    assert ws.count("x.TAG", "present(MET_pt)").accepted == 25
+    assert ws["x.TAG"].count("true").accepted == 30
+    assert ws["x.TAG"].count("CaloMET_pt > 0").accepted == 5  # row 7: missing in the first file
+    assert ws["x.TAG"].count("present(MET_pt)").accepted == 25
 
 
 def test_fault_15_36_a_list_older_than_a_compaction_and_a_clean_up_reads_the_same(tmp_path: Path) -> None:
     ws = Workspace.init(tmp_path / "W")
     for seed in range(4):
         table = build(ws, "a.TAG", rows(50, seed))
-    events = ws.select("a.TAG", "MET_pt > 20")
+    events = ws["a.TAG"].select("MET_pt > 20")
     events.save(tmp_path / "old.events")
     pinned = str(events.provenance["datasets"][0])  # type: ignore[index]
-    ws.compact("a.TAG")
+    ws.datasets.compact("a.TAG")
     assert len(table.snapshot().parts) == 1
-    assert ws.gc("a.TAG", grace_s=0) is not None
-    assert ws.select("a.TAG", "MET_pt > 20").digest == events.digest
-    assert Workspace(tmp_path / "W").select(pinned, "MET_pt > 20").digest == events.digest
-    assert ws.read_events(tmp_path / "old.events").digest == events.digest
+    assert ws.datasets.gc("a.TAG", grace=0) is not None
+    assert ws["a.TAG"].select("MET_pt > 20").digest == events.digest
+    assert Workspace(tmp_path / "W")[pinned].select("MET_pt > 20").digest == events.digest
+    assert ws.lists[tmp_path / "old.events"].digest == events.digest
 
 
 def test_restore_brings_an_old_snapshot_back(tmp_path: Path) -> None:
     ws = Workspace.init(tmp_path / "W")
     build(ws, "a.TAG", rows(50, 1))
-    before = ws.select("a.TAG", "true").digest
+    before = ws["a.TAG"].select("true").digest
     build(ws, "a.TAG", rows(50, 2))
-    snapshot: Any = ws.restore("a.TAG@1")
+    snapshot: Any = ws.datasets.restore("a.TAG@1")
     assert (snapshot.number, snapshot.rows) == (3, 50)
-    assert ws.select("a.TAG", "true").digest == before
+    assert ws["a.TAG"].select("true").digest == before
     assert ws.catalog.dataset("a.TAG").events == 50
-    assert ws.count("a.TAG@2", "true").accepted == 100
+    assert ws["a.TAG@2"].count("true").accepted == 100
 
 
 def test_fault_17_a_damaged_catalog_is_rebuilt_from_its_journal(tmp_path: Path) -> None:
     ws = Workspace.init(tmp_path / "W")
     build(ws, "a.TAG", rows(50, 1), type="TAG", meta={"trigger": 2})
-    assert ws.datasets("trigger = 2").names() == ["a.TAG"]
+    assert ws.datasets.find("trigger = 2").names() == ["a.TAG"]
     for path in (tmp_path / "W").glob("catalog.duckdb*"):
         path.write_bytes(b"not a database")
     again = Workspace(tmp_path / "W")
-    assert again.datasets("trigger = 2").names() == ["a.TAG"]
+    assert again.datasets.find("trigger = 2").names() == ["a.TAG"]
     assert again.rebuild() > 0
-    assert again.datasets("type = 'TAG'").names() == ["a.TAG"]
+    assert again.datasets.find("type = 'TAG'").names() == ["a.TAG"]
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def constants(parameters: list[dict[str, Any]]) -> str:
 
 
 def test_prun_makes_a_task_that_picks_the_events(home: Workspace, panda_client: Client, tmp_path: Path) -> None:
-    events = home.select("a.TAG", "MET_pt > 20")
+    events = home["a.TAG"].select("MET_pt > 20")
     told = {"outDS": "user.me.pick", "exec": NASTY, "vo": "tagsel"}
-    home.export(events, "panda", tmp_path / "o", settings=told)
+    home.lists[events].export("panda", tmp_path / "o", settings=told)
     found = task(panda_client, tmp_path / "o/prun.sh", "--nFilesPerJob", "5")
     made = found["task"]
     assert made["processingType"] == "panda-client-2.2.0-jedi-run-evp" and made["waitInput"] == 1
@@ -59,9 +59,9 @@ def test_prun_makes_a_task_that_picks_the_events(home: Workspace, panda_client: 
 
 
 def test_prun_reads_just_the_files_of_the_list(home: Workspace, panda_client: Client, tmp_path: Path) -> None:
-    events = home.select("a.TAG", "true")
+    events = home["a.TAG"].select("true")
     told = {"inDS": "data18.a.AOD", "outDS": "user.me.files", "exec": "python job.py %IN", "vo": "tagsel"}
-    home.export(events, "panda", tmp_path / "o", settings=told)
+    home.lists[events].export("panda", tmp_path / "o", settings=told)
     made = task(panda_client, tmp_path / "o/prun.sh")["task"]
     (given,) = [p for p in made["jobParameters"] if p.get("param_type") == "input"]
     assert (given["dataset"], given["files"]) == ("data18.a.AOD", ["d/f0.root", "d/f1.root", "d/f2.root"])
@@ -98,8 +98,8 @@ def test_the_request_to_pick_events_holds_all_of_them(
     home: Workspace, panda_client: Client, server: HTTPServer, tmp_path: Path
 ) -> None:
     """Its exit code says nothing: 2.2.0 does not read the server's answer, and takes any for a refusal."""
-    events = home.select("a.TAG", "MET_pt > 20")
-    home.export(events, "panda", tmp_path / "o")
+    events = home["a.TAG"].select("MET_pt > 20")
+    home.lists[events].export("panda", tmp_path / "o")
     address = f"http://127.0.0.1:{server.server_port}/server/panda"
     asked = [str(panda_client.pick), str(tmp_path / "o/events.guid.txt"), str(tmp_path / "o/files.txt")]
     environment = {**panda_client.environment, "PANDA_URL": address, "PANDA_URL_SSL": address}
@@ -130,11 +130,13 @@ END
 def test_ganga_runs_the_program_over_every_event_once(sample_home: Path, ganga: Ganga, tmp_path: Path) -> None:
     """The program reads the AOD at the entries of its piece; what all found together is the list."""
     home = Workspace(sample_home)
-    events = home.select("data09_900GeV.physics_Muon.TAG", "true", top=(250, "event"))
+    events = home["data09_900GeV.physics_Muon.TAG"].select("true", top=(250, "event"))
     (tmp_path / "my job; rm $HOME.sh").write_text(PROGRAM)
     told = {"outputfiles": "found.txt", "name": 'it\'s "mine"'}
     out = tmp_path / "o it's; rm"  # a dollar is Ganga's own
-    done = home.export(events, "ganga", out, run=tmp_path / "my job; rm $HOME.sh", events_per_job=100, settings=told)
+    done = home.lists[events].export(
+        "ganga", out, run=tmp_path / "my job; rm $HOME.sh", events_per_job=100, settings=told
+    )
     assert shlex.split(done.command) == ["ganga", f"{out}/ganga_job.py"]
     said = ganga.run(out / "ganga_job.py")
     jobs = [job for job in ganga.follow() if job["name"] == told["name"]]
@@ -147,15 +149,15 @@ def test_ganga_runs_the_program_over_every_event_once(sample_home: Path, ganga: 
 def test_ganga_submits_nothing_for_no_events(home: Workspace, ganga: Ganga, tmp_path: Path) -> None:
     """A splitter that yields nothing would have the whole job run, over everything."""
     (tmp_path / "p.sh").write_text("echo\n")
-    empty = home.select("a.TAG", "MET_pt < 0")
-    home.export(empty, "ganga", tmp_path / "o", run=tmp_path / "p.sh", settings={"name": "empty"})
+    empty = home["a.TAG"].select("MET_pt < 0")
+    home.lists[empty].export("ganga", tmp_path / "o", run=tmp_path / "p.sh", settings={"name": "empty"})
     assert "no events" in ganga.run(tmp_path / "o/ganga_job.py")
     assert [job for job in ganga.follow() if job["name"] == "empty"] == []
 
 
 def test_ganga_is_told_where_the_pieces_are_not(home: Workspace, ganga: Ganga, tmp_path: Path) -> None:
     (tmp_path / "p.sh").write_text("echo\n")
-    home.export(home.select("a.TAG", "true"), "ganga", tmp_path / "o", run=tmp_path / "p.sh")
+    home.lists[home["a.TAG"].select("true")].export("ganga", tmp_path / "o", run=tmp_path / "p.sh")
     (tmp_path / "alone.py").write_text((tmp_path / "o/ganga_job.py").read_text())
     assert "pieces.jsonl are not here" in ganga.run(tmp_path / "alone.py")
     assert json.loads((tmp_path / "o/pieces.jsonl").read_text().splitlines()[0])["events"] == 20

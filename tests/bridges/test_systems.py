@@ -59,7 +59,7 @@ def options(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
 @pytest.fixture
 def events(home: Workspace) -> Events:
     """Some events of the dataset: those with MET above 20."""
-    return home.select("a.TAG", "MET_pt > 20")
+    return home["a.TAG"].select("MET_pt > 20")
 
 
 def truth(events: EventList, *fields: str) -> list[tuple[Any, ...]]:
@@ -89,7 +89,7 @@ def calls(folder: Path, script: Path, *arguments: str, cwd: Path | None = None) 
 def test_feature_46_for_panda_lists_with_and_without_guids_and_the_files(
     home: Workspace, events: Events, tmp_path: Path
 ) -> None:
-    done = home.export(events, "panda", tmp_path / "o", settings={"outDS": "user.me.pick", "exec": NASTY})
+    done = home.lists[events].export("panda", tmp_path / "o", settings={"outDS": "user.me.pick", "exec": NASTY})
     assert (done.events, done.lost, done.notes) == (len(events), 0, ())
     text = (tmp_path / "o/events.txt").read_text()
     assert text == "".join(f"{r} {e}\n" for r, e in truth(events, "run", "event"))
@@ -117,7 +117,7 @@ def test_feature_46_for_panda_lists_with_and_without_guids_and_the_files(
 
 def test_for_panda_the_files_of_a_dataset(home: Workspace, events: Events, tmp_path: Path) -> None:
     told = {"inDS": "data18:a.AOD", "noBuild": ""}
-    home.export(events, "panda", tmp_path / "o", settings=told)
+    home.lists[events].export("panda", tmp_path / "o", settings=told)
     (call,) = calls(tmp_path, tmp_path / "o/prun.sh")
     assert call == ["prun", "--inputFileList", f"{tmp_path}/o/files.txt", "--inDS", "data18:a.AOD", "--noBuild"]
 
@@ -125,13 +125,13 @@ def test_for_panda_the_files_of_a_dataset(home: Workspace, events: Events, tmp_p
 def test_for_panda_a_list_that_knows_less(home: Workspace, events: Events, tmp_path: Path) -> None:
     """A file that would lack events, or files, is not written, and that is said."""
     (tmp_path / "x.txt").write_text("7:1:20\n7:1:10\n")
-    done = home.export(tmp_path / "x.txt", "panda", tmp_path / "o")
+    done = home.lists[tmp_path / "x.txt"].export("panda", tmp_path / "o")
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["events.txt", "prun.sh"]
     assert ["events.guid.txt" in n or "files.txt" in n for n in done.notes] == [True, True]
     (call,) = calls(tmp_path, tmp_path / "o/prun.sh")
     assert call[1:4] == ["--eventPickEvtList", f"{tmp_path}/o/events.txt", "--eventPickDataType"]
     with pytest.raises(JobError, match="not all have a logical name"):
-        home.export(tmp_path / "x.txt", "panda", tmp_path / "p", settings={"inDS": "x"})
+        home.lists[tmp_path / "x.txt"].export("panda", tmp_path / "p", settings={"inDS": "x"})
     assert not (tmp_path / "p").exists()
 
 
@@ -139,7 +139,7 @@ def test_for_panda_a_list_that_knows_less(home: Workspace, events: Events, tmp_p
 def test_fault_29_names_that_would_be_two_are_refused(own: Workspace, tmp_path: Path, lfn: str) -> None:
     own.catalog.record(PutFiles("a.TAG", [FileRecord(GUIDS[0], lfn, "/x/a.root", "AOD", 20, 1000)]))
     with pytest.raises(AccessError, match=r"file name .* (is refused|becomes|cannot stand)"):
-        own.export(own.select("a.TAG", "true"), "panda", tmp_path / "o")
+        own.lists[own["a.TAG"].select("true")].export("panda", tmp_path / "o")
     assert not list(tmp_path.glob("*o*"))
 
 
@@ -169,13 +169,13 @@ def picker(text: str) -> list[tuple[int, int, int]]:
 
 def test_feature_46_for_edm_pick_events(home: Workspace, events: Events, tmp_path: Path) -> None:
     out = tmp_path / "o:1"  # a path with a colon would be read as an event
-    home.export(events, "edmpick", out, settings={"inputDataset": NASTY})
+    home.lists[events].export("edmpick", out, settings={"inputDataset": NASTY})
     assert picker((out / "events.txt").read_text()) == truth(events, "run", "lumi", "event")
     (call,) = calls(tmp_path, out / "edmPickEvents.sh", "--crab", cwd=Path("/"))
     assert call == ["edmPickEvents.py", "--output=pickevents", NASTY, "events.txt", "--crab"]
     assert not list(tmp_path.rglob("hacked"))
     with pytest.raises(JobError, match="taken for an option"):
-        home.export(events, "edmpick", tmp_path / "p", settings={"inputDataset": "--crab"})
+        home.lists[events].export("edmpick", tmp_path / "p", settings={"inputDataset": "--crab"})
 
 
 class Section:
@@ -202,7 +202,7 @@ def test_feature_46_for_crab_a_mask_and_a_configuration(
     home: Workspace, events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = {"storageSite": "T2_CH_CERN", "inputDataset": NASTY, "unitsPerJob": "7"}
-    home.export(events, "crab", tmp_path / "o", settings=told)
+    home.lists[events].export("crab", tmp_path / "o", settings=told)
     blocks = {
         (r, lb) for r, first, last in read_lumi(tmp_path / "o/lumiMask.json").ranges for lb in range(first, last + 1)
     }
@@ -233,7 +233,7 @@ def test_for_crab_the_files_of_the_list_and_a_job_of_ones_own(
     own.catalog.record(PutFiles("a.TAG", [FileRecord(GUIDS[1], "/store/data/f1.root", "", "AOD", 20, 1000)]))
     (tmp_path / "mine.py").write_text("# a job\n")
     told = {"storageSite": "T2_CH_CERN", "outLFNDirBase": "/store/user/me", "requestName": "r"}
-    own.export(events, "crab", tmp_path / "o", run=tmp_path / "mine.py", settings=told)
+    own.lists[events].export("crab", tmp_path / "o", run=tmp_path / "mine.py", settings=told)
     config = configuration(tmp_path / "o/crab_config.py", monkeypatch)
     assert config["Data"] == {
         "userInputFiles": [f"{EOS}/d/f0.root", "/store/data/f1.root", f"{EOS}/d/f2.root"],
@@ -245,7 +245,7 @@ def test_for_crab_the_files_of_the_list_and_a_job_of_ones_own(
     assert config["JobType"]["psetName"] == f"{tmp_path}/o/pset.py"
     assert (tmp_path / "o/pset.py").read_text() == "# a job\n"
     with pytest.raises(JobError, match="neither a name below /store nor a URL"):
-        own.export(events, "crab", tmp_path / "p", site="TAPE", settings={"storageSite": "x"})
+        own.lists[events].export("crab", tmp_path / "p", site="TAPE", settings={"storageSite": "x"})
 
 
 @pytest.mark.parametrize("system", ["crab", "edmpick"])
@@ -254,20 +254,20 @@ def test_for_cms_luminosity_blocks_are_needed(
 ) -> None:
     (tmp_path / "x.txt").write_text("7 20\n")
     with pytest.raises(JobError, match="1 of 1 events do not know their lumi"):
-        home.export(tmp_path / "x.txt", system, tmp_path / "o", **options(system))
+        home.lists[tmp_path / "x.txt"].export(system, tmp_path / "o", **options(system))
 
 
 # -- POOL
 
 
 def test_feature_60_for_pool_all_names_or_those_of_a_site(home: Workspace, events: Events, tmp_path: Path) -> None:
-    home.export(events, "pool", tmp_path / "p.xml")
+    home.lists[events].export("pool", tmp_path / "p.xml")
     assert read_pool_file_catalog(tmp_path / "p.xml") == [
         PoolFile(GUIDS[0], (f"{EOS}/d/f0.root", "srm://tape.example.org/f0.root"), "d/f0.root"),
         PoolFile(GUIDS[1], (f"{EOS}/d/f1.root", "srm://tape.example.org/f1.root"), "d/f1.root"),
         PoolFile(GUIDS[2], (f"{EOS}/d/f2.root",), "d/f2.root"),
     ]
-    done = home.export(events, "pool", tmp_path / "q.xml", site="TAPE")
+    done = home.lists[events].export("pool", tmp_path / "q.xml", site="TAPE")
     assert [f.pfns for f in read_pool_file_catalog(tmp_path / "q.xml")] == [
         ("srm://tape.example.org/f0.root",),
         ("srm://tape.example.org/f1.root",),
@@ -276,10 +276,10 @@ def test_feature_60_for_pool_all_names_or_those_of_a_site(home: Workspace, event
     assert done.lost == sum(e.guid == GUIDS[2] for e in events) > 0
     only_there = events[np.array([e.guid == GUIDS[2] for e in events])]  # f2.root, which TAPE lacks
     with pytest.raises(JobError, match=f"none of the {len(only_there)} events has a file whose place is known"):
-        home.export(only_there, "pool", tmp_path / "q.xml", site="TAPE", force=True)
+        home.lists[only_there].export("pool", tmp_path / "q.xml", site="TAPE", force=True)
     assert len(read_pool_file_catalog(tmp_path / "q.xml")) == 2, "the file stays as it was"
     with pytest.raises(CatalogError, match="no site 'TAPF'") as caught:
-        home.export(events, "pool", tmp_path / "r.xml", site="TAPF")
+        home.lists[events].export("pool", tmp_path / "r.xml", site="TAPF")
     assert "TAPE" in str(caught.value.hint)
 
 
@@ -291,7 +291,7 @@ def test_feature_58_for_ganga_every_event_is_in_one_piece(
 ) -> None:
     for bound in (None, 1, 7):
         out = tmp_path / f"o{bound}"
-        home.export(events, "ganga", out, events_per_job=bound, **options("ganga"))
+        home.lists[events].export("ganga", out, events_per_job=bound, **options("ganga"))
         pieces = [json.loads(line) for line in (out / "pieces.jsonl").read_text().splitlines()]
         assert [p["piece"] for p in pieces] == list(range(3 if bound is None else -(-len(events) // bound)))
         found = [
@@ -310,15 +310,15 @@ def test_for_ganga_programs_that_do_nothing_are_refused(home: Workspace, events:
     for text, said in (("def process(events):\n    return {}\n", "process"), ("def (", "does not compile")):
         program.write_text(text)
         with pytest.raises(JobError, match=said):
-            home.export(events, "ganga", tmp_path / "o", run=program)
+            home.lists[events].export("ganga", tmp_path / "o", run=program)
     with pytest.raises(AccessError, match="there is no file"):
-        home.export(events, "ganga", tmp_path / "o", run=tmp_path / "nowhere.py")
+        home.lists[events].export("ganga", tmp_path / "o", run=tmp_path / "nowhere.py")
     with pytest.raises(JobError, match=r"\.py or \.sh"):
-        home.export(events, "ganga", tmp_path / "o", run=Path(sys.executable))
+        home.lists[events].export("ganga", tmp_path / "o", run=Path(sys.executable))
     program.write_text("print()")
     for backend in ("Local(); x", "", "é", "a.b"):
         with pytest.raises(JobError, match="backend"):
-            home.export(events, "ganga", tmp_path / "o", run=program, settings={"backend": backend})
+            home.lists[events].export("ganga", tmp_path / "o", run=program, settings={"backend": backend})
     assert not (tmp_path / "o").exists()
 
 
@@ -329,7 +329,7 @@ def test_for_ganga_programs_that_do_nothing_are_refused(home: Workspace, events:
 def test_fault_25_lists_without_events_are_normal(
     home: Workspace, tmp_path: Path, options: Callable[[str], dict[str, Any]], system: str
 ) -> None:
-    done = home.export(home.select("a.TAG", "MET_pt < 0"), system, tmp_path / "o", **options(system))
+    done = home.lists[home["a.TAG"].select("MET_pt < 0")].export(system, tmp_path / "o", **options(system))
     assert (done.events, done.lost, done.nameless) == (0, 0, ())
     for script in tmp_path.glob("o/*.sh"):
         if script.name != "run.sh":
@@ -348,8 +348,8 @@ def test_the_same_list_gives_the_same_bytes(
 ) -> None:
     row = SYSTEMS[system]
     for out in ("o", "p"):
-        home.export(events, system, tmp_path / out, **options(system))
-    again = Workspace(home.folder).export(events, system, tmp_path / "q", **options(system))
+        home.lists[events].export(system, tmp_path / out, **options(system))
+    again = Workspace(home.folder).lists[events].export(system, tmp_path / "q", **options(system))
     if row.single:
         assert len({(tmp_path / out).read_bytes() for out in "opq"}) == 1
         return
@@ -367,12 +367,12 @@ def test_what_is_there_is_left_alone(
     (tmp_path / "o" / "mine").touch()
     for out in (tmp_path / "o", tmp_path / "nowhere" / "o"):
         with pytest.raises(AccessError):
-            home.export(events, system, out, **options(system))
+            home.lists[events].export(system, out, **options(system))
     assert [p.name for p in (tmp_path / "o").iterdir()] == ["mine"]
     assert not list(tmp_path.glob(".tmp-*"))
     (tmp_path / "empty").mkdir()
     if not SYSTEMS[system].single:
-        home.export(events, system, tmp_path / "empty", **options(system))
+        home.lists[events].export(system, tmp_path / "empty", **options(system))
 
 
 @pytest.mark.parametrize(
@@ -396,20 +396,20 @@ def test_mistakes_are_named_before_anything_is_written(
     home: Workspace, events: Events, tmp_path: Path, system: str, options: dict[str, Any], said: str, hint: str
 ) -> None:
     with pytest.raises((JobError, EventListError), match=said) as caught:
-        home.export(events, system, tmp_path / "o", **options)
+        home.lists[events].export(system, tmp_path / "o", **options)
     assert hint in str(caught.value.hint)
     assert not (tmp_path / "o").exists()
 
 
 def test_other_stages_have_their_own_files(home: Workspace, events: Events, tmp_path: Path) -> None:
     """The AOD address of an event is none in RAW: PanDA looks that up, unless the list knows it."""
-    done = home.export(events, "panda", tmp_path / "o", settings={"eventPickDataType": "RAW"})
+    done = home.lists[events].export("panda", tmp_path / "o", settings={"eventPickDataType": "RAW"})
     assert "events.guid.txt" not in done.files and "RAW" in done.notes[0]
     (call,) = calls(tmp_path, tmp_path / "o/prun.sh")
     assert call[1:] == ["--eventPickEvtList", f"{tmp_path}/o/events.txt", "--eventPickDataType", "RAW"]
     raw = {"raw": Reference.of([0, 0], [GUIDS[9]], [4, 2])}
     known = EventList.from_arrays([7, 7], [1, 1], [20, 10], references=raw)
-    home.export(known, "panda", tmp_path / "p", stage="raw")
+    home.lists[known].export("panda", tmp_path / "p", stage="raw")
     assert sorted((tmp_path / "p/events.guid.txt").read_text().splitlines()) == [f"7 10 {GUIDS[9]}", f"7 20 {GUIDS[9]}"]
     (call,) = calls(tmp_path, tmp_path / "p/prun.sh")
     assert call[2:] == [f"{tmp_path}/p/events.guid.txt", "--eventPickWithGUID", "--eventPickDataType", "RAW"]
@@ -453,5 +453,5 @@ def test_a_list_exports_itself_and_comes_back(home: Workspace, events: Events, t
 
 def test_unmapped_events_are_counted_as_lost(own: Workspace, tmp_path: Path) -> None:
     build(own, "b.TAG", {**rows(10, 5), "aod_guid": [GUIDS[0]] * 5 + [""] * 5})
-    done = own.export(own.select("b.TAG", "true"), "pool", tmp_path / "p.xml")
+    done = own.lists[own["b.TAG"].select("true")].export("pool", tmp_path / "p.xml")
     assert (done.events, done.lost, done.nameless) == (10, 5, ())

@@ -221,7 +221,7 @@ def test_another_process_copies_what_the_first_does_not(catalog: Catalog, caplog
 
 
 def test_who_is_waited_for_is_said_at_once(catalog: Catalog) -> None:
-    tagsel = [sys.executable, "-m", "tagsel", "-w", str(catalog.folder), "transfers", "--run"]
+    tagsel = [sys.executable, "-m", "tagsel", "-w", str(catalog.folder), "transfers", "run"]
     with _stopped(catalog, "a.AOD") as first:
         with subprocess.Popen(tagsel, stdout=-1, stderr=-1, text=True) as second:
             assert first.stdin is not None
@@ -238,7 +238,7 @@ def test_who_is_waited_for_is_said_at_once(catalog: Catalog) -> None:
 
 
 def test_who_waits_goes_on_where_the_first_was_killed(catalog: Catalog) -> None:
-    tagsel = [sys.executable, "-m", "tagsel", "-w", str(catalog.folder), "transfers", "--run"]
+    tagsel = [sys.executable, "-m", "tagsel", "-w", str(catalog.folder), "transfers", "run"]
     with _stopped(catalog, "a.AOD") as first, subprocess.Popen(tagsel, stdout=-1, stderr=-1, text=True) as second:
         assert second.stderr is not None
         assert "a.AOD to CNAF: waiting for process" in second.stderr.readline()

@@ -64,7 +64,7 @@ def test_a_site_is_added_loaded_shown_taken_down_and_up_again(tell: Tell, tmp_pa
 
 def test_a_copy_whose_file_is_gone_is_stale(tell: Tell, tmp_path: Path) -> None:
     tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
-    done = tell("transfer", MUON, "HERE")
+    done = tell("transfers", "request", MUON, "HERE")
     assert done.code == 0, done.err
     assert json.loads(tell("sites", "show", "HERE", "--json").out)["stale"] == []
     (place,) = tell("datasets", "files", MUON, "--site", "HERE").out.split()
@@ -76,11 +76,11 @@ def test_a_copy_whose_file_is_gone_is_stale(tell: Tell, tmp_path: Path) -> None:
 
 def test_a_subscription_is_made_carried_out_and_ended(tell: Tell, tmp_path: Path) -> None:
     tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
-    assert tell("subscribe", "*Muon.TAG", "HERE").code == 0
+    assert tell("subscriptions", "add", "*Muon.TAG", "HERE").code == 0
     assert tell("subscriptions", "--csv").out.splitlines() == ["pattern,site", "*Muon.TAG,HERE"]
-    (rule,) = json.loads(tell("transfers", "--run", "--json").out)["transfers"]
+    (rule,) = json.loads(tell("transfers", "run", "--json").out)["transfers"]
     assert (rule["dataset"], rule["state"], rule["done"], rule["files"]) == (MUON, "done", 1, 1)
-    assert tell("subscribe", "*Muon.TAG", "HERE", "--end").code == 0
+    assert tell("subscriptions", "end", "*Muon.TAG", "HERE").code == 0
     assert tell("subscriptions", "--csv").out.splitlines() == ["pattern,site"]
 
 
@@ -88,18 +88,18 @@ def test_a_wish_is_for_one_site_and_can_be_taken_back(tell: Tell, tmp_path: Path
     """PAPER has no place for copies, so its wish fails at its third try; HERE has one."""
     tell("sites", "add", "PAPER")
     tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
-    assert tell("transfer", MUON, "PAPER").code == 3
-    tell("transfers", "--run"), tell("transfers", "--run")
-    here = tell("transfer", MUON, "HERE", "--json")
+    assert tell("transfers", "request", MUON, "PAPER").code == 3
+    tell("transfers", "run"), tell("transfers", "run")
+    here = tell("transfers", "request", MUON, "HERE", "--json")
     (rule,) = json.loads(here.out)["transfers"]
     assert (here.code, rule["site"], rule["state"]) == (0, "HERE", "done")
     assert tell("transfers").code == 3
-    gone = tell("transfer", MUON, "PAPER", "--cancel")
+    gone = tell("transfers", "cancel", MUON, "PAPER")
     assert gone.out == f"{MUON} is no more asked for at PAPER; 0 of its 1 files are there, and stay\n"
-    again = tell("transfer", MUON, "PAPER", "--cancel")
+    again = tell("transfers", "cancel", MUON, "PAPER")
     assert (again.code, "no copies of" in again.err, "they were at HERE" in again.err) == (2, True, True)
     assert tell("transfers").code == 0
-    (taken,) = [json.loads(tell("transfer", MUON, "HERE", "--cancel", "--json").out)["cancelled"]]
+    (taken,) = [json.loads(tell("transfers", "cancel", MUON, "HERE", "--json").out)["cancelled"]]
     assert (taken["site"], taken["done"], taken["files"]) == ("HERE", 1, 1)
     (place,) = tell("datasets", "files", MUON, "--site", "HERE").out.split()
     assert Path(place).is_file()
@@ -107,18 +107,18 @@ def test_a_wish_is_for_one_site_and_can_be_taken_back(tell: Tell, tmp_path: Path
 
 def test_a_wish_that_a_subscription_would_make_again_is_not_taken_back(tell: Tell, tmp_path: Path) -> None:
     tell("sites", "add", "HERE", "--prefix", str(tmp_path / "here"))
-    tell("subscribe", "*Muon.TAG", "HERE")
-    tell("transfers", "--run")
-    refused = tell("transfer", MUON, "HERE", "--cancel")
-    assert (refused.code, "--end" in refused.err) == (2, True)
-    tell("subscribe", "*Muon.TAG", "HERE", "--end")
-    assert tell("transfer", MUON, "HERE", "--cancel").code == 0
+    tell("subscriptions", "add", "*Muon.TAG", "HERE")
+    tell("transfers", "run")
+    refused = tell("transfers", "cancel", MUON, "HERE")
+    assert (refused.code, "subscriptions end" in refused.err) == (2, True)
+    tell("subscriptions", "end", "*Muon.TAG", "HERE")
+    assert tell("transfers", "cancel", MUON, "HERE").code == 0
 
 
 def test_a_rule_of_another_catalog_is_not_taken_back_here(tell: Tell, tmp_path: Path) -> None:
     catalog = Workspace(tmp_path / "W").catalog
     catalog.record(PutSite("FAR", "", {"catalog": "rucio"}), SetMeta(MUON, {"catalog": "rucio"}))
-    refused = tell("transfer", MUON, "FAR", "--cancel")
+    refused = tell("transfers", "cancel", MUON, "FAR")
     assert (refused.code, "those of catalog rucio" in refused.err) == (2, True)
 
 
@@ -127,26 +127,26 @@ def test_a_closed_dataset_takes_no_rows(tell: Tell) -> None:
     sample = Path(__file__).parents[2] / "data/sample/files/data09_900GeV.physics_MinBias.TAG._0001.parquet"
     refused = tell("ingest", str(sample), "--dataset", MUON)
     assert (refused.code, "is closed: its content cannot change" in refused.err) == (2, True)
-    assert tell("datasets", "close", MUON, "--freeze").out == f"{MUON} is frozen\n"
+    assert tell("datasets", "freeze", MUON).out == f"{MUON} is frozen\n"
     assert json.loads(tell("datasets", "show", MUON, "--json").out)["state"] == "frozen"
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["transfer", MUON, "HOMME"], "did you mean HOME"),
-        (["transfer", MUON, "HOMME", "--cancel"], "did you mean HOME"),
+        (["transfers", "request", MUON, "HOMME"], "did you mean HOME"),
+        (["transfers", "cancel", MUON, "HOMME"], "did you mean HOME"),
         (["sites", "tst"], "did you mean test"),
-        (["transfer", "nothing.TAG", "HOME"], "no dataset 'nothing.TAG'"),
+        (["transfers", "request", "nothing.TAG", "HOME"], "no dataset 'nothing.TAG'"),
         (["sites", "show", "HOMME"], "did you mean HOME"),
         (["sites", "down", "HOME", "--ends", "tomorrow"], "is no time"),
         (["sites", "load", "nothing.toml"], "cannot be read"),
         (["sites", "add", "../x"], "cannot name"),
-        (["subscribe", "a.*", "HOMME"], "did you mean HOME"),
-        (["subscribe", "a.*", "HOME", "--end"], "there are none"),
-        (["catalog", "sync"], "no other catalog is mirrored"),
-        (["catalog", "add", "ruico"], "did you mean rucio"),
-        (["catalog", "publish", MUON, "--site", "X"], "no other catalog is mirrored"),
+        (["subscriptions", "add", "a.*", "HOMME"], "did you mean HOME"),
+        (["subscriptions", "end", "a.*", "HOME"], "there are none"),
+        (["catalogs", "sync"], "no other catalog is mirrored"),
+        (["catalogs", "add", "ruico"], "did you mean rucio"),
+        (["catalogs", "publish", MUON, "--site", "X"], "no other catalog is mirrored"),
         (["datasets", "files", MUON, "--site", "HOMME"], "did you mean HOME"),
         (["datasets", "close", "nothing.TAG"], "no dataset 'nothing.TAG'"),
     ],

@@ -92,12 +92,12 @@ COMMANDS = [
     ("datasets", "show", "data18.A.TAG"),
     ("schema", "show", "data18.A.TAG"),
     ("queries",),
-    ("config", "show"),
+    ("workspace", "config"),
     ("jobs", "list"),
-    ("compact", "data18.A.TAG", "--dry-run"),
-    ("gc", "data18.A.TAG", "--dry-run"),
-    ("catalog", "rebuild"),
-    ("catalog", "recover", "--dry-run"),
+    ("datasets", "compact", "data18.A.TAG", "--dry-run"),
+    ("datasets", "gc", "data18.A.TAG", "--dry-run"),
+    ("workspace", "rebuild"),
+    ("workspace", "recover", "--dry-run"),
     ("completion", "bash"),
 ]
 
@@ -156,7 +156,7 @@ def test_names_are_one_a_line(home: Path) -> None:
     ("command", "said"),
     [
         (("cuont", "data18.A.TAG"), "did you mean count"),
-        (("events", "shwo", "x"), "did you mean show"),
+        (("lists", "shwo", "x"), "did you mean show"),
         (("count", "data18.A.TGA", "true"), "did you mean data18.A.TAG"),
         (("count", "data18.A.TAG", "nMoun >= 2"), "did you mean nMuon"),
         (("count", "data18.A.TAG", "HLT_mu11"), "HLT_mu10"),
@@ -223,7 +223,7 @@ def test_rule_6_flag_over_environment_over_file_over_default(home: Path, tmp_pat
     ws = Workspace.init(tmp_path / "W").folder
 
     def origin(*flags: str, **environment: str) -> tuple[str, str]:
-        done = tagsel("config", "show", "--json", *flags, home=ws, **environment)
+        done = tagsel("workspace", "config", "--json", *flags, home=ws, **environment)
         found = {s["name"]: s for s in json.loads(done.stdout)["settings"]}
         return found["threads"]["value"], found["threads"]["origin"]
 
@@ -231,9 +231,9 @@ def test_rule_6_flag_over_environment_over_file_over_default(home: Path, tmp_pat
     (ws / "tagsel.toml").write_text("format = 1\n[settings]\nthreads = 3\n", encoding="utf-8")
     assert origin()[0] == 3 and "tagsel.toml" in origin()[1]
     assert origin(TAGSEL_THREADS="5") == (5, "environment (TAGSEL_THREADS)")
-    assert tagsel("config", "show", home=ws, TAGSEL_THREADS="many").returncode == 2
+    assert tagsel("workspace", "config", home=ws, TAGSEL_THREADS="many").returncode == 2
     (ws / "tagsel.toml").write_text("format = 1\n[settings]\nthread = 3\n", encoding="utf-8")
-    assert "did you mean threads" in tagsel("config", "show", home=ws).stderr
+    assert "did you mean threads" in tagsel("workspace", "config", home=ws).stderr
 
 
 def test_rule_7_destructive_verbs_need_yes_where_nobody_can_answer(tmp_path: Path) -> None:
@@ -241,12 +241,12 @@ def test_rule_7_destructive_verbs_need_yes_where_nobody_can_answer(tmp_path: Pat
     build(ws, "a.TAG", rows(5, 1))
     orphan = ws.folder / "data" / "a.TAG" / ".tmp-left-behind.parquet"
     orphan.write_bytes(b"half")
-    refused = program("gc", "a.TAG", "--grace", "0", home=ws.folder, stdin=subprocess.DEVNULL)
+    refused = program("datasets", "gc", "a.TAG", "--grace", "0", home=ws.folder, stdin=subprocess.DEVNULL)
     assert refused.returncode == 2 and "--yes" in refused.stderr
     assert orphan.exists() and str(orphan) in refused.stdout
-    assert tagsel("gc", "a.TAG", "--grace", "0", "--dry-run", home=ws.folder).returncode == 0
+    assert tagsel("datasets", "gc", "a.TAG", "--grace", "0", "--dry-run", home=ws.folder).returncode == 0
     assert orphan.exists()
-    assert tagsel("gc", "a.TAG", "--grace", "0", "--yes", home=ws.folder).returncode == 0
+    assert tagsel("datasets", "gc", "a.TAG", "--grace", "0", "--yes", home=ws.folder).returncode == 0
     assert not orphan.exists()
     assert tagsel("count", "a.TAG", "true", home=ws.folder).stdout == "5\n"
 
@@ -336,20 +336,20 @@ def test_events_forms_and_algebra_round_trip(
     run(["select", "data18.A.TAG", "nMuon >= 2", "-o", a])
     run(["select", "data18.A.TAG", "MET_pt > 30", "-o", b])
     capsys.readouterr()
-    digest = Workspace(home).read_events(a).digest
+    digest = Workspace(home).lists[a].digest
     for form in ("run:lumi:event", "run:event", "run lumi event", "run event", "run event guid", "json", "parquet"):
         out, back = tmp_path / f"list {form}", tmp_path / f"back {form}"
-        assert run(["events", "export", a, "--format", form, "-o", str(out)]) == 0
-        assert run(["events", "import", str(out), "-o", str(back)]) == 0
-        assert Workspace(home).read_events(back).digest == digest, form
+        assert run(["lists", "export", a, "--format", form, "-o", str(out)]) == 0
+        assert run(["lists", "import", str(out), "-o", str(back)]) == 0
+        assert Workspace(home).lists[back].digest == digest, form
     capsys.readouterr()
     sizes = {}
     for verb in ("union", "intersect", "minus", "xor"):
-        assert run(["events", verb, a, b, "--json"]) == 0
+        assert run(["lists", verb, a, b, "--json"]) == 0
         sizes[verb] = json.loads(capsys.readouterr().out)["events"]
     ws = Workspace(home)
-    left = {(e.run, e.event) for e in ws.read_events(a)}
-    right = {(e.run, e.event) for e in ws.read_events(b)}
+    left = {(e.run, e.event) for e in ws.lists[a]}
+    right = {(e.run, e.event) for e in ws.lists[b]}
     assert sizes == {
         "union": len(left | right),
         "intersect": len(left & right),
@@ -366,7 +366,7 @@ def test_fault_59_misses_of_pick_are_exit_code_3_and_the_sum_closes(
     7 asked = 2 found + 2 missed + 3 named twice.
     """
     monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
-    first, second = Workspace(home).select("data18.A.TAG", "true")[:2]
+    first, second = Workspace(home)["data18.A.TAG"].select("true")[:2]
     there = [f"{first.run}:{first.event}", f"{first.run}:{first.lumi}:{first.event}", f"{second.run}:{second.event}"]
     ids = [*there, there[0], "7:99", "7:5:98", "7:99"]
     lumis = [line for line in ids if line.count(":") == 2]
@@ -394,7 +394,7 @@ def test_the_list_that_export_writes_comes_back(
     system: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAGSEL_WORKSPACE", str(home))
-    events = Workspace(home).select("data18.A.TAG", "nMuon >= 2")
+    events = Workspace(home)["data18.A.TAG"].select("nMuon >= 2")
     events.save(tmp_path / "a.events")
     settings = ["--set", "inputDataset=/A/B/AOD"]
     if system == "crab":
@@ -403,7 +403,7 @@ def test_the_list_that_export_writes_comes_back(
     assert run(["export", str(tmp_path / "a.events"), "--for", system, "-o", str(out), *settings]) == 0
     back = tmp_path / f"{system}.events"
     assert run(["pick", "data18.A.TAG", "-f", str(out / "events.txt"), "-o", str(back)]) == 0
-    assert Workspace(home).read_events(back).digest == events.digest
+    assert Workspace(home).lists[back].digest == events.digest
 
 
 def test_fault_24_a_bad_line_is_an_error_with_its_number(home: Path, tmp_path: Path) -> None:
@@ -430,9 +430,9 @@ def test_rule_2_a_dash_is_standard_input_or_output(home: Path, tmp_path: Path) -
 
     written = pipe("select", "data18.A.TAG", "nMuon >= 2", "-o", "-")
     assert written.returncode == 0 and written.stdout.startswith(b"PAR1")
-    digest = Workspace(home).select("data18.A.TAG", "nMuon >= 2").digest
-    assert digest in pipe("events", "show", "-", given=written.stdout).stderr.decode()
-    text = pipe("events", "export", "-", given=written.stdout).stdout
+    digest = Workspace(home)["data18.A.TAG"].select("nMuon >= 2").digest
+    assert digest in pipe("lists", "show", "-", given=written.stdout).stderr.decode()
+    text = pipe("lists", "export", "-", given=written.stdout).stdout
     picked = pipe("pick", "data18.A.TAG", "-f", "-", "--json", given=text)
     assert json.loads(picked.stdout)["digest"] == digest
     assert json.loads(pipe("map", "-", "--json", given=written.stdout).stdout)["events"] == len(text.splitlines())
@@ -443,7 +443,7 @@ def test_rule_2_a_dash_is_standard_input_or_output(home: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (["datasets", "freeze", "data18.A.TAG"], "tagsel datasets close NAME --freeze"),
+        (["datasets", "list"], "tagsel datasets find"),
         (["datasets", "delete", "data18.A.TAG"], "tagsel datasets drop NAME"),
     ],
 )

@@ -34,13 +34,13 @@ ARGUMENTS = {
     ("regions", "out"): ["data18.A.TAG", "SR: event > 0"],
     ("hist", "out"): ["data18.A.TAG", "MET_pt: 5, 0, 50"],
     ("hist", "plot"): ["data18.A.TAG", "MET_pt: 5, 0, 50"],
-    ("events", "union", "out"): ["a.events", "b.events"],
-    ("events", "intersect", "out"): ["a.events", "b.events"],
-    ("events", "minus", "out"): ["a.events", "b.events"],
-    ("events", "xor", "out"): ["a.events", "b.events"],
-    ("events", "rebase", "out"): ["a.events", "--onto", "data18.A.TAG"],
-    ("events", "export", "out"): ["a.events"],
-    ("events", "import", "out"): ["a.txt"],
+    ("lists", "union", "out"): ["a.events", "b.events"],
+    ("lists", "intersect", "out"): ["a.events", "b.events"],
+    ("lists", "minus", "out"): ["a.events", "b.events"],
+    ("lists", "xor", "out"): ["a.events", "b.events"],
+    ("lists", "rebase", "out"): ["a.events", "--onto", "data18.A.TAG"],
+    ("lists", "export", "out"): ["a.events"],
+    ("lists", "import", "out"): ["a.txt"],
     ("lumi", "show", "out"): ["good.json"],
     ("lumi", "union", "out"): ["good.json", "more.json"],
     ("lumi", "intersect", "out"): ["good.json", "more.json"],
@@ -72,7 +72,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outputs")
     ws = Workspace.init(folder / "W")
     build(ws, "data18.A.TAG", rows(100, 1), type="TAG", year=2018)
-    events = ws.select("data18.A.TAG", "event > 0")
+    events = ws["data18.A.TAG"].select("event > 0")
     events.save(folder / "a.events")
     events[:10].save(folder / "b.events")
     write_events(events, folder / "a.txt", "run event")
@@ -80,7 +80,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "more.json").write_text('{"1": [[3, 9]]}')
     nano(folder / "nano.root", 1, 20)
     ws.ingest(folder / "nano.root", dataset="nano.TAG")
-    ws.select("nano.TAG", "true").save(folder / "nano.events")
+    ws["nano.TAG"].select("true").save(folder / "nano.events")
     return folder
 
 
@@ -175,14 +175,14 @@ def test_an_output_is_not_replaced_by_nothing_found(here: Path, capsys: pytest.C
     An answer of 0 events without a loss is written, and so are events that were found beside a loss.
     """
     (here / "none.txt").write_text("999 1\n999 2\n")
-    assert run(["events", "import", "none.txt", "-o", "none.events"]) == 0
+    assert run(["lists", "import", "none.txt", "-o", "none.events"]) == 0
     home = tagsel.open(here / "W")
     build(home, "data18.D.TAG", rows(12, 5))
     _damage_first_part(home, "data18.D.TAG")
     damaged = ["data18.D.TAG", "--allow-losses"]
     lossy = {
         ("pick", "data18.A.TAG", "999:1", "999:2"): "old.events",
-        ("events", "rebase", "none.events", "--onto", "data18.A.TAG"): "old.events",
+        ("lists", "rebase", "none.events", "--onto", "data18.A.TAG"): "old.events",
         ("select", *damaged, "event > 0"): "old.events",
         ("hist", *damaged, "MET_pt: 5, 0, 50"): "old.root",
         ("regions", *damaged, "old: event > 0"): ".",
@@ -204,7 +204,7 @@ def test_an_output_is_not_replaced_by_nothing_found(here: Path, capsys: pytest.C
         assert json.loads(printed).get("out") is None
     assert run(["select", "data18.A.TAG", "event < 0", "-o", "old.events", "--force"]) == 0
     assert len(tagsel.read_events(here / "old.events")) == 0, "0 events is an answer"
-    found = next(iter(tagsel.open(here / "W").select("data18.A.TAG", "event > 0")))
+    found = next(iter(tagsel.open(here / "W")["data18.A.TAG"].select("event > 0")))
     asked = ["pick", "data18.A.TAG", f"{found.run}:{found.event}", "999:1", "-o", "old.events", "--force"]
     assert run(asked) == 3
     assert len(tagsel.read_events(here / "old.events")) == 1
@@ -215,14 +215,14 @@ def test_a_list_on_standard_output_is_a_list_though_nothing_was_found(
 ) -> None:
     """Rows that are damaged, ids and events that are nowhere: exit code 3, and a list of 0 events for the pipe."""
     (here / "none.txt").write_text("999 1\n")
-    assert run(["events", "import", "none.txt", "-o", "none.events"]) == 0
+    assert run(["lists", "import", "none.txt", "-o", "none.events"]) == 0
     home = tagsel.open(here / "W")
     build(home, "data18.D.TAG", rows(12, 5))
     _damage_first_part(home, "data18.D.TAG")
     for arguments in (
         ["select", "data18.D.TAG", "event > 0", "--allow-losses"],
         ["pick", "data18.A.TAG", "999:1"],
-        ["events", "rebase", "none.events", "--onto", "data18.A.TAG"],
+        ["lists", "rebase", "none.events", "--onto", "data18.A.TAG"],
     ):
         capsysbinary.readouterr()
         assert run([*arguments, "-o", "-"]) == 3, arguments
@@ -276,7 +276,7 @@ def test_fault_37_an_input_of_the_command_is_refused(here: Path, capsys: pytest.
     before = (here / "a.events").read_bytes()
     os.link("a.events", "same.events")
     for target in ("a.events", "./W/../a.events", str(here / "a.events"), "same.events"):
-        assert run(["events", "union", "a.events", "b.events", "-o", target, "--force"]) == 2
+        assert run(["lists", "union", "a.events", "b.events", "-o", target, "--force"]) == 2
         assert "is an input of this command" in capsys.readouterr().err
     assert run(["select", "data18.A.TAG", "true", "--lumi", "good.json", "-o", "good.json", "--force"]) == 2
     assert run(["select", "nano.root", "true", "-o", "nano.root", "--force"]) == 2
@@ -293,7 +293,7 @@ def test_fault_37_a_registered_file_is_refused_always(here: Path, capsys: pytest
     assert run(["skim", "nano.events", "-o", "skim.root", "--force"]) == 2
     assert "registered" in capsys.readouterr().err
     with pytest.raises(AccessError, match="registered"):
-        Workspace(here / "W").read_events("nano.events").skim("skim.root", force=True)
+        Workspace(here / "W").lists["nano.events"].skim("skim.root", force=True)
     home = Workspace(here / "W")
     with pytest.raises(AccessError, match="registered"):  # a list knows no workspace, but one is open in this process
         tagsel.read_events("a.events").save("skim.root", force=True)
@@ -314,8 +314,8 @@ def test_fault_37_a_file_that_a_closed_workspace_registered_is_refused(
     elsewhere.mkdir()
     (here / "store").mkdir()
     for name in ("u.events", "v.events", "store/w.events", str(elsewhere / "u.events")):
-        assert run(["events", "union", "a.events", "b.events", "-o", name]) == 0
-        assert run(["events", "union", "a.events", "b.events", "-o", name, "--force"]) == 0
+        assert run(["lists", "union", "a.events", "b.events", "-o", name]) == 0
+        assert run(["lists", "union", "a.events", "b.events", "-o", name, "--force"]) == 0
     (here / "linked").symlink_to(here)
     files = [(here / "u.events", GUIDS[0]), (here / "linked" / "v.events", GUIDS[1])]
     records = [FileRecord(guid, path.name, str(path)) for path, guid in files]
@@ -325,10 +325,10 @@ def test_fault_37_a_file_that_a_closed_workspace_registered_is_refused(
     for name in ("u.events", "v.events", "store/w.events"):
         before = (here / name).read_bytes()
         capsys.readouterr()
-        assert run(["events", "union", "a.events", "b.events", "-o", name, "--force"]) == 2
+        assert run(["lists", "union", "a.events", "b.events", "-o", name, "--force"]) == 2
         assert "registered in the workspace" in capsys.readouterr().err
         assert (here / name).read_bytes() == before
-    assert run(["events", "union", "a.events", "b.events", "-o", str(elsewhere / "u.events"), "--force"]) == 0
+    assert run(["lists", "union", "a.events", "b.events", "-o", str(elsewhere / "u.events"), "--force"]) == 0
 
 
 def test_fault_37_what_tagsel_made_in_a_workspace_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -418,10 +418,10 @@ def test_fault_37_force_is_never_taken_from_the_environment(here: Path, monkeypa
 def test_fault_37_in_python(here: Path) -> None:
     """`save`, `plot`, `skim`, `export`, `write_lumi`, `write_events`: the same rule, and `force=True`."""
     ws = Workspace(here / "W")
-    events = ws.select("data18.A.TAG", "true")
-    histogram = ws.hist("data18.A.TAG", ["MET_pt: 5, 0, 50"])
+    events = ws["data18.A.TAG"].select("true")
+    histogram = ws["data18.A.TAG"].hist(["MET_pt: 5, 0, 50"])
     lumi = parse_lumi(b'{"1": [[1, 5]]}')
-    nano = ws.read_events("nano.events")
+    nano = ws.lists["nano.events"]
     writers: dict[str, Callable[..., object]] = {
         "x.events": lambda path, **k: EventList.save(events, path, **k),
         "y.events": events.save,

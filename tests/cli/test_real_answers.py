@@ -179,13 +179,13 @@ def test_feature_53_a_guid_skips_the_look_up(tagsel: Tagsel, home: Path, tmp_pat
     from tagsel import Workspace
 
     ws = Workspace(home)
-    by_tag = ws.pick("data18.DoubleMuon.TAG", ["315267:197818706", "315267:197762836"]).events
+    by_tag = ws["data18.DoubleMuon.TAG"].pick(["315267:197818706", "315267:197762836"]).events
     guid = by_tag.guids[0]
     mixed = [f"315267:197818706:{guid}", "315267:197762836", f"315267:5:{guid}", "315267:6"]
     document = tagsel("pick", "data18.DoubleMuon.TAG", *mixed, "-o", str(tmp_path / "p.events"), code=3)
     assert document["digest"] == by_tag.digest
     assert [m["event"] for m in document["misses"]] == [6, 5]
-    assert [tuple(e) for e in ws.read_events(tmp_path / "p.events")] == [tuple(e) for e in by_tag]
+    assert [tuple(e) for e in ws.lists[tmp_path / "p.events"]] == [tuple(e) for e in by_tag]
 
 
 def test_a_skim_and_a_jobs_output_of_simulation_stay_simulation(tagsel: Tagsel, home: Path, tmp_path: Path) -> None:

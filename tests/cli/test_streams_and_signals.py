@@ -131,7 +131,7 @@ def test_an_interrupted_submit_says_that_its_job_is_there(
     home = tmp_path / "W"
     shutil.copytree(sample_home, home)
     (tmp_path / "job.py").write_text(SUBMITTED.format(name=name, marker=str(tmp_path / "sent")))
-    chosen = Workspace(home).select("data09_900GeV.physics_Muon.TAG", "NLooseMuon >= 2")
+    chosen = Workspace(home)["data09_900GeV.physics_Muon.TAG"].select("NLooseMuon >= 2")
     chosen.save(tmp_path / "z.events")
     code = (
         "import signal, sys\n"
@@ -143,7 +143,7 @@ def test_an_interrupted_submit_says_that_its_job_is_there(
     environment = {**os.environ, "TAGSEL_WORKSPACE": str(home)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100)
     assert done.returncode == (130 if name == "SIGINT" else -signal.SIGTERM), done.stderr
-    (job,) = Workspace(home).jobs()
+    (job,) = Workspace(home).jobs.list()
     assert job.status().state == "killed"
     said = f"tagsel: {how}: job {job.id} is there, killed: tagsel jobs resubmit {job.id} goes on with it"
     assert said in done.stderr

@@ -88,4 +88,4 @@ def test_real_indices_of_nanoaod(real: Callable[[str], Path], tmp_path: Path) ->
     """32 of 40 events, computed apart with awkward: ak.any over pt of the jet that the leading muon names."""
     home = Workspace.init(tmp_path / "W")
     home.ingest(real("nano_dimuon.root"), dataset="d.TAG", profile="full")
-    assert home.count("d.TAG", "Jet.pt[Muon.jetIdx[0]] > 20").accepted == 32
+    assert home["d.TAG"].count("Jet.pt[Muon.jetIdx[0]] > 20").accepted == 32

@@ -39,13 +39,13 @@ def test_there_is_a_fixture_of_each_format() -> None:
 def test_snapshots_have_their_events(opened: tuple[Workspace, dict[str, Any]]) -> None:
     home, answers = opened
     for number, events in answers["events"].items():
-        assert home.count(f"{answers['dataset']}@{number}", "true").accepted == events
+        assert home[f"{answers['dataset']}@{number}"].count("true").accepted == events
 
 
 def test_cuts_have_their_answers(opened: tuple[Workspace, dict[str, Any]]) -> None:
     home, answers = opened
     for cut, events in answers["counts"].items():
-        assert home.count(answers["dataset"], cut).accepted == events, cut
+        assert home[answers["dataset"]].count(cut).accepted == events, cut
 
 
 @pytest.mark.skipif(bool(people.why_not()), reason=people.why_not())
@@ -74,7 +74,7 @@ def test_lists_that_were_saved_are_those_that_are_selected(
     folder, answers = fixture
     home, _ = opened
     cut = "MET_pt > 10 && nMuon >= 2"
-    for events in (tagsel.read_events(folder / "dimuon.events"), home.select(answers["dataset"], cut)):
+    for events in (tagsel.read_events(folder / "dimuon.events"), home[answers["dataset"]].select(cut)):
         assert events.digest == answers["list"]["digest"]
         assert [f"{run}:{event}" for run, event in zip(events.run, events.event, strict=True)] == answers["list"]["ids"]
     assert len(tagsel.read_events(folder / "trigger.json")) == answers["first file by trigger"]
@@ -82,29 +82,29 @@ def test_lists_that_were_saved_are_those_that_are_selected(
 
 def test_a_pinned_snapshot_outlives_gc(opened: tuple[Workspace, dict[str, Any]]) -> None:
     home, answers = opened
-    home.compact(answers["dataset"])
-    home.gc(answers["dataset"], grace_s=0.0)
-    assert home.count(f"{answers['dataset']}@1", "HLT_IsoMu24").accepted == answers["first file by trigger"]
-    assert home.count(answers["dataset"], "true").accepted == answers["events"]["2"]
+    home.datasets.compact(answers["dataset"])
+    home.datasets.gc(answers["dataset"], grace=0.0)
+    assert home[f"{answers['dataset']}@1"].count("HLT_IsoMu24").accepted == answers["first file by trigger"]
+    assert home[answers["dataset"]].count("true").accepted == answers["events"]["2"]
 
 
 def test_the_jobs_are_done_and_have_their_results(opened: tuple[Workspace, dict[str, Any]]) -> None:
     home, answers = opened
-    assert dict(home.jobs("show", "1").result().value) == answers["job"]
-    assert [home.jobs("show", job).status().state for job in ("1", "2")] == ["done", "done"]
+    assert dict(home.jobs["1"].result().value) == answers["job"]
+    assert [home.jobs[job].status().state for job in ("1", "2")] == ["done", "done"]
     for cut, events in answers["output"].items():
-        assert home.count("user.double", cut).accepted == events
+        assert home["user.double"].count(cut).accepted == events
 
 
 def test_the_catalog_can_be_made_again_from_its_journal(fixture: tuple[Path, dict[str, Any]]) -> None:
     folder, answers = fixture
-    assert run(["catalog", "rebuild", "-w", str(folder / "W")]) == 0
-    assert Workspace(folder / "W").count(answers["dataset"], "true").accepted == answers["events"]["2"]
+    assert run(["workspace", "rebuild", "-w", str(folder / "W")]) == 0
+    assert Workspace(folder / "W")[answers["dataset"]].count("true").accepted == answers["events"]["2"]
 
 
 def test_recover_has_nothing_to_do(fixture: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     folder, _ = fixture
-    assert run(["catalog", "recover", "--dry-run", "-w", str(folder / "W")]) == 0
+    assert run(["workspace", "recover", "--dry-run", "-w", str(folder / "W")]) == 0
     assert "nothing to recover" in capsys.readouterr().out
 
 
@@ -112,4 +112,4 @@ def test_it_takes_more_events(fixture: tuple[Path, dict[str, Any]], opened: tupl
     folder, answers = fixture
     home, _ = opened
     again = home.ingest(folder / "nano-0.root", dataset=answers["dataset"])
-    assert home.count(answers["dataset"], "true").accepted == answers["events"]["2"], again
+    assert home[answers["dataset"]].count("true").accepted == answers["events"]["2"], again

@@ -88,7 +88,7 @@ def test_lists_of_records_are_collections_and_structures_attributes(
     home = workspace(tmp_path)
     home.ingest(path, dataset="x.TAG")
     right = {"true": 10, "any(Muon.pt > 10)": 4, "MET_pt > 6": 3, "nMuon == 0": 4}
-    assert {cut: home.count("x.TAG", cut).accepted for cut in right} == right
+    assert {cut: home["x.TAG"].count(cut).accepted for cut in right} == right
 
 
 def test_records_under_the_names_of_nanoaod_are_its_collections(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_column_that_cannot_be_typed_costs_no_other(tmp_path: Path) -> None:
     schema.write_text(head + '[ids]\nrun = "run"\nlumi = "lumi"\nevent = "event"\n')
     home = workspace(tmp_path)
     home.ingest(path, dataset="x.TAG", schema=str(schema))
-    assert home.count("x.TAG", "x > 6").accepted == 3
+    assert home["x.TAG"].count("x > 6").accepted == 3
 
 
 def test_an_arrow_file_whose_schema_arrow_cannot_read_says_what_to_do(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_columns_of_polars_in_one_file_hold_what_was_written(tmp_path: Path, wri
     done = home.ingest(path, dataset="x.TAG")
     assert [line.name for line in done.report.left_out()] == ["day"]
     right = {text: sum(value == text for value in values["category"]) for text in ("a", "bb", "ccc")}
-    assert {text: home.count("x.TAG", f'category == "{text}"').accepted for text in right} == right
+    assert {text: home["x.TAG"].count(f'category == "{text}"').accepted for text in right} == right
 
 
 LONG = pa.array([f"{number:036d}" for number in range(64_000)])
@@ -230,7 +230,7 @@ def test_a_date_with_a_time_of_day_costs_no_other_column(tmp_path: Path) -> None
     home = workspace(tmp_path)
     done = home.ingest(path, dataset="x.TAG")
     assert {line.name for line in done.report.left_out()} == {"day", "made.day"}
-    assert home.count("x.TAG", "made_of > 6").accepted == 3
+    assert home["x.TAG"].count("made_of > 6").accepted == 3
 
 
 @pytest.mark.parametrize("offsets", [[0, 2, 1, 3], [0, 400, 2, 3]])
@@ -264,8 +264,8 @@ def test_keys_of_folders_are_columns(tmp_path: Path) -> None:
     home = workspace(tmp_path)
     done = home.ingest(tmp_path / "d", dataset="x.TAG")
     assert (len(done.landed), done.failed, done.events) == (2, (), 20)
-    assert home.count("x.TAG", "year == 2018").accepted == 10
-    assert home.count("x.TAG", 'stream == "Muon B" && year < 2018').accepted == 10
+    assert home["x.TAG"].count("year == 2018").accepted == 10
+    assert home["x.TAG"].count('stream == "Muon B" && year < 2018').accepted == 10
     again = home.ingest(tmp_path / "d" / "year=2018" / "stream=Muon%20B" / "part-0.parquet", dataset="x.TAG")
     assert (len(again.already), again.events) == (1, 20)
 
@@ -277,7 +277,7 @@ def test_a_run_may_be_the_name_of_a_folder(tmp_path: Path) -> None:
         pq.write_table(pa.table({k: v for k, v in ids().items() if k != "run"}), tmp_path / f"run={run}" / "a.parquet")
     home = workspace(tmp_path)
     home.ingest(tmp_path / "run=7", tmp_path / "run=9", dataset="x.TAG")
-    assert home.count("x.TAG", "run == 9").accepted == 10
+    assert home["x.TAG"].count("run == 9").accepted == 10
 
 
 def test_what_a_folder_holds(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_of_a_delta_table_only_its_newest_version_counts(tmp_path: Path) -> None
     assert len(list(folder.glob("*.parquet"))) == 2
     home = workspace(tmp_path)
     assert home.ingest(folder, dataset="x.TAG").events == 10
-    assert home.count("x.TAG", "x == 1").accepted == 10
+    assert home["x.TAG"].count("x == 1").accepted == 10
 
 
 # -- structures by hand

@@ -48,11 +48,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_each_twin_has_its_own_values_in_cuts(home: Workspace) -> None:
     old, new = "FatJet.particleNet_WvsQCD", "FatJet.particleNet_WVsQCD"
-    assert home.count(NAME, "true").accepted == 20
-    assert home.select(NAME, f"{old}[0] > 0.72").event.tolist() == [9, 10]  # 0.8 and 0.9
-    assert home.select(NAME, f"{new}[0] > 0.72").event.tolist() == [108, 109, 110]  # 0.75, 0.85, 0.95
-    assert home.count(NAME, f"present({old}[0])").accepted == 10
-    assert home.count(NAME, f"any(j in FatJet: j.particleNet_WVsQCD > 0.72) || {OLD}[0] > 0.72").accepted == 5
+    assert home[NAME].count("true").accepted == 20
+    assert home[NAME].select(f"{old}[0] > 0.72").event.tolist() == [9, 10]  # 0.8 and 0.9
+    assert home[NAME].select(f"{new}[0] > 0.72").event.tolist() == [108, 109, 110]  # 0.75, 0.85, 0.95
+    assert home[NAME].count(f"present({old}[0])").accepted == 10
+    assert home[NAME].count(f"any(j in FatJet: j.particleNet_WVsQCD > 0.72) || {OLD}[0] > 0.72").accepted == 5
 
 
 def test_each_twin_has_its_own_values_in_sql_and_python(home: Workspace) -> None:
@@ -75,7 +75,7 @@ def test_a_dataset_keeps_the_column_of_each_twin(home: Workspace, tmp_path: Path
     """A later file has the second name alone: its values join the second column, not the first."""
     more = written(tmp_path / "more.parquet", 201, **{NEW: scores(0.05)})
     home.ingest(more, dataset=NAME, profile="full", evolve=True)
-    assert home.count(NAME, "FatJet.particleNet_WVsQCD[0] > 0.72").accepted == 6
+    assert home[NAME].count("FatJet.particleNet_WVsQCD[0] > 0.72").accepted == 6
     columns = {a.name: a.column for a in home[NAME].inputs[0].snapshot.schema}
     assert columns["FatJet.particleNet_WvsQCD"] == OLD
     assert columns["FatJet.particleNet_WVsQCD"] == f"{NEW}__2"
@@ -91,9 +91,9 @@ def test_twins_in_one_file_and_twin_collections(tmp_path: Path) -> None:
     }
     path = written(tmp_path / "a.parquet", 1, x=numbers, X=pa.array([5] * 10, pa.int32()), **lists)
     home.ingest(path, dataset=NAME, profile="full")
-    assert home.count(NAME, "x < 3").accepted == 3
-    assert home.count(NAME, "X == 5").accepted == 10
-    assert home.count(NAME, "nJet == 1 && nJET == 2 && sum(JET.pt) == 5 && sum(Jet.pt) == 1").accepted == 10
+    assert home[NAME].count("x < 3").accepted == 3
+    assert home[NAME].count("X == 5").accepted == 10
+    assert home[NAME].count("nJet == 1 && nJET == 2 && sum(JET.pt) == 5 && sum(Jet.pt) == 1").accepted == 10
     assert home.sql(f'SELECT x, X FROM "{NAME}" WHERE X = 5 AND x = 7').to_pylist() == [{"x": 7, "X": 5}]
     # names in headers and errors are those of attributes, and names that the query gives are its own
     items = 'max("X"), "X" > 4, sum(x), "X" > x AS b'

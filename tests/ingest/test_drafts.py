@@ -125,8 +125,8 @@ def test_words_beyond_63_bits_are_words(tmp_path: Path) -> None:
     schema = tmp_path / "draft.toml"
     schema.write_text(derive_source_schema(path))
     home.ingest(path, dataset="x.TAG", schema=str(schema))
-    assert home.count("x.TAG", "bit(w, 63)").accepted == 2
-    assert home.count("x.TAG", "n > 3").accepted == 2
+    assert home["x.TAG"].count("bit(w, 63)").accepted == 2
+    assert home["x.TAG"].count("n > 3").accepted == 2
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_fault_52_an_event_in_two_blocks_is_reported(home: Workspace, tmp_path: 
     done = home.ingest(nano(tmp_path / "a.root"), dataset="a.TAG")
     assert any("10 rows repeat the (run, event) of a row in another luminosity block" in w for w in done.warnings)
     assert any("MOST ROWS ARE DUPLICATES: 10 of 15" in w for w in done.warnings)
-    found = {f.what: (f.count, f.kind) for f in home.check("a.TAG").findings}
+    found = {f.what: (f.count, f.kind) for f in home.datasets.check("a.TAG").findings}
     assert found["rows that repeat an event of another luminosity block"] == (10, "corrupt")
     again = home.ingest(nano(tmp_path / "b.root", np.full(5, 9), np.arange(101, 106)), dataset="a.TAG")
     assert not again.warnings  # said where it came in, and by check from then on
@@ -72,7 +72,7 @@ def test_a_file_of_duplicates_is_named_however_large_the_dataset(home: Workspace
         assert f"10 of 10 rows of {path} repeat the (run, event) of another row" in warning
         assert "adds 0 events" in warning
         assert f"5000:{100 + 10 * number} is in {tmp_path / 'all.root'}, too" in warning
-    assert home.count("a.TAG", "true").accepted == 300
+    assert home["a.TAG"].count("true").accepted == 300
 
 
 def test_of_two_new_files_the_one_that_repeats_is_named(home: Workspace, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_of_two_new_files_the_one_that_repeats_is_named(home: Workspace, tmp_pat
     assert f"10 of 10 rows of {few}" in warning
     some = nano(tmp_path / "some.root", np.ones(10), np.arange(296, 306))
     assert not loud(home.ingest(some, dataset="a.TAG"))
-    assert home.count("a.TAG", "true").accepted == 306
+    assert home["a.TAG"].count("true").accepted == 306
 
 
 def test_many_files_of_duplicates_are_counted_and_three_named(home: Workspace, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_fault_52_rows_of_simulation_that_repeat_numbers_count_and_are_said_to(
     path = nano(tmp_path / "mc.root", simulation=True)
     assert run(["ingest", str(path), "--dataset", "mc.M.TAG", "-w", str(home.folder)]) == 0
     assert "10 rows repeat a run and event, and count" in capsys.readouterr().err
-    ledger = home.count("mc.M.TAG", "true").ledger
+    ledger = home["mc.M.TAG"].count("true").ledger
     assert (ledger.accepted, ledger.duplicate) == (15, 0)
 
 
@@ -109,14 +109,14 @@ def test_fault_52_identity_settles_it(home: Workspace, tmp_path: Path) -> None:
     """By (run, lumi, event) all 15 count; a file with 5 of them again and 5 new ones adds 5."""
     done = home.ingest(nano(tmp_path / "a.root"), dataset="a.TAG", identity=BY_LUMI)
     assert (done.duplicates, done.warnings) == (0, ())
-    assert home.count("a.TAG", "true").accepted == 15
+    assert home["a.TAG"].count("true").accepted == 15
     more = nano(tmp_path / "b.root", np.repeat([3, 4], 5), np.tile(np.arange(1, 6), 2))
     assert home.ingest(more, dataset="a.TAG").duplicates == 5
-    assert home.count("a.TAG", "true").accepted == 20
-    assert home.count("a.TAG", "MET.pt > 35").accepted == 4 * 2  # events 4 and 5 of each of 4 blocks
-    home.compact("a.TAG")
-    assert home.count("a.TAG", "true").accepted == 20
-    assert not [f for f in home.check("a.TAG").findings if f.kind == "corrupt"]
+    assert home["a.TAG"].count("true").accepted == 20
+    assert home["a.TAG"].count("MET.pt > 35").accepted == 4 * 2  # events 4 and 5 of each of 4 blocks
+    home.datasets.compact("a.TAG")
+    assert home["a.TAG"].count("true").accepted == 20
+    assert not [f for f in home.datasets.check("a.TAG").findings if f.kind == "corrupt"]
     with pytest.raises(IngestError, match="'run event' was asked for"):
         home.ingest(more, dataset="a.TAG", identity="run event")
     with pytest.raises(SchemaError, match="is no identity of events"):
@@ -125,14 +125,14 @@ def test_fault_52_identity_settles_it(home: Workspace, tmp_path: Path) -> None:
 
 def test_fault_52_lists_of_such_events_are_well_defined(home: Workspace, tmp_path: Path) -> None:
     home.ingest(nano(tmp_path / "a.root"), dataset="a.TAG", identity=BY_LUMI)
-    every, high = home.select("a.TAG", "true"), home.select("a.TAG", "MET.pt > 45")
+    every, high = home["a.TAG"].select("true"), home["a.TAG"].select("MET.pt > 45")
     assert (len(every), len(high), len(every & high), len(every - high), len(every | high)) == (15, 3, 3, 12, 15)
     high.save(tmp_path / "high.events")
     back = read_events(tmp_path / "high.events")
     assert (back.digest, len(back - high), len(every - back)) == (high.digest, 0, 12)
     home.ingest(nano(tmp_path / "b.root", np.full(5, 9), np.arange(1, 6)), dataset="b.TAG")
     with pytest.raises(EventListError, match="told apart by run, lumi and event"):
-        every & home.select("b.TAG", "true")
+        every & home["b.TAG"].select("true")
 
 
 def test_fault_52_a_list_of_ids_that_repeat_in_blocks_is_read(home: Workspace, tmp_path: Path) -> None:
@@ -141,14 +141,14 @@ def test_fault_52_a_list_of_ids_that_repeat_in_blocks_is_read(home: Workspace, t
     home.ingest(nano(tmp_path / "a.root"), dataset="a.TAG", identity=BY_LUMI)
     asked = read_events(tmp_path / "ids.txt")
     assert asked.by_lumi and len(asked) == 3
-    assert home.pick("a.TAG", asked).events.entry.tolist() == [2, 7, 14]
+    assert home["a.TAG"].pick(asked).events.entry.tolist() == [2, 7, 14]
 
 
 def test_fault_52_streams_share_events_by_their_identity(home: Workspace, tmp_path: Path) -> None:
     """Two streams of 15 events share none but those of equal (run, lumi, event): here block 3's 5."""
     home.ingest(nano(tmp_path / "a.root"), dataset="a.TAG", identity=BY_LUMI)
     home.ingest(nano(tmp_path / "b.root", LUMI + 2), dataset="b.TAG", identity=BY_LUMI)
-    ledger = home.count("a.TAG,b.TAG", "true").ledger
+    ledger = home["a.TAG,b.TAG"].count("true").ledger
     assert (ledger.accepted, ledger.duplicate) == (25, 5)
 
 
@@ -176,9 +176,9 @@ def test_fault_53_the_entry_is_the_event_number_of_a_file_without_ids(home: Work
     (tmp_path / "mine.toml").write_text(WITHOUT_IDS)
     done = home.ingest(tmp_path / "a.root", dataset="a.TAG", schema=str(tmp_path / "mine.toml"))
     assert (done.events, done.duplicates) == (554, 0)
-    events = home.select("a.TAG", "lep_pt > 499")
+    events = home["a.TAG"].select("lep_pt > 499")
     assert events.event.tolist() == list(range(500, 554))
-    home.skim(events, tmp_path / "s.root", branches="lep_pt")
+    home.lists[events].skim(tmp_path / "s.root", branches="lep_pt")
     assert uproot.open(tmp_path / "s.root")["mini"]["lep_pt"].array().to_list() == list(range(500, 554))
 
 
@@ -209,8 +209,8 @@ def test_two_files_numbered_by_entry_never_share_events(home: Workspace, tmp_pat
         home.ingest(two, dataset="a.TAG", schema=schema_of_run(tmp_path, 7))
     done = home.ingest(two, dataset="a.TAG", schema=schema_of_run(tmp_path, 8))
     assert (done.events, done.duplicates) == (12, 0)
-    assert [home.count("a.TAG", cut).accepted for cut in ("x < 6", "x >= 6")] == [6, 6]
-    home.compact("a.TAG")
+    assert [home["a.TAG"].count(cut).accepted for cut in ("x < 6", "x >= 6")] == [6, 6]
+    home.datasets.compact("a.TAG")
     with pytest.raises(IngestError, match="are both of run 8"):
         home.ingest(without_ids(tmp_path / "c.root", range(3)), dataset="a.TAG", schema=schema_of_run(tmp_path, 8))
 

@@ -55,7 +55,7 @@ def test_fault_49_two_files_with_one_guid_are_named_both(home: Workspace, tmp_pa
     for dataset in ("a.TAG", "b.TAG"):
         with pytest.raises(IngestError, match=r"b\.root and .*a\.root \(in a\.TAG\) have one GUID"):
             home.ingest(other, dataset=dataset)
-    assert home.count("a.TAG", "true").accepted == 10
+    assert home["a.TAG"].count("true").accepted == 10
 
 
 def test_a_twin_that_comes_into_another_dataset_meanwhile_is_named(home: Workspace, tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_a_twin_that_comes_into_another_dataset_meanwhile_is_named(home: Workspa
         home.ingest(one, dataset="a.TAG", progress=meanwhile)
     assert home.catalog.names() == ["b.TAG"]
     assert not list((home.folder / "data" / "a.TAG").glob("*.parquet"))
-    events = home.select("b.TAG", "true")
-    assert home.skim(events, tmp_path / "s.root", branches="MET_pt").events == 10
+    events = home["b.TAG"].select("true")
+    assert home.lists[events].skim(tmp_path / "s.root", branches="MET_pt").events == 10
 
 
 def test_of_two_twins_at_once_one_comes_in(home: Workspace, tmp_path: Path) -> None:
@@ -97,14 +97,16 @@ def test_check_compares_files_of_one_guid_over_datasets(home: Workspace, tmp_pat
     one, other = nano(tmp_path / "a.root", 1, same_uuid=True), nano(tmp_path / "b.root", 101, same_uuid=True)
     home.ingest(one, dataset="a.TAG")
     home.ingest(one, dataset="b.TAG")
-    assert home.check("a.TAG").sound
+    assert home.datasets.check("a.TAG").sound
     apart = Workspace.init(tmp_path / "apart")
     apart.ingest(other, dataset="c.TAG")
     shutil.copytree(apart.folder / "data" / "c.TAG", home.folder / "data" / "c.TAG")
     home = Workspace(home.folder)
     assert "c.TAG" in home.catalog.names()
     for dataset, pairs in (("a.TAG", 1), ("c.TAG", 2)):
-        (finding,) = [f for f in home.check(dataset).findings if f.what == "files of one GUID with other content"]
+        (finding,) = [
+            f for f in home.datasets.check(dataset).findings if f.what == "files of one GUID with other content"
+        ]
         assert (finding.kind, finding.count) == ("corrupt", pairs)
         assert "a.root" in finding.names[0] and "b.root" in finding.names[0]
 
@@ -123,7 +125,7 @@ def test_fault_49_a_moved_file_is_found_at_its_new_place(home: Workspace, tmp_pa
     path = nano(tmp_path / "v1.root", 1)
     home.ingest(path, dataset="a.TAG")
     home.ingest(path, dataset="b.TAG")
-    lists = [home.select(name, "true") for name in ("a.TAG", "b.TAG")]
+    lists = [home[name].select("true") for name in ("a.TAG", "b.TAG")]
     new = tmp_path / "moved.root"
     path.rename(new)
     nano(path, 501)  # another file at the old place is not the one that moved
@@ -131,7 +133,7 @@ def test_fault_49_a_moved_file_is_found_at_its_new_place(home: Workspace, tmp_pa
     assert [(m.path, m.former) for m in done.moved] == [(str(new), str(path))]
     assert (done.landed, done.already) == ((), ())
     for number, events in enumerate(lists):
-        assert home.skim(events, tmp_path / f"{number}.root", branches="MET_pt").events == 10
+        assert home.lists[events].skim(tmp_path / f"{number}.root", branches="MET_pt").events == 10
     again = home.ingest(new, dataset="a.TAG")
     assert (again.moved, again.already) == ((), (str(new),))
 
@@ -151,10 +153,10 @@ def test_fault_49_a_file_that_changed_in_place_is_said_to_have(home: Workspace, 
     nano(path, 1, n=15, same_uuid=True)
     with pytest.raises(IngestError, match=r"v1\.root: has changed since it was ingested.*10 and 15 entries"):
         home.ingest(path, dataset="a.TAG")
-    assert home.count("a.TAG", "true").accepted == 10
-    home.retract(str(path), dataset="a.TAG", reason="written to")
+    assert home["a.TAG"].count("true").accepted == 10
+    home.datasets.retract(str(path), dataset="a.TAG", reason="written to")
     assert home.ingest(path, dataset="a.TAG").events == 15
-    assert home.skim(home.select("a.TAG", "true"), tmp_path / "s.root", branches="MET_pt").events == 15
+    assert home.lists[home["a.TAG"].select("true")].skim(tmp_path / "s.root", branches="MET_pt").events == 15
 
 
 def test_fault_49_other_events_at_the_same_place_are_noticed(home: Workspace, tmp_path: Path) -> None:
@@ -180,13 +182,13 @@ def test_fault_49_a_file_of_a_frozen_dataset_may_move(tmp_path: Path) -> None:
     """Its content stays what it is, so the new place is recorded; a file that is new is refused as before."""
     home = Workspace.init(tmp_path / "W")
     home.ingest(nano(tmp_path / "a.root", 1), dataset="data.F.TAG")
-    home.close("data.F.TAG", freeze=True)
-    events = home.select("data.F.TAG", "true")
+    home.datasets.freeze("data.F.TAG")
+    events = home["data.F.TAG"].select("true")
     moved = (tmp_path / "a.root").rename(tmp_path / "b.root")
     done = home.ingest(moved, dataset="data.F.TAG")
     assert [place.path for place in done.moved] == [str(moved)]
     assert (done.snapshot, done.events) == (1, 10)
-    assert [f.pfn for f in home.map(events).files] == [str(moved)]
+    assert [f.pfn for f in home.lists[events].map().files] == [str(moved)]
     with pytest.raises(CatalogError, match="is frozen: its content cannot change"):
         home.ingest(nano(tmp_path / "c.root", 100), dataset="data.F.TAG")
-    assert home.count("data.F.TAG", "true").accepted == 10
+    assert home["data.F.TAG"].count("true").accepted == 10

@@ -50,7 +50,7 @@ for left, step in json.loads(sys.argv[4]):
         errors = [failure.reason for failure in done.failed]
     except IngestError as error:
         errors = [error.message]
-    reports.append([errors, home.count("d.TAG").read])
+    reports.append([errors, home["d.TAG"].count().read])
 print(json.dumps(reports))
 """
 

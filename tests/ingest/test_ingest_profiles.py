@@ -91,7 +91,7 @@ def test_versions_of_nanoaod_make_one_dataset_with_evolve(tmp_path: Path) -> Non
     assert (done.events, done.failed) == (6, ())
     expected = {"Muon.pt[0] > 5": 4, "MET_pt >= 1": 2, "PuppiMET_pt >= 0": 3, "GenPart.pt[0] == 21": 2, "HLT_a": 4}
     for cut, accepted in expected.items():
-        assert home.count("mc.X.TAG", cut).accepted == accepted, cut
+        assert home["mc.X.TAG"].count(cut).accepted == accepted, cut
 
 
 def test_fault_51_a_dataset_remembers_its_profile(tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ def test_fault_51_a_dataset_remembers_its_profile(tmp_path: Path) -> None:
     home.ingest(first, dataset="mc.X.TAG", profile="full")
     done = home.ingest(second, dataset="mc.X.TAG")
     assert (done.events, done.report.profile, done.failed) == (6, "full", ())
-    assert home.count("mc.X.TAG", "GenPart.pt[0] == 21").accepted == 2
+    assert home["mc.X.TAG"].count("GenPart.pt[0] == 21").accepted == 2
     with pytest.raises(IngestError, match="ingested with the profile full, and slim is asked for") as caught:
         home.ingest(third, dataset="mc.X.TAG", profile="slim")
     assert "--evolve" in str(caught.value.hint)
     assert home.ingest(third, dataset="mc.X.TAG", profile="slim", evolve=True).events == 9
-    assert home.count("mc.X.TAG", "GenPart.pt[0] == 21").accepted == 2, "missing in the third file"
+    assert home["mc.X.TAG"].count("GenPart.pt[0] == 21").accepted == 2, "missing in the third file"
 
 
 def test_fault_51_a_dataset_without_a_profile_is_standard(tmp_path: Path) -> None:
@@ -149,15 +149,15 @@ def test_a_name_that_the_ingest_left_out_says_which_profile_keeps_it(tmp_path: P
     for cut, column in LEFT_OUT.items():
         assert column in left_out
         with pytest.raises(CutError) as error:
-            home.count("some.TAG", cut)
+            home["some.TAG"].count(cut)
         assert error.value.hint == (
             f"the ingest left out, as the profile standard leaves them: {column}; "
             "--profile full, into a new dataset, takes them"
         ), cut
-    assert home.count("all.TAG", "any(Muon.jetIdx == 0)").accepted == 1  # -1 and 0; none; 1
+    assert home["all.TAG"].count("any(Muon.jetIdx == 0)").accepted == 1  # -1 and 0; none; 1
     for dataset, cut in ((dataset, cut) for dataset in ("some.TAG", "all.TAG") for cut in UNKNOWN):
         with pytest.raises(CutError) as error:
-            home.count(dataset, cut)
+            home[dataset].count(cut)
         assert "ingest" not in str(error.value.hint) and "profile" not in str(error.value.hint), cut
     catalog = home.catalog.bookkeeping("some.TAG")
     assert not any("left_out" in record for record in catalog.values()), "the dataset keeps it, not the catalog"
@@ -176,13 +176,13 @@ def test_names_left_out_of_a_parquet_file_are_known_whatever_else_they_mean(tmp_
     assert set(reasons) == {"s", "when"}
     for name, cut in (("s", 's == "a"'), ("when", "when > 3")):
         with pytest.raises(CutError) as error:
-            home.count("d.TAG", cut)
+            home["d.TAG"].count(cut)
         assert error.value.hint.startswith(f"the ingest left out, as {reasons[name]}: {name}")
     omissions = home.home.table("d.TAG").snapshot().omissions
     assert {(one.name, one.reason) for one in omissions} == set(reasons.items()) and len(omissions) == 2
     folder = home.folder / "data" / "d.TAG" / "_tagsel" / "commits"
     before = sorted(folder.iterdir())
-    home.gc("d.TAG", grace_s=0)
+    home.datasets.gc("d.TAG", grace=0)
     assert sorted(folder.iterdir()) == before, "clean-up keeps the document"
 
 
@@ -197,7 +197,7 @@ def test_a_damaged_list_of_what_was_left_out_hides_no_error_of_a_cut(
     path.write_bytes(path.read_bytes()[:-2])
     for cut in LEFT_OUT:
         with pytest.raises(CutError) as error:
-            home.count("some.TAG", cut)
+            home["some.TAG"].count(cut)
         assert "ingest" not in str(error.value.hint)
     assert "is damaged" in caplog.text and str(path) in caplog.text
-    assert home.count("some.TAG", "true").accepted == 3
+    assert home["some.TAG"].count("true").accepted == 3

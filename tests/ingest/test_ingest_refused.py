@@ -51,9 +51,9 @@ def test_fault_51_late_columns_of_an_rntuple_skim_with_empty_values_before(home:
     """Entries 98 and 99 lie before the columns were added, 100 and 150 after: lists are empty, or [i, i + 1]."""
     home.ingest(FILES / "late.root", dataset="data.L.TAG")
     for cut, expected in {"MET_phi == 7": 100, "nJet == 2": 100, "Jet.pt[0] == 150": 1, "HLT_late": 50}.items():
-        assert home.count("data.L.TAG", cut).accepted == expected
-    events = home.select("data.L.TAG", "event in (99, 100, 101, 151)")
-    home.skim(events, tmp_path / "l.parquet", branches="Jet_pt,MET_phi")
+        assert home["data.L.TAG"].count(cut).accepted == expected
+    events = home["data.L.TAG"].select("event in (99, 100, 101, 151)")
+    home.lists[events].skim(tmp_path / "l.parquet", branches="Jet_pt,MET_phi")
     rows = pq.read_table(tmp_path / "l.parquet")
     assert rows["Jet_pt"].to_pylist() == [[], [], [100.0, 101.0], [150.0, 151.0]]
     assert rows["MET_phi"].to_pylist() == [0.0, 0.0, 7.0, 7.0]

@@ -165,7 +165,7 @@ def passing(rows: list[Row], cut: str) -> list[int]:
 def test_nulls_are_missing_in_the_interpreter_and_in_sql(home: Workspace, rows: list[Row], cut: str) -> None:
     right = passing(rows, cut)
     assert 0 < len(right) < ROWS
-    query = replace(home.query(NAME, [cut]), tier="interpreter")
+    query = replace(home[NAME].query([cut]), tier="interpreter")
     assert count(query).accepted == len(right)
     (bound,) = bind_query(query)
     if "argmax" in cut:
@@ -184,7 +184,7 @@ def test_nulls_are_missing_in_kernels(home: Workspace, rows: list[Row]) -> None:
     cuts = ["nvtx + plain > 20", "any(m in Muon: m.pt > 10 && m.charge == 1)"]
     right = [row for row in rows if all(CUTS[cut](row) for cut in cuts)]
     assert right
-    assert count(replace(home.query(NAME, cuts), tier="kernel")).accepted == len(right)
+    assert count(replace(home[NAME].query(cuts), tier="kernel")).accepted == len(right)
 
 
 def test_verbs_show_nulls_as_missing(home: Workspace, rows: list[Row]) -> None:
@@ -259,11 +259,11 @@ def test_a_chain_that_is_null_is_missing_in_that_row(tmp_path: Path) -> None:
     assert (done.events, done.failed) == (500, ())
     for chain in CHAINS:
         values = [row[chain] for row in rows]
-        assert home.count(NAME, chain).accepted == values.count(True)
-        assert home.count(NAME, f"present({chain})").accepted == 500 - values.count(None)
-        assert home.count(NAME, f"present({chain}) && !{chain}").accepted == values.count(False)
+        assert home[NAME].count(chain).accepted == values.count(True)
+        assert home[NAME].count(f"present({chain})").accepted == 500 - values.count(None)
+        assert home[NAME].count(f"present({chain}) && !{chain}").accepted == values.count(False)
     both = [row for row in rows if row["HLT_a"] and row["HLT_b"] and row["met"] > 100]
-    assert home.select(NAME, "HLT_a && HLT_b && met > 100").event.tolist() == [row["event"] for row in both]
+    assert home[NAME].select("HLT_a && HLT_b && met > 100").event.tolist() == [row["event"] for row in both]
     nulls = {chain: sum(row[chain] is None for row in rows) for chain in CHAINS if chain != "HLT_whole"}
     assert done.report.to_json()["nulls"] == {name: {"values": n, "lists": 0} for name, n in nulls.items()}
 
@@ -299,7 +299,7 @@ def test_a_chain_in_1500_menus_is_one_place_to_look_at(tmp_path: Path) -> None:
     home.ingest(*sorted(tmp_path.glob("*.parquet")), dataset=NAME)
     (snapshot,) = [one.snapshot for one in home[NAME].inputs]
     assert len(snapshot.menus) > 1_500
-    query = home.query(NAME, ["HLT_c3 || HLT_c7"])
+    query = home[NAME].query(["HLT_c3 || HLT_c7"])
     right = np.count_nonzero((passes & ~nulls)[:, :, [3, 7]].any(axis=2))
     assert count(replace(query, tier="kernel")).accepted == right
     assert count(replace(query, tier="interpreter")).accepted == right
@@ -318,7 +318,7 @@ def test_chains_of_a_word_that_is_null_are_missing(tmp_path: Path) -> None:
     )
     home = Workspace.init(tmp_path / "W")
     home.ingest(tmp_path / "a.parquet", dataset=NAME, schema=str(tmp_path / "words.toml"))
-    answers = {cut: home.select(NAME, cut).event.tolist() for cut in ("HLT_x", "present(HLT_x)", "HLT_y")}
+    answers = {cut: home[NAME].select(cut).event.tolist() for cut in ("HLT_x", "present(HLT_x)", "HLT_y")}
     assert answers == {"HLT_x": [1, 3], "present(HLT_x)": [1, 3, 4], "HLT_y": [1, 2, 4]}
 
 
@@ -350,7 +350,7 @@ def test_parts_with_and_without_nulls_are_packed(tmp_path: Path) -> None:
     right = {"met > 20": [3, 4], "met < 1e9": [1, 3, 4, 5], "any(Muon.pt > 20)": [1, 5], "nMuon >= 0": [1, 3, 4, 5]}
 
     def answers() -> dict[str, list[int]]:
-        return {cut: sorted(home.select(NAME, cut).event.tolist()) for cut in right}
+        return {cut: sorted(home[NAME].select(cut).event.tolist()) for cut in right}
 
     def shown() -> list[Row]:
         return home[NAME].where("true").head(5, ("event", "met", "nMuon", "Muon.pt")).to_list()
@@ -359,10 +359,10 @@ def test_parts_with_and_without_nulls_are_packed(tmp_path: Path) -> None:
     bitmaps = [{name for name in part.columns if "null" in name} for part in home[NAME].inputs[0].snapshot.parts]
     assert bitmaps[0] and bitmaps[2] and not bitmaps[1] and bitmaps[0] != bitmaps[2]
     assert answers() == right
-    home.compact(NAME)
+    home.datasets.compact(NAME)
     (part,) = home[NAME].inputs[0].snapshot.parts
     assert part.rows == 5
     assert answers() == right
     assert shown() == before
     assert [row["nMuon"] for row in before] == [1, None, 2, 0, 2]
-    assert "corrupt" not in {finding.kind for finding in home.check(NAME, deep=True).findings}
+    assert "corrupt" not in {finding.kind for finding in home.datasets.check(NAME, deep=True).findings}

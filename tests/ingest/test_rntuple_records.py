@@ -25,11 +25,11 @@ def test_lists_of_records_in_an_rntuple_are_collections(tmp_path: Path) -> None:
         file.mkrntuple("Events", {**ids, "Muon": muons, "Foo": muons, "Deep": deep})
     home = Workspace.init(tmp_path / "W")
     done = home.ingest(tmp_path / "records.root", dataset="a.TAG", profile="full")
-    assert home.select("a.TAG", "Muon.pt[0] > 2").event.tolist() == [3]
-    assert home.select("a.TAG", "any(Foo.pt > 2 && Foo.q == -1)").event.tolist() == [1]
-    assert home.count("a.TAG", "Deep_p4.pt[0] == 1").accepted == 3
+    assert home["a.TAG"].select("Muon.pt[0] > 2").event.tolist() == [3]
+    assert home["a.TAG"].select("any(Foo.pt > 2 && Foo.q == -1)").event.tolist() == [1]
+    assert home["a.TAG"].count("Deep_p4.pt[0] == 1").accepted == 3
     assert "left out, as no attribute can hold their type: Deep.hits" in str(done.report)
-    home.skim(home.select("a.TAG", "nMuon > 0"), tmp_path / "out.parquet", branches=["Muon*"])
+    home.lists[home["a.TAG"].select("nMuon > 0")].skim(tmp_path / "out.parquet", branches=["Muon*"])
     assert pq.read_table(tmp_path / "out.parquet")["Muon.pt"].to_pylist() == [[1.5, 2.5], [3.5]]
 
 

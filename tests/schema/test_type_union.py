@@ -80,11 +80,11 @@ def test_fault_50_a_skim_of_two_types_keeps_every_bit(tmp_path: Path) -> None:
     home = Workspace.init(tmp_path / "W")
     old = nano(tmp_path / "old.root", 1, np.int32, 3)
     home.ingest(old, nano(tmp_path / "new.root", 101, np.uint64, WORD), dataset="a.TAG")
-    events = home.select("a.TAG", "true")
-    home.skim(events, tmp_path / "s.root", branches="word")
+    events = home["a.TAG"].select("true")
+    home.lists[events].skim(tmp_path / "s.root", branches="word")
     words = uproot.open(tmp_path / "s.root")["Events"]["word"].array()
     assert sorted(words.to_list()) == [3] * 5 + [WORD] * 5
-    home.skim(events, tmp_path / "s.parquet", branches="word")
+    home.lists[events].skim(tmp_path / "s.parquet", branches="word")
     assert sorted(pq.read_table(tmp_path / "s.parquet")["word"].to_pylist()) == [3] * 5 + [WORD] * 5
 
 
@@ -94,7 +94,7 @@ def test_fault_50_a_skim_of_types_that_no_type_holds_is_refused(tmp_path: Path) 
     with pytest.raises(
         TagselError, match=r"branch word is (int32|float32) in .*\.root and (int32|float32) in .*\.root"
     ):
-        home.skim(home.select("a.TAG", "true"), tmp_path / "s.root", branches="word")
+        home.lists[home["a.TAG"].select("true")].skim(tmp_path / "s.root", branches="word")
     assert not (tmp_path / "s.root").exists()
 
 
@@ -108,7 +108,7 @@ def test_fault_50_types_of_files_widen_at_ingest(tmp_path: Path) -> None:
     assert "is float32 in" in failure.reason and "v9.root" in failure.reason and "float64 in" in failure.reason
     assert home.ingest(old, new, dataset="b.TAG", evolve=True).events == 10
     for cut, right in (("PV_npvs > 3", 2), ("any(Muon.isPFcand == 1)", 10), ("fixedGridRhoFastjetAll == 9", 2)):
-        assert home.count("b.TAG", cut).accepted == right, cut
+        assert home["b.TAG"].count(cut).accepted == right, cut
     with pytest.raises(TagselError, match="a dataset that exists keeps its types"):
         home.ingest(new, dataset="a.TAG", evolve=True)  # float64 does not fit the dataset's float32
 

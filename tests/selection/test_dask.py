@@ -99,7 +99,7 @@ def test_feature_108_the_answer_is_that_of_a_run_here_to_the_byte(
     home: Workspace, client: Any, tmp_path: Path, question: str, tier: str
 ) -> None:
     datasets, cuts, options = QUESTIONS[question]
-    query = replace(home.query(datasets, cuts, **options), tier=tier)
+    query = replace(home[datasets].query(cuts, **options), tier=tier)
     there = dask.runner(client)
     (expected, told), (found, counted) = select(query), select(query, runner=there)
     expected.save(tmp_path / "here.events")
@@ -115,7 +115,7 @@ def test_feature_108_the_answer_is_that_of_a_run_here_to_the_byte(
 @pytest.mark.usefixtures("small_pieces")
 def test_the_highest_few_are_the_same(home: Workspace, client: Any) -> None:
     for n in (0, 1, 7, 5000):
-        here, there = (home.select("a.TAG,b.TAG", "nMuon >= 1", top=(n, "MET_pt"), client=c) for c in (None, client))
+        here, there = (home["a.TAG,b.TAG"].select("nMuon >= 1", top=(n, "MET_pt"), client=c) for c in (None, client))
         assert [tuple(e) for e in there] == [tuple(e) for e in here]
 
 
@@ -145,8 +145,8 @@ def test_workers_that_are_killed_lose_nothing(home: Workspace, client: Any) -> N
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    expected = home.select("a.TAG,b.TAG", "MET_pt > 10", lumi=GOOD)
-    found = home.select("a.TAG,b.TAG", "MET_pt > 10", lumi=GOOD, client=client, progress=kill)
+    expected = home["a.TAG,b.TAG"].select("MET_pt > 10", lumi=GOOD)
+    found = home["a.TAG,b.TAG"].select("MET_pt > 10", lumi=GOOD, client=client, progress=kill)
     assert len(killed) == len(client.nthreads()) >= 1
     assert [tuple(e) for e in found] == [tuple(e) for e in expected]
     assert found.ledger == expected.ledger
@@ -158,9 +158,9 @@ def test_workers_that_are_killed_lose_nothing(home: Workspace, client: Any) -> N
 def test_an_error_of_the_data_is_the_one_of_a_run_here(home: Workspace, client: Any) -> None:
     """Integers overflow at one event; and where a list of the error's fields is kept, it comes along."""
     with pytest.raises(CutError) as here:
-        home.count("a.TAG", "event * 9000000000000000000 > 0")
+        home["a.TAG"].count("event * 9000000000000000000 > 0")
     with pytest.raises(CutError) as there:
-        home.count("a.TAG", "event * 9000000000000000000 > 0", client=client)
+        home["a.TAG"].count("event * 9000000000000000000 > 0", client=client)
     assert str(there.value) == str(here.value) and there.value.fields == here.value.fields
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_part_is_named_or_its_rows_are_unreadable(client: Any, tmp_pat
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 1]))
     second.path.unlink()
-    query = replace(home.query("a.TAG", ["MET_pt > 20"], lumi=GOOD), tier=tier)
+    query = replace(home["a.TAG"].query(["MET_pt > 20"], lumi=GOOD), tier=tier)
     there = dask.runner(client)
     with pytest.raises(StoreError, match="damaged|is not there") as error:
         count(query, runner=there)
@@ -194,14 +194,14 @@ def test_a_damaged_part_is_named_or_its_rows_are_unreadable(client: Any, tmp_pat
 
 def test_progress_comes_to_all_rows(home: Workspace, client: Any) -> None:
     seen: list[int] = []
-    home.count("a.TAG", "MET_pt > 20", client=client, progress=seen.append)
+    home["a.TAG"].count("MET_pt > 20", client=client, progress=seen.append)
     assert sum(seen) == home["a.TAG"].events
 
 
 def test_a_list_tells_its_making_when_the_cluster_is_gone(home: Workspace, client: Any) -> None:
     with distributed.Client(client.scheduler.address, set_as_default=False) as other:
-        events = home.select("a.TAG", "MET_pt > 20", "nMuon >= 1", client=other)
-    assert dict(events.provenance) == dict(home.select("a.TAG", "MET_pt > 20", "nMuon >= 1").provenance)
+        events = home["a.TAG"].select("MET_pt > 20", "nMuon >= 1", client=other)
+    assert dict(events.provenance) == dict(home["a.TAG"].select("MET_pt > 20", "nMuon >= 1").provenance)
 
 
 def test_the_command_line_takes_an_address(home: Workspace, client: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,9 +221,9 @@ def test_a_worker_takes_one_thread(home: Workspace, client: Any) -> None:
 
 def test_what_cannot_be_a_cluster_is_said(home: Workspace) -> None:
     with pytest.raises(JobError, match="cannot run pieces"):
-        home.count("a.TAG", "true && MET_pt > 1", client=3)
+        home["a.TAG"].count("true && MET_pt > 1", client=3)
     with pytest.raises(JobError, match="no Dask scheduler answers"):
-        home.count("a.TAG", "MET_pt > 1", client="nonsense://127.0.0.1:1")
+        home["a.TAG"].count("MET_pt > 1", client="nonsense://127.0.0.1:1")
 
 
 def test_without_the_library_it_says_what_to_install(home: Workspace) -> None:
@@ -243,7 +243,7 @@ def test_without_the_library_it_says_what_to_install(home: Workspace) -> None:
 @pytest.mark.parametrize("verb", ["count", "select", "cutflow"])
 def test_pieces_are_data_and_add_up_wherever_rows_are_cut(home: Workspace, verb: str, size: int) -> None:
     """Every row is in one piece, or was settled; and a piece survives being written down."""
-    query = home.query("a.TAG,b.TAG", ["MET_pt > 20", "nMuon >= 1"], lumi=GOOD, weight="weight")
+    query = home["a.TAG,b.TAG"].query(["MET_pt > 20", "nMuon >= 1"], lumi=GOOD, weight="weight")
     prepared = prepare(query, zones=verb != "cutflow")
     settled, done, pieces = split(prepared, verb, None, size)
     sent = [pickle.loads(pickle.dumps(piece)) for piece in pieces]
@@ -260,7 +260,7 @@ def test_pieces_are_data_and_add_up_wherever_rows_are_cut(home: Workspace, verb:
 def test_what_zones_settle_is_not_sent(tmp_path: Path) -> None:
     home = workspace(tmp_path)
     build(home, "a.TAG", *(rows(50, k, MET_pt=np.full(50, met, np.float32)) for k, met in ((1, 5), (2, 50), (3, 20))))
-    prepared = prepare(home.query("a.TAG", ["MET_pt > 20"]))
+    prepared = prepare(home["a.TAG"].query(["MET_pt > 20"]))
     settled, done, pieces = split(prepared, "count", None, 1)
     assert (settled.yields[0].n, done, list(pieces)) == (50, 150, [])
     settled, done, pieces = split(prepared, "select", None, 1)
@@ -274,7 +274,7 @@ def test_a_piece_leaves_the_dataset_as_it_is(home: Workspace) -> None:
     def files() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
-    query = home.query("a.TAG", ["MET_pt > 20"], lumi=GOOD)
+    query = home["a.TAG"].query(["MET_pt > 20"], lumi=GOOD)
     select(query)
     before = files()
     _, _, pieces = split(prepare(query), "select", None, 300)
@@ -284,7 +284,7 @@ def test_a_piece_leaves_the_dataset_as_it_is(home: Workspace) -> None:
 
 
 def test_a_worker_for_which_a_cut_means_something_else_refuses(home: Workspace) -> None:
-    _, _, pieces = split(prepare(home.query("a.TAG", ["MET_pt > 20"])), "count", None, 10**9)
+    _, _, pieces = split(prepare(home["a.TAG"].query(["MET_pt > 20"])), "count", None, 10**9)
     piece = next(pieces)
     other = replace(piece, question=replace(piece.question, prints=("another", "another")))
     with pytest.raises(JobError, match="another version"):
@@ -293,5 +293,5 @@ def test_a_worker_for_which_a_cut_means_something_else_refuses(home: Workspace) 
 
 def test_pieces_are_small(home: Workspace) -> None:
     """What travels: names of parts, a verdict a row group, and bits where only some rows count; no schema, no menu."""
-    _, _, pieces = split(prepare(home.query("a.TAG", ["MET_pt > 20"], lumi=GOOD)), "select", None, 1)
+    _, _, pieces = split(prepare(home["a.TAG"].query(["MET_pt > 20"], lumi=GOOD)), "select", None, 1)
     assert max(len(pickle.dumps(piece)) for piece in pieces) < 4096

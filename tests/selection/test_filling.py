@@ -102,7 +102,7 @@ OBJECTS = (
 def test_bins_are_those_of_the_interpreter(
     home: Workspace, axes: list[str], cut: str, weight: str, threads: int, duplicates: str
 ) -> None:
-    query = home.query("a.TAG", [cut], weight=weight, threads=threads, duplicates=duplicates)
+    query = home["a.TAG"].query([cut], weight=weight, threads=threads, duplicates=duplicates)
     specs = read_specs([" x ".join(axes)])
     (fast,), counted = histograms(replace(query, tier="kernel"), specs)
     (slow,), plain = histograms(replace(query, tier="interpreter"), specs)
@@ -113,7 +113,7 @@ def test_bins_are_those_of_the_interpreter(
 
 def test_columns_go_straight_into_the_bins(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work: the kernel runs once for a row group and a histogram, and no value is interpreted."""
-    query = replace(home.query("a.TAG", ["nMuon >= 0"]), tier="kernel")
+    query = replace(home["a.TAG"].query(["nMuon >= 0"]), tier="kernel")
     specs = read_specs(["MET_pt: 40, 0, 200 x nMuon: 4, 0, 4", "Muon.pt: 20, 0, 100"])
     expected = histograms(replace(query, tier="interpreter"), specs)
     ran: list[str] = []
@@ -129,7 +129,7 @@ def test_other_numbers_of_events_are_measured_once_a_row_group(
     home: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Work: two histograms of one number measure it once in each row group that has accepted rows; none interprets."""
-    query = replace(home.query("a.TAG", ["nMuon >= 1"]), tier="kernel")
+    query = replace(home["a.TAG"].query(["nMuon >= 1"]), tier="kernel")
     specs = read_specs(["sum(Muon.pt): 20, 0, 200", "sum(Muon.pt): 5, 0, 50 x MET_pt: 4, 0, 100"])
     expected = histograms(replace(query, tier="interpreter"), specs)
     measured: list[int] = []
@@ -143,7 +143,7 @@ def test_other_numbers_of_events_are_measured_once_a_row_group(
 
 @pytest.mark.parametrize("number", ["wide % (wide - wide)", "9223372036854775807 + nMuon + wide * 0"])
 def test_a_number_without_an_answer_names_the_event_in_both_tiers(home: Workspace, number: str) -> None:
-    query = home.query("a.TAG", ["nMuon >= 1"], duplicates="all")
+    query = home["a.TAG"].query(["nMuon >= 1"], duplicates="all")
     said = []
     for tier in ("kernel", "interpreter"):
         with pytest.raises(CutError) as error:

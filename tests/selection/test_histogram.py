@@ -100,7 +100,7 @@ def test_values_at_edges_stand_where_the_edges_say(home: Workspace, tmp_path: Pa
     made = workspace(tmp_path)
     tenths = np.arange(12, dtype=np.float64) / 10  # 0.3 is below numpy's fourth edge, 0.30000000000000004
     build(made, "a.TAG", rows(12, weight=tenths))
-    filled = made.hist("a.TAG", "weight: 10, 0, 1")
+    filled = made["a.TAG"].hist("weight: 10, 0, 1")
     edges = np.linspace(0, 1, 11)
     expected = [int(((edges[k] <= tenths) & (tenths < edges[k + 1])).sum()) for k in range(10)]
     assert filled.values().tolist() == expected and sum(expected) == 10
@@ -111,7 +111,7 @@ def test_values_at_edges_stand_where_the_edges_say(home: Workspace, tmp_path: Pa
 
 
 def test_one_two_and_three_axes_in_one_scan(home: Workspace) -> None:
-    found = home.hist("a.TAG", TEXTS, "nMuon >= 1")
+    found = home["a.TAG"].hist(TEXTS, "nMuon >= 1")
     chosen = {n: c[COLUMNS["nMuon"] >= 1].astype(float) for n, c in COLUMNS.items()}
     assert list(found) == ["MET_pt", "grid", "run_x_lumi_x_nMuon"]
     one, _ = np.histogram(chosen["MET_pt"], bins=np.linspace(0, 100, 11))
@@ -127,7 +127,7 @@ def test_one_two_and_three_axes_in_one_scan(home: Workspace) -> None:
 
 
 def test_expressions_units_and_weights(home: Workspace) -> None:
-    filled = home.hist("a.TAG", "2 * MET_pt: 7, 0, 0.1 TeV", "nMuon > 0", weight="weight")
+    filled = home["a.TAG"].hist("2 * MET_pt: 7, 0, 0.1 TeV", "nMuon > 0", weight="weight")
     passed = COLUMNS["nMuon"] > 0
     values = 2 * COLUMNS["MET_pt"][passed].astype(np.float64) / 1000
     weights = COLUMNS["weight"][passed]
@@ -152,14 +152,14 @@ def test_expressions_of_objects_and_values_on_a_condition(home: Workspace) -> No
     """`Muon.pt if Muon.pt > 10` leaves objects out: they are missing, as is a value where its `if` fails."""
     met = np.repeat(COLUMNS["MET_pt"], COLUMNS["nMuon"]).astype(float)
     texts = ["pt: Muon.pt if Muon.pt > 10: 5, 0, 50", "sum: Muon.pt + MET_pt: 5, 0, 150"]
-    found = home.hist("a.TAG", texts, "MET_pt > 20")
+    found = home["a.TAG"].hist(texts, "MET_pt > 20")
     pts = PTS[met > 20].astype(float)
     expected, _ = np.histogram(pts[pts > 10], bins=np.linspace(0, 50, 6))
     assert found["pt"].values().tolist() == expected.tolist()
     assert found["pt"].metadata["missing"] == (pts <= 10).sum() > 0
     expected, _ = np.histogram(pts + met[met > 20], bins=np.linspace(0, 150, 6))
     assert found["sum"].values().tolist() == expected.tolist()
-    leading = home.hist("a.TAG", ["met: MET_pt if nMuon >= 2: 5, 0, 100"])
+    leading = home["a.TAG"].hist(["met: MET_pt if nMuon >= 2: 5, 0, 100"])
     chosen = COLUMNS["MET_pt"][COLUMNS["nMuon"] >= 2].astype(float)
     assert leading["met"].values().tolist() == np.histogram(chosen, bins=np.linspace(0, 100, 6))[0].tolist()
     assert leading.filled[0].missing == (COLUMNS["nMuon"] < 2).sum()
@@ -169,8 +169,8 @@ def test_slots_are_objects_too(sample_home: Path) -> None:
     """`LooseMuon.pt` is what the four slots hold that the counter fills."""
     sample = Workspace(sample_home)
     data = "data09_900GeV.physics_Muon.TAG"
-    slots = [sample.hist(data, f"LooseMuonPt{k}: 8, -2e4, 2e4").values() for k in (1, 2, 3, 4)]
-    assert sample.hist(data, "LooseMuon.pt: 8, -2e4, 2e4").values().tolist() == sum(slots).tolist()
+    slots = [sample[data].hist(f"LooseMuonPt{k}: 8, -2e4, 2e4").values() for k in (1, 2, 3, 4)]
+    assert sample[data].hist("LooseMuon.pt: 8, -2e4, 2e4").values().tolist() == sum(slots).tolist()
 
 
 def test_data_with_masks_duplicates_and_skipped_row_groups(tmp_path: Path) -> None:
@@ -180,20 +180,20 @@ def test_data_with_masks_duplicates_and_skipped_row_groups(tmp_path: Path) -> No
     build(home, "a.TAG", rows(300, 1), low, rows(300, 1))  # the third part repeats the first
     options: dict[str, Any] = {"lumi": home.folder / "good.json"}
     (home.folder / "good.json").write_text('{"7": [[1, 3]], "9": [[2, 2]]}')
-    found = home.hist("a.TAG", ["MET_pt: 20, 0, 100"], "MET_pt > 10", **options)
-    events = home.select("a.TAG", "MET_pt > 10", **options)
+    found = home["a.TAG"].hist(["MET_pt: 20, 0, 100"], "MET_pt > 10", **options)
+    events = home["a.TAG"].select("MET_pt > 10", **options)
     first = {(r["run"][i], r["event"][i]): r["MET_pt"][i] for r in (rows(300, 1), low) for i in range(len(r["run"]))}
     values = [float(first[e.run, e.event]) for e in events]
     expected, _ = np.histogram(values, bins=np.linspace(0, 100, 21))
     assert found["MET_pt"].values().tolist() == expected.tolist() and expected.sum() > 20
-    assert found.count.ledger == home.count("a.TAG", "MET_pt > 10", **options).ledger
+    assert found.count.ledger == home["a.TAG"].count("MET_pt > 10", **options).ledger
     assert found.ledger.duplicate == 300 and found.ledger.masked > 0
     assert found.count.work.to_json()["row_groups"]["none"] == 1
 
 
 def test_threads_and_tiers_change_nothing(home: Workspace) -> None:
     texts = ["MET_pt: 13, 0, 100", "Muon.pt: 7, 0, 60"]
-    found = [home.hist("a.TAG", texts, "nMuon >= 1", weight="weight", threads=n).to_json() for n in (1, 2, 5)]
+    found = [home["a.TAG"].hist(texts, "nMuon >= 1", weight="weight", threads=n).to_json() for n in (1, 2, 5)]
     histograms = [f["histograms"] for f in found]
     assert histograms[0] == histograms[1] == histograms[2]
 
@@ -213,22 +213,22 @@ def test_missing_and_nan_are_counted_and_not_filled(tmp_path: Path) -> None:
     )
     schema = Schema((*SCHEMA, Attribute("extra", "float32")), "more")
     build(home, "a.TAG", {**rows(3, 2), "extra": np.array([1, 2, 3], np.float32)}, schema=schema)
-    found = home.hist("a.TAG@1", ["MET_pt: 2, 0, 20", "Muon.pt[0]: 2, 0, 20"])
+    found = home["a.TAG@1"].hist(["MET_pt: 2, 0, 20", "Muon.pt[0]: 2, 0, 20"])
     shown = {f.name: (f.entries, f.inside, f.missing, f.nan) for f in found.filled}
     assert shown == {"MET_pt": (3, 2, 0, 1), "Muon_pt_0": (3, 3, 1, 0)}
-    both = home.hist("a.TAG", ["extra: 3, 0, 3"])  # the first part has no such column
+    both = home["a.TAG"].hist(["extra: 3, 0, 3"])  # the first part has no such column
     assert [(f.entries, f.inside, f.missing) for f in both.filled] == [(3, 2, 4)]
 
 
 def test_what_is_no_number_or_of_different_objects_is_refused(home: Workspace) -> None:
     with pytest.raises(SchemaError, match="aod_guid is text"):
-        home.hist("a.TAG", "aod_guid: 1,0,1")
+        home["a.TAG"].hist("aod_guid: 1,0,1")
     with pytest.raises(CutError, match="MET_pt has the unit GeV and cannot be shown in mm"):
-        home.hist("a.TAG", "MET_pt: 1,0,1 mm")
+        home["a.TAG"].hist("MET_pt: 1,0,1 mm")
     with pytest.raises(CutError, match="nMuon has no unit"):
-        home.hist("a.TAG", "nMuon: 1,0,1 GeV")
+        home["a.TAG"].hist("nMuon: 1,0,1 GeV")
     with pytest.raises(CutError, match="no histogram 'MET'"):
-        home.hist("a.TAG", ["MET_pt: 1,0,1"])["MET"]
+        home["a.TAG"].hist(["MET_pt: 1,0,1"])["MET"]
 
 
 # -- files
@@ -236,7 +236,7 @@ def test_what_is_no_number_or_of_different_objects_is_refused(home: Workspace) -
 
 def test_what_is_saved_reads_back(home: Workspace, tmp_path: Path) -> None:
     for weight in ("", "weight"):
-        found = home.hist("a.TAG", TEXTS, "nMuon >= 1", weight=weight)
+        found = home["a.TAG"].hist(TEXTS, "nMuon >= 1", weight=weight)
         text, root = tmp_path / f"{weight}h.json", tmp_path / f"{weight}h.root"
         found.save(text)
         document = json.loads(text.read_text(), object_hook=uhi.object_hook)
@@ -258,18 +258,18 @@ def test_what_is_saved_reads_back(home: Workspace, tmp_path: Path) -> None:
 
 
 def test_figures_are_drawn_of_one_and_two_axes(home: Workspace, tmp_path: Path) -> None:
-    found = home.hist("a.TAG", ["MET_pt: 10, 0, 100", "grid: MET_pt: 9, 0, 90 x nMuon: 4, 0, 4"], "nMuon >= 1")
+    found = home["a.TAG"].hist(["MET_pt: 10, 0, 100", "grid: MET_pt: 9, 0, 90 x nMuon: 4, 0, 4"], "nMuon >= 1")
     found.plot(tmp_path / "h.png")
     assert (tmp_path / "h.png").read_bytes()[:4] == b"\x89PNG"
     found.plot(tmp_path / "h.svg")
     first = (tmp_path / "h.svg").read_bytes()
     found.plot(tmp_path / "h.svg", force=True)
     assert first == (tmp_path / "h.svg").read_bytes()
-    nothing = home.hist("a.TAG", ["MET_pt: 3, 0, 9", "b: MET_pt: 2,0,1 x nMuon: 1,0,1"], "MET_pt < 0")
+    nothing = home["a.TAG"].hist(["MET_pt: 3, 0, 9", "b: MET_pt: 2,0,1 x nMuon: 1,0,1"], "MET_pt < 0")
     nothing.plot(tmp_path / "empty.pdf")
     assert (tmp_path / "empty.pdf").read_bytes()[:4] == b"%PDF"
     with pytest.raises(TagselError, match="three axes"):
-        home.hist("a.TAG", ["run: 1,0,1 x lumi: 1,0,1 x nMuon: 1,0,1"]).plot(tmp_path / "no.png")
+        home["a.TAG"].hist(["run: 1,0,1 x lumi: 1,0,1 x nMuon: 1,0,1"]).plot(tmp_path / "no.png")
     with pytest.raises(AccessError, match="a figure is one of"):
         found.plot(tmp_path / "h.txt")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.pdf", "h.png", "h.svg"]
@@ -300,5 +300,5 @@ def test_bins_that_are_hardly_meant_in_the_unit_of_the_values_draw_a_warning(tmp
     in_mev = Schema(tuple(Attribute("MET_pt", "float32", unit="MeV") if a.name == "MET_pt" else a for a in SCHEMA))
     build(made, "mev.TAG", rows(20), schema=in_mev)
     texts = "MET_pt: 5, 0, 100", "MET_pt: 5, 0, 0.1 GeV"
-    asked = [histograms(made.query("mev.TAG", []), [read_spec(text)])[1].warnings for text in texts]
+    asked = [histograms(made["mev.TAG"].query([]), [read_spec(text)])[1].warnings for text in texts]
     assert ["taken as MeV" in " ".join(said) for said in asked] == [True, False]

@@ -90,7 +90,7 @@ def test_an_entry_that_stands_twice_leaves_the_order_to_the_list(tmp_path: Path)
     build(home, "a.TAG", *(rows(80, k + 1, aod_entry=entry, **same) for k, entry in enumerate(entries)))
     known = segments(home.home.inputs("a.TAG")[0].snapshot.frame)
     assert known is not None and not known.in_order
-    query = home.query("a.TAG", ["MET_pt > 10"], remember=False)
+    query = home["a.TAG"].query(["MET_pt > 10"], remember=False)
     events = [list(select(replace(query, tier=tier))[0]) for tier in ("kernel", "interpreter")]
     assert events[0] == events[1] and len(events[0]) > 80
 
@@ -100,7 +100,7 @@ def test_only_parts_without_stretches_are_read(tmp_path: Path, monkeypatch: pyte
     build(home, "a.TAG", rows(200))  # each row of another file than the one before
     snapshot = home.home.inputs("a.TAG")[0].snapshot
     assert segments(snapshot.frame) is None
-    query = home.query("a.TAG", ["MET_pt > 10"], remember=False)
+    query = home["a.TAG"].query(["MET_pt > 10"], remember=False)
     assert list(select(replace(query, tier="kernel"))[0]) == list(select(replace(query, tier="interpreter"))[0])
 
 
@@ -120,7 +120,7 @@ def test_events_that_must_be_decoded_are_decoded_in_batches(
 def test_a_workspace_of_no_rows_gives_an_empty_list(tmp_path: Path) -> None:
     home: Workspace = workspace(tmp_path)
     build(home, "a.TAG", rows(0))
-    assert len(select(replace(home.query("a.TAG", ["MET_pt > 1"]), tier="kernel"))[0]) == 0
+    assert len(select(replace(home["a.TAG"].query(["MET_pt > 1"]), tier="kernel"))[0]) == 0
 
 
 @pytest.mark.parametrize("size", [0, 1, 17, LARGE // 24, LARGE // 4 + 3])

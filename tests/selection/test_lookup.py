@@ -93,7 +93,7 @@ def test_feature_52_54_the_index_answers_as_every_row_does(seed: int, simulation
             if change is not None:
                 change()
             for policy in ("", "all"):
-                compared(home.query("x.*", [], duplicates=policy), some_ids(random, int(random.integers(0, 60))))
+                compared(home["x.*"].query([], duplicates=policy), some_ids(random, int(random.integers(0, 60))))
 
 
 def test_feature_54_simulation_that_repeats_ids_returns_all(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_feature_54_simulation_that_repeats_ids_returns_all(tmp_path: Path) -> N
     home = Workspace.init(tmp_path / "W")
     twice = [rows(5, k, run=np.ones(5, np.int32), event=np.arange(1, 6), lumi=np.full(5, k, np.int32)) for k in (1, 2)]
     build(home, "mc.TAG", *twice, simulation=True, sample="mc")
-    picked = home.pick("mc.TAG", ["1:3", "1:2:5", "1:9"])
+    picked = home["mc.TAG"].pick(["1:3", "1:2:5", "1:9"])
     assert sorted((e.lumi, e.event) for e in picked.events) == [(1, 3), (2, 3), (2, 5)]
     assert picked.misses == ((1, -1, 9),)
 
@@ -109,7 +109,7 @@ def test_feature_54_simulation_that_repeats_ids_returns_all(tmp_path: Path) -> N
 def test_feature_51_another_luminosity_block_is_said(tmp_path: Path) -> None:
     home = Workspace.init(tmp_path / "W")
     build(home, "a.TAG", rows(3, 1, run=np.full(3, 7, np.int32), lumi=np.full(3, 4, np.int32), event=np.arange(3)))
-    picked = home.pick("a.TAG", ["7:5:1", "7:4:2", "7:5:9", "7:0"])
+    picked = home["a.TAG"].pick(["7:5:1", "7:4:2", "7:5:9", "7:0"])
     assert [e.event for e in picked.events] == [0, 2]
     assert picked.misses == ((7, 5, 1), (7, 5, 9))
     assert picked.elsewhere == {(7, 5, 1): 4}
@@ -120,7 +120,7 @@ def test_a_list_names_a_thousand_misses_and_counts_them_all(tmp_path: Path) -> N
     home = Workspace.init(tmp_path / "W")
     build(home, "a.TAG", rows(3, 1))
     asked = EventList.from_arrays(np.full(1500, 5), np.full(1500, -1), np.arange(1500))
-    picked = home.pick("a.TAG", asked)
+    picked = home["a.TAG"].pick(asked)
     assert len(picked.misses) == 1500
     assert picked.events.provenance["missed"] == 1500
     assert len(picked.events.provenance["misses"]) == 1000
@@ -134,12 +134,12 @@ def test_ids_are_looked_up_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyP
     build(home, "a.TAG", rows(200, 1), rows(100, 2))
     random = np.random.default_rng(4)
     asked = EventList.from_arrays(random.integers(7, 10, 300), np.full(300, -1), random.integers(900, 2200, 300))
-    whole = home.pick("a.TAG", asked)
+    whole = home["a.TAG"].pick(asked)
     sizes: list[int] = []
     original = lookup.find_in
     monkeypatch.setattr(lookup, "_AT_ONCE", 7)
     monkeypatch.setattr(lookup, "find_in", lambda p, r, e: sizes.append(len(r)) or original(p, r, e))
-    pieces = home.pick("a.TAG", asked)
+    pieces = home["a.TAG"].pick(asked)
     assert (list(pieces.events), pieces.misses) == (list(whole.events), whole.misses)
     assert max(sizes) == 7 and 0 < len(pieces.events) < 300
 
@@ -150,7 +150,7 @@ def test_why_touches_only_parts_that_may_hold_the_event(tmp_path: Path) -> None:
     table = build(home, "a.TAG", rows(20, 1), rows(20, 2))
     first, other = table.snapshot().parts
     columns = first.read(0, ["run", "event"])
-    home.count("a.TAG")  # marks of duplicates are there
+    home["a.TAG"].count()  # marks of duplicates are there
     other.path.unlink()
-    assert home.why("a.TAG", (int(columns["run"][3]), int(columns["event"][3])), "true").verdict == "accepted"
-    assert home.why("a.TAG", (8, 3000), "true").verdict == "not in dataset"
+    assert home["a.TAG"].why((int(columns["run"][3]), int(columns["event"][3])), "true").verdict == "accepted"
+    assert home["a.TAG"].why((8, 3000), "true").verdict == "not in dataset"

@@ -53,7 +53,7 @@ def home(tmp_path: Path) -> Workspace:
 
 
 def asked(home: Workspace, *cuts: str, tier: str = "kernel", **options: object) -> Query:
-    query = home.query("a.TAG", list(cuts), **options)  # type: ignore[arg-type]
+    query = home["a.TAG"].query(list(cuts), **options)  # type: ignore[arg-type]
     object.__setattr__(query, "tier", tier)
     return query
 

@@ -100,7 +100,7 @@ GOOD = LumiSet.from_ranges([(7, 3, 30)])
 
 def answers(name):
     def query(*cuts, **options):
-        return replace(home.query(name, list(cuts), threads=threads, **options), tier=tier)
+        return replace(home[name].query(list(cuts), threads=threads, **options), tier=tier)
     hot = select(query(HOT, lumi=GOOD), zones=False)
     cold = select(query(COLD), zones=False)
     return {"hot": hot[1].accepted, "cold": cold[1].accepted, "listed": len(hot[0]) + len(cold[0]),

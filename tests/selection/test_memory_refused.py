@@ -39,12 +39,12 @@ CUT = "MET_pt * 2 > 0 GeV"
 AXES = read_specs(["MET_pt: 10, 0, 10"])
 
 def query(name, tier="interpreter", cuts=(CUT,)):
-    return replace(home.query(name, list(cuts), threads=2, remember=False), tier=tier)
+    return replace(home[name].query(list(cuts), threads=2, remember=False), tier=tier)
 
 def wanted(events):
     return EventList.from_arrays(np.full(events, 1), np.full(events, -1), np.arange(events))
 
-lists = {name: home.select(name, CUT) for name in ("small.TAG", "large.TAG")}
+lists = {name: home[name].select(CUT) for name in ("small.TAG", "large.TAG")}
 ids = {"small.TAG": wanted(10), "large.TAG": wanted(600_000)}
 QUESTIONS = {
     "count": lambda name: count(query(name)).accepted,

@@ -39,7 +39,7 @@ CUTS = (
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("remember", [True, False])
 def test_a_chain_by_its_bit_is_a_chain_by_its_menu(home: Workspace, cut: str, remember: bool) -> None:
-    query = home.query("a.TAG", [cut], remember=remember)
+    query = home["a.TAG"].query([cut], remember=remember)
     plain = select(replace(query, tier="interpreter"))[0]
     for _ in range(2):
         assert [tuple(e) for e in select(replace(query, tier="kernel"))[0]] == [tuple(e) for e in plain]
@@ -50,6 +50,6 @@ def test_menus_are_read_only_where_a_row_group_has_several(home: Workspace, monk
     seen: list[tuple[int, list[str]]] = []
     read = Part.read
     monkeypatch.setattr(Part, "read", lambda s, g, c: (seen.append((g, list(c))), read(s, g, c))[1])
-    count(replace(home.query("a.TAG", ["HLT_mu10"], remember=False), tier="kernel"))
+    count(replace(home["a.TAG"].query(["HLT_mu10"], remember=False), tier="kernel"))
     assert (2, ["menu"]) in seen  # 20 of one, 30 of the other
     assert all(group == 2 for group, columns in seen if columns == ["menu"])

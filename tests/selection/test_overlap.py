@@ -66,7 +66,7 @@ def test_feature_39_feature_40_chains_counted_by_menu_run_and_block(
         "MET_pt > 30": [i for i in range(600) if both["MET_pt"][i] > np.float32(30)],
         "MET_pt < 0": [],
     }.items():
-        found = home.triggers("a.TAG", "*", cut, by=by)
+        found = home["a.TAG"].triggers("*", cut, by=by)
         expected = by_hand(both, list(kept), key)
         if not by and not expected:
             expected = {(chain,): [0, 0, 0] for chain in CHAINS}  # all events are one block, of none
@@ -79,21 +79,21 @@ def test_feature_39_feature_40_chains_counted_by_menu_run_and_block(
 
 def test_feature_40_counts_are_those_of_a_count(home: Workspace) -> None:
     build(home, "a.TAG", rows(200, 3, menu=menus_of(200, 3)))
-    found = {r["chain"]: r for r in home.triggers("a.TAG").table()}
+    found = {r["chain"]: r for r in home["a.TAG"].triggers().table()}
     for chain in CHAINS:
-        assert found[chain]["fired"] == home.count("a.TAG", chain).accepted
-        assert found[chain]["present"] == home.count("a.TAG", f"present({chain})").accepted
+        assert found[chain]["fired"] == home["a.TAG"].count(chain).accepted
+        assert found[chain]["present"] == home["a.TAG"].count(f"present({chain})").accepted
 
 
 def test_chains_of_duplicates_good_runs_and_damaged_parts_follow_the_rules_of_every_verb(home: Workspace) -> None:
     one = rows(60, 1)
     table = build(home, "a.TAG", one, one)  # each event twice
     n = int((one["trigger_0"] & 1).sum())
-    assert [r[1:4] for r in home.triggers("a.TAG", "HLT_mu10").rows()] == [(n, 60, 0)]
-    assert [r[1:4] for r in home.triggers("a.TAG", "HLT_mu10", duplicates="all").rows()] == [(2 * n, 120, 0)]
+    assert [r[1:4] for r in home["a.TAG"].triggers("HLT_mu10").rows()] == [(n, 60, 0)]
+    assert [r[1:4] for r in home["a.TAG"].triggers("HLT_mu10", duplicates="all").rows()] == [(2 * n, 120, 0)]
     part = table.snapshot().parts[0]  # whose rows count
     part.path.write_bytes(part.path.read_bytes()[:500])
-    lossy = home.triggers("a.TAG", allow_losses=True)
+    lossy = home["a.TAG"].triggers(allow_losses=True)
     assert lossy.count.ledger.unreadable == 60 and lossy.count.losses
 
 
@@ -101,20 +101,20 @@ def test_a_chain_whose_word_a_part_lacks_is_absent_there(home: Workspace) -> Non
     bare = Schema(tuple(a for a in SCHEMA if a.name != "trigger_0"), "bare")
     build(home, "a.TAG", rows(10, 1))
     build(home, "a.TAG", {k: v for k, v in rows(10, 2).items() if k != "trigger_0"}, schema=bare)
-    (found,) = home.triggers("a.TAG", "HLT_mu20").table()
+    (found,) = home["a.TAG"].triggers("HLT_mu20").table()
     assert (found["present"], found["absent"]) == (10, 10)
 
 
 def test_patterns_of_chains(home: Workspace) -> None:
     build(home, "a.TAG", rows(10, 1))
-    assert home.triggers("a.TAG", "HLT_mu20, HLT_mu1*").chains == CHAINS
+    assert home["a.TAG"].triggers("HLT_mu20, HLT_mu1*").chains == CHAINS
     with pytest.raises(SchemaError, match="did you mean HLT_mu"):
-        home.triggers("a.TAG", "HLT_mu30")
+        home["a.TAG"].triggers("HLT_mu30")
     with pytest.raises(SchemaError, match="cannot be counted by 'year'"):
-        home.triggers("a.TAG", by="year")
+        home["a.TAG"].triggers(by="year")
     build(home, "none.TAG", rows(10, 1), menus=())
     with pytest.raises(SchemaError, match="no trigger menu"):
-        home.triggers("none.TAG")
+        home["none.TAG"].triggers()
 
 
 # -- overlaps
@@ -147,7 +147,7 @@ def test_feature_41_chains_overlap_as_sets_do(home: Workspace) -> None:
     schema, menu = wide(13, names)
     columns = rows(500, 1, menu=np.where(np.arange(500) % 5, menu.id, 0), **words(500, 4, 13))
     build(home, "a.TAG", columns, schema=schema, menus=[menu])
-    found = home.overlap("a.TAG", "MET_pt > 20", chains="HLT_*")
+    found = home["a.TAG"].overlap("MET_pt > 20", chains="HLT_*")
     passing = [i for i in range(500) if columns["MET_pt"][i] > np.float32(20) and i % 5]
     sets = {
         n: {i for i in passing if int(columns[menu.bits[n][0]][i]) & 0xFFFFFFFF & 1 << menu.bits[n][1]} for n in names
@@ -157,7 +157,7 @@ def test_feature_41_chains_overlap_as_sets_do(home: Workspace) -> None:
     for at, name in enumerate(found.names):
         others = set().union(*(s for n, s in sets.items() if n != name))
         assert found.alone[at] == len(sets[name] - others)
-    some = home.overlap("a.TAG", "MET_pt > 20", chains="HLT_c1,HLT_c3?")
+    some = home["a.TAG"].overlap("MET_pt > 20", chains="HLT_c1,HLT_c3?")
     picked = [found.names.index(n) for n in some.names]
     assert some.shared.tolist() == found.shared[np.ix_(picked, picked)].tolist()
 
@@ -169,7 +169,7 @@ def test_feature_41_two_thousand_chains_of_100_000_events(home: Workspace) -> No
     schema, menu = wide(63, names)
     columns = rows(100_000, 1, menu=np.full(100_000, menu.id), **words(100_000, 5, 63))
     build(home, "a.TAG", columns, schema=schema, menus=[menu])
-    found = home.overlap("a.TAG", chains="*")
+    found = home["a.TAG"].overlap(chains="*")
     decided = {n: columns[w].view(np.uint32) >> np.uint32(bit) & 1 for n, (w, bit) in menu.bits.items()}
     assert found.shared.diagonal().tolist() == [int(decided[n].sum()) for n in found.names]
     for a, b in ((0, 1), (3, 1999), (777, 778), (1024, 31)):
@@ -190,7 +190,7 @@ def streams(home: Workspace, sizes: Sequence[tuple[int, int]]) -> list[set[tuple
 
 def test_feature_43_streams_overlap_by_identity(home: Workspace) -> None:
     sets = streams(home, [(0, 50), (40, 80), (45, 90), (95, 100)])
-    found = home.overlap("s?.TAG")
+    found = home["s?.TAG"].overlap()
     assert found.names == ("s0.TAG", "s1.TAG", "s2.TAG", "s3.TAG")
     assert found.shared.tolist() == [[len(a & b) for b in sets] for a in sets]
     # [0,50) without [40,90): 40; [40,80) is in [0,50) to 50 and in [45,90) from 45: 0; [45,90): 80 to 90; [95,100): 5
@@ -205,9 +205,9 @@ def test_feature_43_streams_overlap_by_identity(home: Workspace) -> None:
 def test_feature_43_streams_overlap_among_the_events_that_pass(home: Workspace) -> None:
     streams(home, [(0, 60), (30, 100)])
     met = rows(100, 1)["MET_pt"] > np.float32(25)
-    found = home.overlap("s0.TAG,s1.TAG", "MET_pt > 25")
+    found = home["s0.TAG,s1.TAG"].overlap("MET_pt > 25")
     assert found.shared.tolist() == [[met[:60].sum(), met[30:60].sum()], [met[30:60].sum(), met[30:].sum()]]
-    nothing = home.overlap("s0.TAG,s1.TAG", "MET_pt < 0")
+    nothing = home["s0.TAG,s1.TAG"].overlap("MET_pt < 0")
     assert nothing.shared.tolist() == [[0, 0], [0, 0]] and nothing.events == 0
     assert [r["alone of own"] for r in nothing.table()] == [None, None]
 
@@ -217,7 +217,7 @@ def test_simulation_overlaps_by_sample_and_place(home: Workspace) -> None:
     build(home, "a.SIM", columns, simulation=True, sample="Z")
     build(home, "b.SIM", {n: v[20:] for n, v in columns.items()}, simulation=True, sample="Z")
     build(home, "c.SIM", columns, simulation=True, sample="W")
-    found = home.overlap("?.SIM")
+    found = home["?.SIM"].overlap()
     assert found.shared.tolist() == [[30, 10, 0], [10, 10, 0], [0, 0, 30]]
 
 
@@ -226,7 +226,7 @@ def test_streams_that_disagree_on_a_luminosity_block_are_refused(home: Workspace
     build(home, "a.TAG", columns)
     build(home, "b.TAG", {**columns, "lumi": columns["lumi"] + 1})
     with pytest.raises(EventListError, match="luminosity block"):
-        home.overlap("?.TAG")
+        home["?.TAG"].overlap()
 
 
 def test_cuts_overlap_as_their_events_do(home: Workspace) -> None:
@@ -234,8 +234,8 @@ def test_cuts_overlap_as_their_events_do(home: Workspace) -> None:
     build(home, "a.TAG", columns)
     met, n = columns["MET_pt"], columns["nMuon"]
     sets = {"low": met < np.float32(30), "mid": (met > np.float32(20)) & (met < np.float32(60)), "two": n >= 2}
-    found = home.overlap(
-        "a.TAG", "nMuon < 3", regions={"low": "MET_pt < 30", "mid": "MET_pt > 20 && MET_pt < 60", "two": "nMuon >= 2"}
+    found = home["a.TAG"].overlap(
+        "nMuon < 3", regions={"low": "MET_pt < 30", "mid": "MET_pt > 20 && MET_pt < 60", "two": "nMuon >= 2"}
     )
     sets = {name: mask & (n < 3) for name, mask in sets.items()}
     assert found.shared.tolist() == [[int((a & b).sum()) for b in sets.values()] for a in sets.values()]
@@ -247,6 +247,6 @@ def test_cuts_overlap_as_their_events_do(home: Workspace) -> None:
 def test_what_cannot_overlap_is_said(home: Workspace) -> None:
     build(home, "a.TAG", rows(10, 1))
     with pytest.raises(CatalogError, match="two datasets or more"):
-        home.overlap("a.TAG")
+        home["a.TAG"].overlap()
     with pytest.raises(CatalogError, match="two questions"):
-        home.overlap("a.TAG", chains="*", regions={"x": "true"})
+        home["a.TAG"].overlap(chains="*", regions={"x": "true"})

@@ -30,7 +30,7 @@ def test_events_do_not_depend_on_where_rows_are_cut(
     home = workspace(tmp_path)
     parts = [rows(n, k) for k, n in enumerate((90, 30, 120, 60, 45), 1)]
     build(home, "a.TAG", *parts, {name: values[:40] for name, values in parts[2].items()})
-    query = home.query("a.TAG", [cut], lumi=GOOD, threads=threads, remember=False)
+    query = home["a.TAG"].query([cut], lumi=GOOD, threads=threads, remember=False)
     expected, told = select(replace(query, tier="interpreter"))
     for piece, mapped, decoded in [(1 << 20, 1 << 25, 1 << 19), (1, 1 << 25, 1 << 19), (100, 200, 100), (1, 1, 1)]:
         monkeypatch.setattr(compiled_scan, "PIECE_ROWS", piece)

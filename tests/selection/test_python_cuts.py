@@ -46,12 +46,12 @@ def test_feature_22_a_function_selects_what_the_text_selects(
     home: Workspace, function: Callable[..., Any], compiled: bool
 ) -> None:
     cut = tagsel.cut(function, compiled=compiled)
-    expected = home.select("a.TAG", TEXT)
+    expected = home["a.TAG"].select(TEXT)
     assert 0 < len(expected) < 300
-    assert home.select("a.TAG", cut).digest == expected.digest
-    assert home.count("a.TAG", function if compiled else cut).accepted == len(expected)
+    assert home["a.TAG"].select(cut).digest == expected.digest
+    assert home["a.TAG"].count(function if compiled else cut).accepted == len(expected)
     lazy = home["a.TAG"].where(cut & tagsel.cut("lumi > 2") | ~tagsel.cut("run == 8"))
-    assert lazy.count().accepted == home.count("a.TAG", f"({TEXT}) && lumi > 2 || run != 8").accepted
+    assert lazy.count().accepted == home["a.TAG"].count(f"({TEXT}) && lumi > 2 || run != 8").accepted
     assert home["a.TAG"].where(~cut).count().accepted == 300 - len(expected)
 
 
@@ -61,19 +61,19 @@ def test_every_verb_takes_it(home: Workspace) -> None:
     for name in ("hard", "early"):
         assert flow[name].alone.n == by_text[name].alone.n
         assert flow[name].all_but.n == by_text[name].all_but.n
-    accepted = next(iter(home.select("a.TAG", TEXT)))
+    accepted = next(iter(home["a.TAG"].select(TEXT)))
     assert home["a.TAG"].where(hard).why(accepted.run, accepted.event).verdict == "accepted"
-    other = next(iter(home.select("a.TAG", f"!({TEXT})")))
+    other = next(iter(home["a.TAG"].select(f"!({TEXT})")))
     assert home["a.TAG"].where(hard).why(other.run, other.event).verdict == "rejected"
     assert home["a.TAG"].where(hard).explain().tier == "interpreter"
 
 
 def test_an_event_without_a_value_does_not_pass(home: Workspace) -> None:
     """user.lead is missing in events without a muon, whatever is stored there."""
-    home.extend("a.TAG", "lead = Muon.pt[0]")
+    home.datasets.extend("a.TAG", "lead = Muon.pt[0]")
     soft = tagsel.cut(lambda user_lead: user_lead < 15)
-    assert home.count("a.TAG", soft).accepted == home.count("a.TAG", "Muon.pt[0] < 15").accepted
-    assert home.count("a.TAG", ~soft).accepted == home.count("a.TAG", "!(Muon.pt[0] < 15)").accepted
+    assert home["a.TAG"].count(soft).accepted == home["a.TAG"].count("Muon.pt[0] < 15").accepted
+    assert home["a.TAG"].count(~soft).accepted == home["a.TAG"].count("!(Muon.pt[0] < 15)").accepted
 
 
 def above(limit: Any) -> Callable[..., Any]:
@@ -84,7 +84,7 @@ def test_the_selection_hash_covers_code_closures_defaults_and_globals(
     home: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def of(function: Callable[..., Any]) -> str:
-        return home.count("a.TAG", tagsel.cut(function, compiled=False)).selection
+        return home["a.TAG"].count(tagsel.cut(function, compiled=False)).selection
 
     assert of(above(10)) == of(above(10)) != of(above(11))
     assert of(lambda MET_pt: MET_pt > 10) != of(lambda MET_pt: MET_pt >= 10)
@@ -94,7 +94,7 @@ def test_the_selection_hash_covers_code_closures_defaults_and_globals(
     monkeypatch.setitem(globals(), "LIMIT", 31.0)
     assert digest_of(hard, False) != before
     with pytest.raises(CutError, match="hard .* has changed since"):
-        home.count("a.TAG", cut)
+        home["a.TAG"].count(cut)
 
 
 def fails(MET_pt):
@@ -116,7 +116,7 @@ WRONG = [
 @pytest.mark.parametrize(("function", "said"), WRONG, ids=["raises", "no bools", "one bool", "too short"])
 def test_what_a_function_gives_is_checked(home: Workspace, function: Callable[..., Any], said: str) -> None:
     with pytest.raises(CutError, match=said):
-        home.count("a.TAG", tagsel.cut(function, compiled=False))
+        home["a.TAG"].count(tagsel.cut(function, compiled=False))
 
 
 def test_what_numba_cannot_compile_is_said_at_once(home: Workspace) -> None:
@@ -140,7 +140,7 @@ def test_what_a_function_may_not_take_or_use(home: Workspace) -> None:
     with pytest.raises(CutError, match="cannot use .*Workspace"):
         tagsel.cut(lambda MET_pt: MET_pt > len(str(home)))
     with pytest.raises(CutError, match="no Python function 'other_1' is known"):
-        home.count("a.TAG", 'python("other_1")')
+        home["a.TAG"].count('python("other_1")')
 
 
 CUTOFF = 20.0
@@ -153,9 +153,9 @@ def nested(MET_pt):
 
 def test_what_a_nested_function_uses_is_part_of_the_hash(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     met = np.concatenate([rows(200, 1)["MET_pt"], rows(100, 2)["MET_pt"]])
-    before = home.count("a.TAG", tagsel.cut(nested, compiled=False))
+    before = home["a.TAG"].count(tagsel.cut(nested, compiled=False))
     monkeypatch.setitem(nested.__globals__, "CUTOFF", 40.0)
-    after = home.count("a.TAG", tagsel.cut(nested, compiled=False))
+    after = home["a.TAG"].count(tagsel.cut(nested, compiled=False))
     assert (before.accepted, after.accepted) == (int((met > 20).sum()), int((met > 40).sum()))
     assert before.selection != after.selection
 
@@ -175,9 +175,9 @@ def test_a_parameter_with_a_default_is_not_filled(home: Workspace) -> None:
     def limited(MET_pt, limit=20.0):
         return MET_pt > limit
 
-    expected = home.count("a.TAG", "MET_pt > 20").accepted
-    assert home.count("a.TAG", limited).accepted == home.count("a.TAG", tagsel.cut(limited, compiled=False)).accepted
-    assert home.count("a.TAG", limited).accepted == expected > 0
+    expected = home["a.TAG"].count("MET_pt > 20").accepted
+    assert home["a.TAG"].count(limited).accepted == home["a.TAG"].count(tagsel.cut(limited, compiled=False)).accepted
+    assert home["a.TAG"].count(limited).accepted == expected > 0
 
 
 def test_a_global_that_has_the_name_of_an_attribute_of_another_thing_does_not_count(
@@ -187,4 +187,4 @@ def test_a_global_that_has_the_name_of_an_attribute_of_another_thing_does_not_co
         return MET_pt - MET_pt.mean() > 0
 
     monkeypatch.setitem(above_mean.__globals__, "mean", object())
-    assert home.count("a.TAG", above_mean).accepted > 0
+    assert home["a.TAG"].count(above_mean).accepted > 0

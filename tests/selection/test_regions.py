@@ -81,8 +81,8 @@ def test_feature_28_regions_are_selections_of_their_own(home: Workspace, seed: i
     options: dict[str, Any] = {"lumi": home.folder / "good.json"} if random.random() < 0.5 else {}
     options |= {"weight": "weight"} if random.random() < 0.5 else {}
     data = str(random.choice(["a.TAG", "a.TAG,b.TAG", "mc.TAG"]))
-    alone = [answer(lambda cut=cut: home.count(data, *common, cut, **options)) for cut in cuts.values()]
-    found = answer(lambda: home.regions(data, cuts, *common, **options))
+    alone = [answer(lambda cut=cut: home[data].count(*common, cut, **options)) for cut in cuts.values()]
+    found = answer(lambda: home[data].regions(cuts, *common, **options))
     if any(isinstance(a, str) for a in alone):
         assert isinstance(found, str) and "% 0" in found
         return
@@ -96,8 +96,8 @@ def test_feature_28_regions_are_selections_of_their_own(home: Workspace, seed: i
 
 def test_regions_give_lists_and_overlaps(home: Workspace) -> None:
     cuts = {"A": "MET_pt > 30 && nMuon >= 1", "B": "nMuon >= 1 && HLT_mu20", "none": "MET_pt < 0"}
-    found = home.regions("a.TAG,b.TAG", cuts, "run >= 8", overlap=True, lists=True)
-    alone = {name: home.select("a.TAG,b.TAG", f"(run >= 8) && ({cut})") for name, cut in cuts.items()}
+    found = home["a.TAG,b.TAG"].regions(cuts, "run >= 8", overlap=True, lists=True)
+    alone = {name: home["a.TAG,b.TAG"].select(f"(run >= 8) && ({cut})") for name, cut in cuts.items()}
     assert {n: e.digest for n, e in found.lists.items()} == {n: e.digest for n, e in alone.items()}
     assert [tuple(e) for e in found.lists["A"]] == [tuple(e) for e in alone["A"]]
     assert found.lists["A"].provenance["selection"] == alone["A"].provenance["selection"]
@@ -108,9 +108,9 @@ def test_regions_give_lists_and_overlaps(home: Workspace) -> None:
     with pytest.raises(CutError, match="no region 'C'"):
         found["C"]
     with pytest.raises(CutError, match="were not asked for"):
-        home.regions("a.TAG", cuts).overlaps()
+        home["a.TAG"].regions(cuts).overlaps()
     with pytest.raises(CutError, match="no region is asked for"):
-        home.regions("a.TAG", {})
+        home["a.TAG"].regions({})
 
 
 class Noted(Part):
@@ -139,7 +139,7 @@ def noting(query: Query) -> Query:
 
 def test_fifty_regions_read_each_column_once_and_skip_what_no_region_needs(home: Workspace) -> None:
     cuts = {f"{m}-{n}": f"MET_pt > {10 + m} && nMuon >= {n}" for m, n in itertools.product(range(25), range(2))}
-    found = regions(noting(home.query("a.TAG", ["weight > 0"])), cuts)
+    found = regions(noting(home["a.TAG"].query(["weight > 0"])), cuts)
     assert len(found) == 50
     assert set(seen.values()) == {1}
     assert {c for _, _, c in seen} == {"MET_pt", "nMuon", "weight"}
@@ -149,7 +149,7 @@ def test_fifty_regions_read_each_column_once_and_skip_what_no_region_needs(home:
 
 def test_compiled_regions_count_the_same_and_keep_nothing(home: Workspace) -> None:
     cuts = {"a": "MET_pt > 20 && nMuon >= 1", "b": "weight > 0 && nMuon >= 1", "c": "MET_pt > 20 && weight > 0"}
-    query = home.query("a.TAG", [], remember=False)
+    query = home["a.TAG"].query([], remember=False)
     compiled = regions(replace(query, tier="kernel"), cuts)
     plain = regions(replace(query, tier="interpreter"), cuts)
     assert [c.ledger for c in compiled.values()] == [c.ledger for c in plain.values()]
@@ -160,7 +160,7 @@ def test_feature_27_a_cutflow_reads_each_column_once(home: Workspace) -> None:
     from tagsel.selection import cutflow
 
     cuts = ["MET_pt > 30", "nMuon >= 1 && MET_pt < 90", "MET_pt != 50", "nMuon < 3"]
-    flow = cutflow(noting(home.query("a.TAG", cuts)))
+    flow = cutflow(noting(home["a.TAG"].query(cuts)))
     assert set(seen.values()) == {1} and {c for _, _, c in seen} == {"MET_pt", "nMuon"}
     assert len(flow) == 4
 
@@ -195,10 +195,10 @@ def test_a_sweep_is_a_count_for_each_value(home: Workspace, seed: int) -> None:
     options: dict[str, Any] = {"lumi": home.folder / "good.json"} if random.random() < 0.5 else {}
     options |= {"weight": "weight"} if random.random() < 0.5 else {}
     data = str(random.choice(["a.TAG", "a.TAG,b.TAG", "mc.TAG"]))
-    found = home.sweep(data, template, values, "run >= 8", **options)
+    found = home[data].sweep(template, values, "run >= 8", **options)
     assert [p.value for p in found.points] == values
     for point in found.points:
-        alone = home.count(data, "run >= 8", template.replace("{x}", point.value), **options)
+        alone = home[data].count("run >= 8", template.replace("{x}", point.value), **options)
         assert point.ledger == alone.ledger, (template, point)
         assert point.cut == alone.cut
         assert point.passing.n == alone.accepted
@@ -211,25 +211,25 @@ def test_a_sweep_over_nan_and_missing(tmp_path: Path) -> None:
     met = np.array([np.nan, 5, 20, 20, -np.inf, np.inf], np.float32)
     counts = np.array([0, 1, 2, 0, 1, 1], np.int32)
     build(home, "a.TAG", rows(6, MET_pt=met, nMuon=counts, Muon_pt=[np.full(n, 9 + n, np.float32) for n in counts]))
-    assert [p.passing.n for p in home.sweep("a.TAG", "MET_pt >= {x}", [20, 5, -1, 21]).points] == [3, 4, 4, 1]
-    assert [p.passing.n for p in home.sweep("a.TAG", "MET_pt <= {x}", [20, 5, -1]).points] == [4, 2, 1]
-    assert [p.passing.n for p in home.sweep("a.TAG", "Muon.pt[0] > {x}", [0, 10, 11]).points] == [4, 1, 0]
+    assert [p.passing.n for p in home["a.TAG"].sweep("MET_pt >= {x}", [20, 5, -1, 21]).points] == [3, 4, 4, 1]
+    assert [p.passing.n for p in home["a.TAG"].sweep("MET_pt <= {x}", [20, 5, -1]).points] == [4, 2, 1]
+    assert [p.passing.n for p in home["a.TAG"].sweep("Muon.pt[0] > {x}", [0, 10, 11]).points] == [4, 1, 0]
 
 
 def test_a_sweep_reads_the_value_once(home: Workspace) -> None:
     from tagsel.selection.sweep import sweep
 
-    found = sweep(noting(home.query("a.TAG", [])), "MET_pt > {x}", [str(x) for x in range(1, 300)])
+    found = sweep(noting(home["a.TAG"].query([])), "MET_pt > {x}", [str(x) for x in range(1, 300)])
     assert len(found) == 299 and set(seen.values()) == {1}
 
 
 def test_sweeps_that_cannot_be_are_refused(home: Workspace) -> None:
     with pytest.raises(CutError, match="a place for the value"):
-        home.sweep("a.TAG", "MET_pt > 3", [1])
+        home["a.TAG"].sweep("MET_pt > 3", [1])
     with pytest.raises(CutError, match="0 values"):
-        home.sweep("a.TAG", "MET_pt > {x}", [])
+        home["a.TAG"].sweep("MET_pt > {x}", [])
     with pytest.raises(CutError):
-        home.sweep("a.TAG", "MET_pt > {x}", ["a b"])
+        home["a.TAG"].sweep("MET_pt > {x}", ["a b"])
 
 
 def test_a_damaged_part_is_an_error_or_unreadable_in_every_region(tmp_path: Path) -> None:
@@ -239,8 +239,8 @@ def test_a_damaged_part_is_an_error_or_unreadable_in_every_region(tmp_path: Path
     path.chmod(0o644)
     path.write_bytes(b"broken")
     with pytest.raises(StoreError):
-        home.regions("a.TAG", {"A": "MET_pt > 30", "B": "nMuon > 1"})
-    found = home.regions("a.TAG", {"A": "MET_pt > 30", "B": "nMuon > 1"}, allow_losses=True)
+        home["a.TAG"].regions({"A": "MET_pt > 30", "B": "nMuon > 1"})
+    found = home["a.TAG"].regions({"A": "MET_pt > 30", "B": "nMuon > 1"}, allow_losses=True)
     assert [c.ledger.unreadable for c in found.values()] == [100, 100]
     assert {c.read for c in found.values()} == {200}
 
@@ -251,7 +251,7 @@ def test_a_damaged_part_is_an_error_or_unreadable_in_every_region(tmp_path: Path
 def test_the_verbs_say_the_same(home: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["-w", str(home.folder)]
     asked = ["regions", "a.TAG", "A: MET_pt > 30", "B: nMuon >= 2", "--cut", "run >= 8"]
-    found = home.regions("a.TAG", {"A": "MET_pt > 30", "B": "nMuon >= 2"}, "run >= 8", overlap=True)
+    found = home["a.TAG"].regions({"A": "MET_pt > 30", "B": "nMuon >= 2"}, "run >= 8", overlap=True)
     assert run([*asked, "--csv", *where]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith(f"A,{found['A'].accepted},")
     assert run([*asked, "--overlap", "-o", str(tmp_path / "R"), "--json", *where]) == 0
@@ -259,10 +259,10 @@ def test_the_verbs_say_the_same(home: Workspace, tmp_path: Path, capsys: pytest.
     assert found.overlap is not None and document["overlap"] == found.overlap.tolist()
     assert document["regions"]["B"]["ledger"] == found["B"].ledger.to_json()
     assert sorted(p.name for p in (tmp_path / "R").iterdir()) == ["A.events", "B.events"]
-    assert home.read_events(tmp_path / "R" / "A.events").digest == document["digests"]["A"]
+    assert home.lists[tmp_path / "R" / "A.events"].digest == document["digests"]["A"]
     assert run(["regions", "a.TAG", "MET_pt > 30", "-o", str(tmp_path / "S"), *where]) == 2
     assert run(["sweep", "a.TAG", "MET_pt > {x}", "0:60:30", "7.5", "--csv", *where]) == 0
-    counts = [home.count("a.TAG", f"MET_pt > {x}").accepted for x in (0, 30, 60, 7.5)]
+    counts = [home["a.TAG"].count(f"MET_pt > {x}").accepted for x in (0, 30, 60, 7.5)]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[:2] for line in lines[1:]] == [
         [x, str(n)] for x, n in zip(("0", "30", "60", "7.5"), counts, strict=True)
@@ -283,12 +283,12 @@ CHAINS = (
 @pytest.mark.parametrize("cut", CHAINS)
 def test_a_chain_inside_another_condition_is_a_region_and_can_be_swept(home: Workspace, cut: str) -> None:
     """Its conjuncts were looked for in the text as `a < x && x < b`, which stands nowhere in it: ValueError."""
-    expected = home.count("a.TAG", cut).accepted
+    expected = home["a.TAG"].count(cut).accepted
     assert expected > 0
-    found = home.regions("a.TAG", {"SR": cut, "CR": f"{cut} && MET_pt > {{x}}".replace("{x}", "20")}, overlap=True)
+    found = home["a.TAG"].regions({"SR": cut, "CR": f"{cut} && MET_pt > {{x}}".replace("{x}", "20")}, overlap=True)
     assert found["SR"].accepted == expected
-    assert found["CR"].accepted == home.count("a.TAG", cut, "MET_pt > 20").accepted
-    swept = home.sweep("a.TAG", f"{cut} && MET_pt > {{x}}", ["-1", "20"])
+    assert found["CR"].accepted == home["a.TAG"].count(cut, "MET_pt > 20").accepted
+    swept = home["a.TAG"].sweep(f"{cut} && MET_pt > {{x}}", ["-1", "20"])
     assert [point.passing.n for point in swept.points] == [expected, found["CR"].accepted]
 
 

@@ -21,7 +21,7 @@ from tagsel.selection import select
 compiled_scan.MASKS_PAY, bitmap_files.FEWEST_ROWS = 0, 1
 compiled_scan.MAPPED_AT_ONCE, compiled_scan.DECODED_AT_ONCE = 600, 600
 home, stop_after, remember = Workspace(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "remember"
-query = home.query("a.TAG", ["MET_pt > 20 && nMuon >= 1 && count(Muon.pt > 10) >= 1"], threads=1, remember=remember)
+query = home["a.TAG"].query(["MET_pt > 20 && nMuon >= 1 && count(Muon.pt > 10) >= 1"], threads=1, remember=remember)
 done = 0
 
 def told(n):

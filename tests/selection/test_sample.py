@@ -124,44 +124,44 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_an_estimate_of_everything_is_the_count(home: Workspace, cut: str) -> None:
     """All rows as blocks, or as many blocks of the data: lists, duplicates and masks are sliced right."""
     options: dict[str, Any] = {"lumi": home.folder / "good.json"}
-    counted = home.count("a.TAG", cut, **options)
-    whole = home.estimate("a.TAG", cut, sample=1, **options)
+    counted = home["a.TAG"].count(cut, **options)
+    whole = home["a.TAG"].estimate(cut, sample=1, **options)
     assert whole.exact and whole.low == whole.high == whole.estimate == counted.accepted
     assert whole.ledger == counted.ledger
 
 
 def test_an_estimate_looks_at_some_rows_and_says_which(home: Workspace) -> None:
-    counted = home.count("a.TAG", "MET_pt > 30 && nMuon >= 1")
+    counted = home["a.TAG"].count("MET_pt > 30 && nMuon >= 1")
     covered = 0
     for seed in range(20):
-        found = home.estimate("a.TAG", "MET_pt > 30 && nMuon >= 1", sample=0.1, seed=seed)
+        found = home["a.TAG"].estimate("MET_pt > 30 && nMuon >= 1", sample=0.1, seed=seed)
         covered += found.low <= counted.accepted <= found.high
         assert not found.exact and found.read == 10_000
         # 20 blocks of about 64 rows, and the 500 rows with MET 5, which zones decide
         assert found.blocks == 20 and found.ledger.read == pytest.approx(20 * 64 + 500, abs=40)
         assert found.ledger.accepted < counted.accepted
     assert covered >= 20 - 5  # fewer than one time in 10,000, were each 95 %
-    again = [home.estimate("a.TAG", "MET_pt > 30", sample=0.1, seed=3).to_json()["interval"] for _ in range(2)]
+    again = [home["a.TAG"].estimate("MET_pt > 30", sample=0.1, seed=3).to_json()["interval"] for _ in range(2)]
     assert again[0] == again[1]
     assert "an estimate, from" in repr(found)
 
 
 def test_zones_alone_may_decide(home: Workspace) -> None:
-    found = home.estimate("a.TAG", "run > 0", sample=0.01)
-    assert found.exact and found.low == home.count("a.TAG", "run > 0").accepted and found.blocks == 0
+    found = home["a.TAG"].estimate("run > 0", sample=0.01)
+    assert found.exact and found.low == home["a.TAG"].count("run > 0").accepted and found.blocks == 0
 
 
 def test_samples_that_make_no_sense_are_refused(home: Workspace) -> None:
     for sample in (0, -1, 1.5):
         with pytest.raises(CutError, match="a sample of"):
-            home.estimate("a.TAG", "true", sample=sample)
+            home["a.TAG"].estimate("true", sample=sample)
     with pytest.raises(CutError, match="not of weights"):
-        home.estimate("a.TAG", "true", weight="weight")
+        home["a.TAG"].estimate("true", weight="weight")
 
 
 def test_the_verb_says_that_it_is_an_estimate(home: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["estimate", "a.TAG", "MET_pt > 30", "-w", str(home.folder)]
-    found = home.estimate("a.TAG", "MET_pt > 30", sample=0.1)
+    found = home["a.TAG"].estimate("MET_pt > 30", sample=0.1)
     assert run([*asked, "--sample", "10%"]) == 0
     said = capsys.readouterr()
     assert said.out == f"{found.estimate:.0f}\t{found.low}\t{found.high}\n"

@@ -51,8 +51,8 @@ def test_a_selection_is_what_a_plain_loop_finds(home: Workspace, cut: str) -> No
     parts = [rows(200, 1), rows(150, 2)]
     build(home, "a.TAG", *parts)
     expected = passing(parts, cut)
-    counted = home.count("a.TAG", cut)
-    events = home.select("a.TAG", cut)
+    counted = home["a.TAG"].count(cut)
+    events = home["a.TAG"].select(cut)
     assert 0 < len(expected) < 350
     assert counted.accepted == len(expected) == len(events)
     assert ids(events) == expected
@@ -72,7 +72,7 @@ def test_feature_101_103_the_digest_does_not_depend_on_threads_zones_or_order(tm
         home = Workspace.init(tmp_path / f"W{k}")
         build(home, "a.TAG", *order)
         for threads, zones in itertools.product((1, 2, 5), (True, False)):
-            query = home.query("a.TAG", ["MET_pt > 30 && nMuon >= 1"], threads=threads)
+            query = home["a.TAG"].query(["MET_pt > 30 && nMuon >= 1"], threads=threads)
             events, counted = select(query, zones=zones)
             found.append((events.digest, counted.accepted, [tuple(e) for e in events]))
     assert len({digest for digest, *_ in found}) == 1
@@ -82,7 +82,7 @@ def test_feature_101_103_the_digest_does_not_depend_on_threads_zones_or_order(tm
 def test_both_tiers_give_the_same_list(home: Workspace) -> None:
     build(home, "a.TAG", rows(300, 1), rows(200, 2), rows(100, 3))
     cut = " && ".join(f"({c})" for c in list(CUTS)[:3]) + " || HLT_mu20 && run == 8"
-    query = home.query("a.TAG", [cut], lumi=LumiSet.from_ranges([(7, 1, 3), (8, 1, 9)]))
+    query = home["a.TAG"].query([cut], lumi=LumiSet.from_ranges([(7, 1, 3), (8, 1, 9)]))
     interpreted, compiled = (select(replace(query, tier=tier)) for tier in ("interpreter", "kernel"))
     assert compiled[1].work.plan.tier == "kernel"
     assert [tuple(e) for e in interpreted[0]] == [tuple(e) for e in compiled[0]]
@@ -92,7 +92,7 @@ def test_both_tiers_give_the_same_list(home: Workspace) -> None:
 
 def test_feature_86_throughput_is_stated(home: Workspace) -> None:
     build(home, "a.TAG", rows(300, 1))
-    work = home.count("a.TAG", "MET_pt > 30", remember=False).work
+    work = home["a.TAG"].count("MET_pt > 30", remember=False).work
     stated = work.to_json()
     assert stated["row_groups"] == {"none": 0, "some": 1, "all": 0}
     assert stated["bytes"] == 300 * 4  # one float32 column
@@ -102,7 +102,7 @@ def test_feature_86_throughput_is_stated(home: Workspace) -> None:
 def test_feature_09_rows_that_zones_skip_are_not_read(home: Workspace) -> None:
     low, high = (rows(200, k, MET_pt=np.full(200, met, np.float32)) for k, met in ((1, 5), (2, 50)))
     build(home, "a.TAG", low, high)
-    counted = home.count("a.TAG", "MET_pt > 20")
+    counted = home["a.TAG"].count("MET_pt > 20")
     assert counted.accepted == 200
     assert counted.work.to_json()["row_groups"] == {"none": 1, "some": 0, "all": 1}
     assert counted.work.bytes == 0  # NONE and ALL read no column
@@ -110,13 +110,13 @@ def test_feature_09_rows_that_zones_skip_are_not_read(home: Workspace) -> None:
 
 def test_feature_101_the_selection_hash_names_cut_snapshot_and_masks(home: Workspace) -> None:
     build(home, "a.TAG", rows(50))
-    base = home.count("a.TAG", "MET_pt > 30").selection
-    assert home.count("a.TAG", " MET_pt>30 GeV ").selection == base  # the same bound cut
-    assert home.count("a.TAG", "MET_pt > 31").selection != base
-    assert home.count("a.TAG", "MET_pt > 30", lumi=LumiSet.from_ranges([(8, 1, 2)])).selection != base
+    base = home["a.TAG"].count("MET_pt > 30").selection
+    assert home["a.TAG"].count(" MET_pt>30 GeV ").selection == base  # the same bound cut
+    assert home["a.TAG"].count("MET_pt > 31").selection != base
+    assert home["a.TAG"].count("MET_pt > 30", lumi=LumiSet.from_ranges([(8, 1, 2)])).selection != base
     build(home, "a.TAG", rows(50, 9))
-    assert home.count("a.TAG", "MET_pt > 30").selection != base
-    assert home.count("a.TAG@1", "MET_pt > 30").selection == base  # row 102: as of a snapshot
+    assert home["a.TAG"].count("MET_pt > 30").selection != base
+    assert home["a.TAG@1"].count("MET_pt > 30").selection == base  # row 102: as of a snapshot
 
 
 def test_feature_33_a_good_run_list_masks_and_the_ledger_closes(home: Workspace) -> None:
@@ -130,7 +130,7 @@ def test_feature_33_a_good_run_list_masks_and_the_ledger_closes(home: Workspace)
         if (r["run"][i] == 7 and r["lumi"][i] <= 3) or (r["run"][i] == 9 and r["lumi"][i] == 2)
     ]
     expected = sum(CUTS["nMuon >= 2"](r, i) for r, i in inside)
-    ledger = home.count("a.TAG", "nMuon >= 2", lumi=good).ledger
+    ledger = home["a.TAG"].count("nMuon >= 2", lumi=good).ledger
     assert (ledger.accepted, ledger.masked, ledger.rejected) == (expected, 600 - len(inside), len(inside) - expected)
     assert ledger.read == 600
 
@@ -140,7 +140,7 @@ def test_a_block_that_zones_skip_is_still_masked_exactly(home: Workspace) -> Non
     parts = [rows(100, 1, MET_pt=np.full(100, 5, np.float32))]
     build(home, "a.TAG", *parts)
     good = LumiSet.from_ranges([(8, 1, 5)])
-    counted = home.count("a.TAG", "MET_pt > 10", lumi=good)
+    counted = home["a.TAG"].count("MET_pt > 10", lumi=good)
     masked = int((parts[0]["run"] != 8).sum())
     assert counted.ledger.to_json() == {
         "accepted": 0,
@@ -155,7 +155,7 @@ def test_a_block_that_zones_skip_is_still_masked_exactly(home: Workspace) -> Non
 
 def test_no_run_in_common_is_a_warning_and_zero_accepted(home: Workspace) -> None:
     build(home, "a.TAG", rows(40))
-    counted = home.count("a.TAG", "true", lumi=LumiSet.from_ranges([(100, 1, 5)]))
+    counted = home["a.TAG"].count("true", lumi=LumiSet.from_ranges([(100, 1, 5)]))
     assert counted.accepted == 0
     assert counted.ledger.masked == 40
     assert any("no run in common" in w for w in counted.warnings)
@@ -170,7 +170,7 @@ def test_feature_47_an_event_in_two_streams_is_accepted_once(home: Workspace) ->
     }
     build(home, "x.A.TAG", first)
     build(home, "x.B.TAG", both)
-    counted = home.count("x.A.TAG,x.B.TAG", "true")
+    counted = home["x.A.TAG,x.B.TAG"].count("true")
     assert counted.ledger.to_json() == {
         "accepted": 170,
         "rejected": 0,
@@ -178,11 +178,11 @@ def test_feature_47_an_event_in_two_streams_is_accepted_once(home: Workspace) ->
         "duplicate": 30,
         "unreadable": 0,
     }
-    assert home.count("x.*", "true", duplicates="all").accepted == 200
+    assert home["x.*"].count("true", duplicates="all").accepted == 200
     with pytest.raises(StoreError, match="30 one of another dataset"):
-        home.count("x.*", "true", duplicates="error")
+        home["x.*"].count("true", duplicates="error")
     cut = "MET_pt > 30 && nMuon >= 1"
-    forward, backward = home.select("x.A.TAG,x.B.TAG", cut), home.select("x.B.TAG,x.A.TAG", cut)
+    forward, backward = home["x.A.TAG,x.B.TAG"].select(cut), home["x.B.TAG,x.A.TAG"].select(cut)
     assert forward.digest == backward.digest
     assert [tuple(e) for e in forward] == [tuple(e) for e in backward]
 
@@ -193,25 +193,25 @@ def test_fault_09_duplicates_within_a_dataset_count_once_by_guid_and_entry(home:
     for k in ("run", "lumi", "event"):
         again[k] = once[k][:3]
     build(home, "a.TAG", again, once)  # the copy arrives first, but its GUID comes last
-    counted = home.count("a.TAG", "true")
+    counted = home["a.TAG"].count("true")
     assert (counted.ledger.accepted, counted.ledger.duplicate) == (10, 3)
-    assert GUIDS[9] not in home.select("a.TAG", "true").guids
+    assert GUIDS[9] not in home["a.TAG"].select("true").guids
 
 
 def test_feature_54_simulation_takes_all_rows_that_repeat_an_id(home: Workspace) -> None:
     a, b = rows(20, 1), {**rows(20, 1), "aod_guid": np.array([GUIDS[5]] * 20, object)}
     build(home, "mc.TAG", a, b, simulation=True)
-    assert home.count("mc.TAG", "true").accepted == 40
-    picked = home.pick("mc.TAG", [f"{a['run'][0]}:{a['event'][0]}"])
+    assert home["mc.TAG"].count("true").accepted == 40
+    picked = home["mc.TAG"].pick([f"{a['run'][0]}:{a['event'][0]}"])
     assert len(picked.events) == 2 and not picked.misses
-    assert home.select("mc.TAG", "true").simulation
+    assert home["mc.TAG"].select("true").simulation
 
 
 def test_data_and_simulation_do_not_mix(home: Workspace) -> None:
     build(home, "a.TAG", rows(5))
     build(home, "mc.TAG", rows(5), simulation=True)
     with pytest.raises(SchemaError, match="data and simulation"):
-        home.count("a.TAG,mc.TAG", "true")
+        home["a.TAG,mc.TAG"].count("true")
 
 
 def test_feature_39_a_chain_by_name_in_two_menus_and_where_a_menu_lacks_it(home: Workspace) -> None:
@@ -221,22 +221,22 @@ def test_feature_39_a_chain_by_name_in_two_menus_and_where_a_menu_lacks_it(home:
     word = columns["trigger_0"]
     mu10 = np.where(np.arange(100) < 60, word & 1, word >> 5 & 1).astype(bool)
     mu20 = (word >> 3 & 1).astype(bool) & (np.arange(100) < 60)
-    assert home.count("a.TAG", "HLT_mu10").accepted == int(mu10.sum())
-    counted = home.count("a.TAG", "HLT_mu20")
+    assert home["a.TAG"].count("HLT_mu10").accepted == int(mu10.sum())
+    counted = home["a.TAG"].count("HLT_mu20")
     assert counted.accepted == int(mu20.sum())
     assert counted.triggers_absent["HLT_mu20"]["events"] == 40
     assert counted.triggers_absent["HLT_mu20"]["runs"] == sorted({int(r) for r in columns["run"][60:]})
-    assert home.count("a.TAG", "present(HLT_mu20)").accepted == 60
-    assert home.count("a.TAG", "present(HLT_mu20) && !HLT_mu20").accepted == 60 - int(mu20.sum())  # row 42
+    assert home["a.TAG"].count("present(HLT_mu20)").accepted == 60
+    assert home["a.TAG"].count("present(HLT_mu20) && !HLT_mu20").accepted == 60 - int(mu20.sum())  # row 42
     with pytest.raises(CutError, match="HLT_mu99"):
-        home.count("a.TAG", "HLT_mu99")
+        home["a.TAG"].count("HLT_mu99")
 
 
 def test_feature_25_26_27_cutflow_is_brute_force_with_weights(home: Workspace) -> None:
     parts = [rows(120, 1), rows(80, 2)]
     build(home, "a.TAG", *parts)
     cuts = ["MET_pt > 30", "nMuon >= 2", "HLT_mu20"]
-    flow = home.cutflow("a.TAG", *cuts, weight="weight")
+    flow = home["a.TAG"].cutflow(*cuts, weight="weight")
     everything = [(r, i) for r in parts for i in range(len(r["run"]))]
 
     def expected(*names: str) -> tuple[int, float, float]:
@@ -256,7 +256,7 @@ def test_feature_25_26_27_cutflow_is_brute_force_with_weights(home: Workspace) -
             assert got.sumw == pytest.approx(sumw, rel=1e-14)
             assert got.sumw2 == pytest.approx(sumw2, rel=1e-14)
     assert (flow + flow)["nMuon >= 2"].alone.n == 2 * flow["nMuon >= 2"].alone.n
-    assert flow.ledger.accepted == flow[2].sequential.n == home.count("a.TAG", *cuts).accepted
+    assert flow.ledger.accepted == flow[2].sequential.n == home["a.TAG"].count(*cuts).accepted
 
 
 def test_feature_32_top_n_is_exact_and_streams(home: Workspace) -> None:
@@ -270,29 +270,29 @@ def test_feature_32_top_n_is_exact_and_streams(home: Workspace) -> None:
     ]
     best = {(run, event) for _, run, event in sorted(everything)[:7]}
     for threads in (1, 3):
-        events, counted = home.select_counted("a.TAG", "nMuon >= 2", top=(7, "MET_pt"), threads=threads)
+        events, counted = home["a.TAG"].select_counted("nMuon >= 2", top=(7, "MET_pt"), threads=threads)
         assert ids(events) == best
         assert counted.ledger.accepted == 7 and counted.ledger.read == 270
-    assert len(home.select("a.TAG", "nMuon >= 2", top=(0, "MET_pt"))) == 0
-    assert len(home.select("a.TAG", "nMuon >= 2", top=(10_000, "event"))) == len(everything)
+    assert len(home["a.TAG"].select("nMuon >= 2", top=(0, "MET_pt"))) == 0
+    assert len(home["a.TAG"].select("nMuon >= 2", top=(10_000, "event"))) == len(everything)
 
 
 def test_feature_72_nothing_accepted_is_a_normal_answer(home: Workspace, tmp_path: Path) -> None:
     build(home, "a.TAG", rows(20))
-    events = home.select("a.TAG", "false")
+    events = home["a.TAG"].select("false")
     events.save(tmp_path / "none.events")
-    again = home.read_events(tmp_path / "none.events")
+    again = home.lists[tmp_path / "none.events"]
     assert len(events) == len(again) == 0
     assert again.digest == events.digest
-    assert home.cutflow("a.TAG", "false", "true")[1].sequential.n == 0
-    assert home.map(again).files == ()
+    assert home["a.TAG"].cutflow("false", "true")[1].sequential.n == 0
+    assert home.lists[again].map().files == ()
 
 
 def test_fault_04_an_empty_dataset_answers(home: Workspace) -> None:
     build(home, "a.TAG")
-    assert home.count("a.TAG", "nMuon >= 2").ledger.read == 0
-    assert len(home.select("a.TAG", "nMuon >= 2")) == 0
-    assert home.cutflow("a.TAG", "nMuon >= 2")[0].alone.n == 0
+    assert home["a.TAG"].count("nMuon >= 2").ledger.read == 0
+    assert len(home["a.TAG"].select("nMuon >= 2")) == 0
+    assert home["a.TAG"].cutflow("nMuon >= 2")[0].alone.n == 0
 
 
 def test_fault_02_a_damaged_part_stops_or_is_counted(home: Workspace) -> None:
@@ -306,8 +306,8 @@ def test_fault_02_a_damaged_part_stops_or_is_counted(home: Workspace) -> None:
     path.chmod(0o644)
     path.write_bytes(bytes(content))
     with pytest.raises(StoreError, match="MET_pt"):
-        home.count("a.TAG", "MET_pt > 1")
-    counted = home.count("a.TAG", "MET_pt > 1", allow_losses=True)
+        home["a.TAG"].count("MET_pt > 1")
+    counted = home["a.TAG"].count("MET_pt > 1", allow_losses=True)
     assert counted.ledger.unreadable == 50
     assert counted.ledger.read == 80
     assert len(counted.losses) == 1 and path.name in counted.losses[0]
@@ -318,16 +318,16 @@ def test_why_agrees_with_the_selection_for_every_event(home: Workspace) -> None:
     build(home, "a.TAG", *parts)
     cuts = ["MET_pt > 30", "count(Muon.pt > 15 GeV) >= 1"]
     good = LumiSet.from_ranges([(7, 1, 9), (8, 1, 3)])
-    accepted = ids(home.select("a.TAG", *cuts, lumi=good))
+    accepted = ids(home["a.TAG"].select(*cuts, lumi=good))
     for r in parts:
         for i in range(25):
             run, event = int(r["run"][i]), int(r["event"][i])
-            answer = home.why("a.TAG", (run, event), *cuts, lumi=good)
+            answer = home["a.TAG"].why((run, event), *cuts, lumi=good)
             assert (answer.verdict == "accepted") == ((run, event) in accepted)
             verdicts = [c.passed for c in answer.rows[0].cuts]
             assert verdicts == [CUTS[c](r, i) for c in cuts]
             assert dict(answer.rows[0].cuts[0].values)["MET_pt"] == pytest.approx(float(r["MET_pt"][i]))
-    assert home.why("a.TAG", (7, 999_999), *cuts).verdict == "not in dataset"
+    assert home["a.TAG"].why((7, 999_999), *cuts).verdict == "not in dataset"
 
 
 def test_feature_51_52_every_id_is_found_or_listed(home: Workspace) -> None:
@@ -337,11 +337,11 @@ def test_feature_51_52_every_id_is_found_or_listed(home: Workspace) -> None:
     absent = [(7, 1, 10**12), (8, 3, 5)]
     wrong_lumi = (wanted[0][0], wanted[0][1] + 1, wanted[0][2])
     texts = [f"{r}:{lumi}:{e}" for r, lumi, e in (*wanted, *absent)]
-    picked = home.pick("a.TAG", texts)
+    picked = home["a.TAG"].pick(texts)
     assert {(e.run, e.lumi, e.event) for e in picked.events} == set(wanted)
     assert set(picked.misses) == set(absent)
-    assert home.pick("a.TAG", ["{}:{}:{}".format(*wrong_lumi)]).misses == (wrong_lumi,)
-    by_run_event = home.pick("a.TAG", [f"{r}:{e}" for r, _, e in wanted])
+    assert home["a.TAG"].pick(["{}:{}:{}".format(*wrong_lumi)]).misses == (wrong_lumi,)
+    by_run_event = home["a.TAG"].pick([f"{r}:{e}" for r, _, e in wanted])
     assert by_run_event.events.digest == picked.events.digest
 
 
@@ -349,18 +349,18 @@ def test_overflow_names_the_event(home: Workspace) -> None:
     columns = rows(5, 1, event=np.array([1, 2, 2**62, 4, 5], np.int64))
     build(home, "a.TAG", columns)
     with pytest.raises(CutError, match=f"{columns['run'][2]}:{2**62}"):
-        home.count("a.TAG", "event * 4 > 7")
-    assert home.count("a.TAG", "event == 4611686018427387904").accepted == 1
+        home["a.TAG"].count("event * 4 > 7")
+    assert home["a.TAG"].count("event == 4611686018427387904").accepted == 1
 
 
 def test_queries_are_values(home: Workspace) -> None:
     build(home, "a.TAG", rows(10))
     lazy = home["a.TAG"].where("nMuon >= 1").where(met="MET_pt > 20 GeV")
-    assert int(lazy.count()) == home.count("a.TAG", "nMuon >= 1", "MET_pt > 20").accepted
-    assert lazy.events().digest == home.select("a.TAG", "nMuon >= 1", "MET_pt > 20").digest
+    assert int(lazy.count()) == home["a.TAG"].count("nMuon >= 1", "MET_pt > 20").accepted
+    assert lazy.events().digest == home["a.TAG"].select("nMuon >= 1", "MET_pt > 20").digest
     assert lazy.cutflow()["met"].cut == "MET_pt > 20 GeV"
-    assert isinstance(home.query("a.TAG", ["true"]), Query)
-    assert count(home.query("a.TAG", ["true"])).accepted == 10
+    assert isinstance(home["a.TAG"].query(["true"]), Query)
+    assert count(home["a.TAG"].query(["true"])).accepted == 10
     head = lazy.head(2, ["run", "event", "Muon.pt", "MET_pt"])
     assert head.fields == ["run", "event", "Muon.pt", "MET_pt"]
 
@@ -375,14 +375,14 @@ def test_fault_02_losses_are_allowed_whatever_is_damaged(home: Workspace) -> Non
     part.path.chmod(0o644)
     part.path.write_bytes(bytes(content))
     with pytest.raises(StoreError, match="event"):
-        home.count("x.*", "HLT_mu20")
-    counted = home.count("x.*", "HLT_mu20", allow_losses=True)
+        home["x.*"].count("HLT_mu20")
+    counted = home["x.*"].count("HLT_mu20", allow_losses=True)
     assert counted.ledger.unreadable == 40 and counted.ledger.read == 110
     gone = first.snapshot().parts[1]
     gone.path.unlink()
     for sidecar in (first.folder / "_tagsel" / "zones").glob(f"{gone.path.stem}*"):
         sidecar.unlink()
-    counted = home.count("x.*", "HLT_mu20", allow_losses=True, lumi=LumiSet.from_ranges([(7, 1, 9)]))
+    counted = home["x.*"].count("HLT_mu20", allow_losses=True, lumi=LumiSet.from_ranges([(7, 1, 9)]))
     assert counted.ledger.unreadable == 70 and counted.ledger.read == 110
 
 
@@ -391,7 +391,7 @@ def test_streams_that_differ_in_the_luminosity_block_of_an_event_are_an_error(ho
     build(home, "x.A.TAG", first)
     build(home, "x.B.TAG", {**rows(20, 1), "lumi": first["lumi"] + 1})
     with pytest.raises(StoreError, match="luminosity block"):
-        home.count("x.*", "true")
+        home["x.*"].count("true")
 
 
 def test_streams_that_share_no_run_are_not_read_for_duplicates(home: Workspace) -> None:
@@ -408,16 +408,17 @@ def test_one_policy_for_every_verb(home: Workspace) -> None:
     again = {**rows(2, 1), **{k: once[k][:2] for k in ("run", "lumi", "event")}}
     build(home, "a.TAG", once, {**again, "aod_guid": np.array([GUIDS[9]] * 2, object)})
     identity = f"{once['run'][0]}:{once['event'][0]}"
-    for verb in (home.count, home.select, home.cutflow):
+    data = home["a.TAG"]
+    for verb in (data.count, data.select, data.cutflow):
         with pytest.raises(StoreError, match="repeat an event"):
-            verb("a.TAG", "true", duplicates="error")
+            verb("true", duplicates="error")
     with pytest.raises(StoreError, match="repeat an event"):
-        home.pick("a.TAG", [identity], duplicates="error")
-    assert len(home.pick("a.TAG", [identity]).events) == 1
-    assert len(home.pick("a.TAG", [identity], duplicates="all").events) == 2
+        home["a.TAG"].pick([identity], duplicates="error")
+    assert len(home["a.TAG"].pick([identity]).events) == 1
+    assert len(home["a.TAG"].pick([identity], duplicates="all").events) == 2
     wrong = f"{once['run'][0]}:{once['lumi'][0] + 1}:{once['event'][0]}"
-    assert home.why("a.TAG", wrong, "true").verdict == "not in dataset"
-    assert home.why("a.TAG", identity, "true").verdict == "accepted"
+    assert home["a.TAG"].why(wrong, "true").verdict == "not in dataset"
+    assert home["a.TAG"].why(identity, "true").verdict == "accepted"
 
 
 def test_why_reads_only_what_the_cut_needs(home: Workspace) -> None:
@@ -428,11 +429,11 @@ def test_why_reads_only_what_the_cut_needs(home: Workspace) -> None:
     content[content.find(part.read(0, ["weight"])["weight"].tobytes()) + 3] ^= 1
     part.path.chmod(0o644)
     part.path.write_bytes(bytes(content))
-    answer = home.why("a.TAG", (int(columns["run"][3]), int(columns["event"][3])), "MET_pt > 0")
+    answer = home["a.TAG"].why((int(columns["run"][3]), int(columns["event"][3])), "MET_pt > 0")
     assert answer.verdict == "accepted"
 
 
 def test_a_top_list_has_a_hash_of_its_own(home: Workspace) -> None:
     build(home, "a.TAG", rows(30, 1))
-    whole, top = (home.select_counted("a.TAG", "true", top=t)[1].selection for t in (None, (3, "MET_pt")))
-    assert whole == home.count("a.TAG").selection != top
+    whole, top = (home["a.TAG"].select_counted("true", top=t)[1].selection for t in (None, (3, "MET_pt")))
+    assert whole == home["a.TAG"].count().selection != top

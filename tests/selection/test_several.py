@@ -72,7 +72,7 @@ def test_a_cutflow_is_that_of_the_interpreter(
     home: Workspace, cuts: list[str], weight: str, datasets: str, good: bool, threads: int
 ) -> None:
     lumi = (LumiSet.from_ranges([(7, 1, 3), (9, 2, 5)]),) if good else ()
-    query = home.query(datasets, cuts, lumi=lumi, weight=weight, threads=threads)
+    query = home[datasets].query(cuts, lumi=lumi, weight=weight, threads=threads)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CUTFLOW, "LITTLE", 0)
         patch.setattr(many_cuts, "LITTLE", 0)
@@ -86,7 +86,7 @@ def test_a_cutflow_is_that_of_the_interpreter(
 @given(cuts=st.lists(st.lists(st.sampled_from(TERMS), min_size=1, max_size=4).map(" && ".join), min_size=1, max_size=9))
 def test_regions_are_those_of_the_interpreter(home: Workspace, cuts: list[str]) -> None:
     named = {f"R{k}": cut for k, cut in enumerate(cuts)}
-    query = home.query("*.TAG", ["nMuon >= 0"])
+    query = home["*.TAG"].query(["nMuon >= 0"])
     fast, slow = (regions(replace(query, tier=tier), named) for tier in ("kernel", "interpreter"))
     assert list(fast) == list(slow) == list(named)
     assert [(c.ledger, c.selection) for c in fast.values()] == [(c.ledger, c.selection) for c in slow.values()]
@@ -107,7 +107,7 @@ WEIGHTS = {
 def test_weights_of_any_size_sum_exactly(tmp_path: Path, kind: str) -> None:
     home = workspace(tmp_path)
     build(home, "a.TAG", *(rows(500, k, weight=np.resize(WEIGHTS[kind], 500)) for k in (1, 2)))
-    query = home.query("a.TAG", ["nMuon >= 1", "MET_pt > 20"], weight="weight")
+    query = home["a.TAG"].query(["nMuon >= 1", "MET_pt > 20"], weight="weight")
     fast, slow = (cutflow(replace(query, tier=tier)) for tier in ("kernel", "interpreter"))
     for a, b in zip(fast.steps, slow.steps, strict=True):
         assert (a.alone, a.sequential, a.all_but) == (b.alone, b.sequential, b.all_but)
@@ -121,7 +121,7 @@ def test_weights_of_any_size_sum_exactly(tmp_path: Path, kind: str) -> None:
     ],
 )
 def test_a_weight_that_an_event_lacks_is_the_same_error(home: Workspace, weight: str, message: str) -> None:
-    query = home.query("a.TAG", ["nMuon >= 0 && HLT_mu10"], weight=weight)
+    query = home["a.TAG"].query(["nMuon >= 0 && HLT_mu10"], weight=weight)
     said = []
     for tier in ("kernel", "interpreter"):
         with pytest.raises(CutError, match=message) as error:
@@ -137,16 +137,16 @@ def test_each_step_is_run_once_for_all_cuts(home: Workspace, monkeypatch: pytest
     monkeypatch.setattr(Cuts, "batches", lambda s, *a: (seen.append((len(s.steps), len(s.own))), batches(s, *a))[1])
     three = ("MET_pt > 20", "nMuon >= 1", "MET_pt < 45.5")
     named = {f"R{k}": " && ".join(three[: 1 + k % 3]) for k in range(30)}
-    found = regions(replace(home.query("b.TAG", []), tier="kernel"), named)
+    found = regions(replace(home["b.TAG"].query([]), tier="kernel"), named)
     assert seen == [(3, 30)] and len({c.accepted for c in found.values()}) == 3
 
 
 def test_a_cutflow_of_many_cuts_or_odd_weights_is_told_by_the_scan(home: Workspace) -> None:
     from tagsel.selection.run import prepare
 
-    many = home.query("b.TAG", ["nMuon >= 1"] * 13)
+    many = home["b.TAG"].query(["nMuon >= 1"] * 13)
     assert CUTFLOW.flowing_by_steps(prepare(replace(many, tier="kernel"), zones=False)) is None
-    few = home.query("b.TAG", ["nMuon >= 1"] * 12)
+    few = home["b.TAG"].query(["nMuon >= 1"] * 12)
     assert CUTFLOW.flowing_by_steps(prepare(replace(few, tier="kernel"), zones=False)) is not None
-    dividing = home.query("b.TAG", ["nMuon % nMuon == 0"])
+    dividing = home["b.TAG"].query(["nMuon % nMuon == 0"])
     assert CUTFLOW.flowing_by_steps(prepare(replace(dividing, tier="kernel"), zones=False)) is None

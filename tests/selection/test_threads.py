@@ -37,7 +37,7 @@ def test_answers_do_not_depend_on_the_number_of_threads(
     from dataclasses import replace
 
     cuts = [("met", f"MET_pt > {met}"), ("", "count(Muon.pt > 10 GeV) >= 1")]
-    one = replace(home.query("a.TAG", cuts, weight="weight", duplicates=duplicates, threads=1), tier=tier)
+    one = replace(home["a.TAG"].query(cuts, weight="weight", duplicates=duplicates, threads=1), tier=tier)
     several = replace(one, threads=threads)
     first, second = select(replace(one, weight="")), select(replace(several, weight=""))
     assert [tuple(e) for e in first[0]] == [tuple(e) for e in second[0]]
@@ -52,7 +52,7 @@ from tagsel.base.cpus import cpus, keep_to
 from tagsel.selection import select
 
 home, tier = Workspace(sys.argv[1]), sys.argv[2]
-query = home.query("a.TAG", ["count(Muon.pt > 10 GeV) >= 1"], threads=2)
+query = home["a.TAG"].query(["count(Muon.pt > 10 GeV) >= 1"], threads=2)
 begun = threading.Event()
 
 def told(n):  # a row group is done: the others run, or wait for their turn

@@ -41,7 +41,7 @@ def finish() -> None:
 
 def choose(home: Workspace, cut: str, events: int) -> str:
     """One step, on one row group."""
-    cuts = [(b.cut.node, b.input.snapshot.frame) for b in bind_query(home.query("a.TAG", [cut]))]
+    cuts = [(b.cut.node, b.input.snapshot.frame) for b in bind_query(home["a.TAG"].query([cut]))]
     return cost.choose(cuts, [[(events, 1)]])
 
 

@@ -35,20 +35,20 @@ def _ingest(workspace: Any, chance: random.Random, number: int) -> str:
 def _pack(workspace: Any, chance: random.Random, number: int) -> str:
     """Packing, and the removal of what nobody needs."""
     for name in workspace.catalog.names("data18.crowd*"):
-        workspace.compact(name)
-        workspace.gc(name, grace_s=60.0)
+        workspace.datasets.compact(name)
+        workspace.datasets.gc(name, grace=60.0)
     return ""
 
 
 def _ask(workspace: Any, chance: random.Random, number: int) -> str:
     """A question about a pinned snapshot, whose answer is known, and one about a dataset that grows."""
-    accepted = workspace.count(f"{NAME}@1", CUT).accepted
+    accepted = workspace[f"{NAME}@1"].count(CUT).accepted
     if accepted != world.ABOVE_50:
         raise AssertionError(f"{NAME}@1 has {accepted} events above 50 GeV, not {world.ABOVE_50}")
-    if workspace.select(f"{NAME}@2", CUT).digest != world.digest(0, 1):
+    if workspace[f"{NAME}@2"].select(CUT).digest != world.digest(0, 1):
         raise AssertionError(f"the digest of {NAME}@2 changed")
     for name in workspace.catalog.names("data18.crowd*"):
-        read = workspace.count(name, "true").read
+        read = workspace[name].count("true").read
         if read % world.EVENTS:
             raise AssertionError(f"{name} has {read} rows: a file is there in part")
     return ""
@@ -125,7 +125,7 @@ def _missing(home: Path, reports: list[tuple[int, int, list[str], str]]) -> list
         from tagsel.api import Workspace
 
         workspace = Workspace(home)
-        datasets = {name: workspace.count(name, "true").read for name in workspace.catalog.names("data18.crowd*")}
+        datasets = {name: workspace[name].count("true").read for name in workspace.catalog.names("data18.crowd*")}
         return 0, {"rows": datasets, "sites": [site.name for site in workspace.catalog.sites()]}
 
     ended = in_child(count)

@@ -40,7 +40,7 @@ def damaged(seed: int, trial: int, files: list[Path]) -> tuple[Path, str, bytes]
 
 
 def _job(workspace: Any) -> Any:
-    return dict(workspace.jobs("show", "1").result().value)
+    return dict(workspace.jobs["1"].result().value)
 
 
 def _list(workspace: Any) -> str:
@@ -50,7 +50,7 @@ def _list(workspace: Any) -> str:
 
 
 def _twice(workspace: Any) -> int:
-    return int(workspace.count(NAME, "MET_pt > 50").accepted)
+    return int(workspace[NAME].count("MET_pt > 50").accepted)
 
 
 QUESTIONS: dict[str, tuple[Any, Any]] = {

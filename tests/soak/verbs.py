@@ -44,7 +44,7 @@ def _attribute(workspace: Any) -> int | None:
     from tagsel.errors import CutError
 
     try:
-        return int(workspace.count(NAME, "user.twice > 100").accepted)
+        return int(workspace[NAME].count("user.twice > 100").accepted)
     except CutError:
         return None
 
@@ -69,7 +69,7 @@ def _sites(workspace: Any) -> list[str]:
 
 def _last_job(workspace: Any) -> Any:
     """The result of the job that was added; it is run to its end first where the kill left it undone."""
-    jobs = workspace.jobs("list")
+    jobs = workspace.jobs.list()
     if len(jobs) < 2:  # the world has one
         return None
     job = jobs[-1]
@@ -90,15 +90,15 @@ VERBS = (
     ),
     Verb(
         "extend",
-        ("extend", NAME, "twice = 2 * MET_pt"),
+        ("datasets", "extend", NAME, "twice = 2 * MET_pt"),
         {"twice": 2 * world.ABOVE_50},
         {"twice": _attribute},
         {"twice": None},
     ),
-    Verb("retract", ("retract", "{}/1.root", "--reason", "beam spot", "--yes"), world.state_of(0)),
+    Verb("retract", ("datasets", "retract", "{}/1.root", "--reason", "beam spot", "--yes"), world.state_of(0)),
     Verb("restore", ("datasets", "restore", f"{NAME}@1"), world.state_of(0)),
-    Verb("compact", ("compact", NAME)),
-    Verb("gc", ("gc", NAME)),
+    Verb("compact", ("datasets", "compact", NAME)),
+    Verb("gc", ("datasets", "gc", NAME)),
     Verb("drop", ("datasets", "drop", OTHER), {"other": None}),
     Verb(
         "pin",
@@ -114,7 +114,7 @@ VERBS = (
         {"sites": _sites},
         {"sites": ["HOME"]},
     ),
-    Verb("catalog rebuild", ("catalog", "rebuild")),
+    Verb("catalog rebuild", ("workspace", "rebuild")),
     Verb(
         "select",
         ("select", NAME, world.CUT, "-o", "{}/out.events"),

@@ -111,11 +111,11 @@ def look(home: Path, more: Mapping[str, Callable[[Any], Any]] | None = None) -> 
         workspace = Workspace(home)
         listed = set(workspace.catalog.names())
         seen: dict[str, Any] = {
-            "rows": workspace.count(NAME, "true").read,
+            "rows": workspace[NAME].count("true").read,
             "catalog": workspace.catalog.dataset(NAME).events,
-            "digest": workspace.select(NAME, CUT).digest,
-            "first": workspace.count(f"{NAME}@1", CUT).accepted,
-            "other": workspace.count(OTHER, CUT).accepted if OTHER in listed else None,
+            "digest": workspace[NAME].select(CUT).digest,
+            "first": workspace[f"{NAME}@1"].count(CUT).accepted,
+            "other": workspace[OTHER].count(CUT).accepted if OTHER in listed else None,
             "pins": sorted(pin.snapshot for pin in workspace.catalog.pins(NAME)),
         }
         for name, ask in (more or {}).items():

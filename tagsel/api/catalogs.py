@@ -79,7 +79,7 @@ def find(home: Home, name: str = "") -> SharedCatalog:
     if not name and len(known) == 1:
         return next(iter(known.values()))
     if not known:
-        raise CatalogError("no other catalog is mirrored here", hint="tagsel catalog add rucio")
+        raise CatalogError("no other catalog is mirrored here", hint="tagsel catalogs add rucio")
     if name not in known:
         said = f"no catalog {name!r}" if name else f"{len(known)} catalogs are mirrored here: which?"
         raise CatalogError(said, hint=did_you_mean(name, known) or f"known: {', '.join(known)}")
@@ -254,3 +254,46 @@ def _placed(file: FileRecord, place: str) -> FileRecord:
 
     copy(file.pfn, place, file.checksum)
     return replace(file, pfn=place)
+
+
+class Catalogs:
+    """Other people's catalogs that a workspace mirrors; `ws.catalogs`."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def add(
+        self,
+        kind: str,
+        name: str = "",
+        datasets: Sequence[str] = (),
+        *,
+        config: str = "",
+        account: str = "",
+        scope: str = "",
+    ) -> SharedCatalog:
+        """Mirror another catalog, kind `rucio`, from now on: those of its datasets that globs (`scope:name`) match.
+
+        `config` is a rucio.cfg, by default the one that Rucio's own commands find; `scope` is for what is published.
+        """
+        settings = {"config": config, "account": account, "scope": scope}
+        return add(self._home, kind, name or kind, datasets, settings)
+
+    def sync(self, name: str = "", datasets: Sequence[str] = ()) -> Synced:
+        """Take over what another catalog says now: datasets, files, copies, sites. Work then goes on without it."""
+        return mirror(self._home, name, datasets)
+
+    def publish(self, dataset: str, *, site: str, to: str = "", scope: str = "") -> Published:
+        """Copy the files of a dataset to a site of another catalog, verified, and register them there, closed."""
+        return publish(self._home, dataset, to=to, site=site, scope=scope)
+
+    def forget(self, name: str) -> None:
+        """Mirror a catalog no more; what was mirrored of it stays."""
+        forget(self._home, name)
+
+    def list(self) -> Table:
+        """List the catalogs that are mirrored, and how old what is known of each is."""
+        return table(self._home)
+
+    def __repr__(self) -> str:
+        return f"<Catalogs of {self._home.folder}>"

@@ -9,12 +9,12 @@ a renewed result replaces the old one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagsel.api import requests
+from tagsel.api import brokering, requests
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
 from tagsel.api.origins import contents, origins
@@ -23,10 +23,13 @@ from tagsel.catalog import Catalog, DropDataset, DropFiles, FileRecord, PutDatas
 from tagsel.catalog.requests import JobRequest
 from tagsel.errors import CatalogError, JobError, after, did_you_mean
 from tagsel.events import DeliveryLedger
-from tagsel.store import Table, disk
+from tagsel.store import Table as StoreTable
+from tagsel.store import disk
 
 if TYPE_CHECKING:
+    from tagsel.base.text_table import Table
     from tagsel.jobs import Chosen, Executor, Job, JobResult, JobStatus
+    from tagsel.jobs.lumi import JobLumi
 
 JOBS = "jobs"
 """The folder of a workspace that holds its jobs."""
@@ -86,7 +89,7 @@ class WorkspaceJob:
 
     def carry_out_requests(self, *verbs: str) -> bool:
         """Carry out what others asked of this user's job, all verbs or those named; whether there was any."""
-        actions: dict[str, Callable[[JobRequest], None]] = {
+        actions: dict[str, Callable[[JobRequest], object]] = {
             "kill": lambda request: self.kill(),
             "resubmit": lambda request: self.resubmit(),
             "resplit": lambda request: self.resplit(**request.options),
@@ -147,55 +150,76 @@ class WorkspaceJob:
         except KeyError:
             return f"uid {path.stat().st_uid}"
 
-    def printed(self, piece: int, kind: str = "out") -> str:
-        """What a piece has printed so far, in its last attempt: `kind` is out or err. JobError where there is no such
-        piece."""
-        folder = self._job.folder
+    def show(self) -> dict[str, object]:
+        """Show all that is known of the job; the output of one that is done is registered."""
+        self._settle_if_done()
+        return self.to_json()
+
+    def explain(self) -> Table:
+        """Say where its files are processed, from which copies, and why not elsewhere: a row for each choice."""
+        return brokering.explain(self.choices)
+
+    def peek(self, piece: int, *, err: bool = False) -> str:
+        """Read what a piece has printed so far, in its last attempt, or with `err` its complaints.
+
+        JobError where there is no such piece.
+        """
+        folder, kind = self._job.folder, "err" if err else "out"
         if not 0 <= piece <= (last := max({p["number"] for p in folder.pieces} | folder.replaced.keys())):
             raise JobError(f"job {self.id} has no piece {piece}: 0 to {last}", job=self.id)
         logs = [log for n in folder.attempts().get(piece, {}) if (log := folder.log(piece, n, kind)).exists()]
         return logs[-1].read_text("utf-8", "replace") if logs else ""
 
-    def resubmit(self) -> None:
+    def resubmit(self) -> WorkspaceJob:
         """Run again what has no good output or unreadable events, and nothing else; the output is renewed.
 
         Another user's job is theirs: then they are asked, by the journal, and `requests` says what became of it.
+        Returns the job.
         """
         if not requests.is_mine(self._job):
             requests.ask(self._home.catalog, self._job, "resubmit")
-            return
-        self._job.resubmit(executor_of(self._home, self._job.engine))
+        else:
+            self._job.resubmit(executor_of(self._home, self._job.engine))
+        self._settle_if_done()
+        return self
 
     def diagnose(self) -> tuple[Any, ...]:
         """The failures of the job in few groups: cause, class, pieces, events, who must act, and the next action."""
         return self._job.diagnose()
 
-    def lumi(self) -> Any:
+    def lumi(self) -> JobLumi:
         """The `processed` and the `missing` luminosity blocks: together those of the list, exactly."""
         return self._job.lumi()
 
     def resplit(
         self, pieces: Sequence[int] | int, *, into: int | None = None, events_per_job: int | None = None
-    ) -> None:
+    ) -> WorkspaceJob:
         """Split pieces that failed anew, inside the job, and run the new ones and nothing else.
 
-        The user whose job it is does it, or is asked, as for `resubmit`.
+        The user whose job it is does it, or is asked, as for `resubmit`. Returns the job.
         """
         numbers = (pieces,) if isinstance(pieces, int) else tuple(pieces)
         if not requests.is_mine(self._job):
             options = {"pieces": list(numbers), "into": into, "events_per_job": events_per_job}
             requests.ask(self._home.catalog, self._job, "resplit", **options)
-            return
-        self._job.resplit(*numbers, into=into, events_per_job=events_per_job)
-        self._job.start(executor_of(self._home, self._job.engine), again=False)
+        else:
+            self._job.resplit(*numbers, into=into, events_per_job=events_per_job)
+            self._job.start(executor_of(self._home, self._job.engine), again=False)
+        self._settle_if_done()
+        return self
 
-    def kill(self) -> None:
-        """End the job; outputs of finished pieces stay. The user whose job it is does it, or is asked."""
-        if not requests.is_mine(self._job):
+    def kill(self) -> WorkspaceJob:
+        """End the job; outputs of finished pieces stay. The user whose job it is does it, or is asked.
+
+        Returns the job.
+        """
+        if requests.is_mine(self._job):
+            self._job.kill()
+            self._settle(self._job.status())
+        else:
             requests.ask(self._home.catalog, self._job, "kill")
-            return
-        self._job.kill()
-        self._settle(self._job.status())
+            self._settle_if_done()
+        return self
 
     def to_json(self) -> dict[str, object]:
         """All that is known of the job."""
@@ -222,6 +246,11 @@ class WorkspaceJob:
             "requests": [vars(request) for request in self.requests],
             "replaced": {old: [p["number"] for p in new] for old, new in self._job.folder.replaced.items()},
         }
+
+    def _settle_if_done(self) -> None:
+        status = self._job.status()
+        if status.state == "done":
+            self._settle(status)
 
     def settle(self) -> None:
         """Tell the catalog what the job came to, and register its output; errors as `wait`."""
@@ -305,16 +334,16 @@ def refuse_taken(catalog: Catalog, job: Job, name: str) -> None:
     left of it."""
     registered = name in catalog.names()
     folder = catalog.folder / DATA / name
-    if not registered and not Table.exists(folder):
+    if not registered and not StoreTable.exists(folder):
         return
     owner = catalog.dataset(name).meta.get("job") if registered else None
     result = job.result()
     if owner == job.id:
         return
-    if owner is None and result.kind == "events" and Table.exists(folder):
+    if owner is None and result.kind == "events" and StoreTable.exists(folder):
         from tagsel.ingest import open_source
 
-        if Table.open(folder).snapshot().source_guids <= {open_source(result.path).guid}:
+        if StoreTable.open(folder).snapshot().source_guids <= {open_source(result.path).guid}:
             return
     raise CatalogError(
         f"the output of job {job.id} cannot become dataset {name}: {f'job {owner}' if owner else 'another dataset'} "
@@ -383,8 +412,8 @@ def _make_way(folder: Path, result: Path) -> None:
     """Empty the dataset of an output, in a new snapshot, unless all that it holds is this very result."""
     from tagsel.ingest import open_source
 
-    if Table.exists(folder):
-        table = Table.open(folder)
+    if StoreTable.exists(folder):
+        table = StoreTable.open(folder)
         if table.snapshot().source_guids - {open_source(result).guid}:
             table.restore(0)
 
@@ -394,7 +423,7 @@ def _forget_others(home: Home, job: Job, name: str) -> None:
     catalog = home.catalog
     known = ({_usual_name(job, kind) for kind in TYPES} - {name}) & set(catalog.names())
     others = [n for n in sorted(known) if catalog.dataset(n).meta.get("job") == job.id]
-    catalog.record(*(DropDataset(n) for n in others if not Table.exists(home.folder / DATA / n)))
+    catalog.record(*(DropDataset(n) for n in others if not StoreTable.exists(home.folder / DATA / n)))
 
 
 def _usual_name(job: Job, kind: str) -> str:
@@ -432,38 +461,51 @@ def damaged_jobs(home: Home) -> dict[str, JobError]:
     return damaged
 
 
-def jobs(home: Home, operation: str, job: str, **options: Any) -> Any:
-    """`list` all jobs, `show` or `wait` for one, `diagnose` its failures, `resubmit` what is missing of one, `resplit`
-    its failed pieces, `kill` one."""
-    from tagsel.jobs import look_up_jobs
+class Jobs:
+    """The jobs of a workspace, by their numbers; `ws.jobs`.
 
-    readable, damaged = look_up_jobs(home.folder / JOBS)
-    found = {j.id: WorkspaceJob(home, j) for j in readable}
-    for one in found.values():
-        one.carry_out_requests("kill")
-    if operation == "list":
-        return list(found.values())
-    number = job.zfill(4) if job.isdigit() else job
-    if number in damaged:
-        raise damaged[number]
-    if number not in found:
-        hint = did_you_mean(number, found) or "tagsel jobs list"
-        raise JobError(f"no job {job!r}", hint=hint, job=job)
-    actions: Mapping[str, Callable[..., Any]] = {
-        "show": lambda j: j,
-        "wait": lambda j: j,
-        "resubmit": WorkspaceJob.resubmit,
-        "kill": WorkspaceJob.kill,
-        "diagnose": WorkspaceJob.diagnose,
-        "resplit": WorkspaceJob.resplit,
-    }
-    if operation not in actions:
-        raise JobError(f"{operation!r} is nothing that can be done with a job", hint=f"list, {', '.join(actions)}")
-    chosen = found[number]
-    if operation == "diagnose":
-        return chosen.diagnose()
-    actions[operation](chosen, **options)
-    status = chosen.status()
-    if status.state == "done":
-        chosen._settle(status)
-    return chosen
+    What others asked to be killed is killed when a job is looked up.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def list(self) -> tuple[WorkspaceJob, ...]:
+        """List the jobs that can be read; `damaged` names the others."""
+        readable, _ = self._look_up()
+        return readable
+
+    @property
+    def damaged(self) -> dict[str, JobError]:
+        """Why each job whose job.json or result.json is damaged, or whose result is gone, cannot be read."""
+        return damaged_jobs(self._home)
+
+    def __getitem__(self, number: int | str) -> WorkspaceJob:
+        """One job; JobError where there is none, or where it is damaged."""
+        name = f"{number:>04}" if str(number).isdigit() else str(number)
+        readable, damaged = self._look_up()
+        if name in damaged:
+            raise damaged[name]
+        by_name = {job.id: job for job in readable}
+        if name not in by_name:
+            hint = did_you_mean(name, by_name) or "tagsel jobs list"
+            raise JobError(f"no job {str(number)!r}", hint=hint, job=str(number))
+        return by_name[name]
+
+    def _look_up(self) -> tuple[tuple[WorkspaceJob, ...], dict[str, JobError]]:
+        from tagsel.jobs import look_up_jobs
+
+        readable, damaged = look_up_jobs(self._home.folder / JOBS)
+        jobs = tuple(WorkspaceJob(self._home, job) for job in readable)
+        for job in jobs:
+            job.carry_out_requests("kill")
+        return jobs, damaged
+
+    def __iter__(self) -> Iterator[WorkspaceJob]:
+        return iter(self.list())
+
+    def __len__(self) -> int:
+        return len(self.list())
+
+    def __repr__(self) -> str:
+        return f"<Jobs of {self._home.folder}>"

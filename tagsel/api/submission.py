@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagsel.api.brokering import brokered
-from tagsel.api.delivery import ENDED, JOBS, WorkspaceJob, executor_of
 from tagsel.api.home import Home
 from tagsel.api.inputs import DATA
+from tagsel.api.jobs import ENDED, JOBS, WorkspaceJob, executor_of
 from tagsel.api.maps import map_list
 from tagsel.api.origins import snapshots_of
 from tagsel.api.pins import check_pins, pin_list
