@@ -28,8 +28,10 @@ def topology(home: Home, here: bool) -> Topology:
     from tagsel.jobs.broker import Topology
 
     down = home.catalog.down(datetime.now(UTC))
-    known = {s.name: s for _, c in reversed(others.homes(home.folder, home.catalog)) for s in c.sites()}
-    sites = {name: _standing(site, down.get(name)) for name, site in known.items()}
+    by_name: dict[str, Site] = {}
+    for _, catalog in reversed(others.homes(home.folder, home.catalog)):
+        by_name.update((site.name, site) for site in catalog.sites())
+    sites = {name: _standing(site, down.get(name)) for name, site in by_name.items()}
     if here:
         sites = {name: replace(site, closed=site.silent) for name, site in sites.items()}
     return Topology(sites, {(link.source, link.target): link.rate for link in home.catalog.links()})

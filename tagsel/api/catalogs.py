@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,7 +240,7 @@ def _there(registry: Rucio, name: str, facts: DatasetFacts, mine: set[str]) -> s
 
 def _refuse_elsewhere(registry: Rucio, name: str, site: str, there: set[str]) -> None:
     """CatalogError where a dataset that was published has files without a copy at a site."""
-    copies = [c for held in registry.copies([name]).values() for c in held] if there else []
+    copies = list(chain.from_iterable(registry.copies([name]).values())) if there else []
     if lacking := there - {c.guid for c in copies if c.site == site}:
         sites = ", ".join(sorted({c.site for c in copies})) or "no site"
         raise CatalogError(

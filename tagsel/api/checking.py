@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,7 +94,10 @@ def check(home: Home, datasets: str, *, deep: bool = False) -> Checked:
     """Check the datasets that `datasets` names, each by itself, and events that several of them hold."""
     inputs, findings = _opened(home, datasets)
     read = {i.pinned: addresses(i.snapshot, deep=deep) for i in inputs}
-    known = _known(home.catalog, {guid for found in read.values() for guid in found.spans})
+    guids: set[str] = set()
+    for one in read.values():
+        guids.update(one.spans)
+    known = _known(home.catalog, guids)
     for source in inputs:
         found = read[source.pinned]
         findings += _bookkept(home.catalog, source, deep=deep)
@@ -340,7 +344,7 @@ def _blocks(source: Input, found: Addresses) -> Iterator[Finding]:
         _first(silent),
     )
     pairs = cast("list[Iterable[Iterable[int]]]", [blocks for _, blocks in records if blocks is not None])
-    processed = {(int(run), int(lumi)) for blocks in pairs for run, lumi in blocks}
+    processed = {(int(run), int(lumi)) for run, lumi in chain.from_iterable(pairs)}
     held = set(map(tuple, found.blocks.tolist()))
     empty = sorted(processed - held) if not found.lost else []
     yield Finding(REMARK, source.pinned, len(empty), "processed luminosity blocks without events", _first(empty))

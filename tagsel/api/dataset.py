@@ -7,7 +7,7 @@ Invariant: values are immutable and nothing runs in `repr`, `dir` or `where`; on
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,12 +73,18 @@ class Dataset:
 
         SchemaError, with the nearest names, for a pattern that matches none.
         """
-        return attribute_table((a for i in self.inputs for a in i.snapshot.schema.shown()), pattern, self.name)
+        return attribute_table(self._attributes(), pattern, self.name)
+
+    def _attributes(self) -> Iterator[Attribute]:
+        for source in self.inputs:
+            yield from source.snapshot.schema.shown()
 
     def trigger_names(self, pattern: str = "*") -> list[str]:
         """Names of chains and flags in any menu of the dataset that match the glob, sorted."""
-        names = {n for i in self.inputs for m in i.snapshot.menus.values() for n in m.bits}
-        return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern))
+        names: set[str] = set()
+        for source in self.inputs:
+            names.update(*(menu.bits for menu in source.snapshot.menus.values()))
+        return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
 
     def where(self, *cuts: CutLike, **named: CutLike) -> Selection:
         """A lazy selection of the events that pass all cuts; a keyword names its cut in the cutflow.
@@ -495,11 +501,11 @@ class Dataset:
         return pick(self.home, query, events)
 
     def __repr__(self) -> str:
-        names = len({a.name for i in self.inputs for a in i.snapshot.schema.shown()})
+        names = len({attribute.name for attribute in self._attributes()})
         return f"<Dataset {self.pinned}: {self.events:,} events, {names} attributes>"
 
     def _ipython_key_completions_(self) -> list[str]:
-        return [a.name for i in self.inputs for a in i.snapshot.schema.shown()]
+        return [attribute.name for attribute in self._attributes()]
 
 
 @dataclass(frozen=True)

@@ -338,5 +338,9 @@ def _former(home: Home, origin: Origin) -> frozenset[str]:
         sources = Snapshot(folder, commits.at(folder, origin.snapshot)).sources
     except TagselError:
         return frozenset()
-    said = [cast("list[dict[str, str]]", s.bookkeeping.get("aod", [])) for s in sources]
-    return frozenset(a["guid"] for files in said for a in files) | {s.guid for s in sources}
+    guids = set()
+    for source in sources:
+        aod_files = cast("list[dict[str, str]]", source.bookkeeping.get("aod", []))
+        guids.add(source.guid)
+        guids.update(file["guid"] for file in aod_files)
+    return frozenset(guids)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def extend(home: Home, dataset: str, what: str, units: Mapping[str, str], descri
             report = Extended(dataset, done.number, (f"{USER}{name}",), rows, rows - missing, missing)
         else:
             joined = _read(Path(what), snapshot, units, descriptions)
-            attributes = tuple(a for pair in joined.attributes for a in pair)
+            attributes = tuple(chain.from_iterable(joined.attributes))
             parts = concerned(snapshot, attributes)
             rows, (matched, used) = sum(p.rows for p in parts), joined.counted(parts, source[0].input.simulation)
             done = table.extend(snapshot, attributes, joined, {"file": str(Path(what).resolve())}, take_rights)
@@ -116,9 +117,9 @@ def _checked(name: str) -> str:
     return name
 
 
-def _known(names: set[str], *said: Mapping[str, str]) -> None:
+def _known(names: set[str], *texts: Mapping[str, str]) -> None:
     """SchemaError for a unit or description of a name that is none of the new attributes."""
-    other = sorted({n for s in said for n in s} - names)
+    other = sorted(set(chain.from_iterable(texts)) - names)
     if other:
         raise SchemaError(f"{other[0]} is none of the new attributes", hint=f"they are {', '.join(sorted(names))}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,7 +61,7 @@ class Histograms(Mapping[str, Any]):
         """A row a bin of each histogram, those below and above the edges too: edges, value, error."""
         most = max(len(f.axes) for f in self.filled)
         tables = [f.table(most) for f in self.filled]
-        return Table(tables[0].columns, tuple(row for t in tables for row in t.rows))
+        return Table(tables[0].columns, tuple(chain.from_iterable(table.rows for table in tables)))
 
     def save(self, path: Path | str, *, force: bool = False) -> None:
         """Write all: `.root` (TH1D, TH2D, TH3D), or `.json` in the form that hist and boost-histogram read (UHI).
@@ -79,8 +80,11 @@ class Histograms(Mapping[str, Any]):
         draw(self.filled, self.provenance, Path(path), weighted=self.count.weighted is not None, force=force)
 
     def __repr__(self) -> str:
-        labels = {f.name: " x ".join(a.label for a in f.axes) for f in self.filled}
-        shown = "; ".join(f"{f.name}: {f.entries:,} entries of {labels[f.name]}" for f in self.filled)
+        entries = []
+        for filled in self.filled:
+            axes = " x ".join(one.label for one in filled.axes)
+            entries.append(f"{filled.name}: {filled.entries:,} entries of {axes}")
+        shown = "; ".join(entries)
         return f"<Histograms of {self.count.accepted:,} events of {self.count.read:,}: {shown}>"
 
     def to_json(self) -> dict[str, Any]:

@@ -175,7 +175,8 @@ def tables(folder: Path, catalog: Catalog, asked: Collection[str]) -> dict[str, 
 
 def _parts(snapshot: Snapshot) -> DatasetParts:
     """The parts of a snapshot as one table, in which nulls are NULL."""
-    stored = {column for part in snapshot.parts for column in part.columns}
+    stored: set[str] = set()
+    stored.update(*(part.columns for part in snapshot.parts))
     schema = snapshot.schema
     nulls = []
     for attribute in schema:

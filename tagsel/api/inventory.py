@@ -67,15 +67,14 @@ class Tree:
 
     def text(self) -> str:
         """The tree in lines: ancestors are marked `<`, descendants `>`, and set in by their distance."""
-        sides = ((self.up, "<"), (self.down, ">"))
-        lines = [
-            f"{'  ' * depth}{mark} {_said(node)}"
-            for side, mark in sides
-            if side is not None
-            for depth, node in side.walk()
-            if depth
-        ]
-        return "\n".join([self.name, *lines])
+        lines = [self.name]
+        for side, mark in ((self.up, "<"), (self.down, ">")):
+            if side is None:
+                continue
+            for depth, node in side.walk():
+                if depth:
+                    lines.append(f"{'  ' * depth}{mark} {_said(node)}")
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         return self.text()
@@ -145,10 +144,13 @@ def latest(home: Home, what: str = "") -> Latest:
 
     Datasets of named workspaces are among them.
     """
-    found = families(_chosen(home, what))
-    rows = tuple((f.newest.name, f.version, f.newest.events, f.newest.snapshot, len(f.older)) for f in found)
-    older = {f.newest.name: tuple(r.name for r in f.older) for f in found}
-    return Latest(Table(("name", "version", "events", "snapshot", "older"), rows), older)
+    rows = []
+    older = {}
+    for family in families(_chosen(home, what)):
+        newest = family.newest
+        rows.append((newest.name, family.version, newest.events, newest.snapshot, len(family.older)))
+        older[newest.name] = tuple(record.name for record in family.older)
+    return Latest(Table(("name", "version", "events", "snapshot", "older"), tuple(rows)), older)
 
 
 def _chosen(home: Home, what: str) -> list[DatasetRecord]:

@@ -9,7 +9,7 @@ a renewed result replaces the old one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from tagsel.store import disk
 if TYPE_CHECKING:
     from tagsel.base.text_table import Table
     from tagsel.jobs import Chosen, Executor, Job, JobResult, JobStatus
+    from tagsel.jobs.folder import PieceState
     from tagsel.jobs.lumi import JobLumi
 
 JOBS = "jobs"
@@ -112,7 +113,7 @@ class WorkspaceJob:
         return self._job.problems
 
     @property
-    def pieces(self) -> list[Any]:
+    def pieces(self) -> list[PieceState]:
         """The state of every piece."""
         return self._job.pieces
 
@@ -236,15 +237,11 @@ class WorkspaceJob:
             "kind": self.result().kind if done else None,
             "units": dict(self.result().units) if done else {},
             "problems": self.problems,
-            "errors": [
-                {"piece": p.number, "events": p.events, "error": p.error, "failures": [f.to_json() for f in p.failures]}
-                for p in self.pieces
-                if p.error
-            ],
+            "errors": [_piece_error(piece) for piece in self.pieces if piece.error],
             "lumi": lumi.to_json() if lumi is not None else None,
             "forecast": self._job.forecast,
             "requests": [vars(request) for request in self.requests],
-            "replaced": {old: [p["number"] for p in new] for old, new in self._job.folder.replaced.items()},
+            "replaced": {old: _numbers(new) for old, new in self._job.folder.replaced.items()},
         }
 
     def _settle_if_done(self) -> None:
@@ -289,6 +286,16 @@ class WorkspaceJob:
 
     def __repr__(self) -> str:
         return repr(self._job)
+
+
+def _piece_error(piece: PieceState) -> dict[str, object]:
+    """Why a piece failed, with every failure of it."""
+    failures = [failure.to_json() for failure in piece.failures]
+    return {"piece": piece.number, "events": piece.events, "error": piece.error, "failures": failures}
+
+
+def _numbers(pieces: Iterable[Mapping[str, Any]]) -> list[int]:
+    return [piece["number"] for piece in pieces]
 
 
 def unregistered(catalog: Catalog, job: Job) -> str:

@@ -55,7 +55,9 @@ def files_of(
 def _files_in(catalog: Catalog, events: EventList, stage: str, names: set[str]) -> dict[str, FileRecord]:
     """What one catalog knows of the files of a list and of its datasets, by GUID."""
     kind = stage.upper()
-    guids = [f.guid for n in sorted(names & set(catalog.names())) for f in catalog.files(n, kind=kind)]
+    guids: list[str] = []
+    for name in sorted(names & set(catalog.names())):
+        guids += [file.guid for file in catalog.files(name, kind=kind)]
     mine = [g for g in events.stage(stage).guid.values if g]
     known = known_files(catalog.files(guids=[*guids, *mine], kind=kind))
     if kind == "AOD" and (gone := [g for g in mine if g not in known]):  # of files that were retracted since
@@ -87,8 +89,10 @@ def _layout(datasets: Mapping[Path, Iterable[str]]) -> Layout:
 
     trees: set[str] = set()
     ids: dict[str, list[str]] = {}
-    folders = sorted({home / DATA / name for home, names in datasets.items() for name in names})
-    for folder in folders:
+    folders: set[Path] = set()
+    for home, names in datasets.items():
+        folders.update(home / DATA / name for name in names)
+    for folder in sorted(folders):
         for source in Table.open(folder).snapshot().sources if Table.exists(folder) else ():
             said = cast("dict[str, Any]", source.bookkeeping.get("layout", {}))
             trees |= {said["tree"]} if said.get("tree") else set()

@@ -118,8 +118,8 @@ def _where_asked(picked: Picked, asked: EventList) -> Picked:
     wanted = {(e.run, e.event, e.guid) for e in asked}
     kept = [(e.run, e.event, e.guid) in wanted or (e.run, e.event, "") in wanted for e in picked.events]
     events = picked.events if all(kept) else picked.events[np.array(kept, np.bool_)]
-    found = {key for e in events for key in ((e.run, e.event, e.guid), (e.run, e.event, ""))}
-    lost = [[e.run, e.lumi, e.event, -1] for e in asked if e.guid and (e.run, e.event, e.guid) not in found]
+    rows = {(e.run, e.event, e.guid) for e in events}
+    lost = [[e.run, e.lumi, e.event, -1] for e in asked if e.guid and (e.run, e.event, e.guid) not in rows]
     known = {(int(run), int(event)) for run, _, event, _ in picked.missed}
     more = [row for row in lost if (row[0], row[2]) not in known]
     missed = np.concatenate([picked.missed, np.array(more, np.int64).reshape(-1, 4)])

@@ -20,7 +20,16 @@ from tagsel.api.home import Home
 from tagsel.api.inputs import DATA, caught_up
 from tagsel.api.origins import own_snapshots
 from tagsel.base.fail_points import fail_point
-from tagsel.catalog import FORMER, FileRecord, LogQuery, RetractionRecord, canonical_guid, parse_dataset_spec, who
+from tagsel.catalog import (
+    FORMER,
+    DatasetSpec,
+    FileRecord,
+    LogQuery,
+    RetractionRecord,
+    canonical_guid,
+    parse_dataset_spec,
+    who,
+)
 from tagsel.errors import CatalogError, TagselError, after, did_you_mean
 from tagsel.events import EventList
 from tagsel.ingest.registration import register
@@ -187,7 +196,8 @@ def _file(home: Home, text: str, dataset: str) -> tuple[str, str]:
         hint = "give its GUID or whole path, or name the dataset with --dataset"
         raise CatalogError(f"{text!r} is the name of {len(guids)} files: {which}", hint=hint, guids=sorted(guids))
     if not guids:
-        near = did_you_mean(text, {n for f in records for n in (f.lfn, f.pfn) if n})
+        names = {file.lfn for file in records} | {file.pfn for file in records}
+        near = did_you_mean(text, names - {""})
         where = f"of {dataset}" if dataset else "in the catalog"
         hint = near or "a path, a logical name or a GUID; tagsel datasets show NAME lists the files of a dataset"
         raise CatalogError(f"no file {text!r} {where}", hint=hint, file=text)
@@ -240,7 +250,9 @@ class Touched:
 def touched(home: Home, events: EventList) -> tuple[Touched, ...]:
     """The retracted files that a list touches, of the datasets that it came from (of any, where it names none)."""
     catalog, known = home.catalog, set(home.catalog.names())
-    homes = [spec for text in own_snapshots(events) for spec in parse_dataset_spec(text) if spec.pattern in known]
+    homes: list[DatasetSpec] = []
+    for text in own_snapshots(events):
+        homes += [spec for spec in parse_dataset_spec(text) if spec.pattern in known]
     for name in sorted({spec.pattern for spec in homes}):
         if Table.exists(folder := home.folder / DATA / name):
             caught_up(catalog, catalog.dataset(name), Table.open(folder).snapshot())

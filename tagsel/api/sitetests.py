@@ -193,7 +193,9 @@ def _spared(catalog: Catalog, site: str) -> str:
     """Why a site that fails is not excluded; "" where it is to be."""
     sites = {s.name: str(s.meta.get(EXCLUDED, "")) for s in catalog.sites() if s.name in catalog.site_counts()}
     begins = (datetime.now(UTC) - WINDOW).isoformat()
-    last = [test for name in sites for test in catalog.site_tests(name, 1) if test.tested > begins]
+    last: list[SiteTest] = []
+    for name in sites:
+        last += [test for test in catalog.site_tests(name, 1) if test.tested > begins]
     failed = sum(not test.good for test in last)
     if len(last) >= MANY and failed * 2 > len(last):
         hours = WINDOW.total_seconds() / 3600

@@ -103,8 +103,10 @@ def _topology(catalog: Catalog, told: Mapping[str, Any]) -> list[Change]:
     sites, links = told.get("sites", {}), told.get("links", [])
     if not isinstance(sites, dict) or not isinstance(links, list):
         raise CatalogError("sites or links are not as expected", hint=TOPOLOGY)
-    changes = [_told_site(catalog, name, site) for name, site in sites.items()]
-    return [*changes, *(change for link in links for change in _told_link(link))]
+    changes: list[Change] = [_told_site(catalog, name, site) for name, site in sites.items()]
+    for link in links:
+        changes += _told_link(link)
+    return changes
 
 
 def _told_site(catalog: Catalog, name: str, told: Any) -> PutSite:

@@ -179,8 +179,10 @@ class Trash:
         """The dropped datasets, the last dropped first."""
         settle(self._home.folder, self._home.catalog)
         names = [field.name for field in fields(Dropped)]
-        records = [read_record(path) for path in paths_of(self._home.folder, RECORD)]
-        dropped = [Dropped(**{name: record[name] for name in names}) for record in records]
+        dropped = []
+        for path in paths_of(self._home.folder, RECORD):
+            record = read_record(path)
+            dropped.append(Dropped(*(record[name] for name in names)))
         return tuple(sorted(dropped, key=lambda one: (one.dropped, one.name), reverse=True))
 
     def recover(self, dataset: str) -> Dropped:

@@ -174,7 +174,9 @@ def submit(ws: Workspace, path: str, script: str, dry_run: bool, **options: Any)
     more: dict[str, Any] = {"retracted": retracted(events, path)}
     job = events.submit(script, dry_run=dry_run, **options)
     choices = job["brokering"] if dry_run else job.choices
-    sites = {site for choice in choices for site in (choice["site"], *choice["refused"])}
+    sites: set[str] = set()
+    for choice in choices:
+        sites.update((choice["site"], *choice["refused"]))
     more["catalogs"] = ages = catalog_ages(ws, sites)
     notes_on_ages = age_notes({} if options["refresh"] else ages)
     if dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def schema_show(
         report = IngestReport(profile)
         report.add(source.lines)
         found = attribute_table(source.schema, pattern, dataset)
-        triggers = sorted({name for menu in source.menus.values() for name in menu.bits})
+        triggers = sorted(set(chain.from_iterable(menu.bits for menu in source.menus.values())))
     else:
         home = workspace_of(context, workspace)
         report = None

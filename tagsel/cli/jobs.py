@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -160,7 +161,7 @@ def diagnose(ws: Workspace, job: str) -> Answer:
         notes = [f"job {job}: nothing failed"]
     return Answer(
         {"job": job, "causes": causes, "not_run": left},
-        table=Table(columns, tuple(tuple(cause[name] for name in columns) for cause in causes)),
+        table=Table(columns, tuple(map(itemgetter(*columns), causes))),
         notes=notes,
         next=f"tagsel jobs peek {job} {causes[0]['example']} --err" if causes else "",
     )

@@ -167,8 +167,9 @@ def _complete_cut(context: click.Context, _: click.Parameter, incomplete: str) -
         folder = _folder(context).resolve()
         home = others.home_of(folder, Catalog(folder), name)[0]
         snapshot = Table.open(home / "data" / name).snapshot()
-        chains = (chain for menu in snapshot.menus.values() for chain in menu.bits)
-        names = [*(a.name for a in snapshot.schema.shown()), *chains]
+        names = [attribute.name for attribute in snapshot.schema.shown()]
+        for menu in snapshot.menus.values():
+            names += menu.bits
         return [f"{stem}{n}" for n in dict.fromkeys(names) if n.startswith(word)] if word and name else []
     except (TagselError, OSError):
         return []

@@ -82,7 +82,8 @@ def regions(
 def _named_regions(cuts: tuple[str, ...]) -> dict[str, str]:
     """Regions by their names; one without a name goes by its text."""
     named = [(name or text, text) for name, text in cuts_of(cuts)] if cuts else []
-    twice = [name for name, times in Counter(name for name, _ in named).items() if times > 1]
+    times = Counter(name for name, _ in named)
+    twice = [name for name in times if times[name] > 1]
     if twice:
         raise click.UsageError(f"two regions have the name {twice[0]}", click.get_current_context())
     return dict(named)

@@ -41,7 +41,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, as_csv: bool
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(["" if v is None else v for v in row] for row in rows)
+        writer.writerows(rows)  # None is an empty field
         return
     if not sys.stdout.isatty():
         for row in rows:
