@@ -127,7 +127,7 @@ class Dataset:
         """
         return query_of(
             self.home,
-            self.pinned,
+            self.name,
             cuts,
             lumi=lumi,
             weight=weight,
