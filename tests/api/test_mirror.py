@@ -202,7 +202,7 @@ def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_
     there: There, tmp_path: Path, sample_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two files; the second cannot be copied at first. A site that is not there leaves nothing behind."""
-    from tagsel.api import shared
+    from tagsel.api import catalogs
 
     site, name = f"STORE-{there.scope.upper()}", "data09_900GeV.physics_MinBias.TAG"
     rucio.folder_site(there.registry, site, tmp_path / "storage")
@@ -212,7 +212,7 @@ def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_
     with pytest.raises(CatalogError, match="no such site"):
         ws.catalogs.publish(name, site="NOWHERE")
     assert there.registry.names(f"{there.scope}:{name}") == []
-    place, copied = shared._placed, []
+    place, copied = catalogs._placed, []
 
     def second_fails(file: FileRecord, where: str) -> FileRecord:
         if copied:
@@ -220,10 +220,10 @@ def test_a_publication_that_was_broken_off_is_finished_and_one_that_is_whole_is_
         copied.append(file.guid)
         return place(file, where)
 
-    monkeypatch.setattr(shared, "_placed", second_fails)
+    monkeypatch.setattr(catalogs, "_placed", second_fails)
     with pytest.raises(CatalogError, match="network is gone"):
         ws.catalogs.publish(name, site=site)
-    monkeypatch.setattr(shared, "_placed", place)
+    monkeypatch.setattr(catalogs, "_placed", place)
     done = ws.catalogs.publish(name, site=site)
     assert done.files == 2
     assert ws.catalogs.publish(name, site=site) == done
