@@ -44,6 +44,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 toc_object_entries_show_parents = "hide"
 
 REPOSITORY_PAGES = {

@@ -62,8 +62,10 @@ class EventList:
 
     Attributes
     ----------
-    run, lumi : array of int32, shape (n,)
-        Run and luminosity block; a luminosity block of -1 is unknown.
+    run : array of int32, shape (n,)
+        Run number.
+    lumi : array of int32, shape (n,)
+        Luminosity block; -1 is unknown.
     event : array of int64, shape (n,)
         Event number.
     references : mapping of str to Reference

@@ -80,8 +80,10 @@ class Cutflow:
         Accounts for every row of the datasets.
     weight : str
         The weight; "" without one.
-    warnings, losses : tuple of str
-        Warnings about the cuts; damaged row groups.
+    warnings : tuple of str
+        Warnings about the cuts.
+    losses : tuple of str
+        Damaged row groups.
     """
 
     steps: tuple[Step, ...]

@@ -70,8 +70,10 @@ class Count:
         Canonical text of the cut.
     selection : str
         Hash of the selection: cut, snapshots, good-run lists.
-    warnings, losses : tuple of str
-        Warnings about the cut; damaged row groups.
+    warnings : tuple of str
+        Warnings about the cut.
+    losses : tuple of str
+        Damaged row groups.
     work : Work
         Bytes, rows and seconds of the scan.
     triggers_absent : mapping

@@ -45,20 +45,26 @@ class Estimate:
     ----------
     estimate : float
         The estimated number of events.
-    low, high : int
-        Interval that contains the true number in 95 of 100 samples.
+    low : int
+        Lower end of an interval that contains the true number in 95 of 100 samples.
+    high : int
+        Its upper end.
     ledger : Ledger
         Accounts for the sampled rows only.
     read : int
         Number of rows in the datasets.
-    blocks, of_blocks : int
-        Blocks of rows in the sample, and in all.
+    blocks : int
+        Blocks of rows in the sample.
+    of_blocks : int
+        Blocks of rows in the datasets.
     seed : int
         Seed of the sample.
     cut : str
         Canonical text of the cut.
-    warnings, losses : tuple of str
-        Warnings about the cut; damaged row groups.
+    warnings : tuple of str
+        Warnings about the cut.
+    losses : tuple of str
+        Damaged row groups.
     work : Work
         Bytes, rows and seconds of the scan.
     """
