@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -20,17 +21,64 @@ REAL_DATA = Path(os.environ.get("TAGSEL_REAL_DATA", ROOT.parent / "shared" / "da
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("ci", derandomize=True, print_blob=True, **_common)
+settings.register_profile("quick", derandomize=True, print_blob=True, max_examples=10, **_common)
 settings.register_profile("more", max_examples=20_000, **_common)
 settings.load_profile("ci")
+
+QUICK_ROOMS = ("base", "schema", "kernels", "rootio", "language", "store", "events", "quality", "engine")
+"""The rooms whose tests `--quick` runs: those that know no workspace."""
+
+NOT_QUICK = ("slow", "grid", "real")
+"""Marks of tests that `--quick` leaves out."""
+
+_STARTS_PROCESSES = re.compile(
+    r"^(?:import|from) (?:subprocess|multiprocessing|people|nanofile|testbed)\b", re.MULTILINE
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real", action="store_true", help="fail, not skip, where the published files are absent")
     parser.addoption("--profile", default="ci", choices=["ci", "more"], help="ci, or more for hours")
+    parser.addoption("--quick", action="store_true", help="what needs no workspace and no other process, few examples")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.load_profile(config.getoption("--profile"))
+    settings.load_profile("quick" if config.getoption("--quick") else config.getoption("--profile"))
+    if missing := [room for room in QUICK_ROOMS if not (ROOT / "tests" / room).is_dir()]:
+        raise pytest.UsageError(f"no folder of tests: {', '.join(missing)}; mend QUICK_ROOMS in tests/conftest.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of tests that are not quick; None where pytest decides."""
+    if not config.getoption("--quick") or collection_path.is_dir() or is_quick(collection_path):
+        return None
+    return True
+
+
+def is_quick(path: Path) -> bool:
+    """Whether a file of tests is of a room that knows no workspace, and starts no other program."""
+    return path.parent.name in QUICK_ROOMS and not _STARTS_PROCESSES.search(path.read_text(encoding="utf-8"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out marked tests where few are asked for."""
+    if not config.getoption("--quick"):
+        return
+    quick, others = [], []
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        (quick if marks.isdisjoint(NOT_QUICK) else others).append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = quick
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what a quick run leaves out."""
+    if config.getoption("--quick"):
+        terminalreporter.write_line(
+            f"quick: only files of {', '.join(QUICK_ROOMS)} that start no other program, without tests marked "
+            f"{', '.join(NOT_QUICK)}, and 10 examples where a test sets no number; scripts/test runs everything"
+        )
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -249,6 +249,7 @@ def test_feature_04_all_meanings_agree(share: int) -> None:
     assert min(tally.verdicts[v] for v in (NONE, SOME, ALL)) > 0.04 * tally.verdicts.total()
 
 
+@pytest.mark.slow
 def test_the_cuts_use_the_whole_language() -> None:
     """Every rule, function and form of the language occurs in the generated cuts."""
     tally = Tally()

@@ -223,6 +223,7 @@ def test_chunks_of_any_size_give_the_same(most: int, monkeypatch: pytest.MonkeyP
     assert values("count(j in Jet: any(m in Muon: m.pt > j.pt))") == [2, 0, 0, 2, 0]
 
 
+@pytest.mark.slow
 def test_fault_21_many_quantifiers_bind_and_names_are_limited() -> None:
     """5,000 quantifiers beside each other, and 8 in each other with a long body; more names are refused."""
     bind(" || ".join(["any(a, b in Muon: a.pt > b.pt)"] * 5000), SCOPE)
