@@ -31,8 +31,8 @@ class OpenFile:
     def __init__(self, wanted: Wanted, layout: Layout = USUAL) -> None:
         if not wanted.pfn:
             what = f"file {wanted.lfn or wanted.guid}"
-            known = "has no local copy" if wanted.lfn else "is in no catalog"
-            raise AccessError(f"{what} {known}", hint="ingest it, or add a replica of it", guid=wanted.guid)
+            problem = "has no local copy" if wanted.lfn else "is in no catalog"
+            raise AccessError(f"{what} {problem}", hint="ingest it, or add a replica of it", guid=wanted.guid)
         refused = []
         for place in (wanted.pfn, *wanted.others):
             try:
@@ -42,8 +42,8 @@ class OpenFile:
                 refused.append(error)
         if len(refused) == 1:
             raise refused[0]
-        said = f"none of {len(refused)} copies can be read: {'; '.join(error.message for error in refused)}"
-        raise AccessError(said, hint=refused[0].hint, path=wanted.pfn, guid=wanted.guid)
+        message = f"none of {len(refused)} copies can be read: {'; '.join(error.message for error in refused)}"
+        raise AccessError(message, hint=refused[0].hint, path=wanted.pfn, guid=wanted.guid)
 
     def _open(self, wanted: Wanted, layout: Layout) -> None:
         self.wanted = wanted

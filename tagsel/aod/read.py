@@ -53,11 +53,11 @@ def batches_of(wanted: Sequence[Wanted], batch: int) -> Iterator[tuple[int, dict
     for start in range(0, count, batch):
         files = file_of[start : start + batch]
         places = place[start : start + batch]
-        asked = {}
+        by_file = {}
         for i in dict.fromkeys(files[files >= 0].tolist()):
             mine = np.flatnonzero(files == i)
-            asked[i] = mine, places[mine]
-        yield start, asked
+            by_file[i] = mine, places[mine]
+        yield start, by_file
 
 
 @dataclass
@@ -72,8 +72,8 @@ def visits_of(wanted: Sequence[Wanted], batch: int) -> list[Visits]:
     """How a reading in batches comes to each file: one that it turns back to is opened anew."""
     visits = [Visits() for _ in wanted]
     last = -1
-    for _, asked in batches_of(wanted, batch):
-        for i, (_, places) in asked.items():
+    for _, by_file in batches_of(wanted, batch):
+        for i, (_, places) in by_file.items():
             visits[i].opens += i != last
             visits[i].entries.append(wanted[i].entries[places])
             last = i
@@ -160,20 +160,20 @@ class Reading:
 
     def __iter__(self) -> Iterator[Batch]:
         try:
-            for start, asked in batches_of(self.wanted, self.batch):
-                made = self._batch(start, asked)
-                if made is not None:
-                    self._delivered += len(made.rows)
-                    yield made
+            for start, by_file in batches_of(self.wanted, self.batch):
+                part = self._batch(start, by_file)
+                if part is not None:
+                    self._delivered += len(part.rows)
+                    yield part
         finally:
             self._close()
 
-    def _batch(self, start: int, asked: Mapping[int, tuple[Ints, Ints]]) -> Batch | None:
-        """The readable events of a batch, of which `asked` says places in it and in each file; None where none is."""
+    def _batch(self, start: int, by_file: Mapping[int, tuple[Ints, Ints]]) -> Batch | None:
+        """The readable events of a batch, of which `by_file` says places in it and in each file; None where none is."""
         import awkward as ak
 
         rows, parts = [], []
-        for i, (mine, places) in asked.items():
+        for i, (mine, places) in by_file.items():
             part = self._part(i, self.wanted[i].take(places))
             if part is None:
                 self._lost[i] = self._lost.get(i, 0) + len(mine)
@@ -212,8 +212,8 @@ class Reading:
         for name in part.fields if opened is not self._typed else ():
             kind = leaf_type(part[name])
             first, place = self._first_types.setdefault(name, (kind, opened.wanted.pfn))
-            known = self.types.setdefault(name, kind)
-            union = known if known == kind else union_type(known, kind)
+            type_so_far = self.types.setdefault(name, kind)
+            union = type_so_far if type_so_far == kind else union_type(type_so_far, kind)
             if union is None:
                 raise AccessError(
                     f"branch {name} is {first} in {place} and {kind} in {opened.wanted.pfn}: no type holds both",

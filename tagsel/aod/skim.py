@@ -112,11 +112,17 @@ def skim(
         types = dict(source.types)
         read += source.report.bytes_read
         opened += source.report.bytes_opened
-    shape, made, rows, size = written
+    shape, fingerprint, rows, size = written
     report = replace(source.report, bytes_read=read, bytes_opened=opened)
     report.ledger.check()
     return SkimReport(
-        str(out), made.rows, tuple(shape.like.fields), size, events[rows].digest, report, verdict=event_map.verdict
+        str(out),
+        fingerprint.rows,
+        tuple(shape.like.fields),
+        size,
+        events[rows].digest,
+        report,
+        verdict=event_map.verdict,
     )
 
 
@@ -133,7 +139,7 @@ def _write(
         )
     types = dict(source.types)
     shape = _shape(source, event_map, branches, first)
-    made = Fingerprint()
+    fingerprint = Fingerprint()
     delivered: list[Any] = []
     try:
         with output_file(out, force=force) as temporary:
@@ -143,14 +149,14 @@ def _write(
                         raise _WiderTypeError
                     named = _named(batch.events, shape.ids)
                     writer.write(named)
-                    made.add(named)
+                    fingerprint.add(named)
                     delivered.append(batch.rows)
             rows = np.concatenate(delivered) if delivered else np.empty(0, np.int64)
-            _check(temporary, out, shape, made, events, rows)
+            _check(temporary, out, shape, fingerprint, events, rows)
             size = temporary.stat().st_size
     except _WiderTypeError:
         return None
-    return shape, made, rows, size
+    return shape, fingerprint, rows, size
 
 
 class _WiderTypeError(Exception):
@@ -209,20 +215,20 @@ def _writer(path: Path, suffix: str, shape: _Shape, note: Mapping[str, object]) 
     return RootWriter(path, shape.tree, shape.like, shape.collections, note)
 
 
-def _check(path: Path, out: Path, shape: _Shape, made: Fingerprint, events: EventList, rows: Any) -> None:
+def _check(path: Path, out: Path, shape: _Shape, expected: Fingerprint, events: EventList, rows: Any) -> None:
     """AccessError unless the file at `path` holds what was meant: number, ids in order, every value."""
     fields = list(shape.like.fields)
-    found = Fingerprint()
+    read = Fingerprint()
     ids: dict[str, list[Any]] = {name: [] for name in shape.ids}
     for part in read_back(path, fields, BATCH, shape.tree):
-        found.add(part)
+        read.add(part)
         for name, (column, _) in shape.ids.items():
             ids[name].append(np.asarray(part[column]).astype(np.int64))
-    if found.rows != len(rows):
-        raise AccessError(f"{out}: {len(rows)} events were written and {found.rows} read back", path=str(out))
+    if read.rows != len(rows):
+        raise AccessError(f"{out}: {len(rows)} events were written and {read.rows} read back", path=str(out))
     for name, parts in ids.items():
         if parts and not np.array_equal(np.concatenate(parts), getattr(events, name)[rows]):
             raise AccessError(f"{out}: the column {shape.ids[name][0]} is not the list's {name}", path=str(out))
-    wrong = [b for b, digest in found.digests().items() if made.digests().get(b, digest) != digest]
+    wrong = [b for b, digest in read.digests().items() if expected.digests().get(b, digest) != digest]
     if wrong:
         raise AccessError(f"{out}: branch {wrong[0]} read back differs from what was written", path=str(out))

@@ -159,12 +159,12 @@ def collections_of(branches: list[str], columns: list[str]) -> dict[str, str]:
     >>> collections_of(["Muon_pt", "LHEPdfWeight"], ["nMuon", "Muon_pt", "nLHEPdfWeight", "LHEPdfWeight"])
     {'Muon_pt': 'Muon', 'LHEPdfWeight': 'LHEPdfWeight'}
     """
-    known = set(columns)
-    found = {}
+    names_there = set(columns)
+    collections = {}
     for branch in branches:
         parts = branch.split("_")
         names = ("_".join(parts[:k]) for k in range(1, len(parts) + 1))
-        name = next((n for n in names if f"n{n}" in known), None)
+        name = next((n for n in names if f"n{n}" in names_there), None)
         if name is not None:
-            found[branch] = name
-    return found
+            collections[branch] = name
+    return collections

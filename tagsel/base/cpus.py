@@ -57,8 +57,8 @@ def threads() -> int:
 
 @cache
 def _quota() -> int:
-    found = quota(Path("/"))
-    return math.ceil(found) if found is not None else 1 << 20
+    limit = quota(Path("/"))
+    return math.ceil(limit) if limit is not None else 1 << 20
 
 
 def quota(root: Path) -> float | None:

@@ -51,8 +51,8 @@ def hold_to(size: int) -> None:
     """
     fields = [int(field) for field in Path("/proc/self/statm").read_bytes().split()]
     resident, shared, data = fields[1], fields[2], fields[_DATA]
-    taken = (resident - shared) * PAGE
-    most = data * PAGE + max(size - taken, 0)
+    own = (resident - shared) * PAGE
+    most = data * PAGE + max(size - own, 0)
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)

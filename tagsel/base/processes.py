@@ -62,7 +62,7 @@ def family(leader: int) -> set[int]:
     The caller has not waited for `leader` yet, so its id is still its own.
     """
     parents: dict[int, int] = {}
-    found: set[int] = set()
+    descendants: set[int] = set()
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
             continue
@@ -72,13 +72,13 @@ def family(leader: int) -> set[int]:
             continue
         parents[pid], session = numbers
         if session == leader:
-            found.add(pid)
+            descendants.add(pid)
     grown = True
     while grown:
-        children = {pid for pid, parent in parents.items() if parent in found or parent == leader}
-        grown = not children <= found
-        found |= children
-    return found - {leader}
+        children = {pid for pid, parent in parents.items() if parent in descendants or parent == leader}
+        grown = not children <= descendants
+        descendants |= children
+    return descendants - {leader}
 
 
 def end_family(leader: int) -> int:

@@ -89,9 +89,9 @@ def _written_in(path: Path, state: tuple[int, ...]) -> Mapping[str, Any]:
         raise CatalogError(f"{path}: settings = {settings!r:.60}, a table was expected", hint=hint)
     for name in settings:
         if name not in SETTINGS or name == "workspace":
-            known = [n for n in SETTINGS if n != "workspace"]
+            others = [n for n in SETTINGS if n != "workspace"]
             raise CatalogError(
-                f"{path}: no setting {name!r}", hint=did_you_mean(name, known) or f"known: {', '.join(known)}"
+                f"{path}: no setting {name!r}", hint=did_you_mean(name, others) or f"known: {', '.join(others)}"
             )
     return MappingProxyType(settings)
 

@@ -144,8 +144,15 @@ def export(name: str, order: Order, out: Path, *, force: bool = False) -> Export
 
 
 def _check(name: str, row: System, order: Order) -> None:
-    """JobError for what a system is told and does not take, or is not told and needs."""
-    for key, value in order.settings.items():
+    """JobError for what an order gives a system that does not take it, and for what it lacks."""
+    _check_settings(name, row, order.settings)
+    _check_program(name, row, order.run)
+    if order.events_per_job is not None and not row.splits:
+        raise JobError(f"{name} splits by itself: events per job mean nothing to it")
+
+
+def _check_settings(name: str, row: System, settings: Mapping[str, str]) -> None:
+    for key, value in settings.items():
         if key not in row.settings:
             known = ", ".join(row.settings) or f"{name} takes none"
             raise JobError(
@@ -154,15 +161,17 @@ def _check(name: str, row: System, order: Order) -> None:
         if any(ord(c) < 32 or ord(c) == 127 for c in value):
             raise JobError(f"setting {key} of {name} holds control characters: {value[:80]!r}", setting=key)
     for key in row.needed:
-        if not order.settings.get(key):
+        if not settings.get(key):
             raise JobError(f"{name} needs {key}: {row.settings[key]}", hint=f"--set {key}=…", setting=key)
-    if order.run is None and row.run == "must":
-        raise JobError(f"{name} needs a program", hint="--run PROGRAM, which gets the name of a piece")
-    if order.run is not None and not row.run:
-        raise JobError(
-            f"{name} takes no program", hint="--set exec='…'" if "exec" in row.settings else "leave --run out"
-        )
-    if order.run is not None and not order.run.is_file():
-        raise AccessError(f"there is no file {order.run}", path=str(order.run))
-    if order.events_per_job is not None and not row.splits:
-        raise JobError(f"{name} splits by itself: events per job mean nothing to it")
+
+
+def _check_program(name: str, row: System, program: Path | None) -> None:
+    if program is None:
+        if row.run == "must":
+            raise JobError(f"{name} needs a program", hint="--run PROGRAM, which gets the name of a piece")
+        return
+    if not row.run:
+        hint = "--set exec='…'" if "exec" in row.settings else "leave --run out"
+        raise JobError(f"{name} takes no program", hint=hint)
+    if not program.is_file():
+        raise AccessError(f"there is no file {program}", path=str(program))

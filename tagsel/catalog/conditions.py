@@ -26,24 +26,9 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
     CatalogError names the file and line where a field is missing or too many, a run is no whole number, or a run has
     another value than an earlier line gave it.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise CatalogError(f"{path} cannot be read: {why}", path=str(path)) from error
+    rows = _rows(path)
     names = [name.strip() for name in rows[0]] if rows else []
-    if names.count("run") != 1 or len(set(map(str.lower, names))) != len(names):
-        raise CatalogError(
-            f"{path}: line 1 names the columns {', '.join(names) or '(none)'}",
-            hint="each once, and one is run: run,magnet,mu",
-            path=str(path),
-        )
-    blocks = [name for name in names if name.lower() in BLOCK_COLUMNS]
-    if blocks:
-        raise CatalogError(
-            f"{path}: line 1: the column {blocks[0]} is a luminosity block", hint=ONE_LINE, path=str(path)
-        )
+    _check_columns(path, names)
     lines: dict[tuple[int, str], tuple[int, Value]] = {}
     runs = []
     for number, row in enumerate(rows[1:], start=2):
@@ -67,3 +52,27 @@ def read_conditions(path: Path) -> list[tuple[int, dict[str, Value]]]:
                 )
         runs.append((run, values))
     return runs
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CatalogError(f"{path} cannot be read: {why}", path=str(path)) from error
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    """CatalogError where a column is named twice, none is `run`, or one is a luminosity block."""
+    if names.count("run") != 1 or len(set(map(str.lower, names))) != len(names):
+        raise CatalogError(
+            f"{path}: line 1 names the columns {', '.join(names) or '(none)'}",
+            hint="each once, and one is run: run,magnet,mu",
+            path=str(path),
+        )
+    blocks = [name for name in names if name.lower() in BLOCK_COLUMNS]
+    if blocks:
+        raise CatalogError(
+            f"{path}: line 1: the column {blocks[0]} is a luminosity block", hint=ONE_LINE, path=str(path)
+        )

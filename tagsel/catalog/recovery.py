@@ -92,22 +92,15 @@ def recover(folder: Path, *, dry_run: bool = False) -> Recovery:
 def _recover(folder: Path, dry_run: bool) -> Recovery:
     path, state, view = folder / "catalog.journal", State(folder), View(folder)
     entries, damaged = _entries(path, Position())
-    positions = state.positions()
-    view_position = view.known()
-    if view_position is not None:
-        positions[view.path.name] = view_position
+    positions = _positions(state, view)
     foreign = _foreign(path, positions, entries, view)
     for name in foreign:
         positions.pop(name, None)
     if path.name in foreign:
         entries, damaged = [], False
     end = entries[-1].end if entries else Position()
-    missing = {
-        name: p
-        for name, p in positions.items()
-        if p.seq > end.seq or path.name in foreign or not journal.holds(path, p)
-    }
-    last_line = max((p.seq for p in missing.values()), default=end.seq)
+    missing = positions if path.name in foreign else _missing(path, positions, end)
+    last_line = max([position.seq for position in missing.values()], default=end.seq)
     recovery = Recovery(end.seq, end.seq + 1 if damaged else 0, last_line, foreign=foreign)
     if not damaged and not missing:
         if foreign and not dry_run:
@@ -116,10 +109,8 @@ def _recover(folder: Path, dry_run: bool) -> Recovery:
     later: dict[int, Entry] = {}
     if damaged:
         later = {entry.stamp.seq: entry for entry in _after_damage(path, end, positions)}
-        stated = _stated_number(path, end)
-        recovery = replace(recovery, instead=stated if stated != end.seq + 1 else 0)
-        at_tip = state.tip.name in positions and positions[state.tip.name].seq == end.seq
-        recovery = replace(recovery, stray=at_tip and not _has_lines(path, end))
+        tip = positions.get(state.tip.name)
+        recovery = _with_damage(recovery, path, end, at_tip=tip is not None and tip.seq == end.seq)
     plan = _Plan(entries, later)
     for source in _sources(state, view, missing):
         plan.restore(source)
@@ -129,6 +120,30 @@ def _recover(folder: Path, dry_run: bool) -> Recovery:
     kept = _write(path, end, plan.additions)
     _make_again(state, view)
     return replace(recovery, kept=kept)
+
+
+def _positions(state: State, view: View) -> dict[str, Position]:
+    """The line of the journal up to which each of the catalog's files goes, by the file's name."""
+    positions = state.positions()
+    view_position = view.known()
+    if view_position is not None:
+        positions[view.path.name] = view_position
+    return positions
+
+
+def _missing(path: Path, positions: Mapping[str, Position], end: Position) -> dict[str, Position]:
+    """The positions that the journal does not have: it is shorter, or has another line there."""
+    return {name: p for name, p in positions.items() if p.seq > end.seq or not journal.holds(path, p)}
+
+
+def _with_damage(recovery: Recovery, path: Path, end: Position, *, at_tip: bool) -> Recovery:
+    """What a damaged line says: the number that it states, and whether it is a stray one behind the tip."""
+    stated = _stated_number(path, end)
+    return replace(
+        recovery,
+        instead=stated if stated != end.seq + 1 else 0,
+        stray=at_tip and not _has_lines(path, end),
+    )
 
 
 def _make_again(state: State, view: View) -> None:

@@ -428,8 +428,7 @@ def _record(
     facts = {ours: str(row[theirs] or "") for ours, theirs in FACTS.items()}
     named = derive_facts(name.partition(":")[2])
     keys = {k: v for k, v in free.items() if k not in ("scope", "name")}
-    facts_in_keys: dict[str, Any] = {fact: str(keys.pop(fact)) for fact in FACTS_AS_KEYS if fact in keys}
-    facts_in_keys["parents"] = tuple(p for p in str(keys.pop("parents", "")).split(",") if p)
+    facts_in_keys = _take_facts(keys)
     run = row.get("run_number")
     return DatasetRecord(
         name=name,
@@ -447,6 +446,13 @@ def _record(
         events=sum(max(f.entries, 0) for f in files),
         bytes=sum(max(f.bytes, 0) for f in files),
     )
+
+
+def _take_facts(keys: dict[str, Any]) -> dict[str, Any]:
+    """The facts that are kept as free keys, taken out of these."""
+    facts: dict[str, Any] = {fact: str(keys.pop(fact)) for fact in FACTS_AS_KEYS if fact in keys}
+    facts["parents"] = tuple([parent for parent in str(keys.pop("parents", "")).split(",") if parent])
+    return facts
 
 
 def keys_of(facts: DatasetFacts) -> dict[str, Value]:

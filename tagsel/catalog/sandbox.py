@@ -212,14 +212,8 @@ def run(
     Memory bounds the whole process in which the query runs, and the answer. Raises CatalogError for unknown tables,
     errors of DuckDB and limits.
     """
-    by_name = {name.lower(): (name, content) for name, content in tables.items()}
-    unknown = sorted(t for t in parsed.tables if t.lower() not in by_name)
-    if unknown:
-        names_of_tables = sorted({*tables, *table_names()})
-        hint = did_you_mean(unknown[0], names_of_tables) or f"tables are {', '.join(names_of_tables[:20])}"
-        raise CatalogError(f"no table {unknown[0]!r}", hint=hint, sql=parsed.query)
     limit = parse_memory(memory)
-    used = dict(by_name[t.lower()] for t in sorted(parsed.tables))
+    used = _tables_of(parsed, tables)
     names = _twins(used, parsed.query)
     query = _with_columns(parsed.query, names) if names else parsed.query
     if any(isinstance(content, DatasetParts) for content in used.values()):
@@ -234,18 +228,36 @@ def run(
             raise CatalogError(
                 f"the answer is larger than {limit:,} bytes", hint="aggregate, or add LIMIT", sql=parsed.query
             )
-        reason = answer if isinstance(answer, str) else ""
         code = process.wait()
     attributes = {column: name for name, column in names.items()}
     if code == 0 and not isinstance(answer, str):
         return answer.rename_columns([attributes.get(name, name) for name in answer.column_names])
+    reason = answer if isinstance(answer, str) else ""
+    raise _failure(parsed, code, reason, attributes, memory, seconds)
+
+
+def _tables_of(parsed: Parsed, tables: Mapping[str, pa.Table | DatasetParts]) -> dict[str, pa.Table | DatasetParts]:
+    """The tables that a query names, whatever the case of their names; CatalogError for one that there is not."""
+    by_name = {name.lower(): (name, content) for name, content in tables.items()}
+    unknown = sorted(table for table in parsed.tables if table.lower() not in by_name)
+    if unknown:
+        names = sorted({*tables, *table_names()})
+        hint = did_you_mean(unknown[0], names) or f"tables are {', '.join(names[:20])}"
+        raise CatalogError(f"no table {unknown[0]!r}", hint=hint, sql=parsed.query)
+    return dict(by_name[table.lower()] for table in sorted(parsed.tables))
+
+
+def _failure(
+    parsed: Parsed, code: int, reason: str, attributes: Mapping[str, str], memory: str, seconds: float
+) -> CatalogError:
+    """What to raise where the child ended with a code, and gave a reason or none."""
     if code in (TOO_LATE, -signal.SIGXCPU, -signal.SIGKILL):
-        raise CatalogError(f"the query was stopped after {seconds:g} s", hint="ask for less", sql=parsed.query)
+        return CatalogError(f"the query was stopped after {seconds:g} s", hint="ask for less", sql=parsed.query)
     if code != REFUSED:
         reason = f"Out of Memory: it needs more than {memory}, and its process was ended ({_ending(code)})"
     for column, name in attributes.items():
         reason = re.sub(rf"\b{re.escape(column)}\b", name.replace("\\", "\\\\"), reason)
-    raise CatalogError(f"the SQL failed: {reason}", sql=parsed.query)
+    return CatalogError(f"the SQL failed: {reason}", sql=parsed.query)
 
 
 def _twins(tables: Mapping[str, Any], query: str) -> dict[str, str]:

@@ -179,19 +179,30 @@ class _Draft:
         attributes = [self._attribute(c) for c in columns.scalars() if c in self.looks and c not in taken]
         for family in families:
             self._name(family)
-        lines = [f"# Drafted from {_comment(columns.path.name)}: check units, roles and names."]
-        lines += [f"name = {_text(_comment(columns.path.stem))}", f"format = {_text(kind)}"]
-        lines += [f"tree = {_text(tree)}"] if tree else []
-        lines += ["", "attributes = [", *attributes, "]"]
-        if columns.odd:
-            lines += [f"# No attribute can hold these: {_comment(columns.listed(list(columns.odd)))}"]
-        lines += [f"# Left out: {_comment(column)}: {_comment(reason)}" for column, reason in self.left_out.items()]
+        lines = [*self._head(kind, tree), "", "attributes = [", *attributes, "]", *self._omissions()]
         lines += ["", "[ids]", *(self._id(name, ids.get(name)) for name in IDS)]
         for role, globs, chosen in bits:
             lines += self._bit_lines(role, globs, chosen)
         for family in families:
             lines += self._collection(family)
         return "\n".join(lines) + "\n"
+
+    def _head(self, kind: str, tree: str) -> list[str]:
+        path = self.columns.path
+        lines = [f"# Drafted from {_comment(path.name)}: check units, roles and names."]
+        lines += [f"name = {_text(_comment(path.stem))}", f"format = {_text(kind)}"]
+        if tree:
+            lines.append(f"tree = {_text(tree)}")
+        return lines
+
+    def _omissions(self) -> list[str]:
+        """Comments that name the columns which are no attributes."""
+        columns, lines = self.columns, []
+        if columns.odd:
+            lines.append(f"# No attribute can hold these: {_comment(columns.listed(list(columns.odd)))}")
+        for column, reason in self.left_out.items():
+            lines.append(f"# Left out: {_comment(column)}: {_comment(reason)}")
+        return lines
 
     # -- what the first rows say
 

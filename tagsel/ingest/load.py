@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,22 @@ class _Sorted:
         """Those of the new files."""
         return {source.guid for source in self.new}
 
+    def check_some_came(self, dataset: str) -> None:
+        """IngestError, with all reasons, where every file failed."""
+        if not self.failed or self.landed or self.already or self.moved:
+            return
+        reasons = "; ".join([f.reason if f.path in f.reason else str(f) for f in self.failed])
+        raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in self.failed])
+
+
+def _identity(asked: str, source_schema: SourceSchema | None, before: Snapshot | None, dataset: str) -> str:
+    """The identity that the user, the schema of the source or the dataset says, in this order."""
+    if asked:
+        check_identity(asked)
+    elif source_schema:
+        asked = source_schema.identity
+    return identity_of(asked, before.schema if before else None, dataset)
+
 
 def ingest(
     files: Sequence[Path],
@@ -104,11 +121,8 @@ def ingest(
     """
     pointed, away = aod_files(aod)
     source_schema = load_source_schema(schema) if schema else None
-    before = Table.open(folder).snapshot() if Table.exists(folder) else None
-    if identity:
-        check_identity(identity)
-    asked = identity or (source_schema.identity if source_schema else "")
-    identity = identity_of(asked, before.schema if before else None, dataset)
+    before = _snapshot(folder)
+    identity = _identity(identity, source_schema, before, dataset)
     profile = profile_of(profile, before, dataset, evolve)
     inputs = data_files(files)
     sorted_ = _sort_out(inputs.files, dataset, catalog, before, source_schema, profile)
@@ -128,25 +142,17 @@ def ingest(
 
         _write_and_commit(sorted_, dataset, folder, catalog, source_schema, evolve, identity, processes, progress, ask)
         landed, failed = sorted_.landed, sorted_.failed
-        if failed and not landed and not sorted_.already and not sorted_.moved:
-            reasons = "; ".join(f.reason if f.path in f.reason else str(f) for f in failed)
-            raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in failed])
+        sorted_.check_some_came(dataset)
         snapshot = Table.open(folder).snapshot()
         _relocate(catalog, sorted_.moved.values())
         if landed or catalog.is_open(dataset):
             named = {w.source.guid for w in landed} | sorted_.there
-            told = [*_rewritten(catalog, landed), *pointed]
-            register(catalog, dataset, snapshot, facts, site=site, pointed=told, named=named)
-    report = IngestReport(profile)
-    report.add([ReportLine(str(path), "file", reason=reason) for path, reason in inputs.passed_over])
-    warnings: list[str] = []
-    for w in landed:
-        report.add(sorted_.lines[w.path])
-        report.add_nulls(w.nulls)
-        warnings += w.warnings
-    said = remarks(before, [w.source for w in landed], sorted_.there)
+            aod_files_now = [*_rewritten(catalog, landed), *pointed]
+            register(catalog, dataset, snapshot, facts, site=site, pointed=aod_files_now, named=named)
+    warnings = chain.from_iterable(w.warnings for w in landed)
+    said = list(remarks(before, [w.source for w in landed], sorted_.there))
     if not is_simulation(snapshot):
-        said = (*said, *repeated_events(before, snapshot))
+        said += repeated_events(before, snapshot)
     return Ingested(
         dataset,
         snapshot.number,
@@ -161,8 +167,23 @@ def ingest(
         tuple(sorted({w.format for w in landed})),
         (*dict.fromkeys(warnings), *sorted_.warnings, *said, *away),
         totals(snapshot.sources),
-        report,
+        _report(profile, inputs.passed_over, sorted_),
     )
+
+
+def _snapshot(folder: Path) -> Snapshot | None:
+    """The newest snapshot of a dataset, None where it is not there yet."""
+    return Table.open(folder).snapshot() if Table.exists(folder) else None
+
+
+def _report(profile: str, passed_over: Iterable[tuple[Path, str]], files: _Sorted) -> IngestReport:
+    """What was taken of the files that landed, and what was left out."""
+    report = IngestReport(profile)
+    report.add([ReportLine(str(path), "file", reason=reason) for path, reason in passed_over])
+    for w in files.landed:
+        report.add(files.lines[w.path])
+        report.add_nulls(w.nulls)
+    return report
 
 
 def _sort_out(
@@ -318,17 +339,27 @@ def _commit(
         except StoreError as error:
             if "errno" in error.fields or not Table.exists(folder):
                 raise
-            there = {s.guid: s for s in Table.open(folder).snapshot().sources}
-            lost = [w for w in written if w.source.guid in there]
-            if table is not None and not ({"guid", "part"} & set(error.fields) and lost):
+            left = _not_forestalled(written, files, folder)
+            another_came_first = bool({"guid", "part"} & set(error.fields)) and len(left) < len(written)
+            if table is not None and not another_came_first:
                 raise
-            for w in lost:
-                _forestalled(w, there[w.source.guid], files)
-            written = [w for w in written if w not in lost]
+            written = left
             continue
         files.landed += fitting
         files.failed += failed
         return
+
+
+def _not_forestalled(written: Sequence[Written], files: _Sorted, folder: Path) -> list[Written]:
+    """The files that no other process brought in meanwhile; the others are sorted out."""
+    there = {source.guid: source for source in Table.open(folder).snapshot().sources}
+    left = []
+    for w in written:
+        if w.source.guid in there:
+            _forestalled(w, there[w.source.guid], files)
+        else:
+            left.append(w)
+    return left
 
 
 def _forestalled(w: Written, there: Source, files: _Sorted) -> None:
@@ -372,26 +403,19 @@ def _fitting(
 
     The first file says both where the dataset has none. With `evolve` attributes may differ, but for their types.
     """
-    first = held is None or not held.sources
-    kind = written[0].simulation if held is None or first else is_simulation(held)
-    merged = base = written[0].schema if held is None or first else held.schema
-    sources = [*(w.source for w in written), *(held.sources if held else ())]
-    numbers = None
-    if not kind and any(numbered_by_entry(source) for source in sources):
-        numbers = EntryNumbers(dataset, held, identity)
+    if held is None or not held.sources:
+        simulation, base = written[0].simulation, written[0].schema
+    else:
+        simulation, base = is_simulation(held), held.schema
+    merged = base
+    numbers = None if simulation else _entry_numbers(written, held, dataset, identity)
     fitting: list[Written] = []
     failed: list[Failure] = []
     for w in written:
         try:
-            if w.simulation != kind:
-                wrong, right = ("simulation", "data") if w.simulation else ("data", "simulation")
-                raise IngestError(f"is {wrong}, and {dataset} holds {right}")
-            differences = _differences(w.schema, base)
-            if differences and not evolve:
-                said = ", ".join(differences[:6]) + (" …" if len(differences) > 6 else "")
-                raise IngestError(
-                    f"its attributes differ from those of {dataset} ({said}); --evolve takes what lacks as missing"
-                )
+            _check_kind(w, simulation, dataset)
+            if not evolve:
+                _check_same_attributes(w, base, dataset)
             both = merged.union(w.schema)
             if numbers is not None and w.part is not None:
                 numbers.add(w.source, folder / w.part.name)
@@ -401,6 +425,33 @@ def _fitting(
         else:
             fitting.append(w)
     return fitting, merged, failed
+
+
+def _entry_numbers(
+    written: Sequence[Written], held: Snapshot | None, dataset: str, identity: str
+) -> EntryNumbers | None:
+    """What gives event numbers to files that have none; None where each file has its own."""
+    sources = [w.source for w in written]
+    if held is not None:
+        sources += held.sources
+    if not any(map(numbered_by_entry, sources)):
+        return None
+    return EntryNumbers(dataset, held, identity)
+
+
+def _check_kind(w: Written, simulation: bool, dataset: str) -> None:
+    if w.simulation != simulation:
+        wrong, right = ("simulation", "data") if w.simulation else ("data", "simulation")
+        raise IngestError(f"is {wrong}, and {dataset} holds {right}")
+
+
+def _check_same_attributes(w: Written, base: Schema, dataset: str) -> None:
+    differences = _differences(w.schema, base)
+    if differences:
+        names = ", ".join(differences[:6]) + (" …" if len(differences) > 6 else "")
+        raise IngestError(
+            f"its attributes differ from those of {dataset} ({names}); --evolve takes what lacks as missing"
+        )
 
 
 def _differences(schema: Schema, base: Schema) -> list[str]:

@@ -29,7 +29,7 @@ from tagsel.catalog import (
 )
 from tagsel.catalog.changes import Change
 from tagsel.errors import after
-from tagsel.rootio import RootFile, is_remote, read_pool_file_catalog
+from tagsel.rootio import PoolFile, RootFile, is_remote, read_pool_file_catalog
 from tagsel.store import Snapshot, Source, at_least, omissions, unsettled
 
 Files = dict[tuple[str, str], FileRecord]
@@ -164,13 +164,23 @@ def _gone_changes(dataset: str, files: Files, old: Files, retracted: Collection[
 
     AODs go with TAGs, or by themselves where they were `retracted`; one that somebody made known by hand stays.
     """
-    gone = [key for key in old if key[0] in ("TAG", "AOD") and key not in files]
-    if not any(kind == "TAG" for kind, _ in gone):
-        gone = [key for key in gone if key[1] in retracted]
+    gone = _gone(files, old, retracted)
     back = [(FORMER, guid) for kind, guid in files if kind == "AOD" and (FORMER, guid) in old]
     former = [replace(old[key], kind=FORMER) for key in gone if key[0] == "AOD"]
-    changes: list[Change] = [PutFiles(dataset, former)] if former else []
-    return [*changes, DropFiles(dataset, [*gone, *back])] if gone or back else changes
+    changes: list[Change] = []
+    if former:
+        changes.append(PutFiles(dataset, former))
+    if gone or back:
+        changes.append(DropFiles(dataset, [*gone, *back]))
+    return changes
+
+
+def _gone(files: Files, old: Files, retracted: Collection[str]) -> list[tuple[str, str]]:
+    """TAG and AOD files that went; AOD files alone only where they were retracted."""
+    gone = [key for key in old if key[0] in ("TAG", "AOD") and key not in files]
+    if any(kind == "TAG" for kind, _ in gone):
+        return gone
+    return [key for key in gone if key[1] in retracted]
 
 
 def _retractions(dataset: str, snapshot: Snapshot, old: Mapping[int, RetractionRecord]) -> list[PutRetraction]:
@@ -264,18 +274,23 @@ def _pool_files(catalog: Path) -> tuple[list[FileRecord], list[str], int]:
     files = read_pool_file_catalog(catalog)
     for file in files:
         paths = [str(catalog.parent / pfn) for pfn in file.pfns if "://" not in pfn]
-        local = [Path(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113 - a name that is too long is none
-        remote = [pfn for pfn in file.pfns if is_remote(pfn)]
-        if local:
-            records += [_aod_file(path) for path in local]
-        elif remote:
-            records += [FileRecord(file.guid, file.lfn or pfn.rsplit("/", 1)[1], pfn, "AOD") for pfn in remote]
-        else:
+        present = _present(file, paths)
+        records += present
+        if not present:
             pfn = next((name for name in (*paths, *file.pfns) if name), "")
             records.append(FileRecord(file.guid, file.lfn or pfn, pfn, "AOD"))
             if pfn:  # a file that has a logical name only claims no place
                 away.append(pfn)
     return records, away, len(files)
+
+
+def _present(file: PoolFile, paths: Sequence[str]) -> list[FileRecord]:
+    """The records of a file's copies on this machine; where there are none, those of its remote copies."""
+    local = [Path(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113 - a name that is too long is none
+    if local:
+        return [_aod_file(path) for path in local]
+    remote = [pfn for pfn in file.pfns if is_remote(pfn)]
+    return [FileRecord(file.guid, file.lfn or pfn.rsplit("/", 1)[1], pfn, "AOD") for pfn in remote]
 
 
 def _away_text(catalog: Path, away: Sequence[str], total: int) -> str:

@@ -357,31 +357,39 @@ def piece_states(folder: JobFolder, told: Mapping[int, str] = MappingProxyType({
 def _state(folder: JobFolder, plan: dict[str, Any], tries: dict[int, list[Path]], going: str) -> PieceState:
     number, error = plan["number"], ""
     good: list[tuple[Path, Header]] = []
-    failed: dict[int, Mapping[str, object]] = {}
+    failures: dict[int, Mapping[str, object]] = {}
     for attempt in sorted(tries, reverse=True):
-        for path in tries[attempt]:
-            if path.parent.name != "outputs" or path.suffix not in (".json", ".parquet"):
-                continue
-            header, why = folder.headers.get(path), ""
-            if header is None:
-                try:
-                    header = read_header(path)
-                except JobError as damaged:
-                    error = error or damaged.message
-                    continue
-            why = refused(header, plan, folder.spec["script"])
-            if header.digest == plan["digest"] and (not why or header.status == "failed"):
-                folder.headers[path] = header  # such an output never changes
-            if not why:
+        for path in filter(is_output, tries[attempt]):
+            header, why = _judged(folder, path, plan)
+            if header is not None and not why:
                 good.append((path, header))
-            elif path in folder.headers:
-                failed[attempt] = header.error
+            elif header is not None and path in folder.headers:
+                failures[attempt] = header.error
             error = error or why
     if good:
-        output, best = max(good, key=lambda found: found[1].delivered)  # the first of equals: the newest
+        output, best = max(good, key=lambda pair: pair[1].delivered)  # the first of equals: the newest
         return PieceState(number, plan["events"], plan["site"], "done", len(tries), output, best)
     state = going or ("failed" if error else "waiting")
-    return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error, records=failed)
+    return PieceState(number, plan["events"], plan["site"], state, len(tries), error=error, records=failures)
+
+
+def is_output(path: Path) -> bool:
+    """Whether a file of an attempt is its output, good or a record of its failure."""
+    return path.parent.name == "outputs" and path.suffix in (".json", ".parquet")
+
+
+def _judged(folder: JobFolder, path: Path, plan: dict[str, Any]) -> tuple[Header | None, str]:
+    """The header of an output, None where it cannot be read; and why the output does not count, "" where it does."""
+    header = folder.headers.get(path)
+    if header is None:
+        try:
+            header = read_header(path)
+        except JobError as damaged:
+            return None, damaged.message
+    why = refused(header, plan, folder.spec["script"])
+    if header.digest == plan["digest"] and (not why or header.status == "failed"):
+        folder.headers[path] = header  # such an output never changes
+    return header, why
 
 
 def _living(plan: dict[str, Any], replaced: Mapping[int, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -86,19 +86,30 @@ def rates(costs: Iterable[tuple[str, Mapping[str, Any]]], script: str) -> Rates:
     >>> rates([], "ab").basis
     'no job ran here before: usual values'
     """
-    known = [(sha, Cost(**cost)) for sha, cost in costs]
-    mine = [cost for sha, cost in known if sha == script and cost.events]
-    told = mine or [cost for _, cost in known if cost.events]
-    if not told:
+    earlier = [(sha, Cost(**cost)) for sha, cost in costs]
+    every = [cost for _, cost in earlier if cost.events]
+    mine = [cost for sha, cost in earlier if sha == script and cost.events]
+    basis = mine or every
+    if not basis:
         return Rates(**USUAL, basis="no job ran here before: usual values")
-    number = f"{len(told)} earlier job{'s' * (len(told) > 1)}"
+    number = f"{len(basis)} earlier job{'s' * (len(basis) > 1)}"
     return Rates(
-        median(c.start_s / c.pieces for c in told),
-        median(c.read_s / c.bytes for c in told if c.bytes) if any(c.bytes for c in told) else USUAL["read_s_per_byte"],
-        median(c.process_s / c.events for c in told),
+        median([cost.start_s / cost.pieces for cost in basis]),
+        _read_s_per_byte(basis),
+        median([cost.process_s / cost.events for cost in basis]),
         f"{number} of this script" if mine else f"{number} of other scripts",
-        median([c.wall_s / c.cpu_s for c in told if c.wall_s] or [1.0]),
+        _wall_per_cpu(basis),
     )
+
+
+def _read_s_per_byte(costs: Iterable[Cost]) -> float:
+    rates = [cost.read_s / cost.bytes for cost in costs if cost.bytes]
+    return median(rates) if rates else USUAL["read_s_per_byte"]
+
+
+def _wall_per_cpu(costs: Iterable[Cost]) -> float:
+    ratios = [cost.wall_s / cost.cpu_s for cost in costs if cost.wall_s]
+    return median(ratios) if ratios else 1.0
 
 
 @dataclass(frozen=True)

@@ -114,19 +114,13 @@ def ledger_of(folder: JobFolder, states: list[PieceState]) -> DeliveryLedger:
 def merge(folder: JobFolder) -> None:
     """Merge all pieces into the job's result; JobError, naming them, where pieces are missing or failed."""
     states = piece_states(folder)
-    missing = [s for s in states if s.output is None]
-    if missing:
-        named = "; ".join(f"piece {s.number}: {s.error or s.state}" for s in missing[:3])
-        raise JobError(
-            f"job {folder.path.name}: {len(missing)} of {len(states)} pieces have no output: {named}",
-            hint=f"tagsel jobs resubmit {folder.path.name}",
-            pieces=[s.number for s in missing],
-        )
+    _check_complete(folder, states)
     ledger = ledger_of(folder, states)
     outputs = [s.output for s in states if s.output is not None]
     speaking = [s for s in states if not _says_nothing(s)]
-    _refuse_different("results of different kinds", [(s.number, s.header.kind) for s in speaking if s.header])
-    kind = next((s.header.kind for s in speaking if s.header), "none")
+    kinds = [(s.number, s.header.kind) for s in speaking if s.header]
+    _refuse_different("results of different kinds", kinds)
+    kind = kinds[0][1] if kinds else "none"
     lumi = lumi_of(folder, states)
     replaced = {}
     for number, parts in folder.replaced.items():
@@ -146,6 +140,18 @@ def merge(folder: JobFolder) -> None:
         document["units"] = _units(_given(folder), _names(total))
     folder.write(folder.cost, _cost(folder, states).to_json(), step="jobs.merge")
     folder.write(folder.result, document, step="jobs.merge")
+
+
+def _check_complete(folder: JobFolder, states: list[PieceState]) -> None:
+    """JobError, naming the first three, where pieces have no output."""
+    missing = [state for state in states if state.output is None]
+    if missing:
+        reasons = "; ".join([f"piece {state.number}: {state.error or state.state}" for state in missing[:3]])
+        raise JobError(
+            f"job {folder.path.name}: {len(missing)} of {len(states)} pieces have no output: {reasons}",
+            hint=f"tagsel jobs resubmit {folder.path.name}",
+            pieces=[state.number for state in missing],
+        )
 
 
 def _given(folder: JobFolder) -> dict[str, str]:

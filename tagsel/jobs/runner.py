@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tagsel.errors import JobError
 from tagsel.jobs.broker import sites_in_turn
 from tagsel.jobs.executors import MODE, WORKER, Ended, Executor, NotNow, Task
 from tagsel.jobs.failures import TRIED_AGAIN, Cause, failures_of, last_lines, unreadable_file, worst
-from tagsel.jobs.folder import JobFolder, good_header, piece_states
+from tagsel.jobs.folder import JobFolder, PieceState, good_header, is_output, piece_states
 from tagsel.jobs.merge import merge
 from tagsel.jobs.output import Header, read_header, write_output
 from tagsel.jobs.retries import Retries
@@ -87,24 +87,17 @@ def _outputs(folder: JobFolder, task: Task) -> list[Path]:
 
 def _begin(folder: JobFolder, executor: Executor, again: bool, retries: Retries) -> tuple[list[Task], dict[int, int]]:
     """Take up what the engine still has: the tasks to submit, and the attempt of each piece that is under way."""
-    made = folder.attempts()
-    last = {number: max(tries, default=0) for number, tries in made.items()}
-    going = {}
+    attempts = folder.attempts()
+    last = {number: max(tries, default=0) for number, tries in attempts.items()}
     resumed = executor.resume(folder.engine)  # outputs may come in by that
     states = {s.number: s for s in piece_states(folder)}
     for task in resumed:
         last[task.piece] = max(last.get(task.piece, 0), task.attempt)
-        if task.piece in states:  # it may have been split anew since
-            going[task.piece, task.attempt] = task
-    under_way = {
-        piece: attempt
-        for piece, attempt in going
-        if attempt == last[piece] and states[piece].incomplete and not _has_output(made.get(piece, {}).get(attempt, []))
-    }
+    latest = [task for task in resumed if task.attempt == last[task.piece]]
+    under_way = _under_way(latest, states, attempts)
     folder.kill_workers(keep=under_way.items())  # of a submitter that died: their pieces are run again
-    missing = [s.number for s in states.values() if s.incomplete and s.number not in under_way]
-    if not again:
-        missing = [number for number in missing if states[number].state not in ("failed", "done")]
+    waiting = [state for number, state in states.items() if number not in under_way]
+    missing = _missing(waiting, again)
     if missing:
         folder.note(process_name())
     before = round_of(folder)
@@ -116,9 +109,26 @@ def _begin(folder: JobFolder, executor: Executor, again: bool, retries: Retries)
     return [_task(folder, plans[n], last.get(n, 0) + 1, str(plans[n]["site"])) for n in missing], under_way
 
 
-def _has_output(files: list[Path]) -> bool:
-    """Whether an attempt left an output, good or a record of its failure."""
-    return any(path.parent.name == "outputs" and path.suffix in (".json", ".parquet") for path in files)
+def _missing(states: Sequence[PieceState], again: bool) -> list[int]:
+    """The pieces that have no whole output; those that failed, too, only where they are run again."""
+    incomplete = [state for state in states if state.incomplete]
+    if not again:
+        incomplete = [state for state in incomplete if state.state not in ("failed", "done")]
+    return [state.number for state in incomplete]
+
+
+def _under_way(
+    tasks: Sequence[Task], states: Mapping[int, PieceState], attempts: Mapping[int, Mapping[int, list[Path]]]
+) -> dict[int, int]:
+    """The attempt of each piece that the engine still runs: the piece is not done, and the attempt left no output."""
+    under_way = {}
+    for task in tasks:
+        if task.piece not in states:  # it was split anew since
+            continue
+        files = attempts.get(task.piece, {}).get(task.attempt, [])
+        if states[task.piece].incomplete and not any(map(is_output, files)):
+            under_way[task.piece] = task.attempt
+    return under_way
 
 
 def _merge(folder: JobFolder) -> None:

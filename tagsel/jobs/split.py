@@ -133,20 +133,8 @@ def split(
     A remainder of fewer than `min_events` events joins its neighbour. JobError for an unknown way, a bound below 1, a
     minimum above `events_per_job`, and files of unknown size where bytes bound.
     """
-    if by not in WAYS:
-        raise JobError(f"cannot split by {by!r}", hint=did_you_mean(by, WAYS) or f"by {', '.join(WAYS)}", by=by)
-    named = {"events per job": events_per_job, "minimum of events": min_events, "bytes per job": bytes_per_job}
-    for name, value in named.items():
-        if value is not None and value < 1:
-            raise JobError(f"{name}: {value} was given, 1 or more was expected")
+    _check_bounds(by, events_per_job, min_events, bytes_per_job)
     way = WAYS[by]
-    if events_per_job is not None and min_events is not None and min_events > events_per_job:
-        raise JobError(
-            f"minimum of events: {min_events:,} was given, more than the {events_per_job:,} events of a piece",
-            hint=f"--min-events {max(events_per_job // 2, 1)}",
-        )
-    if bytes_per_job is not None and way.bytes_of is None:
-        raise JobError(f"bytes per job bound pieces by bytes only, not by {by}", hint="--by bytes")
     rows = _mapped_rows(event_map)
     order, domain, atom = way.keys(rows, event_map, events)
     touched = way.bytes_of(rows, event_map, order, atom) if way.bytes_of else np.zeros(len(order), np.int64)
@@ -162,6 +150,23 @@ def split(
     return pieces
 
 
+def _check_bounds(by: str, events_per_job: int | None, min_events: int | None, bytes_per_job: int | None) -> None:
+    """JobError for an unknown way, a bound below 1, and bounds that contradict each other or the way."""
+    if by not in WAYS:
+        raise JobError(f"cannot split by {by!r}", hint=did_you_mean(by, WAYS) or f"by {', '.join(WAYS)}", by=by)
+    bounds = {"events per job": events_per_job, "minimum of events": min_events, "bytes per job": bytes_per_job}
+    for name, value in bounds.items():
+        if value is not None and value < 1:
+            raise JobError(f"{name}: {value} was given, 1 or more was expected")
+    if events_per_job is not None and min_events is not None and min_events > events_per_job:
+        raise JobError(
+            f"minimum of events: {min_events:,} was given, more than the {events_per_job:,} events of a piece",
+            hint=f"--min-events {max(events_per_job // 2, 1)}",
+        )
+    if bytes_per_job is not None and WAYS[by].bytes_of is None:
+        raise JobError(f"bytes per job bound pieces by bytes only, not by {by}", hint="--by bytes")
+
+
 def split_piece(
     piece: Piece, first: int, *, by: str, into: int | None = None, events_per_job: int | None = None
 ) -> tuple[Piece, ...]:
@@ -171,12 +176,7 @@ def split_piece(
     JobError unless one of the two is given, and where less than two pieces come out of it.
     """
     n = piece.n_events
-    if (into is None) == (events_per_job is None):
-        raise JobError("how a piece is split anew: one of into and events per job was expected", hint="--into 2")
-    if events_per_job is not None and events_per_job < 1:
-        raise JobError(f"events per job: {events_per_job} was given, 1 or more was expected")
-    count = into if into is not None else -(-n // (events_per_job or 1))
-    ends = np.arange(1, count) * n // count if into is not None else np.arange(1, count) * (events_per_job or 1)
+    count, ends = _even_ends(n, into, events_per_job)
     starts = _atoms(piece) if by == "lumi" else np.arange(n)
     nearest = np.minimum(np.searchsorted(starts, ends), len(starts) - 1)
     cuts = sorted(set(starts[nearest].tolist() if n else ()) - {0})
@@ -186,6 +186,18 @@ def split_piece(
     return tuple(
         Piece(first + k, _between(piece, a, b), piece.site) for k, (a, b) in enumerate(pairwise([0, *cuts, n]))
     )
+
+
+def _even_ends(n: int, into: int | None, events_per_job: int | None) -> tuple[int, Ints]:
+    """How many pieces n events make, `into` so many or of so many events each, and where all but the last end."""
+    if into is not None and events_per_job is None:
+        return into, np.arange(1, into) * n // into
+    if events_per_job is None or into is not None:
+        raise JobError("how a piece is split anew: one of into and events per job was expected", hint="--into 2")
+    if events_per_job < 1:
+        raise JobError(f"events per job: {events_per_job} was given, 1 or more was expected")
+    count = -(-n // events_per_job)
+    return count, np.arange(1, count) * events_per_job
 
 
 def _atoms(piece: Piece) -> Ints:

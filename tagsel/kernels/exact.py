@@ -96,13 +96,13 @@ _AT_ONCE, _MOST = 1 << 14, 1 << 24
 
 def _units(numbers: npt.NDArray[np.float64], groups: npt.NDArray[Any] | None = None, count: int = 1) -> list[int]:
     """Finite numbers as whole numbers of units, by group: mantissas are summed by exponent, in exact halves."""
-    found = [0] * count
+    sums = [0] * count
     for start in range(0, len(numbers), _MOST):
         bits = np.ascontiguousarray(numbers[start : start + _MOST]).view(np.int64)
         mine = None if groups is None else groups[start : start + _MOST]
         for group, units in _by_exponent(bits, mine, count):
-            found[group] += units
-    return found
+            sums[group] += units
+    return sums
 
 
 def _by_exponent(bits: npt.NDArray[np.int64], groups: npt.NDArray[Any] | None, count: int) -> Iterator[tuple[int, int]]:

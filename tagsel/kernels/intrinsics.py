@@ -130,8 +130,8 @@ def _calls() -> dict[str, Any]:
         return types.uint64(types.uint64), generate
 
     invokers = {f"invoke_{count}": intrinsic(_invoker(count)) for count in range(1, MOST_ARGUMENTS + 1)}
-    found = {f.__name__: intrinsic(f) for f in (run_kernel, bits_set, prefetch)}
-    return {**found, **invokers}
+    others = {f.__name__: intrinsic(f) for f in (run_kernel, bits_set, prefetch)}
+    return {**others, **invokers}
 
 
 def _invoker(count: int) -> Any:

@@ -42,9 +42,9 @@ _compiling = RLock()
 
 def function(source: KernelSource) -> Loaded:
     """The compiled kernel of a source text: from this process, from disk, or compiled now."""
-    found = _functions.get(source)
-    if found is not None:
-        return found
+    loaded = _functions.get(source)
+    if loaded is not None:
+        return loaded
     with _compiling:
         return _functions.get_or_create(source, lambda: _from_disk(source) or native.load(_built(source)))
 
@@ -220,21 +220,21 @@ def _checksum(name: str, kernel: Native) -> str:
 def _built(source: KernelSource) -> Native:
     """The kernel compiled now, and kept if there is a place for it."""
     require(room_for(source), "compiling a kernel")
-    made = native.build(source)
-    if made.alone:
+    native_code = native.build(source)
+    if native_code.alone:
         with suppress(OSError, TagselError):  # a cache that cannot be written is no reason to fail
-            _keep(made, key(source))
-    return made
+            _keep(native_code, key(source))
+    return native_code
 
 
-def _keep(made: Native, name: str) -> None:
+def _keep(native_code: Native, name: str) -> None:
     place = folder()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _closed(place):
         return
-    head = {"key": name, "symbol": made.symbol, "sha256": _checksum(name, made)}
+    head = {"key": name, "symbol": native_code.symbol, "sha256": _checksum(name, native_code)}
     with atomic_write(place / f"{name}.kernel") as temporary:
         temporary.touch(mode=0o600)
-        temporary.write_bytes(json.dumps(head).encode() + b"\n" + made.code)
+        temporary.write_bytes(json.dumps(head).encode() + b"\n" + native_code.code)
     for old in sorted(place.glob("*.kernel"), key=lambda p: p.stat().st_mtime)[:-MOST_KERNELS]:
         _drop(old)

@@ -169,7 +169,7 @@ def _module() -> Any:
     module = ir.Module(name="regions")
     function = ir.Function(module, ir.FunctionType(word, [word, word]), SYMBOL)
     address, size = function.args
-    entry, head, body, found, inside, wrong = map(
+    entry, head, body, compare, inside, wrong = map(
         function.append_basic_block, ("entry", "head", "body", "found", "inside", "wrong")
     )
     builder = ir.IRBuilder(entry)
@@ -184,7 +184,7 @@ def _module() -> Any:
 
     builder.position_at_end(head)
     low, high = builder.phi(word), builder.phi(word)
-    builder.cbranch(builder.icmp_unsigned("<", low, high), body, found)
+    builder.cbranch(builder.icmp_unsigned("<", low, high), body, compare)
 
     builder.position_at_end(body)
     middle = builder.lshr(builder.add(low, high), word(1))
@@ -198,7 +198,7 @@ def _module() -> Any:
     high.add_incoming(count, entry)
     high.add_incoming(next_high, body)
 
-    builder.position_at_end(found)  # `low` regions begin at or before the address; with none, word 0 is no end
+    builder.position_at_end(compare)  # `low` regions begin at or before the address; with none, word 0 is no end
     end = builder.load(at(table, builder.add(count, low)))
     fits = builder.icmp_unsigned("<=", builder.add(address, size), end)
     some = builder.icmp_unsigned("!=", low, word(0))

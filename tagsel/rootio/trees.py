@@ -83,10 +83,10 @@ class EventTree(ABC):
 
     @cached_property
     def _by_plain_name(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        columns: dict[str, str] = {}
         for column in self.columns():
-            found.setdefault(plain_name(column), column)
-        return found
+            columns.setdefault(plain_name(column), column)
+        return columns
 
     def find(self, name: str) -> str | None:
         """The column called `name`, or the one whose plain name is `name`; None where there is none."""
@@ -102,11 +102,11 @@ class EventTree(ABC):
 
     def typename(self, column: str) -> str:
         """The C++ type of a column; AccessError with the nearest names where there is none."""
-        known = self._columns[self._known(column)]
-        if known is None:
+        typename = self._columns[self._known(column)]
+        if typename is None:
             with unreadable(self.place, f"the type of column {column} of tree {self.name}"):
-                known = self._columns[column] = self._typename(column)
-        return known
+                typename = self._columns[column] = self._typename(column)
+        return typename
 
     def _typename(self, column: str) -> str:
         """The C++ type of a column that `_list_columns` did not know at once."""

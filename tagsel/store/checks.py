@@ -6,11 +6,11 @@ reads Delta.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagsel.errors import SchemaError, StoreError
 from tagsel.schema import IDS, Schema, describe_type
@@ -21,15 +21,18 @@ from tagsel.store.log import PartRecord, State
 from tagsel.store.mapping import identity
 from tagsel.store.parts import MOST_ROWS, Part
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _ID_TYPES = dict(zip(IDS, ("int32", "int32", "int64"), strict=True))
 
 
 def ids(schema: Schema) -> None:
     """Refuse a schema without the columns that identify an event."""
     for name, kind in _ID_TYPES.items():
-        found = schema.by_column.get(name)
-        if found is None or found.type != kind or found.is_list:
-            given = describe_type(found) if found else "missing"
+        attribute = schema.by_column.get(name)
+        if attribute is None or attribute.type != kind or attribute.is_list:
+            given = describe_type(attribute) if attribute else "missing"
             raise StoreError(f"a dataset needs the attribute {name} as {kind}; it is {given}", column=name)
 
 
@@ -65,12 +68,12 @@ def all_sources(parts: Iterable[NewPart], sources: Iterable[Source]) -> list[Sou
 
 def fresh(state: State, parts: Iterable[NewPart], sources: Iterable[Source]) -> None:
     """Refuse a part or an input file that the dataset holds already: its rows would count twice."""
-    held = {p.name for p in state.parts}
+    present = {p.name for p in state.parts}
     guids = set(state.guids)
     for part in parts:
-        if part.name in held:
+        if part.name in present:
             raise StoreError(f"part {part.name} is in the dataset already (snapshot {state.number})", part=part.name)
-        held.add(part.name)
+        present.add(part.name)
     for source in all_sources(parts, sources):
         if source.guid in guids:
             raise StoreError(
@@ -85,17 +88,7 @@ def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRec
     path = folder / part.name
     meta = columns.metadata(identity(path, part.bytes))
     fields = {f.name: f for f in meta.schema.to_arrow_schema()}
-    for wanted in arrow_schema(schema):
-        have = fields.get(wanted.name)
-        if have is not None and not same_kind(have.type, wanted.type):
-            raise StoreError(
-                f"column {wanted.name} of {path} is {have.type}, the schema says {wanted.type}",
-                path=str(path),
-                column=wanted.name,
-            )
-    missing = [c for c in kinds_of(schema) if c not in fields]
-    if set(fields) - set(kinds_of(schema)) or (missing and not evolve) or set(IDS) & set(missing):
-        raise StoreError(f"the columns of {path} are not those of its schema", path=str(path), missing=missing)
+    _check_columns(path, fields, schema, evolve)
     if meta.num_rows != part.rows:
         raise StoreError(f"{path} holds {meta.num_rows} rows, not {part.rows}", path=str(path))
     groups = tuple(meta.row_group(g).num_rows for g in range(meta.num_row_groups))
@@ -105,6 +98,21 @@ def record(folder: Path, part: NewPart, schema: Schema, evolve: bool) -> PartRec
         _check_lists(Part(part.name, folder, part.rows, part.bytes, groups, frozenset(fields)), schema)
     listed = disk.write_document(log.commits_folder(folder), [c for c in kinds_of(schema) if c in fields])
     return PartRecord(part.name, part.rows, part.bytes, groups, listed)
+
+
+def _check_columns(path: Path, fields: Mapping[str, pa.Field], schema: Schema, evolve: bool) -> None:
+    """StoreError where a part's columns, or their types, are not those of the schema; `evolve` lets some be missing."""
+    for expected in arrow_schema(schema):
+        field = fields.get(expected.name)
+        if field is not None and not same_kind(field.type, expected.type):
+            raise StoreError(
+                f"column {expected.name} of {path} is {field.type}, the schema says {expected.type}",
+                path=str(path),
+                column=expected.name,
+            )
+    missing = [column for column in kinds_of(schema) if column not in fields]
+    if set(fields) - set(kinds_of(schema)) or (missing and not evolve) or set(IDS) & set(missing):
+        raise StoreError(f"the columns of {path} are not those of its schema", path=str(path), missing=missing)
 
 
 def _check_lists(part: Part, schema: Schema) -> None:

@@ -95,12 +95,12 @@ def commit(folder: Path, change: Callable[[State], Change]) -> Snapshot:
         for _ in range(_RETRIES):
             newest = log.newest_version(folder)
             before = log.latest(folder)
-            made = change(before)
-            record = {**made.record, "format": log.FORMAT, "nonce": uuid.uuid4().hex}
+            planned = change(before)
+            record = {**planned.record, "format": log.FORMAT, "nonce": uuid.uuid4().hex}
             name = disk.write_document(log.commits_folder(folder), record)
             unsettled.note(folder, before.number + 1)
             fail_point("store.commit")
-            reason = _delta(folder, before, newest, made, name)
+            reason = _delta(folder, before, newest, planned, name)
             if not reason:
                 break
         else:
@@ -115,12 +115,12 @@ def commit(folder: Path, change: Callable[[State], Change]) -> Snapshot:
     fail_point("store.manifest")
     log.write_manifest(folder, state)
     snapshot = Snapshot(folder, state)
-    _mark(snapshot, before, str(made.record["op"]))
+    _mark(snapshot, before, str(planned.record["op"]))
     _prune(folder, state.number)
     return snapshot
 
 
-def _delta(folder: Path, before: State, newest: int, made: Change, record: str) -> str:
+def _delta(folder: Path, before: State, newest: int, planned: Change, record: str) -> str:
     """Commit to the Delta log, which had the version `newest` and the state `before`; "", or why this must be tried
     again: another writer changed the table meanwhile. StoreError: the log has other parts than that state."""
     from deltalake import CommitProperties, DeltaTable
@@ -130,15 +130,15 @@ def _delta(folder: Path, before: State, newest: int, made: Change, record: str) 
 
     now = int(time.time() * 1000)  # for other engines: nothing of ours goes by it
     properties = CommitProperties(custom_metadata={log.MARK: record})
-    gone = [RemoveAction(p.name, True, now, p.bytes, {}) for p in made.removed]
-    came = [_add(folder, p, made.schema, now) for p in made.added]
+    gone = [RemoveAction(p.name, True, now, p.bytes, {}) for p in planned.removed]
+    came = [_add(folder, p, planned.schema, now) for p in planned.added]
     try:
         table = DeltaTable(str(folder))
         if table.version() != newest:
             return f"Delta reads version {table.version()}, and the files in _delta_log go to version {newest}"
         log.need_agreement(folder, table, before)
         have = set(table.schema().to_arrow().names)
-        new = [f for f in nullable(made.schema) if f.name not in have]
+        new = [f for f in nullable(planned.schema) if f.name not in have]
         if new:
             table.alter.add_columns(DeltaSchema.from_arrow(_fields(new)).fields)
             table = DeltaTable(str(folder))

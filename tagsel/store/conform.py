@@ -65,9 +65,9 @@ def conforming(batches: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[pa
         yield table
 
 
-def _refuse_columns(given: list[str], wanted: list[str]) -> None:
-    missing = sorted(set(wanted) - set(given))
-    extra = sorted(set(given) - set(wanted))
+def _refuse_columns(columns: list[str], expected: list[str]) -> None:
+    missing = sorted(set(expected) - set(columns))
+    extra = sorted(set(columns) - set(expected))
     raise StoreError(
         f"a batch does not have the columns of its schema: missing {missing}, not in the schema {extra}",
         missing=missing,

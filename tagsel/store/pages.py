@@ -105,15 +105,14 @@ def locate(file: BinaryIO, meta: Any, max_definition: int, max_repetition: int) 
     A chunk that cannot be mapped (compressed, dictionary, several pages, nulls) has the kind DECODE, and all its bytes
     as its body. Errors: ValueError, TypeError, IndexError, KeyError for a page header without sense.
     """
-    physical, first = meta.physical_type, meta.data_page_offset
+    first = meta.data_page_offset
     if meta.has_dictionary_page:
         first = min(first, meta.dictionary_page_offset)
     whole = Chunk(DECODE, values=meta.num_values, body=first, size=meta.total_compressed_size)
-    if meta.compression != "UNCOMPRESSED" or meta.has_dictionary_page or physical not in (*_WIDTH, "BOOLEAN"):
+    if meta.compression != "UNCOMPRESSED" or meta.has_dictionary_page:
         return whole
-    is_list = max_repetition == 1
-    if max_definition != max_repetition or max_repetition > 1 or (is_list and physical == "BOOLEAN"):
-        return whole  # optional: rows may be null; lists of lists and of booleans: decoded
+    if max_definition != max_repetition or max_repetition > 1:
+        return whole  # optional: rows may be null; lists of lists
     file.seek(first)
     header, length = _struct(file.read(min(whole.size, 512)), 0)
     page, size = header.get(_DATA_PAGE_HEADER), header[3]
@@ -121,14 +120,28 @@ def locate(file: BinaryIO, meta: Any, max_definition: int, max_repetition: int) 
         return whole
     crc = header[4] & 0xFFFF_FFFF if 4 in header else -1
     body = first + length
-    if physical == "BOOLEAN":
-        return Chunk(BITS, body, meta.num_values, body, size, crc) if size == (page[1] + 7) // 8 else whole
-    skipped = _levels(file, body, size) if is_list else 0
-    width = _WIDTH[physical]
-    if skipped < 0 or (size - skipped) % width or (not is_list and size != page[1] * width):
-        return whole
-    kind = LIST if is_list else FIXED
-    return Chunk(kind, body + skipped, (size - skipped) // width, body, size, crc)
+    if max_repetition == 1:
+        mapped = _list_values(file, meta.physical_type, body, size, crc)
+    else:
+        mapped = _values(meta.physical_type, page[1], body, size, crc)
+    return mapped or whole
+
+
+def _values(physical_type: str, count: int, body: int, size: int, crc: int) -> Chunk | None:
+    """So many values of a plain page, one a row; None where they cannot be mapped."""
+    if physical_type == "BOOLEAN":
+        return Chunk(BITS, body, count, body, size, crc) if size == (count + 7) // 8 else None
+    width = _WIDTH.get(physical_type, 0)
+    return Chunk(FIXED, body, count, body, size, crc) if width and size == count * width else None
+
+
+def _list_values(file: BinaryIO, physical_type: str, body: int, size: int, crc: int) -> Chunk | None:
+    """The values of a plain page of lists, behind its levels; None where they cannot be mapped."""
+    width = _WIDTH.get(physical_type, 0)
+    skipped = _levels(file, body, size)
+    if not width or skipped < 0 or (size - skipped) % width:
+        return None
+    return Chunk(LIST, body + skipped, (size - skipped) // width, body, size, crc)
 
 
 def _levels(file: BinaryIO, body: int, size: int) -> int:

@@ -75,9 +75,9 @@ class Losses:
 
     def mask(self, part: Part) -> Array:
         """Which rows of a part go, (rows,) bool."""
-        found = np.zeros(part.rows, np.bool_)
-        found[self.rows[self.before(part.first_row) : self.before(part.first_row + part.rows)] - part.first_row] = True
-        return found
+        mask = np.zeros(part.rows, np.bool_)
+        mask[self.rows[self.before(part.first_row) : self.before(part.first_row + part.rows)] - part.first_row] = True
+        return mask
 
     def __bool__(self) -> bool:
         return bool(len(self.rows) or self.sources)
@@ -86,7 +86,7 @@ class Losses:
 def losses(snapshot: Snapshot, guid: str) -> Losses:
     """What a snapshot loses with a file. StoreError: a part that may hold rows of it is damaged."""
     own = [s for s in snapshot.sources if s.guid == guid]
-    found = [np.zeros(0, np.int64)]
+    rows = [np.zeros(0, np.int64)]
     for part in snapshot.parts:
         gone = np.zeros(part.rows, np.bool_)
         for source in own:
@@ -94,16 +94,16 @@ def losses(snapshot: Snapshot, guid: str) -> Losses:
             gone[max(low, 0) : max(high, 0)] = True
         if not gone.all() and "aod_guid" in part.columns:  # one that goes whole may be damaged
             gone |= _points_to(part, guid)
-        found.append(np.flatnonzero(gone) + part.first_row)
-    return Losses(snapshot, guid, np.concatenate(found))
+        rows.append(np.flatnonzero(gone) + part.first_row)
+    return Losses(snapshot, guid, np.concatenate(rows))
 
 
 def _points_to(part: Part, guid: str) -> Array:
     """Which rows of a part have the file as their AOD, (rows,) bool."""
-    known = part.places().get("aod")
-    if known is not None:
-        code = known.names.index(guid) if guid in known.names else -1
-        return np.repeat(known.fields["code"] == code, np.diff(np.append(known.starts, part.rows)))
+    places = part.places().get("aod")
+    if places is not None:
+        code = places.names.index(guid) if guid in places.names else -1
+        return np.repeat(places.fields["code"] == code, np.diff(np.append(places.starts, part.rows)))
     groups = []
     for group in range(len(part.groups)):
         codes, names = part.read_codes(group, "aod_guid")
@@ -113,7 +113,7 @@ def _points_to(part: Part, guid: str) -> Array:
 
 def rewrite(lost: Losses) -> list[Rewritten]:
     """Write the parts that lose some rows anew without them, one row group at a time; on an error none is left."""
-    snapshot, made = lost.snapshot, list[Rewritten]()
+    snapshot, rewritten = lost.snapshot, list[Rewritten]()
     there = {path.name for path in snapshot.folder.glob("*.parquet")}
     try:
         for part in lost.parts:
@@ -121,18 +121,18 @@ def rewrite(lost: Losses) -> list[Rewritten]:
             stay = part.rows - lost.of(part.first_row, part.rows)
             batches = _batches(part, schema, ~lost.mask(part))
             new = write_part(snapshot.folder, schema, batches, _kept(lost, part)) if stay else None
-            made.append((part.name, new, schema))
+            rewritten.append((part.name, new, schema))
             if (new.rows if new else 0) != stay:
                 raise StoreError(f"rewriting part {part.name} of {snapshot.folder} lost rows: it is not used")
     except BaseException:
-        discard(snapshot.folder, made, there)
+        discard(snapshot.folder, rewritten, there)
         raise
-    return made
+    return rewritten
 
 
-def discard(folder: Path, made: Sequence[Rewritten], there: set[str]) -> None:
+def discard(folder: Path, rewritten: Sequence[Rewritten], there: set[str]) -> None:
     """Remove parts that were written and are not needed; not those that were `there` before."""
-    for name in {new.name for _, new, _ in made if new} - there:
+    for name in {new.name for _, new, _ in rewritten if new} - there:
         for path in (folder / name, *caches_of(folder / name)):
             path.unlink(missing_ok=True)
 

@@ -74,24 +74,24 @@ class Snapshot:
         marks = self._marks_of_no_part()
         types = {a.column: (a.type, a.is_list) for a in self.schema}
         counters = {a.column: a.counter for a in self.schema if a.is_list}
-        known: dict[str, tuple[dict[str, Kind], frozenset[str]]] = {}
-        made, row = [], 0
+        documents: dict[str, tuple[dict[str, Kind], frozenset[str]]] = {}
+        parts, row = [], 0
         for p in self.state.parts:
-            if p.columns not in known:
+            if p.columns not in documents:
                 listed = self._document(p.columns)
-                known[p.columns] = {c: types[c] for c in listed}, frozenset(listed)
-            kinds, columns = known[p.columns]
-            made.append(Part(p.name, self.folder, p.rows, p.bytes, p.groups, columns, row, kinds, marks, counters))
+                documents[p.columns] = {c: types[c] for c in listed}, frozenset(listed)
+            kinds, columns = documents[p.columns]
+            parts.append(Part(p.name, self.folder, p.rows, p.bytes, p.groups, columns, row, kinds, marks, counters))
             row += p.rows
-        marks.parts = tuple(made)
+        marks.parts = tuple(parts)
         return marks.parts
 
     def only(self, parts: tuple[PartRecord, ...]) -> Snapshot:
         """The same, with these parts alone: for a process that is sent some of them, and opens no log."""
-        found = Snapshot(self.folder, replace(self.state, parts=parts))
-        found.__dict__.update(schema=self.schema, menus=self.menus)  # what was read of them is not read again
-        found.__dict__["frame"] = Frame(found.parts)  # reads sidecars: stacks are those of the whole dataset
-        return found
+        part_of_it = Snapshot(self.folder, replace(self.state, parts=parts))
+        part_of_it.__dict__.update(schema=self.schema, menus=self.menus)  # what was read of them is not read again
+        part_of_it.__dict__["frame"] = Frame(part_of_it.parts)  # reads sidecars: stacks are those of the whole dataset
+        return part_of_it
 
     @cached_property
     def memo(self) -> CacheGroup:
@@ -106,13 +106,13 @@ class Snapshot:
     @cached_property
     def sources(self) -> tuple[Source, ...]:
         """Ingested files in order, those of 0 rows included; `first_row` is a row of the snapshot."""
-        found = []
+        sources = []
         for name, base in self.state.sources:
             record = self._document(name)
             for first, raw in record["sources"]:
                 source = Source.from_json(raw)
-                found.append(replace(source, first_row=base + first + source.first_row))
-        return tuple(found)
+                sources.append(replace(source, first_row=base + first + source.first_row))
+        return tuple(sources)
 
     @property
     def source_guids(self) -> frozenset[str]:
@@ -153,8 +153,8 @@ class Snapshot:
     @property
     def marks(self) -> Marks:
         """Its duplicate marks."""
-        held = self.parts[0].marks if self.parts else None
-        return held or self._marks_of_no_part()
+        marks = self.parts[0].marks if self.parts else None
+        return marks or self._marks_of_no_part()
 
     def _marks_of_no_part(self) -> Marks:
         path = duplicates_path(self.folder, self.number)

@@ -139,10 +139,10 @@ class Table:
         """
         self._check_whole(wanted)
         newest = max(log.versions(self.folder))
-        for known in log.manifests(self.folder):
-            state = log.read_manifest(self.folder, known)
+        for version in log.manifests(self.folder):
+            state = log.read_manifest(self.folder, version)
             if state is not None and state.version > newest:
-                log.manifest_path(self.folder, known).unlink(missing_ok=True)
+                log.manifest_path(self.folder, version).unlink(missing_ok=True)
 
         def change(state: State) -> Change:
             have, want = set(state.parts), set(wanted.parts)
@@ -196,10 +196,10 @@ class Table:
         """
         merged = snapshot.schema.union(Schema(tuple(attributes)))
         extending.check_other_engines(self.folder, attributes)
-        made = extending.rewrite(snapshot, attributes, values)
+        rewritten = extending.rewrite(snapshot, attributes, values)
 
         def change(state: State) -> Change:
-            records = [(old, checks.record(self.folder, new, schema, False)) for old, new, schema in made]
+            records = [(old, checks.record(self.folder, new, schema, False)) for old, new, schema in rewritten]
             gone = {old for old, _ in records}
             removed = tuple(p for p in state.parts if p.name in gone)
             if len(removed) != len(gone):
@@ -218,8 +218,8 @@ class Table:
             before_commit()
             return commit(self.folder, change)
         except BaseException:
-            held = {p.name for p in log.latest(self.folder).parts}
-            extending.discard(self.folder, [m for m in made if m[1].name not in held])
+            present = {p.name for p in log.latest(self.folder).parts}
+            extending.discard(self.folder, [m for m in rewritten if m[1].name not in present])
             raise
 
     def retract(self, lost: Losses, said: Mapping[str, str], diminish: Diminish) -> Snapshot:
@@ -229,12 +229,12 @@ class Table:
         `when`; `diminish` gives the bookkeeping of files that stay without some rows. StoreError: the dataset changed.
         """
         there = {path.name for path in self.folder.glob("*.parquet")}
-        made = retracting.rewrite(lost)
+        rewritten = retracting.rewrite(lost)
 
         def change(state: State) -> Change:
             if (state.parts, state.sources) != (lost.snapshot.state.parts, lost.snapshot.state.sources):
                 raise StoreError("the dataset changed while a file was retracted", hint="retract again")
-            records = [(old, checks.record(self.folder, new, s, False) if new else None) for old, new, s in made]
+            records = [(old, checks.record(self.folder, new, s, False) if new else None) for old, new, s in rewritten]
             gone = {old for old, _ in records}
             record = {**retracting.record(lost, records, diminish), "snapshot": state.number + 1, "said": dict(said)}
             removed = tuple(p for p in state.parts if p.name in gone)
@@ -243,8 +243,8 @@ class Table:
         try:
             return commit(self.folder, change)
         except StoreError:
-            held = {p.name for p in log.latest(self.folder).parts}
-            retracting.discard(self.folder, made, there | held)
+            present = {p.name for p in log.latest(self.folder).parts}
+            retracting.discard(self.folder, rewritten, there | present)
             raise
 
     def pin(self, number: int, reason: str) -> None:
@@ -280,9 +280,9 @@ class Table:
         anything is removed, where the pins or an entry of the log are damaged or missing.
         """
         with disk.locked(self.folder / "_tagsel"):
-            found = upkeep.garbage(self.folder, grace_s, keep())
+            garbage = upkeep.garbage(self.folder, grace_s, keep())
             if not dry_run:
                 with disk.saying("clean up", self.folder):
-                    for path in found:
+                    for path in garbage:
                         path.unlink(missing_ok=True)
-        return found
+        return garbage

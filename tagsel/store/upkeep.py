@@ -56,12 +56,8 @@ def plan(snapshot: Snapshot) -> CompactPlan:
     bitmaps = {a.column for a in snapshot.schema if a.role == "null"}
     bins: list[list[Part]] = []
     for part in snapshot.parts:
-        last = bins[-1] if bins else []
-        rows = sum(p.rows for p in last)
-        is_alike = bool(last) and last[0].columns - bitmaps == part.columns - bitmaps
-        fits = is_alike and rows + part.rows <= LARGE
-        if fits and (rows < SMALL or part.rows < SMALL):
-            last.append(part)
+        if bins and _fits(part, bins[-1], bitmaps):
+            bins[-1].append(part)
         else:
             bins.append([part])
     packed = [b for b in bins if len(b) > 1]
@@ -70,6 +66,14 @@ def plan(snapshot: Snapshot) -> CompactPlan:
     for neighbours in packed:
         names.append(tuple(part.name for part in neighbours))
     return CompactPlan(tuple(names), sum(p.rows for p in parts), sum(p.bytes for p in parts))
+
+
+def _fits(part: Part, neighbours: list[Part], bitmaps: set[str]) -> bool:
+    """Whether a part goes with its neighbours: one of the two is small, both together are not too large, all alike."""
+    rows = sum(p.rows for p in neighbours)
+    if rows + part.rows > LARGE or min(rows, part.rows) >= SMALL:
+        return False
+    return neighbours[0].columns - bitmaps == part.columns - bitmaps
 
 
 def pack(snapshot: Snapshot, names: Sequence[str]) -> tuple[NewPart, Schema]:
@@ -118,27 +122,41 @@ def garbage(folder: Path, grace_s: float, keep_snapshots: Iterable[int] = ()) ->
 
     latest = log.latest(folder)
     pinned = sorted({*pins.read(folder), *keep_snapshots})
-    kept = [latest, *(log.at(folder, number) for number in pinned if number < latest.number)]
+    states = [latest, *(log.at(folder, number) for number in pinned if number < latest.number)]
     parts_of = []
-    for state in kept:
+    for state in states:
         parts_of.append([part.name for part in state.parts])
     keep = set(chain.from_iterable(parts_of))
     left = _left(folder)
-    found = [
-        path
-        for path in folder.glob("*.parquet")
-        if _PART.fullmatch(path.name) and path.name not in keep and old(path) and old(left.get(path.name, path))
+    garbage_parts = []
+    for path in folder.glob("*.parquet"):
+        is_needed = path.name in keep or not _PART.fullmatch(path.name)
+        if not is_needed and old(path) and old(left.get(path.name, path)):
+            garbage_parts.append(path)
+    stay = {path.stem for path in folder.glob("*.parquet")} - {path.stem for path in garbage_parts}
+    candidates = [
+        *_caches_of_others(folder, stay),
+        *stacked.useless(folder, parts_of),
+        *_temporaries(folder),
+        *_unnamed(folder),
     ]
-    gone = {p.stem for p in found}
-    parts = {p.stem for p in folder.glob("*.parquet")} - gone
+    return sorted(garbage_parts + [path for path in candidates if old(path)])
+
+
+def _caches_of_others(folder: Path, parts: set[str]) -> Iterator[Path]:
+    """Files of the caches beside the parts that belong to none of these."""
     for cache in caches_of(folder / f"*{SUFFIX}"):
-        found += [p for p in cache.parent.glob(cache.name) if p.stem not in parts and old(p)]
-    found += [p for p in stacked.useless(folder, parts_of) if old(p)]
-    for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "commits", "zones", "index", "stacked"))):
-        found += [p for p in place.glob(f"{TEMPORARY}*") if old(p)]
-    found += [p for p in (folder / "_delta_log").glob("*.tmp") if old(p)]
-    found += [p for p in _unnamed(folder) if old(p)]
-    return sorted(found)
+        for path in cache.parent.glob(cache.name):
+            if path.stem not in parts:
+                yield path
+
+
+def _temporaries(folder: Path) -> Iterator[Path]:
+    """Files that a write left behind."""
+    own = folder / "_tagsel"
+    for place in (folder, own, *[own / sub for sub in ("commits", "zones", "index", "stacked")]):
+        yield from place.glob(f"{TEMPORARY}*")
+    yield from (folder / "_delta_log").glob("*.tmp")
 
 
 def left_by_the_killed(folder: Path, grace_s: float) -> list[Path]:
@@ -149,13 +167,13 @@ def left_by_the_killed(folder: Path, grace_s: float) -> list[Path]:
     if (folder / "_delta_log").exists():
         return []
     now = time.time()
-    found = []
+    garbage = []
     for place in (folder, *(folder / "_tagsel" / sub for sub in ("", "zones", "index"))):
         for path in place.glob("*"):
             ours = path.name.startswith(TEMPORARY) or _PART_STEM.match(path.name)
             if ours and path.is_file() and now - path.stat().st_mtime >= grace_s:
-                found.append(path)
-    return sorted(found)
+                garbage.append(path)
+    return sorted(garbage)
 
 
 def _unnamed(folder: Path) -> list[Path]:
