@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 
 import numpy as np
@@ -181,8 +182,9 @@ def recall(
         part = frame.parts[at]
         own = [masks.get(part, p) for p in prints]
         new = [(step, p) for mask, step, p in zip(own, steps, prints, strict=True) if mask is None]
-        looser = [w for step, p in new for w in masks.looser(step, p)]
-        known = [m for m in (*own, *(masks.get(part, w) for w in looser)) if m is not None]
+        looser = chain.from_iterable(masks.looser(step, p) for step, p in new)
+        candidates = (*own, *(masks.get(part, w) for w in looser))
+        known = [mask for mask in candidates if mask is not None]
         left[at] = None
         if not known:
             continue

@@ -50,7 +50,9 @@ class Taken:
         """Of (row groups, counts, addresses, what holds them) of several runs; by row group."""
         if not batches:
             return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64), ())
-        groups, counts, places = (np.concatenate([batch[n] for batch in batches]) for n in range(3))
+        groups = np.concatenate([batch[0] for batch in batches])
+        counts = np.concatenate([batch[1] for batch in batches])
+        places = np.concatenate([batch[2] for batch in batches])
         some = np.flatnonzero(counts)
         order = some[np.argsort(groups[some])]
         return cls(groups[order], counts[order], places[order], [b[3] for b in batches if b[1].any()])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -61,11 +62,14 @@ class Chain:
         kernel: Callable[[KernelSource], Loaded],
     ) -> Chain:
         """The chain of `steps` with their sources, over columns of `types` ("f4"); `kernel` gives machine code."""
-        counters = tuple(dict.fromkeys(c for s in sources for c in s.lists))
-        lists = frozenset(name for s in sources for names in s.lists.values() for name in names)
-        columns = frozenset(c for s in sources for c in s.columns).union(counters)
+        counters = tuple(dict.fromkeys(chain.from_iterable(s.lists for s in sources)))
+        lists = frozenset[str]()
+        functions = {}
+        for source in sources:
+            lists = lists.union(*source.lists.values())
+            functions.update({text: kernel(text) for text in source.functions})
+        columns = frozenset(counters).union(*(s.columns for s in sources))
         kernels = tuple(kernel(s.text) for s in sources)
-        functions = {text: kernel(text) for s in sources for text in s.functions}
         loop = kernel(driver.run_steps)
         return cls(tuple(steps), tuple(sources), kernels, functions, loop, types, counters, columns, lists)
 
@@ -104,7 +108,7 @@ class Chain:
     def fill_lists(self, lists: Table, units: Units) -> None:
         """Fill what a loop must know of the lists in each unit, LIST (U, counters)."""
         for n, counter in enumerate(self.counters):
-            names = {name for s in self.sources for name in s.lists.get(counter, ())}
+            names = set[str]().union(*(s.lists.get(counter, ()) for s in self.sources))
             lists["counter"][:, n] = units.addresses[counter]
             lists["width"][:, n] = int(self.types[counter][1:])
             lists["values"][:, n] = np.minimum.reduce([units.sizes[name] for name in names])

@@ -1,7 +1,7 @@
-"""The accepted rows of a cut by compiled steps: the fast way of `count` and `select`, for all row groups at once.
+"""The accepted rows of a cut by compiled steps: the fast way of `evaluate`, for all row groups at once.
 
-Where something is out of the ordinary (a damaged part whose loss is allowed, a row without an answer, a list that is
-too short) it gives up, and the scan row group by row group tells it. Invariant: what it gives is what the scan gives.
+Where a row has no answer, or a list is too short, it raises `Unanswered`. Invariant: what it gives is what the
+interpreter gives.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tagsel.engine.trigger_menus import by_menu
 from tagsel.engine.zones import Verdict
 from tagsel.language import Node
 from tagsel.language.bounds import ALL, NONE, SOME
-from tagsel.language.tree import columns_of
+from tagsel.language.tree import columns_of_all
 from tagsel.store import Frame, OpenParts, watched
 
 LITTLE = 200_000
@@ -38,31 +38,37 @@ Ints = npt.NDArray[np.int64]
 Progress = Callable[[int], None] | None
 
 
+class Unanswered(Exception):
+    """A row has no answer, or a list is too short: the interpreter says which, and of which event."""
+
+
 @dataclass(frozen=True, eq=False)
-class Passing:
-    """One input's accepted rows: how many, and which (None where only counted); the fates of the others; bytes of the
-    columns touched; steps that masks spared, by row group.
+class Accepted:
+    """One input's accepted rows: how many, and which (None where only counted); bytes of the columns touched; steps
+    that masks spared, by row group.
     """
 
     count: int
-    fates: Fates
     bytes: int
-    spared: int = 0
-    taken: Taken | None = None
+    spared: int
+    taken: Taken | None
 
 
 @dataclass(frozen=True)
 class How:
-    """How to run: whether rows are listed or only counted, threads, which masks are used and filled (None: none)."""
+    """How to evaluate: whether rows are listed or only counted, threads, which masks are used and filled (None: none),
+    the tier ("kernel" or "interpreter"), and whether row groups of damaged parts may be lost."""
 
     listing: bool
     threads: int = 0
     masks: Masks | None = MASKS
     progress: Progress = None
+    tier: str = "kernel"
+    allow_losses: bool = False
 
 
-def accept(frame: Frame, cut: Node, verdict: Verdict, fates: Fates, how: How) -> Passing | None:
-    """The accepted rows of one input, or None where the scan must tell. StoreError: a part is damaged."""
+def accept(frame: Frame, cut: Node, verdict: Verdict, fates: Fates, how: How) -> Accepted:
+    """The accepted rows of one input. StoreError: a part is damaged. Unanswered: a row has no answer."""
     run = (verdict.cut != NONE) & (fates.alive > 0)
     sure = 0
     if not how.listing:
@@ -74,15 +80,13 @@ def accept(frame: Frame, cut: Node, verdict: Verdict, fates: Fates, how: How) ->
     for batch, columns, groups in _batches(steps_of(cut), verdict.steps == SOME, frame, fates, run):
         work = batch.work(columns, groups, how)
         passed = _run(work, frame.rows[groups], how)
-        if passed is None:
-            return None
         if work.notes is not None and how.masks is not None:
             work.notes.keep(how.masks)
         if how.listing:
             taken.append((groups, work.job.accepted, work.bits.addresses, work.bits))
         count, touched, spared = count + passed, touched + work.bytes, spared + work.spared
         del work  # what it has decoded goes before the next batch comes
-    return Passing(count, fates, touched, spared, Taken.of(taken) if how.listing else None)
+    return Accepted(count, touched, spared, Taken.of(taken) if how.listing else None)
 
 
 def _comparisons(cut: Node, verdict: Verdict, frame: Frame, run: npt.NDArray[np.bool_]) -> float:
@@ -98,7 +102,7 @@ def _batches(
     batches that bound the memory: masks take some bits and bytes a row, columns that are decoded all of theirs."""
     for columns, members in frame.kinds:
         for mine, groups in by_menu(steps, frame, columns, members[run[members]]):
-            read = frozenset(c for step in mine for c in columns_of(step)) & columns
+            read = columns_of_all(mine) & columns
             for begin, end in frame.batches(read, groups, at_once(frame, read, groups)):
                 yield _Cut(mine, undecided, frame, fates), columns, groups[begin:end]
 
@@ -188,9 +192,9 @@ class _Cut:
         return job, sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
 
 
-def _run(work: _Work, sizes: Ints, how: How) -> int | None:
+def _run(work: _Work, sizes: Ints, how: How) -> int:
     """Run a job in pieces of some row groups each, in several threads, and learn of its steps; the number of accepted
-    rows, None where a piece gives no answer."""
+    rows. Unanswered: a row has no answer."""
     job, prints = work.job, work.prints
     threads = how.threads or threads_here()
     if len(job.chain.steps) * int(sizes.sum()) < LITTLE:
@@ -206,7 +210,7 @@ def _run(work: _Work, sizes: Ints, how: How) -> int | None:
     done = parallel_map(watched(one), range(len(ranges)), threads, told)
     work.opened.check_whole()
     if any(count < 0 for count in done):
-        return None
+        raise Unanswered
     known.learn(prints, seen.sum(axis=0))
     return sum(done)
 

@@ -106,7 +106,10 @@ class Kernel:
         if key not in self._made:
             types = {name: a.dtype.str[1:] for name, a in arrays.items()}
             steps = steps_of(self.node)
-            sources = [emit(step, {n: types[n] for n in sorted(columns_of(step)) if n in types}) for step in steps]
+            sources = []
+            for step in steps:
+                columns = sorted(columns_of(step) & types.keys())
+                sources.append(emit(step, {name: types[name] for name in columns}))
             self._made[key] = Chain.of(steps, sources, types, kernel_cache.function)
         return self._made[key]
 

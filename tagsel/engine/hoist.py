@@ -16,7 +16,7 @@ from tagsel.engine.sums import objects_of
 from tagsel.kernels.blocks import PARTS, ROOM, ROOMS
 from tagsel.kernels.physics import SUMS
 from tagsel.language.functions import FUNCTIONS, cell
-from tagsel.language.tree import LOOPING_OPS, Aggregate, Loop, Node, walk
+from tagsel.language.tree import LOOPING_OPS, Aggregate, Loop, Node, walk_all
 
 PAYS = 3
 """Variables of one list from which on its objects stand in more combinations than there are."""
@@ -29,7 +29,7 @@ SUMMED = {"mass": _MOMENTUM, "sum_eta": _MOMENTUM, "rapidity": _MOMENTUM, "sum_p
 
 def lay(body: Node, over: Aggregate, place: Place, code: Code, emit: Emit) -> Generator[Any, Any, None]:
     """What goes before the loops of `over`: momenta of the objects that calls in `body` sum, where that pays."""
-    often = [loop for loop in over.loops if sum(_same(loop, other) for other in over.loops) >= PAYS]
+    often = [loop for loop in over.loops if _times(loop, over) >= PAYS]
     for call in _calls(body) if often else ():
         for up, args in objects_of(call) or ():
             if up >= len(over.loops) or over.loops[-1 - up] not in often:
@@ -103,6 +103,11 @@ def _key(call: Node, loop: Loop, args: tuple[Node, ...]) -> tuple[Any, ...]:
     return "laid", SUMMED[FUNCTIONS[call.value].kernel], loop.counter, loop.slots, args
 
 
+def _times(loop: Loop, over: Aggregate) -> int:
+    """How many loops run over the list of this one."""
+    return sum(_same(loop, other) for other in over.loops)
+
+
 def _laid(code: Code, key: tuple[Any, ...]) -> tuple[int, str] | None:
     """Where momenta are laid out, and the local that holds how many objects there are."""
     return next((known[key] for known in reversed(code.known) if key in known), None)
@@ -112,5 +117,9 @@ def _there(loop: Loop, args: tuple[Node, ...], code: Code) -> bool:
     """Whether a list's counter and all columns of the components are there."""
     if loop.counter not in code.types:
         return False
-    stored = [n.value for arg in args for n in walk(arg) if n.op == "member"]
-    return all(name in code.types for value in stored for name in ([value] if isinstance(value, str) else value))
+    for node in walk_all(args):
+        if node.op == "member":
+            names = [node.value] if isinstance(node.value, str) else node.value
+            if not all(name in code.types for name in names):
+                return False
+    return True

@@ -1,13 +1,14 @@
 """The rows of several cuts in one pass of compiled steps: what regions and cutflows are made of.
 
 A step that several cuts have is run once. Invariant: the counts and bits of a cut are those of a selection of its own;
-where something is out of the ordinary, None is given, and the scan row group by row group must tell.
+where a row has no answer, or a list is too short, `Unanswered` is raised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain as chain_of
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from tagsel.base.thread_pool import parallel_map
 from tagsel.engine import steps as known
 from tagsel.engine.bitmaps import Bits
 from tagsel.engine.chain import Chain, Units, scratch
-from tagsel.engine.compiled_scan import LITTLE, Progress, at_once, pieces
+from tagsel.engine.compiled_scan import LITTLE, Progress, Unanswered, at_once, pieces
 from tagsel.engine.compiler import steps_of
 from tagsel.engine.row_groups import Fates, addresses
 from tagsel.engine.trigger_menus import by_menu
@@ -29,7 +30,7 @@ from tagsel.kernels.memory import address_of
 from tagsel.kernels.native import KernelSource, Loaded
 from tagsel.language import Node
 from tagsel.language.bounds import NONE, SOME
-from tagsel.language.tree import columns_of
+from tagsel.language.tree import columns_of_all
 from tagsel.store import Frame, watched
 
 Ints = npt.NDArray[np.int64]
@@ -82,7 +83,7 @@ class Cuts:
         run = self.live.any(axis=0) & (fates.alive > 0)
         for columns, members in frame.kinds:
             for steps, groups in by_menu(self.steps, frame, columns, members[run[members]]):
-                read = frozenset(c for step in steps for c in columns_of(step)) & columns
+                read = columns_of_all(steps) & columns
                 for begin, end in frame.batches(read, groups, at_once(frame, read, groups)):
                     yield steps, columns, groups[begin:end]
 
@@ -97,8 +98,8 @@ class Found:
 
 def count_several(
     cuts: Cuts, frame: Frame, fates: Fates, threads: int = 0, *, keep: Keep | None = None, progress: Progress = None
-) -> Found | None:
-    """How many rows each cut accepts; None where a row has no answer. StoreError: a part is damaged.
+) -> Found:
+    """How many rows each cut accepts. StoreError: a part is damaged. Unanswered: a row has no answer.
 
     `keep` is called for each batch with its row groups, and with addresses of the accepted rows' bits, (C, U).
     """
@@ -106,6 +107,7 @@ def count_several(
     for steps, columns, groups in cuts.batches(frame, fates):
         order = sorted(range(len(steps)), key=lambda n: known.known(steps[n]).cost)
         place = {n: k for k, n in enumerate(order)}
+        own_steps = [list(map(place.__getitem__, own)) for own in cuts.own]
         opened = frame.open(groups)
         chosen = [steps[n] for n in order]
         chain = known.chain_of(chosen, [known.print_of(s) for s in chosen], frame, columns)
@@ -123,7 +125,7 @@ def count_several(
         job = SeveralJob.of(
             chain,
             kernel_cache.function(loop.judge_several),
-            [[place[n] for n in own] for own in cuts.own],
+            own_steps,
             units,
             needed=cuts.undecided[order][:, groups],
             live=cuts.live[:, groups],
@@ -131,8 +133,6 @@ def count_several(
         )
         counts = _run(job, frame.rows[groups], threads, progress)
         opened.check_whole()
-        if counts is None:
-            return None
         total += counts
         size += sum(int(m.sizes.sum()) * int(m.type[1:]) for m in memory.values())
         if keep is not None and out is not None:
@@ -140,8 +140,8 @@ def count_several(
     return Found(total, size)
 
 
-def _run(job: SeveralJob, sizes: Ints, threads: int, progress: Progress) -> Ints | None:
-    """A job in pieces of some row groups each, in several threads; None where a piece gives no answer."""
+def _run(job: SeveralJob, sizes: Ints, threads: int, progress: Progress) -> Ints:
+    """A job in pieces of some row groups each, in several threads. Unanswered: a row has no answer."""
     workers = (threads or threads_here()) if job.cuts * int(sizes.sum()) >= LITTLE else 1
     ranges = pieces(sizes, workers)
     counts = np.zeros((len(ranges), job.cuts), np.int64)
@@ -151,7 +151,10 @@ def _run(job: SeveralJob, sizes: Ints, threads: int, progress: Progress) -> Ints
         return job.run(*ranges[number], counts[number])
 
     done = parallel_map(watched(one), range(len(ranges)), workers, told)
-    return counts.sum(axis=0) if not any(done) else None
+    if any(done):
+        raise Unanswered
+    total: Ints = counts.sum(axis=0)
+    return total
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,12 @@ class SeveralJob:
         table["cuts"]["live"] = live.T
         if accepted is not None:
             table["cuts"]["out"] = accepted.T
-        having = [[c for c, own in enumerate(cuts) if step in own] for step in range(len(chain.steps))]
+        having: list[list[int]] = [[] for _ in chain.steps]
+        for cut, own in enumerate(cuts):
+            for step in dict.fromkeys(own):
+                having[step].append(cut)
         first = np.cumsum([0, *map(len, having)])
-        members = first.astype(np.int64), np.array([c for own in having for c in own], np.int64)
+        members = first.astype(np.int64), np.array(list(chain_of.from_iterable(having)), np.int64)
         return cls(chain, loop, table, members, len(cuts), held)
 
     def run(self, begin: int, end: int, counts: Ints) -> int:

@@ -53,8 +53,11 @@ def of_list(kernel: str, components: Sequence[Value], size: int) -> tuple[Parts,
         missing = gone if missing is None else missing if gone is None else missing | gone
     arrays = [np.broadcast_to(np.asarray(data, np.float64), size) for data, _ in components]
     begins = range(0, max(size, 1), _TOGETHER)
-    made = [physics.SUMS[kernel][0](*(a[at : at + _TOGETHER] for a in arrays)) for at in begins]
-    return tuple(np.concatenate(parts) for parts in zip(*made, strict=True)), missing
+    momenta = []
+    for at in begins:
+        block = [array[at : at + _TOGETHER] for array in arrays]
+        momenta.append(physics.SUMS[kernel][0](*block))
+    return tuple(np.concatenate(parts) for parts in zip(*momenta, strict=True)), missing
 
 
 def summed(node: Node, space: Space, alive: Mask, parts: Sequence[tuple[Variable, tuple[Parts, Mask]]]) -> Value:

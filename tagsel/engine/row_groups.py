@@ -105,3 +105,33 @@ def addresses(masks: Mapping[int, Mask], groups: Counts) -> npt.NDArray[np.uint6
         if group in masks:
             found[at] = address_of(masks[group])
     return found
+
+
+@dataclass(frozen=True)
+class Fate:
+    """How many rows met each fate, bytes of the columns that were read, and why rows were unreadable."""
+
+    duplicate: int = 0
+    masked: int = 0
+    unreadable: int = 0
+    alive: int = 0
+    bytes: int = 0
+    losses: tuple[str, ...] = ()
+    remembered: int = 0
+
+    @classmethod
+    def of_eligible(cls, eligible: Fates, size: int, spared: int = 0) -> Fate:
+        """The rows of an input by their end before the cut, where every row group is readable."""
+        duplicate, masked, alive = (int(rows.sum()) for rows in (eligible.duplicate, eligible.masked, eligible.alive))
+        return cls(duplicate, masked, 0, alive, size, (), spared)
+
+    def __add__(self, other: Fate) -> Fate:
+        return Fate(
+            self.duplicate + other.duplicate,
+            self.masked + other.masked,
+            self.unreadable + other.unreadable,
+            self.alive + other.alive,
+            self.bytes + other.bytes,
+            tuple(dict.fromkeys((*self.losses, *other.losses))),
+            self.remembered + other.remembered,
+        )

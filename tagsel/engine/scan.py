@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tagsel.base.thread_pool import parallel_map
 from tagsel.engine.interpreter import interpret
-from tagsel.engine.row_groups import Columns, Rows, Unit
+from tagsel.engine.row_groups import Columns, Fate, Rows, Unit
 from tagsel.errors import CutError, StoreError
 from tagsel.language import Block, Bound
 from tagsel.language.bounds import ALL, NONE
@@ -128,3 +128,15 @@ def naming_the_event(bound: Bound, block: Block) -> Iterator[None]:
 def losses(tallies: Sequence[Tally[Any]]) -> list[str]:
     """Why row groups were unreadable, each said once."""
     return list(dict.fromkeys(t.loss for t in tallies if t.loss))
+
+
+def fate_of(tallies: Sequence[Tally[Any]]) -> Fate:
+    """The rows of a scan by their end before the cut."""
+    return Fate(
+        sum(t.duplicate for t in tallies),
+        sum(t.masked for t in tallies),
+        sum(t.unreadable for t in tallies),
+        sum(t.alive for t in tallies),
+        sum(t.bytes for t in tallies),
+        tuple(losses(tallies)),
+    )

@@ -181,7 +181,8 @@ class Code:
         ]
         if self.dense:
             text += ["    if count < 0:", "        for i in range(first, first - count):"]
-            text += ["    " + line for line in (*(f"        {c}" for c in counters), *self.lines)]
+            text += [f"            {counter}" for counter in counters]
+            text += [f"    {line}" for line in self.lines]
             text += [f"            v = uint8({verdict})"]
             text += ["            store_u1(mask, i - first, load_u1(mask, i - first) & v)"]
             text += ["        return int64(0)"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,8 @@ def chain_of(steps: Sequence[Node], prints: Sequence[str], frame: Frame, columns
 
     def make() -> Chain:
         sources = [source_of(step, frame, columns) for step in steps]
-        types = {name: frame.type(name) for source in sources for name in source.columns}
+        columns_read = chain.from_iterable(source.columns for source in sources)
+        types = {name: frame.type(name) for name in columns_read}
         return Chain.of(steps, sources, types, kernel_cache.function)
 
     return frame.memo.get_or_create("kernel-chains", (columns, *prints), make)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tagsel.kernels.physics import SUMS
 from tagsel.language.functions import FUNCTIONS
-from tagsel.language.tree import Node, walk
+from tagsel.language.tree import Node, walk_all
 
 Object = tuple[int, tuple[Node, ...]]
 """The number of a variable, counted from the innermost, and its components as members of its list."""
@@ -20,7 +20,7 @@ def objects_of(node: Node) -> list[Object] | None:
     found = []
     for at in range(0, len(node.args), len(row.takes)):
         args = node.args[at : at + len(row.takes)]
-        ups = {_up(n) for arg in args for n in walk(arg) if n.op not in ("cast", "abs", "mul", "div", "const")}
+        ups = {_up(n) for n in walk_all(args) if n.op not in ("cast", "abs", "mul", "div", "const")}
         if len(ups) != 1 or -1 in ups or any(arg.raises for arg in args):
             return None
         found.append((ups.pop(), tuple(_as_members(arg) for arg in args)))

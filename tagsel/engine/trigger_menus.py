@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tagsel.engine.steps import print_of
 from tagsel.language import Node
 from tagsel.language.traversal import fold
-from tagsel.language.tree import TriggerBits, walk
+from tagsel.language.tree import TriggerBits, walk, walk_all
 from tagsel.store import Frame
 
 Ints = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ def by_menu(
 ) -> Iterator[tuple[Sequence[Node], Ints]]:
     """The steps for each menu, and the row groups that have it, of parts with these columns; as they are for row groups
     of several menus."""
-    menus = {n.value.menu for step in steps for n in walk(step) if n.op == "trigger"}
+    menus = {n.value.menu for n in walk_all(steps) if n.op == "trigger"}
     if len(menus) != 1 or not menus <= columns or not len(groups):
         yield steps, groups
         return

@@ -244,6 +244,14 @@ def _not(binder: _Binder, at: Node, args: Sequence[Typed]) -> Typed:
 _ARITHMETIC = frozenset({"add", "sub", "mul", "div", "mod", "pow", "neg"})
 
 
+def _parent(tree: Node, child: Node) -> Node | None:
+    """The node that has `child` among its arguments."""
+    for node in walk(tree):
+        if any(arg is child for arg in node.args):
+            return node
+    return None
+
+
 def _not_of_a_value(binder: _Binder, at: Node, part: Typed) -> CutError:
     """The error for `!` of a number, a text or an object; its place is what the hint replaces.
 
@@ -251,7 +259,7 @@ def _not_of_a_value(binder: _Binder, at: Node, part: Typed) -> CutError:
     """
     what = WORDS.get(part.kind, "an object")
     message = f"{what} stands where a condition is needed"
-    around = next((node for node in walk(binder.tree) if any(arg is at for arg in node.args)), None)
+    around = _parent(binder.tree, at)
     if around is not None and around.op in ("chain", "member", "outsider"):
         inner = replace(around, args=tuple(part.at if arg is at else arg for arg in around.args))
         return fail(around, message, canonical(Node("not", (inner,))))

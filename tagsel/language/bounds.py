@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
@@ -268,7 +269,7 @@ def _sum(node: Node, n: Range, body: Range) -> Range:
 
 def _int_sum(fewest: npt.NDArray[Any], most: npt.NDArray[Any], body: Range) -> Range:
     """Exact in wide floats' reach only: beyond 2^62 the sum may overflow and is unknown."""
-    ends = [np.asarray(x, np.float64) * y for x in (fewest, most) for y in (body.low, body.high)]
+    ends = [np.asarray(size, np.float64) * end for size, end in product((fewest, most), (body.low, body.high))]
     risky = np.max(np.abs(ends), axis=0) >= 2.0**62
     low = np.where(body.low < 0, most * body.low, fewest * body.low)
     high = np.where(body.high > 0, most * body.high, fewest * body.high)

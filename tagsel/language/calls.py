@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from tagsel.errors import CutError
 from tagsel.language import arithmetic, names, quantifiers
@@ -234,9 +235,14 @@ def _python(c: Call) -> Typed:
 # objects
 
 
+def _all_components(c: Call) -> list[Typed]:
+    """The components of all arguments of a call, in order."""
+    return list(chain.from_iterable(_components(c, arg) for arg in c.args))
+
+
 def _object(c: Call) -> Typed:
     """A call of the members of objects, in the order of the row's `takes`, in one unit of energy."""
-    parts = [p for arg in c.args for p in _components(c, arg)]
+    parts = _all_components(c)
     over = together(c.at, parts)
     unit = parts[0].unit if c.row.takes[0] == "pt" else None
     like = [_like(p, unit) for p in parts]
@@ -263,7 +269,7 @@ def _like(part: Typed, unit: Unit | None) -> Typed:
 
 
 def _difference(c: Call) -> Typed:
-    a, b = (p for arg in c.args for p in _components(c, arg))
+    a, b = _all_components(c)
     return arithmetic.binary(c.at, "sub", as_f64(a), as_f64(b))
 
 

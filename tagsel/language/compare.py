@@ -52,7 +52,7 @@ def compare(at: Node, op: str, a: Typed, b: Typed, warn: Warn) -> Typed:
 
 def _objects(at: Node, op: str, a: Typed, b: Typed) -> Typed:
     """Whether two variables are one object of their collection; by name, until variables have numbers."""
-    names = [over.variable for part in (a, b) for over in part.over]
+    names = [over.variable for over in (*a.over, *b.over)]
     if len(names) < 2 or not all(names):
         raise fail(at, "only objects with names are compared: any(a in Muon, b in Muon: a != b && …)", "a.pt == b.pt")
     if a.collection != b.collection:

@@ -11,7 +11,7 @@ from itertools import islice
 from tagsel.errors import CutError
 from tagsel.language.parse import flat
 from tagsel.language.traversal import fold
-from tagsel.language.tree import Node, walk
+from tagsel.language.tree import Node, object_names, walk
 
 MOST_VARIABLES = 8
 """Most names of objects at one place of a cut."""
@@ -32,7 +32,7 @@ def _plain(node: Node, args: Sequence[Node]) -> Node:
     if node.op == "chain" and len(node.value) > 1:
         return _pairs(node, args)
     if node.op == "quantifier":
-        args = (_named(args[0], node, [v for names, _ in node.value[1] for v in names]),)
+        args = (_named(args[0], node, object_names(node)),)
     if node.op == "let":
         args = (args[0], _named(args[1], node.args[0], node.value))
     return _same(node, flat("and", args) if node.op == "and" else args)
@@ -42,7 +42,7 @@ def _count_variables(node: Node, below: Sequence[int]) -> int:
     """How many names of objects there are at most at one place in the node."""
     most = max(below, default=0)
     if node.op == "quantifier":
-        names = [v for group, _ in node.value[1] for v in group]
+        names = object_names(node)
         twice = next((v for v in names if names.count(v) > 1), "")
         if twice:
             raise CutError(
@@ -66,7 +66,9 @@ def _count_variables(node: Node, below: Sequence[int]) -> int:
 
 def _named(body: Node, quantifier: Node, names: Sequence[str]) -> Node:
     """The body, in which `names` are the quantifier's objects."""
-    over = [collection for group, collection in quantifier.value[1] for _ in group]
+    over: list[str] = []
+    for group, collection in quantifier.value[1]:
+        over += [collection] * len(group)
     collections = dict(zip(names, over, strict=True))
     return fold(body, lambda n, below: _variable(n, below, collections))
 

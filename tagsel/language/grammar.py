@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def text() -> str:
     rules = list(dict.fromkeys(parser.rules))
     states = _in_order(table)
     words = _words(parser)
-    gone = {kind for of in words.values() for kind in of.values()}
+    gone = set(chain.from_iterable(of.values() for of in words.values()))
     document = {
         "tokens": [[t.name, t.pattern.to_regexp()] for t in parser.parser.lexer.terminals if t.name not in gone],
         "words": words,
@@ -45,10 +46,7 @@ def text() -> str:
             [r.origin.name, len(r.expansion), r.alias or r.origin.name, bool(r.options.expand1 and not r.alias)]
             for r in rules
         ],
-        "states": [
-            {symbol: _action(act, rules, states) for symbol, act in sorted(table.states[state].items())}
-            for state in states
-        ],
+        "states": [_actions(table, state, rules, states) for state in states],
     }
     lines = [f"{json.dumps(key)}: {_lines(value)}" for key, value in document.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -63,6 +61,11 @@ def _in_order(table: Any) -> list[int]:
     return found
 
 
+def _actions(table: Any, state: int, rules: list[Any], states: list[int]) -> dict[str, int]:
+    """What to do in a state on each symbol."""
+    return {symbol: _action(act, rules, states) for symbol, act in sorted(table.states[state].items())}
+
+
 def _action(act: Any, rules: list[Any], states: list[int]) -> int:
     kind, argument = act
     return states.index(argument) if kind.name == "Shift" else -1 - rules.index(argument)
@@ -74,8 +77,13 @@ def _words(parser: Lark) -> dict[str, dict[str, str]]:
 
     fixed = {t.pattern.value: t.name for t in parser.terminals if type(t.pattern).__name__ == "PatternStr"}
     loose = [t for t in parser.terminals if type(t.pattern).__name__ == "PatternRE"]
-    found = {t.name: {w: n for w, n in fixed.items() if re.fullmatch(t.pattern.to_regexp(), w)} for t in loose}
-    return {name: dict(sorted(of.items())) for name, of in sorted(found.items()) if of}
+    words = {}
+    for terminal in sorted(loose, key=lambda t: t.name):
+        pattern = re.compile(terminal.pattern.to_regexp())
+        matches = {word: name for word, name in sorted(fixed.items()) if pattern.fullmatch(word)}
+        if matches:
+            words[terminal.name] = matches
+    return words
 
 
 def _lines(value: Any) -> str:

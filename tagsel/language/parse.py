@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from tagsel.base.cache import memoize
@@ -30,7 +31,7 @@ from tagsel.language.literals import read_number
 from tagsel.language.parse_errors import complain, placed, powers
 from tagsel.language.printer import canonical, compared_with_0
 from tagsel.language.traversal import fold
-from tagsel.language.tree import CHOICES, Node, walk
+from tagsel.language.tree import CHOICES, Node, object_names, walk
 from tagsel.language.units import UNITS
 
 MAX_TEXT = 1_000_000
@@ -104,7 +105,7 @@ _remembered = memoize("syntax-trees", entries=512)(_parsed)
 
 def flat(op: str, args: Sequence[Node]) -> tuple[Node, ...]:
     """The args, with those of nested `op` nodes (`and` in `and`) in their place."""
-    return tuple(part for arg in args for part in (arg.args if arg.op == op else (arg,)))
+    return tuple(chain.from_iterable(arg.args if arg.op == op else (arg,) for arg in args))
 
 
 def _check_size(text: str) -> None:
@@ -354,7 +355,7 @@ class _Builder:
             raise _refuse("let names what argmin or argmax choose", chooser, hint)
         if any("." in name for name in names) or len(set(names)) != len(names):
             raise _refuse("let takes names of objects, each its own", parts[1], "let (a, b) = …")
-        chosen = [name for group, _ in chooser.value[1] for name in group]
+        chosen = object_names(chooser)
         if len(names) != len(chosen):
             raise _refuse(
                 f"let names {len(names)} objects, and {chooser.value[0]} chooses {len(chosen)}",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -167,12 +168,12 @@ def _sub(node: Node, a: Range, b: Range) -> Range:
 
 def _corners(f: Callable[[Any, Any], Any], a: Range, b: Range) -> Any:
     """`f` at the four corners, `(4, groups)`."""
-    return np.stack([f(x, y) for x in (a.low, a.high) for y in (b.low, b.high)])
+    return np.stack([f(x, y) for x, y in product((a.low, a.high), (b.low, b.high))])
 
 
 def _mul(node: Node, a: Range, b: Range) -> Range:
     if node.kind == "int":
-        pairs = [EXACT["multiply"](x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
+        pairs = [EXACT["multiply"](x, y) for x, y in product((a.low, a.high), (b.low, b.high))]
         ends, bad = np.stack([p[0] for p in pairs]), np.any([p[1] for p in pairs], axis=0)
         return _whole(ends.min(axis=0), ends.max(axis=0), bad, node, a, b)
     ends = _corners(np.multiply, a, b)

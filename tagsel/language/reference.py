@@ -31,7 +31,10 @@ This page is made from the table in `tagsel/language/functions.py` by `python -m
 
 def markdown() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *(line for title, forms in SECTIONS for line in _section(title, forms)), *_limits()])
+    lines = [_HEAD]
+    for title, forms in SECTIONS:
+        lines += _section(title, forms)
+    return "\n".join([*lines, *_limits()])
 
 
 def _section(title: str, forms: tuple[str, ...]) -> Iterator[str]:

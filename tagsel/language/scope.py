@@ -5,7 +5,7 @@ Invariant: a name means one thing in one scope; attributes come before collectio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -64,14 +64,13 @@ class Scope:
 
     def is_called_as_a_chain(self, name: str) -> bool:
         """Whether a name begins as those of trigger chains do, here or in the files of the experiments."""
-        prefixes = {chain.partition("_")[0] for menu in self.menus.values() for chain in menu.bits}
+        prefixes = {chain.partition("_")[0] for chain in self._chain_names()}
         prefix, mark, _ = name.partition("_")
         return bool(mark) and prefix in prefixes | USUAL_PREFIXES
 
     def versions(self, pattern: str) -> list[TriggerBits]:
         """The chains of any menu that match a pattern with `*` or `?`, sorted by name."""
-        names = {n for menu in self.menus.values() for n in menu.bits}
-        chains = [self.chain(n) for n in sorted(names) if fnmatchcase(n, pattern)]
+        chains = [self.chain(n) for n in sorted(set(self._chain_names())) if fnmatchcase(n, pattern)]
         return [replace(chain, pattern=pattern) for chain in chains if chain is not None]
 
     def collection(self, name: str) -> Collection | None:
@@ -113,9 +112,15 @@ class Scope:
     def names(self) -> tuple[str, ...]:
         """Every name that a cut may use: attributes, members of collections, collections, chains; each once."""
         collections = self.schema.collections
-        slots = (f"{c}.{m}" for c, found in collections.items() for m in found.slots)
-        chains = (n for menu in self.menus.values() for n in menu.bits)
-        return tuple(dict.fromkeys((*self.schema.names(), *slots, *collections, *chains)))
+        slots: list[str] = []
+        for name, collection in collections.items():
+            slots += [f"{name}.{member}" for member in collection.slots]
+        return tuple(dict.fromkeys((*self.schema.names(), *slots, *collections, *self._chain_names())))
+
+    def _chain_names(self) -> Iterator[str]:
+        """The trigger chains of all menus, menu by menu."""
+        for menu in self.menus.values():
+            yield from menu.bits
 
 
 def _pieces(name: str) -> frozenset[str]:

@@ -59,7 +59,7 @@ a row that is reached, left to right, with no missing operand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,3 +223,22 @@ def columns_of(node: Node) -> frozenset[str]:
             found.add(n.value.menu)
             found.update(column for _, column, _ in n.value.bits)
     return frozenset(found)
+
+
+def walk_all(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Every node of several trees."""
+    for node in nodes:
+        yield from walk(node)
+
+
+def columns_of_all(nodes: Iterable[Node]) -> frozenset[str]:
+    """The columns that any of several trees reads."""
+    return frozenset[str]().union(*map(columns_of, nodes))
+
+
+def object_names(quantifier: Node) -> list[str]:
+    """The names of the objects of a quantifier, in order: a, b of `any(a in Muon, b in Jet: …)`."""
+    names: list[str] = []
+    for group, _ in quantifier.value[1]:
+        names += group
+    return names

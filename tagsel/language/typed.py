@@ -14,7 +14,7 @@ from typing import Any
 from tagsel.errors import CutError
 from tagsel.language.literals import to_f32, to_f64
 from tagsel.language.printer import canonical, compared_with_0
-from tagsel.language.tree import BOOLEAN_OPS, INT_MAX, INT_MIN, Node
+from tagsel.language.tree import BOOLEAN_OPS, INT_MAX, INT_MIN, Node, object_names
 from tagsel.language.units import Unit
 from tagsel.language.warnings import NULL
 
@@ -212,7 +212,7 @@ def members_hint(name: str, members: Sequence[str], member: str, a_list: bool) -
 def chosen_alone(part: Typed) -> CutError:
     """The error for an argmin whose objects have no names."""
     text = canonical(part.at)
-    names = [v for group, _ in part.at.value[1] for v in group]
+    names = object_names(part.at)
     shown = names[0] if len(names) == 1 else f"({', '.join(names)})"
     return fail(part.at, f"{part.at.value[0]} chooses objects, and let names them", f"let {shown} = {text}; …")
 

@@ -21,10 +21,10 @@ from tagsel.base.cpus import threads as threads_here
 from tagsel.base.text_table import Table
 from tagsel.base.thread_pool import parallel_map
 from tagsel.engine.bitmaps import Words, as_mask, words_at
-from tagsel.engine.compiled_scan import LITTLE, Passing
+from tagsel.engine.compiled_scan import LITTLE, Unanswered
 from tagsel.engine.many_cuts import Cuts, count_several, loops_at_hand
-from tagsel.engine.row_groups import Columns, Unit
-from tagsel.engine.scan import Mask, judge, scan
+from tagsel.engine.row_groups import Columns, Fate, Unit
+from tagsel.engine.scan import Mask, fate_of, judge, scan
 from tagsel.engine.steps import able
 from tagsel.errors import CutError, StoreError
 from tagsel.events import Ledger
@@ -34,7 +34,7 @@ from tagsel.kernels.exact import ExactSum, of_mantissas
 from tagsel.kernels.layouts import PATTERNS_JOB
 from tagsel.kernels.memory import address_of
 from tagsel.language import Block
-from tagsel.selection.partial_result import Answer, Fate
+from tagsel.selection.partial_result import Answer
 from tagsel.selection.patterns import FEW, Patterns, by_pattern, wanted, ways_of
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.question import Outcome, question
@@ -221,7 +221,7 @@ def flowing(prepared: Prepared, progress: Progress = None) -> Answer:
         progress=progress,
     )
     found = [t.result for t in tallies if t.result is not None]
-    return Answer(Fate.of_tallies(tallies), tuple(ways_of(found, len(query.cuts))))
+    return Answer(fate_of(tallies), tuple(ways_of(found, len(query.cuts))))
 
 
 def _masks(bound: BoundInput, block: Block, counted: Mask, tier: str) -> list[Mask]:
@@ -267,19 +267,16 @@ def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | 
     wanted = prepared.plan.tier == "kernel" and cuts <= FEW and all(able(bound.cuts) for bound in prepared.inputs)
     if not wanted or not loops_at_hand(prepared.query.tier, prepared.read, cuts, kernel.add_patterns):
         return None
-    sums, passing = _Sums(cuts, bool(prepared.query.weight)), list[Passing]()
+    sums, fate = _Sums(cuts, bool(prepared.query.weight)), Fate()
     try:
         for index, bound in enumerate(prepared.inputs):
-            found = _one_input(prepared, index, bound, sums, progress)
-            if found is None:
-                return None
-            passing.append(found)
-    except (CutError, StoreError, _Outside):  # the scan tells of it, and of the first event that has no weight
+            fate += _one_input(prepared, index, bound, sums, progress)
+    except (CutError, StoreError, Unanswered, _Outside):  # the scan tells of it
         return None
-    return Answer(Fate.of_passing(passing), tuple(sums.yields()))
+    return Answer(fate, tuple(sums.yields()))
 
 
-def _one_input(prepared: Prepared, index: int, bound: BoundInput, sums: _Sums, progress: Progress) -> Passing | None:
+def _one_input(prepared: Prepared, index: int, bound: BoundInput, sums: _Sums, progress: Progress) -> Fate:
     frame, threads = bound.input.snapshot.frame, prepared.query.threads
     fates = prepared.rows.fates(index, frame)
     alike = (None, *(cut.node for cut in bound.cuts))  # the rows that count, then each cut alone
@@ -297,7 +294,7 @@ def _one_input(prepared: Prepared, index: int, bound: BoundInput, sums: _Sums, p
         parallel_map(watched(one), range(len(groups)), workers)
 
     found = count_several(work, frame, fates, threads, keep=keep, progress=progress)
-    return None if found is None else Passing(int(found.counts[0]), fates, found.bytes)
+    return Fate.of_eligible(fates, found.bytes)
 
 
 def _weights(bound: BoundInput, frame: Frame, group: int, alive: int) -> Weights | None:

@@ -233,7 +233,9 @@ def across_inputs(inputs: Sequence[Input], allow_losses: bool = False) -> Across
         return Across({}, {})
     damaged: dict[tuple[int, str], StoreError] = {}
     runs: dict[tuple[int, str], list[Keys]] = {}
-    parts = [(index, part) for index, source in enumerate(inputs) for part in source.snapshot.parts]
+    parts: list[tuple[int, Part]] = []
+    for index, source in enumerate(inputs):
+        parts += [(index, part) for part in source.snapshot.parts]
     for index, part in parts:
         try:
             runs[index, part.name] = [np.unique(part.lumi_counts(g)[0]) for g in range(len(part.groups))]
@@ -272,8 +274,12 @@ def _identities(source: int, part: Part, wanted: Sequence[bool]) -> _Ids:
     chosen = [group for group, want in enumerate(wanted) if want]
     blocks = [part.read(group, ["run", "lumi", "event"]) for group in chosen]
     rows = [np.arange(starts[group], starts[group + 1]) for group in chosen]
-    columns = (np.concatenate([b[c] for b in blocks]) if blocks else _EMPTY for c in ("run", "lumi", "event"))
-    return _Ids(source, part, np.concatenate(rows) if rows else _EMPTY, *columns)
+    if not blocks:
+        return _Ids(source, part, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
+    run = np.concatenate([block["run"] for block in blocks])
+    lumi = np.concatenate([block["lumi"] for block in blocks])
+    event = np.concatenate([block["event"] for block in blocks])
+    return _Ids(source, part, np.concatenate(rows), run, lumi, event)
 
 
 _EMPTY = np.empty(0, np.int64)

@@ -12,24 +12,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from operator import iadd
 
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.engine.compiled_scan import Passing
+from tagsel.engine.bitmaps import Words, as_mask
+from tagsel.engine.evaluate import Passing, fold_passing, total_fate
 from tagsel.engine.interpreter import interpret_value
 from tagsel.engine.row_groups import Unit
-from tagsel.engine.scan import Mask, naming_the_event, scan, with_hint
+from tagsel.engine.scan import naming_the_event, with_hint
 from tagsel.errors import CutError, StoreError, TagselError
 from tagsel.events import EventList, History, Ledger
 from tagsel.language import Block, Bound, bind_value
 from tagsel.language.tree import SEMANTICS
 from tagsel.selection.cutflow import Cutflow, Step, cutflow, generated
 from tagsel.selection.list_builder import EventColumns, event_list, events_of_bits, events_of_group
-from tagsel.selection.partial_result import Answer, Fate, Keys, Top
+from tagsel.selection.partial_result import Answer, Keys, Top
 from tagsel.selection.query import BoundInput, Query, named_inputs
 from tagsel.selection.question import Outcome, question, unlogged
-from tagsel.selection.run import Count, Prepared, Progress, Runner, accepted, finish, of_count, passed, prepare
+from tagsel.selection.run import Count, Prepared, Progress, Runner, evaluated, finish, how_of, of_count, prepare
 from tagsel.selection.yields import Yield, total, totals, weights_of
 from tagsel.store import watched
 
@@ -70,56 +72,39 @@ def _yield_of(events: EventColumns) -> Yield:
 def listing(prepared: Prepared, top: Top = None, progress: Progress = None) -> Answer:
     """The work of `select`: the events of each row group; of a top list the best of them, with their sort keys."""
     query = prepared.query
-    answer = _listing_by_steps(prepared, progress) if top is None else None
-    if answer is not None:
-        return answer
+    how = how_of(prepared, listing=True, progress=progress)
     values = bind_top(prepared.inputs, top[1]) if top else None
+    passing = evaluated(prepared, how)
+    if top is None and not query.weight and how.tier == "kernel":
+        try:
+            blocks = tuple((_events_of(prepared, of_input), _NO_KEYS) for of_input in passing)
+            return Answer(total_fate(passing), blocks=blocks)
+        except StoreError as error:
+            if not query.allow_losses:  # else the row groups are read one by one, and those that cannot be are lost
+                raise with_hint(error) from error
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[EventColumns, Keys]:
-        mask = passed(prepared, unit, block, alive)
+    def work(unit: Unit, block: Block, bits: Words) -> list[tuple[EventColumns, Keys]]:
+        mask = as_mask(bits, unit.rows)
         rows = np.flatnonzero(mask)
         weights = weights_of(prepared.inputs[unit.source], block, mask)
         events = events_of_group(unit, rows)
         if weights is not None:
             events = replace(events, weight=weights[rows])
         if values is None or top is None:
-            return events, _NO_KEYS
+            return [(events, _NO_KEYS)]
         with naming_the_event(values[unit.source], block):
             value, missing = interpret_value(values[unit.source].node, block, mask)
-        return best(events, descending(value[rows], missing[rows]), top[0])
+        return [best(events, descending(value[rows], missing[rows]), top[0])]
 
-    tallies = scan(
-        prepared.plan.units,
-        prepared.rows,
-        work,
-        threads=query.threads,
-        allow_losses=query.allow_losses,
-        progress=progress,
-    )
-    return Answer(Fate.of_tallies(tallies), blocks=tuple(t.result for t in tallies if t.result is not None))
+    by_group, passing = fold_passing(passing, work, iadd, list[tuple[EventColumns, Keys]](), how)
+    return Answer(total_fate(passing), blocks=tuple(by_group))
 
 
-def _listing_by_steps(prepared: Prepared, progress: Progress) -> Answer | None:
-    """The events by compiled steps; None where the scan row group by row group must answer.
-
-    StoreError: a part is damaged, and losses are not allowed.
-    """
-    passing = accepted(prepared, listing=True, progress=progress)
-    if passing is None:
-        return None
-    try:
-        events = [_events_of(prepared, index, of_input) for index, of_input in enumerate(passing)]
-    except StoreError as error:
-        if prepared.query.allow_losses:
-            return None
-        raise with_hint(error) from error
-    return Answer(Fate.of_passing(passing), blocks=tuple((block, _NO_KEYS) for block in events))
-
-
-def _events_of(prepared: Prepared, index: int, passing: Passing) -> EventColumns:
-    """The events of one input."""
-    assert passing.taken is not None  # a list was asked for
-    return events_of_bits(index, prepared.inputs[index].input.snapshot.frame, passing.taken, prepared.query.threads)
+def _events_of(prepared: Prepared, passing: Passing) -> EventColumns:
+    """The events of one input, by compiled code."""
+    assert passing.bitmaps is not None  # a list was asked for
+    candidates = passing.candidates
+    return events_of_bits(candidates.source, candidates.frame, passing.bitmaps, prepared.query.threads)
 
 
 def provenance(prepared: Prepared, count: Count, top: Top, runner: Runner | None = None) -> Mapping[str, object]:

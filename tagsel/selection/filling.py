@@ -8,7 +8,7 @@ Invariant: both ways give the same bins, sums and counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, partial
@@ -18,15 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tagsel.engine.bitmap_cache import MASKS
-from tagsel.engine.bitmaps import Words, words_at
-from tagsel.engine.compiled_scan import How
+from tagsel.engine.bitmaps import Words
 from tagsel.engine.interpreter import interpret_objects
 from tagsel.engine.measure import Measure, Measured
-from tagsel.engine.row_groups import Unit
 from tagsel.engine.scan import naming_the_event
-from tagsel.engine.steps import able
-from tagsel.errors import CutError, SchemaError, StoreError
+from tagsel.errors import CutError, SchemaError
 from tagsel.kernels import filling, kernel_cache
 from tagsel.kernels.layouts import AXIS, FILLING_JOB, Table
 from tagsel.kernels.memory import address_of
@@ -35,7 +31,7 @@ from tagsel.language.tree import Aggregate
 from tagsel.language.units import attribute_unit
 from tagsel.selection.binning import Axis, Spec
 from tagsel.selection.query import BoundInput
-from tagsel.selection.run import Prepared, by_steps
+from tagsel.selection.run import Prepared
 from tagsel.selection.yields import Weights
 
 Array = npt.NDArray[Any]
@@ -175,48 +171,6 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         squares = None if self.squares is None or other.squares is None else self.squares + other.squares
         return Sums(self.sums + other.sums, squares, self.entries + other.entries)
-
-
-# -- accepted rows by compiled steps
-
-
-@dataclass(frozen=True, eq=False)
-class AcceptedBits:
-    """The accepted rows of row groups that have some: a bit a row, by input, part and row group.
-
-    `memory` owns the bits.
-    """
-
-    addresses: Mapping[tuple[int, str, int], int]
-    memory: object
-
-    def of(self, unit: Unit) -> Words:
-        """The bits of a row group, in words."""
-        address = self.addresses.get((unit.source, unit.part.name, unit.group))
-        if address is None:
-            return np.zeros(-(-unit.rows // 64), np.uint64)
-        return words_at(address, unit.rows)
-
-
-def accepted_bits(prepared: Prepared) -> AcceptedBits | None:
-    """The accepted rows by compiled steps; None where the scan must judge them."""
-    query, plan = prepared.query, prepared.plan
-    fits = plan.tier == "kernel" and able(bound.cut for bound in plan.inputs)
-    if not fits or not loops_at_hand(prepared)(filling.fill_bins):
-        return None
-    try:
-        passing = by_steps(prepared, How(True, query.threads, MASKS if query.remember else None))
-    except StoreError:  # the scan tells of it
-        return None
-    if passing is None:
-        return None
-    addresses = {}
-    for index, (of_input, bound) in enumerate(zip(passing, prepared.inputs, strict=True)):
-        frame, rows = bound.input.snapshot.frame, of_input.taken
-        assert rows is not None  # a listing was asked for
-        for group, address in zip(rows.groups.tolist(), rows.addresses.tolist(), strict=True):
-            addresses[index, frame.part(group).name, int(frame.group_of[group])] = address
-    return AcceptedBits(addresses, passing)
 
 
 def loops_at_hand(prepared: Prepared) -> Callable[..., bool]:

@@ -17,19 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.text_table import Table
-from tagsel.engine.bitmaps import as_mask
+from tagsel.engine.bitmaps import Words, as_mask
+from tagsel.engine.evaluate import fold_passing, total_fate
 from tagsel.engine.row_groups import Unit
-from tagsel.engine.scan import Mask
+from tagsel.kernels.filling import fill_bins
 from tagsel.language import Block
 from tagsel.language.compare import doubt
 from tagsel.language.units import attribute_unit
 from tagsel.selection.binning import Spec
-from tagsel.selection.filling import Fill, Filler, Sums, accepted_bits, bind_fill, loops_at_hand
-from tagsel.selection.fold import folded
-from tagsel.selection.partial_result import Fate
+from tagsel.selection.filling import Fill, Filler, Sums, bind_fill, loops_at_hand
 from tagsel.selection.query import BoundInput, Query
 from tagsel.selection.question import Outcome, question
-from tagsel.selection.run import Count, Progress, finish, of_count, passed, prepare
+from tagsel.selection.run import Count, Progress, evaluated, finish, how_of, of_count, prepare
 from tagsel.selection.yields import Yield, weigh, weights_of
 from tagsel.store import watched
 
@@ -127,21 +126,22 @@ def histograms(query: Query, specs: Sequence[Spec], *, progress: Progress = None
     fills = _bind(specs, prepared.inputs)
     doubts = dict.fromkeys(chain.from_iterable(map(_doubts, chain.from_iterable(fills))))
     prepared = replace(prepared, warnings=(*prepared.warnings, *doubts))
-    bits, at_hand = accepted_bits(prepared), loops_at_hand(prepared)
+    how, at_hand = how_of(prepared, listing=True, progress=progress), loops_at_hand(prepared)
+    compiled = how.tier == "kernel" and at_hand(fill_bins)
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> tuple[Yield, list[Sums]]:
-        of_unit = None if bits is None else bits.of(unit)
-        mask = passed(prepared, unit, block, alive) if of_unit is None else as_mask(of_unit, unit.rows)
+    def work(unit: Unit, block: Block, bits: Words) -> tuple[Yield, list[Sums]]:
+        mask = as_mask(bits, unit.rows)
         weights = weights_of(prepared.inputs[unit.source], block, mask)
-        filler = Filler(block, mask, of_unit, weights, at_hand)
+        filler = Filler(block, mask, bits if compiled else None, weights, at_hand)
         return weigh(mask, weights), [filler.sums(fill) for fill in fills[unit.source]]
 
     empty = [Sums.empty(spec, bool(query.weight)) for spec in specs]
     size = sum(16 * len(sums.sums) for sums in empty)
-    (passing, totals), tallies = folded(prepared, work, _added, (Yield(), empty), size=size, progress=progress)
+    nothing = Yield(), empty
+    (passing, totals), evaluation = fold_passing(evaluated(prepared, how), work, _added, nothing, how, size=size)
     described = fills[0] if fills else [Fill(spec, (), ()) for spec in specs]
     histograms = tuple(_histogram(sums, fill) for sums, fill in zip(totals, described, strict=True))
-    return histograms, finish(prepared, Fate.of_tallies(tallies), passing, started)
+    return histograms, finish(prepared, total_fate(evaluation), passing, started)
 
 
 def _bind(specs: Sequence[Spec], inputs: Sequence[BoundInput]) -> list[list[Fill]]:

@@ -14,61 +14,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tagsel.engine.compiled_scan import Passing
-from tagsel.engine.scan import Tally, losses
+from tagsel.engine.row_groups import Fate
 from tagsel.selection.list_builder import EventColumns
 from tagsel.selection.yields import Yield
 
 Keys = npt.NDArray[Any]
 Top = tuple[int, str] | None
 """A top list's number of events, and the attribute that they are the highest of."""
-
-
-@dataclass(frozen=True)
-class Fate:
-    """How many rows met each fate, bytes of the columns that were read, and why rows were unreadable."""
-
-    duplicate: int = 0
-    masked: int = 0
-    unreadable: int = 0
-    alive: int = 0
-    bytes: int = 0
-    losses: tuple[str, ...] = ()
-    remembered: int = 0
-
-    @classmethod
-    def of_tallies(cls, tallies: Sequence[Tally[Any]]) -> Fate:
-        """Of a scan row group by row group."""
-        return cls(
-            duplicate=sum(tally.duplicate for tally in tallies),
-            masked=sum(tally.masked for tally in tallies),
-            unreadable=sum(tally.unreadable for tally in tallies),
-            alive=sum(tally.alive for tally in tallies),
-            bytes=sum(tally.bytes for tally in tallies),
-            losses=tuple(losses(tallies)),
-        )
-
-    @classmethod
-    def of_passing(cls, passing: Sequence[Passing]) -> Fate:
-        """Of compiled steps."""
-        return cls(
-            duplicate=sum(int(of_input.fates.duplicate.sum()) for of_input in passing),
-            masked=sum(int(of_input.fates.masked.sum()) for of_input in passing),
-            alive=sum(int(of_input.fates.alive.sum()) for of_input in passing),
-            bytes=sum(of_input.bytes for of_input in passing),
-            remembered=sum(of_input.spared for of_input in passing),
-        )
-
-    def __add__(self, other: Fate) -> Fate:
-        return Fate(
-            self.duplicate + other.duplicate,
-            self.masked + other.masked,
-            self.unreadable + other.unreadable,
-            self.alive + other.alive,
-            self.bytes + other.bytes,
-            tuple(dict.fromkeys((*self.losses, *other.losses))),
-            self.remembered + other.remembered,
-        )
 
 
 @dataclass(frozen=True)

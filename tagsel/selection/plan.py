@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.engine.cost import choose
+from tagsel.engine.evaluate import units_of
 from tagsel.engine.row_groups import Unit
 from tagsel.engine.zones import Verdict, zone_verdict
 from tagsel.language.bounds import ALL, NONE, SOME
@@ -32,17 +33,14 @@ class Plan:
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         """All row groups in order, one by one."""
-        every = [np.ones(len(found.cut), np.bool_) for found in self.verdicts]
-        return tuple(unit for index, wanted in enumerate(every) for unit in self.units_of(index, wanted))
+        units: list[Unit] = []
+        for index, verdict in enumerate(self.verdicts):
+            units += units_of(index, self.inputs[index].input.snapshot.frame, verdict)
+        return tuple(units)
 
     def units_of(self, index: int, wanted: npt.NDArray[np.bool_]) -> list[Unit]:
         """The wanted row groups, (G,), of one input."""
-        frame, groups = self.inputs[index].input.snapshot.frame, np.flatnonzero(wanted)
-        told = (frame.part_of, frame.group_of, frame.rows, self.verdicts[index].cut, frame.first_rows)
-        return [
-            Unit(index, frame.parts[part], *rest)
-            for part, *rest in zip(*(a[groups].tolist() for a in told), strict=True)
-        ]
+        return units_of(index, self.inputs[index].input.snapshot.frame, self.verdicts[index], wanted)
 
     def rows(self, verdict: int) -> int:
         """Rows in row groups of this verdict."""
@@ -53,18 +51,20 @@ class Plan:
 
     def open_rows(self) -> list[list[tuple[int, int]]]:
         """For each input and step of its cut: rows, and row groups, that the zones leave open."""
-        return [
-            [(int(frame.rows[some].sum()), int(np.count_nonzero(some))) for some in (v.steps == SOME) & (v.cut == SOME)]
-            for b, v in zip(self.inputs, self.verdicts, strict=True)
-            for frame in [b.input.snapshot.frame]
-        ]
+        left = []
+        for bound, verdict in zip(self.inputs, self.verdicts, strict=True):
+            rows = bound.input.snapshot.frame.rows
+            undecided = (verdict.steps == SOME) & (verdict.cut == SOME)
+            left.append([(int(rows[some].sum()), int(np.count_nonzero(some))) for some in undecided])
+        return left
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<10}  {value}" for name, value in self.to_json().items())
 
     def to_json(self) -> dict[str, object]:
         """The plan for people and machines."""
-        count = {v: sum(int(np.count_nonzero(f.cut == v)) for f in self.verdicts) for v in (NONE, SOME, ALL)}
+        verdicts = np.concatenate([np.empty(0, np.int8), *(verdict.cut for verdict in self.verdicts)])
+        count = {verdict: int(np.count_nonzero(verdicts == verdict)) for verdict in (NONE, SOME, ALL)}
         return {
             "parts": sum(len(b.input.snapshot.parts) for b in self.inputs),
             "row_groups": {"none": count[NONE], "some": count[SOME], "all": count[ALL]},
@@ -77,7 +77,7 @@ class Plan:
 def plan(inputs: Sequence[BoundInput], *, tier: str = "auto", zones: bool = True, allow_losses: bool = False) -> Plan:
     """Verdicts for every row group; `zones=False` makes all SOME (what the tests compare with)."""
     verdicts = tuple(zone_verdict(b.input.snapshot.frame, b.cut, zones, allow_losses) for b in inputs)
-    touched = tuple(sorted({c for b in inputs for c in b.cut.columns}))
+    touched = tuple(sorted(frozenset[str]().union(*(b.cut.columns for b in inputs))))
     made = Plan(tuple(inputs), verdicts, tier, touched)
     if tier != "auto":
         return made

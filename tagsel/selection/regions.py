@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.text_table import Table
-from tagsel.engine.compiled_scan import Passing
+from tagsel.engine.compiled_scan import Unanswered
 from tagsel.engine.many_cuts import Cuts, count_several, loops_at_hand
-from tagsel.engine.row_groups import Unit
-from tagsel.engine.scan import Mask, judge
+from tagsel.engine.row_groups import Fate, Unit
+from tagsel.engine.scan import Mask, fate_of, judge
 from tagsel.engine.steps import able
 from tagsel.errors import CutError, StoreError, did_you_mean
 from tagsel.events import EventList
@@ -29,7 +29,6 @@ from tagsel.language.bounds import ALL, NONE, SOME
 from tagsel.selection.event_list import provenance
 from tagsel.selection.fold import folded
 from tagsel.selection.list_builder import EventColumns, event_list, events_of_group
-from tagsel.selection.partial_result import Fate
 from tagsel.selection.plan import plan
 from tagsel.selection.query import BoundInput, Query, bind_query
 from tagsel.selection.question import Outcome, question
@@ -153,7 +152,7 @@ def regions(
     count = len(several)
     nothing = _PartialRegions((Yield(),) * count, *_shares(np.zeros((count, 0), np.bool_)), ((),) * count)
     total, tallies = folded(several[0], work, lambda a, b: a + b, nothing, progress=progress, units=union)
-    fate = Fate.of_tallies(tallies)
+    fate = fate_of(tallies)
     counts = {}
     for name, prepared, passing in zip(cuts, several, total.yields, strict=True):
         counts[name] = finish(prepared, fate, passing, started)
@@ -193,12 +192,10 @@ def _counted_by_steps(several: Sequence[Prepared], started: float, progress: Pro
         try:
             fates = first.rows.fates(index, frame)
             counted = count_several(work, frame, fates, first.query.threads, progress=progress)
-        except StoreError:  # the scan tells of it
-            return None
-        if counted is None:
+        except (StoreError, Unanswered):  # the scan tells of it
             return None
         accepted += counted.counts
-        fate += Fate.of_passing([Passing(int(counted.counts.sum()), fates, counted.bytes)])
+        fate += Fate.of_eligible(fates, counted.bytes)
     yields = map(Yield.unweighted, accepted.tolist())
     return [finish(prepared, fate, passing, started) for prepared, passing in zip(several, yields, strict=True)]
 

@@ -8,23 +8,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import add
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tagsel.engine.bitmap_cache import MASKS
-from tagsel.engine.compiled_scan import How, Passing, accept
-from tagsel.engine.row_groups import Rows, Unit
-from tagsel.engine.scan import Mask, evaluate, scan, with_hint
-from tagsel.engine.steps import able
+from tagsel.engine.bitmaps import Words, as_mask
+from tagsel.engine.compiled_scan import How
+from tagsel.engine.evaluate import Candidates, Passing, evaluate, fold_passing, total_fate
+from tagsel.engine.row_groups import Fate, Rows, Unit
+from tagsel.engine.scan import Mask
+from tagsel.engine.scan import evaluate as evaluate_block
 from tagsel.errors import StoreError
 from tagsel.events import Ledger
 from tagsel.language import Block
-from tagsel.language.bounds import ALL, NONE
 from tagsel.selection.absent import triggers_absent
 from tagsel.selection.eligible_rows import rows_that_count
-from tagsel.selection.partial_result import Answer, Fate, Top
+from tagsel.selection.partial_result import Answer, Top
 from tagsel.selection.plan import Plan, plan
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut, selection_hash
 from tagsel.selection.question import Outcome, question
@@ -151,8 +154,7 @@ def prepare(query: Query, *, zones: bool = True) -> Prepared:
     """Bind, plan, and find the duplicates; every error of the cut is raised here, before data is read."""
     bound = bind_query(query)
     rows = rows_that_count(query)
-    warnings = [w for b in bound for w in b.cut.warnings]
-    warnings += _lumi_warning(query)
+    warnings = [*chain.from_iterable(b.cut.warnings for b in bound), *_lumi_warning(query)]
     planned = plan(bound, tier=query.tier, zones=zones, allow_losses=query.allow_losses)
     return Prepared(query, bound, planned, rows, tuple(dict.fromkeys(warnings)))
 
@@ -206,32 +208,24 @@ def finish(prepared: Prepared, fate: Fate, passing: Yield, started: float, top: 
     )
 
 
-def accepted(prepared: Prepared, *, listing: bool, progress: Progress = None) -> list[Passing] | None:
-    """The accepted rows by compiled steps; None where the scan row group by row group must answer.
-
-    StoreError: a part is damaged, and losses are not allowed.
-    """
-    query, plan = prepared.query, prepared.plan
-    if plan.tier != "kernel" or query.weight or not able(b.cut for b in plan.inputs):
-        return None
-    try:
-        return by_steps(prepared, How(listing, query.threads, MASKS if query.remember else None, progress))
-    except StoreError as error:
-        if query.allow_losses:
-            return None
-        raise with_hint(error) from error
+def evaluated(prepared: Prepared, how: How) -> list[Passing]:
+    """The rows of each input that pass the whole cut. StoreError: a part is damaged, and losses are not allowed."""
+    candidates = (candidates_of(prepared, index) for index in range(len(prepared.inputs)))
+    return [evaluate(one, how) for one in candidates]
 
 
-def by_steps(prepared: Prepared, how: How) -> list[Passing] | None:
-    """The accepted rows of each input by compiled steps; None where a row has no answer."""
-    passing = []
-    for index, (bound, verdict) in enumerate(zip(prepared.plan.inputs, prepared.plan.verdicts, strict=True)):
-        frame = bound.input.snapshot.frame
-        one = accept(frame, bound.cut.node, verdict, prepared.rows.fates(index, frame), how)
-        if one is None:
-            return None
-        passing.append(one)
-    return passing
+def candidates_of(prepared: Prepared, index: int) -> Candidates:
+    """The row groups of one input with its whole cut, and what is settled about them before any row is read."""
+    bound, verdict = prepared.inputs[index], prepared.plan.verdicts[index]
+    frame, allow_losses = bound.input.snapshot.frame, prepared.query.allow_losses
+    return Candidates.of(index, frame, bound.cut, verdict, prepared.rows, allow_losses)
+
+
+def how_of(prepared: Prepared, *, listing: bool, progress: Progress = None) -> How:
+    """How a query is evaluated; `listing`: the rows that pass are wanted, not only their number."""
+    query = prepared.query
+    masks = MASKS if query.remember else None
+    return How(listing, query.threads, masks, progress, prepared.plan.tier, query.allow_losses)
 
 
 def of_count(count: Count) -> Outcome:
@@ -251,45 +245,20 @@ def count(query: Query, *, zones: bool = True, progress: Progress = None, runner
 
 def counting(prepared: Prepared, progress: Progress = None) -> Answer:
     """The work of `count`: one yield."""
-    query = prepared.query
-    quick = accepted(prepared, listing=False, progress=progress)
-    if quick is not None:
-        return Answer(Fate.of_passing(quick), (Yield.unweighted(sum(a.count for a in quick)),))
+    weighted = bool(prepared.query.weight)
+    how = how_of(prepared, listing=weighted, progress=progress)
+    passing = evaluated(prepared, how)
+    if not weighted:
+        return Answer(total_fate(passing), (Yield.unweighted(sum(p.count for p in passing)),))
 
-    def work(unit: Unit, block: Block, alive: Mask | None) -> Yield:
-        mask = passed(prepared, unit, block, alive)
+    def work(unit: Unit, block: Block, bits: Words) -> Yield:
+        mask = as_mask(bits, unit.rows)
         return weigh(mask, weights_of(prepared.inputs[unit.source], block, mask))
 
-    fate, sure, units = _decided(prepared, progress)
-    tallies = scan(
-        units, prepared.rows, work, threads=query.threads, allow_losses=query.allow_losses, progress=progress
-    )
-    passing = total([Yield.unweighted(sure), *(t.result for t in tallies if t.result is not None)])
-    return Answer(fate + Fate.of_tallies(tallies), (passing,))
-
-
-def _decided(prepared: Prepared, progress: Progress) -> tuple[Fate, int, list[Unit]]:
-    """What the zones and small tables decide without the rows: fates, events accepted, and the row groups left."""
-    plan, weighted = prepared.plan, bool(prepared.query.weight)
-    counts, sure, units = np.zeros(3, np.int64), 0, list[Unit]()
-    for index, (bound, verdict) in enumerate(zip(plan.inputs, plan.verdicts, strict=True)):
-        frame = bound.input.snapshot.frame
-        try:
-            fates = prepared.rows.fates(index, frame)
-        except StoreError:  # the scan tells of which part
-            units += plan.units_of(index, np.ones(len(frame), np.bool_))
-            continue
-        all_pass = (verdict.cut == ALL) & (not weighted)
-        done = (verdict.cut == NONE) | (fates.alive == 0) | all_pass
-        counts += [int(of[done].sum()) for of in (fates.duplicate, fates.masked, fates.alive)]
-        sure += int(fates.alive[done & all_pass].sum())
-        units += plan.units_of(index, ~done)
-        if progress is not None:
-            progress(int(frame.rows[done].sum()))
-    duplicate, masked, alive = counts.tolist()
-    return Fate(duplicate, masked, 0, alive, 0), sure, units
+    whole, passing = fold_passing(passing, work, add, Yield(), how)
+    return Answer(total_fate(passing), (whole,))
 
 
 def passed(prepared: Prepared, unit: Unit, block: Block, alive: Mask | None) -> Mask:
     """Rows of a unit that are alive and pass the whole cut."""
-    return evaluate(prepared.inputs[unit.source].cut, unit, block, alive, prepared.plan.tier)
+    return evaluate_block(prepared.inputs[unit.source].cut, unit, block, alive, prepared.plan.tier)

@@ -19,14 +19,13 @@ import numpy.typing as npt
 from tagsel.base.text_table import Table
 from tagsel.engine.interpreter import interpret_value
 from tagsel.engine.row_groups import Unit
-from tagsel.engine.scan import Mask, judge, naming_the_event
+from tagsel.engine.scan import Mask, fate_of, judge, naming_the_event
 from tagsel.errors import CutError
 from tagsel.events import Ledger
 from tagsel.language import Block, Bound, Node, conjuncts, fingerprint
 from tagsel.language.bounds import ALL
 from tagsel.language.tree import INT_MAX, INT_MIN
 from tagsel.selection.fold import folded
-from tagsel.selection.partial_result import Fate
 from tagsel.selection.query import BoundInput, Query, bind_query, canonical_cut
 from tagsel.selection.question import Outcome, question
 from tagsel.selection.regions import queries, regions
@@ -240,7 +239,7 @@ def _digitised(loosest: Prepared, moving: _Moving, progress: Progress) -> tuple[
     by_threshold: list[Yield] = [Yield()] * len(limits)
     for rank, which in enumerate(order.tolist()):
         by_threshold[which] = passing[rank + 1 if moving.rule.first else len(limits) - rank]
-    return by_threshold, finish(loosest, Fate.of_tallies(tallies), passing[1], started)
+    return by_threshold, finish(loosest, fate_of(tallies), passing[1], started)
 
 
 def _passes(conjunct: Bound, block: Block, mask: Mask, limits: npt.NDArray[Any], rule: _Rule) -> npt.NDArray[np.int64]:

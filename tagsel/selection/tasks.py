@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.cache import memoize
-from tagsel.engine.row_groups import Columns, Fates, Judged, Unit
+from tagsel.engine.row_groups import Columns, Fate, Fates, Judged, Unit
 from tagsel.engine.scan import with_hint
 from tagsel.engine.zones import Verdict
 from tagsel.errors import JobError, StoreError
@@ -27,12 +27,12 @@ from tagsel.language.tree import walk
 from tagsel.selection.cutflow import flowing
 from tagsel.selection.eligible_rows import Mask
 from tagsel.selection.event_list import listing
-from tagsel.selection.partial_result import Answer, Fate, Top
+from tagsel.selection.partial_result import Answer, Top
 from tagsel.selection.plan import Plan
 from tagsel.selection.query import BoundInput, Input, Query, bind_query
-from tagsel.selection.run import Prepared, Progress, counting
+from tagsel.selection.run import Prepared, Progress, candidates_of, counting
 from tagsel.selection.yields import Yield
-from tagsel.store import Frame, Snapshot, watch, watched
+from tagsel.store import Frame, Snapshot, watched
 from tagsel.store.log import PartRecord, State
 
 Ints = npt.NDArray[np.int64]
@@ -105,7 +105,8 @@ def split(prepared: Prepared, verb: str, top: Top, rows: int) -> tuple[Answer, i
     settled, done, asked = Answer(Fate()), 0, []
     for index, bound in enumerate(prepared.inputs):
         frame, verdict = bound.input.snapshot.frame, prepared.plan.verdicts[index]
-        fates, lost = _fates(prepared, index, frame)
+        candidates = candidates_of(prepared, index)
+        fates, lost = candidates.eligible, candidates.lost
         look = (fates.alive > 0) & (verdict.cut != NONE)
         sure = look & (verdict.cut == ALL) if verb == "count" and not prepared.query.weight else np.zeros_like(look)
         look[list(lost)] = True
@@ -131,25 +132,6 @@ def split(prepared: Prepared, verb: str, top: Top, rows: int) -> tuple[Answer, i
 def _settled(fates: Fates, groups: Mask) -> Fate:
     duplicate, masked, alive = (int(n[groups].sum()) for n in (fates.duplicate, fates.masked, fates.alive))
     return Fate(duplicate, masked, alive=alive)
-
-
-def _fates(prepared: Prepared, index: int, frame: Frame) -> tuple[Fates, Mapping[int, str]]:
-    """What becomes of the rows of one input; where losses are allowed, judged one by one, and why some cannot be."""
-    if not prepared.query.allow_losses:
-        with _hinting():
-            return prepared.rows.fates(index, frame), {}
-    counts, masks, lost = np.zeros((3, len(frame)), np.int64), dict[int, Mask](), dict[int, str]()
-    for group, unit in enumerate(u for u in prepared.plan.units if u.source == index):
-        try:
-            with watch:
-                judged = prepared.rows.judge(unit, Columns(unit.part, unit.group))
-        except StoreError as error:
-            lost[group] = error.message
-            continue
-        counts[:, group] = judged[:3]
-        if judged.mask is not None:
-            masks[group] = judged.mask
-    return Fates(counts[0], counts[1], counts[2], masks.__getitem__), lost
 
 
 @contextmanager

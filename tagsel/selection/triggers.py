@@ -19,16 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.base.text_table import Table
+from tagsel.engine.bitmaps import Words, as_mask
+from tagsel.engine.evaluate import fold_passing, total_fate
 from tagsel.engine.row_groups import Unit
-from tagsel.engine.scan import Mask
 from tagsel.errors import SchemaError, did_you_mean
 from tagsel.language import Block
 from tagsel.schema import NO_MENU, Menu
-from tagsel.selection.fold import folded
-from tagsel.selection.partial_result import Fate
 from tagsel.selection.query import Query
 from tagsel.selection.question import Outcome, question
-from tagsel.selection.run import Count, Prepared, Progress, finish, of_count, passed, prepare
+from tagsel.selection.run import Count, Prepared, Progress, evaluated, finish, how_of, of_count, prepare
 from tagsel.selection.yields import Yield
 from tagsel.store import watched
 
@@ -238,16 +237,14 @@ def scanned(
     """The count of the query, and `work` of the rows that pass in each row group, added up; `size` bytes each."""
     started = time.perf_counter()
     prepared = prepare(replace(query, weight=""))
+    how = how_of(prepared, listing=True, progress=progress)
 
-    def of_unit(unit: Unit, block: Block, alive: Mask | None) -> tuple[int, T]:
-        rows = np.flatnonzero(passed(prepared, unit, block, alive))
-        return len(rows), work(prepared, unit, block, rows)
+    def of_unit(unit: Unit, block: Block, bits: Words) -> T:
+        return work(prepared, unit, block, np.flatnonzero(as_mask(bits, unit.rows)))
 
-    def both(one: tuple[int, T], other: tuple[int, T]) -> tuple[int, T]:
-        return one[0] + other[0], add(one[1], other[1])
-
-    (passing, total), tallies = folded(prepared, of_unit, both, (0, nothing), size=size, progress=progress)
-    return finish(prepared, Fate.of_tallies(tallies), Yield.unweighted(passing), started), total
+    total, passing = fold_passing(evaluated(prepared, how), of_unit, add, nothing, how, size=size)
+    accepted = Yield.unweighted(sum(of_input.count for of_input in passing))
+    return finish(prepared, total_fate(passing), accepted, started), total
 
 
 def _count(
