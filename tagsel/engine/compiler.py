@@ -96,9 +96,9 @@ class Kernel:
         passed = np.zeros(-(-block.rows // 8), np.uint8)
         check_sizes(chain, arrays, block.rows)
         job = chain.job(unit_of(block.rows, arrays, rows), accepted=np.array([address_of(passed)], np.uint64))
-        found = job.run(0, 1)
-        if found < 0:
-            self._raise(found, chain, block, alive)
+        status = job.run(0, 1)
+        if status < 0:
+            self._raise(status, chain, block, alive)
         return np.unpackbits(passed, count=block.rows, bitorder="little").view(np.bool_)
 
     def _for(self, arrays: Mapping[str, Array]) -> Chain:
@@ -113,17 +113,17 @@ class Kernel:
             self._made[key] = Chain.of(steps, sources, types, kernel_cache.function)
         return self._made[key]
 
-    def _raise(self, found: int, chain: Chain, block: Block, alive: Mask | None) -> None:
+    def _raise(self, status: int, chain: Chain, block: Block, alive: Mask | None) -> None:
         """The error of a row is told by the interpreter, which finds the same one."""
-        if found <= blocks.SHORT:
-            raise too_short(chain, found)
+        if status <= blocks.SHORT:
+            raise too_short(chain, status)
         interpret(self.node, block, alive)
         raise RuntimeError("the kernel has an error, the interpreter has none")
 
 
-def too_short(chain: Chain, found: int) -> StoreError:
+def too_short(chain: Chain, status: int) -> StoreError:
     """The error for a list that ends before its counter says, from what the loop gave."""
-    counter = chain.counters[blocks.SHORT - found]
+    counter = chain.counters[blocks.SHORT - status]
     return StoreError(f"the lists of {counter} have fewer values than it says", column=counter)
 
 

@@ -125,8 +125,8 @@ def evaluate(candidates: Candidates, how: How) -> Passing:
     """Evaluate a cut over row groups. StoreError: a part is damaged, and losses are not allowed."""
     if how.tier == "kernel" and able([candidates.cut]):
         try:
-            found = accept(candidates.frame, candidates.cut.node, candidates.verdict, candidates.eligible, how)
-            return Passing(candidates, found.count, found.taken, candidates.lost, found.bytes, found.spared)
+            accepted = accept(candidates.frame, candidates.cut.node, candidates.verdict, candidates.eligible, how)
+            return Passing(candidates, accepted.count, accepted.taken, candidates.lost, accepted.bytes, accepted.spared)
         except Unanswered:
             pass
         except StoreError as error:

@@ -45,19 +45,19 @@ def summed(node: Node, place: Place, code: Code, emit: Emit) -> Generator[Any, A
     objects = objects_of(node)
     if objects is None:
         return None
-    found = []
+    places = []
     for up, args in objects:
         where = place.up(up)
         laid = None if where.over is None or where.missing else _laid(code, _key(node, where.over, args))
         if laid is None:
             return None
-        found.append((where.index, *laid))
+        places.append((where.index, *laid))
     value = code.let("0.0")
     kernel = FUNCTIONS[node.value].kernel
-    with code.block("if " + " and ".join(dict.fromkeys(f"{size} <= {ROOM}" for _, _, size in found))):
+    with code.block("if " + " and ".join(dict.fromkeys(f"{size} <= {ROOM}" for _, _, size in places))):
         sums = []
         for part in range(len(SUMMED[kernel])):
-            terms = [f"load_f8(room, {first} + {PARTS} * {index} + {part})" for index, first, _ in found]
+            terms = [f"load_f8(room, {first} + {PARTS} * {index} + {part})" for index, first, _ in places]
             sums.append(" + ".join(terms))
         code.line(f"{value} = {code.invoke(SUMS[kernel][1].__name__, sums)}")
     with code.block("else"):
@@ -82,8 +82,8 @@ def _fill(
         for arg in args:
             components.append((yield emit(arg, Place(index, loop, place), code))[0])
         for part, (name, takes) in enumerate(SUMMED[FUNCTIONS[call.value].kernel]):
-            made = code.invoke(name, [components[k] for k in takes])
-            code.line(f"store_f8(room, {first} + {PARTS} * {index} + {part}, {made})")
+            momentum = code.invoke(name, [components[k] for k in takes])
+            code.line(f"store_f8(room, {first} + {PARTS} * {index} + {part}, {momentum})")
     code.known[-1][_key(call, loop, args)] = first, size
 
 

@@ -145,12 +145,12 @@ def _run(job: SeveralJob, sizes: Ints, threads: int, progress: Progress) -> Ints
     workers = (threads or threads_here()) if job.cuts * int(sizes.sum()) >= LITTLE else 1
     ranges = pieces(sizes, workers)
     counts = np.zeros((len(ranges), job.cuts), np.int64)
-    told = None if progress is None else lambda number: progress(int(sizes[slice(*ranges[number])].sum()))
+    report = None if progress is None else lambda number: progress(int(sizes[slice(*ranges[number])].sum()))
 
     def one(number: int) -> int:
         return job.run(*ranges[number], counts[number])
 
-    done = parallel_map(watched(one), range(len(ranges)), workers, told)
+    done = parallel_map(watched(one), range(len(ranges)), workers, report)
     if any(done):
         raise Unanswered
     total: Ints = counts.sum(axis=0)

@@ -100,11 +100,11 @@ class Fates:
 
 def addresses(masks: Mapping[int, Mask], groups: Counts) -> npt.NDArray[np.uint64]:
     """Where the masks of some row groups lie; 0 where all rows are alive."""
-    found = np.zeros(len(groups), np.uint64)
+    places = np.zeros(len(groups), np.uint64)
     for at, group in enumerate(groups.tolist() if masks else ()):
         if group in masks:
-            found[at] = address_of(masks[group])
-    return found
+            places[at] = address_of(masks[group])
+    return places
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ def visit(unit: Unit, rows: Rows, work: Work[T], needs_rows: bool) -> Tally[T]:
     """Tally one unit; where the verdict is NONE (and the caller does not need rows) the small tables suffice."""
     columns = Columns(unit.part, unit.group)
     with watch:
-        found = rows.judge(unit, columns)
-        tally: Tally[T] = Tally(unit, found.duplicate, found.masked, alive=found.alive)
-        if found.alive and (needs_rows or unit.verdict != NONE):
-            tally = replace(tally, result=work(unit, Block(unit.rows, columns), found.mask))
+        judged = rows.judge(unit, columns)
+        tally: Tally[T] = Tally(unit, judged.duplicate, judged.masked, alive=judged.alive)
+        if judged.alive and (needs_rows or unit.verdict != NONE):
+            tally = replace(tally, result=work(unit, Block(unit.rows, columns), judged.mask))
     return replace(tally, bytes=columns.bytes)
 
 
@@ -113,9 +113,9 @@ def naming_the_event(bound: Bound, block: Block) -> Iterator[None]:
         if not isinstance(row, int):
             raise
         run, event = int(block.columns["run"][row]), int(block.columns["event"][row])
-        said = error.message.removesuffix(f" at row {row}")
+        reason = error.message.removesuffix(f" at row {row}")
         raise CutError(
-            f"{said} at event {run}:{event}",
+            f"{reason} at event {run}:{event}",
             cut=error.cut or bound.text,
             position=error.position,
             length=error.length,

@@ -17,14 +17,14 @@ def objects_of(node: Node) -> list[Object] | None:
     row = FUNCTIONS[node.value]
     if row.kernel not in SUMS:
         return None
-    found = []
+    objects = []
     for at in range(0, len(node.args), len(row.takes)):
         args = node.args[at : at + len(row.takes)]
         ups = {_up(n) for n in walk_all(args) if n.op not in ("cast", "abs", "mul", "div", "const")}
         if len(ups) != 1 or -1 in ups or any(arg.raises for arg in args):
             return None
-        found.append((ups.pop(), tuple(_as_members(arg) for arg in args)))
-    return found
+        objects.append((ups.pop(), tuple(_as_members(arg) for arg in args)))
+    return objects
 
 
 def _up(node: Node) -> int:

@@ -57,13 +57,13 @@ def for_menu(step: Node, menu: int, type_of: Callable[[str], str]) -> Node:
             return _decision(node, args[0].value, menu, type_of)
         return replace(node, args=tuple(args))
 
-    made = fold(step, combine)
-    return step if any(n.op == "trigger" for n in walk(made)) else made
+    rewritten = fold(step, combine)
+    return step if any(n.op == "trigger" for n in walk(rewritten)) else rewritten
 
 
 def _decision(node: Node, chain: TriggerBits, menu: int, type_of: Callable[[str], str]) -> Node:
     """Whether the chain fired, or is present, in rows of the menu; false, as what is missing is, where it lacks it."""
-    place = next(((word, bit) for known, word, bit in chain.bits if known == menu), None)
+    place = next(((word, bit) for number, word, bit in chain.bits if number == menu), None)
     if place is None:
         return replace(node, op="truth", args=(Node("const", (), False, "bool"),), value=None)
     word, bit = place

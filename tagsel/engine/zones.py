@@ -54,27 +54,27 @@ def zone_verdict(frame: Frame, cut: Bound, zones: bool = True, allow_losses: boo
     for part in range(len(frame.parts)):
         groups = np.arange(frame.starts[part], frame.starts[part + 1])
         try:
-            found = _by_zones(Frame(frame.parts[part : part + 1]), cut, steps)
+            verdict = _by_zones(Frame(frame.parts[part : part + 1]), cut, steps)
         except StoreError:
             continue
-        undecided.cut[groups], undecided.steps[:, groups] = found.cut, found.steps
+        undecided.cut[groups], undecided.steps[:, groups] = verdict.cut, verdict.steps
     return undecided
 
 
 def _by_zones(frame: Frame, cut: Bound, steps: Sequence[Node]) -> Verdict:
     """The verdicts of the zones of all row groups at once, for each set of columns that parts have."""
-    found = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
+    verdict = Verdict(np.full(len(frame), SOME, np.int8), np.full((len(steps), len(frame)), SOME, np.int8))
     ordered = any(step.raises for step in steps)  # then what a term comes to hangs on those before it
     for columns, members in frame.kinds:
         if ordered:
-            found.cut[members] = _bounds(frame, cut.node, cut.columns, columns, members)
+            verdict.cut[members] = _bounds(frame, cut.node, cut.columns, columns, members)
             continue
         for at, step in enumerate(steps):
             make = partial(_step_bounds, frame, step, columns, members)
             key = print_of(step), columns
-            found.steps[at, members] = frame.memo.get_or_create("zone-bounds", key, make, MOST_KNOWN)
-        found.cut[members] = found.steps[:, members].min(axis=0)
-    return found
+            verdict.steps[at, members] = frame.memo.get_or_create("zone-bounds", key, make, MOST_KNOWN)
+        verdict.cut[members] = verdict.steps[:, members].min(axis=0)
+    return verdict
 
 
 def _step_bounds(frame: Frame, step: Node, columns: frozenset[str], members: Ints) -> npt.NDArray[np.int8]:

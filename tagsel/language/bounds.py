@@ -103,9 +103,9 @@ def bounds(
 
     `absent`: columns that the part lacks, missing in every row. A column in neither is unknown.
     """
-    known = Zones(zones, absent, groups)
+    zone_maps = Zones(zones, absent, groups)
     with np.errstate(all="ignore"):
-        result = fold(node, lambda part, args: RULES[part.op](part, known, args))
+        result = fold(node, lambda part, args: RULES[part.op](part, zone_maps, args))
     assert isinstance(result, Verdict)
     return np.where(result.raises, np.int8(SOME), result.verdict)
 
@@ -129,79 +129,79 @@ def _zone_range(zone: Zone, groups: int, kind: str) -> Range:
 # value ops: (node, zones, ranges of the arguments) -> Range
 
 
-def _const(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _const(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     if node.kind == "str":
-        return unknown(known.groups, "str", maybe_missing=False)
-    return certain(known.groups, node.kind, node.value)
+        return unknown(zone_maps.groups, "str", maybe_missing=False)
+    return certain(zone_maps.groups, node.kind, node.value)
 
 
-def _column(node: Node, known: Zones, args: Sequence[Any]) -> Range:
-    return known.range(node.value, node.kind)
+def _column(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
+    return zone_maps.range(node.value, node.kind)
 
 
-def _indexed(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _indexed(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     """`element`, `slot`: the range of all that is stored, missing by the counter."""
     column, counter, k = node.value
-    values, n = known.range(column, node.kind), known.counts(counter)
+    values, n = zone_maps.range(column, node.kind), zone_maps.counts(counter)
     return values.gone(n.all_missing | (n.high <= k)).perhaps(n.missing | (n.low <= k))
 
 
-def _at(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _at(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     """The range of all that is stored, missing where the index may lie outside of the list."""
     (index,) = args
-    values, n = known.range(node.value[0], node.kind), known.counts(node.value[1])
+    values, n = zone_maps.range(node.value[0], node.kind), zone_maps.counts(node.value[1])
     never = n.all_missing | index.all_missing | (index.high < 0) | (index.low >= n.high)
     perhaps = n.missing | index.missing | (index.low < 0) | (index.high >= n.low)
-    made = values.gone(never).perhaps(perhaps)
-    return replace(made, raises=made.raises | index.raises)
+    outcome = values.gone(never).perhaps(perhaps)
+    return replace(outcome, raises=outcome.raises | index.raises)
 
 
-def _member(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _member(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     if isinstance(node.value, str):
-        return known.range(node.value, node.kind)
-    ranges = [known.range(name, node.kind) for name in node.value]
+        return zone_maps.range(node.value, node.kind)
+    ranges = [zone_maps.range(name, node.kind) for name in node.value]
     joined = ranges[0]
     for other in ranges[1:]:
         joined = joined.union(other)
     return joined
 
 
-def _trigger(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _trigger(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     """Decided where the group has one menu and that menu lacks the chain, or the word is constant or too small."""
-    menu = known.range(node.value.menu, "int")
-    made = unknown(known.groups, "bool", maybe_missing=True).gone(menu.all_missing)
-    here = np.zeros(known.groups, np.bool_)
+    menu = zone_maps.range(node.value.menu, "int")
+    outcome = unknown(zone_maps.groups, "bool", maybe_missing=True).gone(menu.all_missing)
+    here = np.zeros(zone_maps.groups, np.bool_)
     for menu_id, column, bit in node.value.bits:
         within = (menu.low <= menu_id) & (menu_id <= menu.high)
         here |= within
-        word = known.range(column, "int")
+        word = zone_maps.range(column, "int")
         only = within & (menu.low == menu.high) & ~menu.missing
-        made = made.gone(only & word.all_missing)
+        outcome = outcome.gone(only & word.all_missing)
         never = only & (word.low >= 0) & (word.high < 2**bit)
         always = only & (word.low == word.high) & (word.low >> bit & 1 == 1)
-        made = made.narrowed(never, 0, 0).narrowed(always, 1, 1).surely(only & ~word.missing)
-    return made.gone(~here)
+        outcome = outcome.narrowed(never, 0, 0).narrowed(always, 1, 1).surely(only & ~word.missing)
+    return outcome.gone(~here)
 
 
-def _outer(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _outer(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     """A member of an object further out."""
-    return _member(replace(node, value=node.value[0]), known, args)
+    return _member(replace(node, value=node.value[0]), zone_maps, args)
 
 
-def _chosen(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _chosen(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     """A member of an object that a `let` may not have found."""
-    return _outer(node, known, args).perhaps(np.ones(known.groups, np.bool_))
+    return _outer(node, zone_maps, args).perhaps(np.ones(zone_maps.groups, np.bool_))
 
 
-def _given(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _given(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     """The value where the condition may hold."""
     value, condition = args
     reached = condition.verdict != NONE
-    made: Range = replace(value, raises=value.raises & reached | condition.raises)
-    return made.gone(~reached).perhaps(condition.verdict != ALL)
+    outcome: Range = replace(value, raises=value.raises & reached | condition.raises)
+    return outcome.gone(~reached).perhaps(condition.verdict != ALL)
 
 
-def _either(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _either(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     """One of two values: of each what the condition may choose."""
     condition, yes, no = args
     reached = condition.verdict != NONE, condition.verdict != ALL
@@ -209,25 +209,25 @@ def _either(node: Node, known: Zones, args: Sequence[Any]) -> Range:
         replace(part, raises=part.raises & mask, missing=part.missing & mask).gone(~mask)
         for part, mask in zip((yes, no), reached, strict=True)
     ]
-    made: Range = sides[0].union(sides[1])
+    outcome: Range = sides[0].union(sides[1])
     missing = (yes.missing & reached[0]) | (no.missing & reached[1])
-    either: Range = replace(made, missing=missing, raises=made.raises | condition.raises)
+    either: Range = replace(outcome, missing=missing, raises=outcome.raises | condition.raises)
     return either
 
 
-def _let(node: Node, known: Zones, args: Sequence[Any]) -> Any:
+def _let(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Any:
     """The rest's; the choice may raise, too."""
     choice, rest = args
-    raises = choice.raises & (known.combinations(node.value).high > 0)
+    raises = choice.raises & (zone_maps.combinations(node.value).high > 0)
     return replace(rest, raises=rest.raises | raises)
 
 
-def _aggregate(node: Node, known: Zones, args: Sequence[Any]) -> Range:
+def _aggregate(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Range:
     over = node.value
-    n = known.combinations(over)
+    n = zone_maps.combinations(over)
     body = args[0]
-    made = AGGREGATES[over.function](node, n, body)
-    return made.gone(n.all_missing).perhaps(n.missing).raising(body.raises & (n.high > 0))
+    outcome = AGGREGATES[over.function](node, n, body)
+    return outcome.gone(n.all_missing).perhaps(n.missing).raising(body.raises & (n.high > 0))
 
 
 def _tally(node: Node, n: Range, body: Verdict) -> Range:
@@ -262,9 +262,11 @@ def _sum(node: Node, n: Range, body: Range) -> Range:
     nan = body.nan | ~(np.isfinite(low) | np.isfinite(high)) | (body.low == -np.inf) & (body.high == np.inf)
     low = np.where(np.isnan(low), -np.inf, low)
     high = np.where(np.isnan(high), np.inf, high)
-    made = unknown(len(low), "f64", maybe_missing=False)
-    made = Range(np.minimum(low, high), np.maximum(low, high), nan, made.missing, made.all_missing, made.raises)
-    return made.narrowed(none, 0, 0).without_nan(none)
+    outcome = unknown(len(low), "f64", maybe_missing=False)
+    outcome = Range(
+        np.minimum(low, high), np.maximum(low, high), nan, outcome.missing, outcome.all_missing, outcome.raises
+    )
+    return outcome.narrowed(none, 0, 0).without_nan(none)
 
 
 def _int_sum(fewest: npt.NDArray[Any], most: npt.NDArray[Any], body: Range) -> Range:
@@ -274,16 +276,16 @@ def _int_sum(fewest: npt.NDArray[Any], most: npt.NDArray[Any], body: Range) -> R
     low = np.where(body.low < 0, most * body.low, fewest * body.low)
     high = np.where(body.high > 0, most * body.high, fewest * body.high)
     none = most <= 0
-    made = unknown(len(low), "int", maybe_missing=False).between(
+    outcome = unknown(len(low), "int", maybe_missing=False).between(
         np.where(risky, INT_MIN, low), np.where(risky, INT_MAX, high)
     )
-    return made.narrowed(none, 0, 0).raising(risky & ~none)
+    return outcome.narrowed(none, 0, 0).raising(risky & ~none)
 
 
 def _extreme(node: Node, n: Range, body: Range) -> Range:
     """min, max: within the body's range; missing where there may be no object with a number."""
-    made = body.without_nan(np.ones(len(body.low), np.bool_))
-    return made.gone(n.high <= 0).perhaps((n.low <= 0) | body.nan)
+    outcome = body.without_nan(np.ones(len(body.low), np.bool_))
+    return outcome.gone(n.high <= 0).perhaps((n.low <= 0) | body.nan)
 
 
 AGGREGATES: Mapping[str, Callable[[Node, Range, Any], Range]] = {
@@ -310,7 +312,7 @@ def _verdict(all_pass: Bools, none_pass: Bools, *args: Range) -> Verdict:
     return Verdict(verdict, raises)
 
 
-def _cmp(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _cmp(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     a, b = args
     op = node.value
     if op in (">", ">="):
@@ -326,10 +328,10 @@ def _cmp(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return _verdict(same, apart, a, b) if op == "==" else _verdict(apart, same, a, b)
 
 
-def _in(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _in(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     a = args[0]
     if node.args[0].kind in ("str", "word"):
-        nothing = np.zeros(known.groups, np.bool_)
+        nothing = np.zeros(zone_maps.groups, np.bool_)
         return _verdict(nothing, nothing if node.value else ~nothing, a)
     values = np.sort(np.array([v for v in node.value if v == v], a.low.dtype))
     from_low = np.searchsorted(values, a.low, side="left")
@@ -337,11 +339,11 @@ def _in(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return _verdict((a.low == a.high) & (within > 0) & ~a.nan, within <= 0, a)
 
 
-def _truth(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _truth(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     return _verdict(args[0].low >= 1, args[0].high <= 0, args[0])
 
 
-def _test(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _test(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     a = args[0]
     finite = (a.low > -np.inf) & (a.high < np.inf)
     infinite = (a.low == a.high) & np.isinf(a.low)
@@ -353,7 +355,7 @@ def _test(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return _verdict(finite & ~a.nan & (a.low <= a.high), infinite | only_nan, a)
 
 
-def _present(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _present(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     a = args[0]
     return Verdict(np.where(a.all_missing, np.int8(NONE), np.where(a.missing, np.int8(SOME), np.int8(ALL))), a.raises)
 
@@ -363,7 +365,7 @@ def _fits(x: npt.NDArray[Any]) -> Any:
     return (x > -(2**31)) & (x < 2**31)
 
 
-def _in_lumi(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _in_lumi(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     """NONE without a range between the ends, ALL within one range of one run."""
     run, lumi = args
     table = node.value
@@ -376,7 +378,7 @@ def _in_lumi(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     high = np.where(one_run, high, clip[1] * 2**32 + 2**31)
     before = np.searchsorted(first, low, side="right") - 1  # the last range that begins at or before `low`
     holds = before >= 0
-    reach = last[np.maximum(before, 0)] if len(last) else np.full(known.groups, INT_MIN)
+    reach = last[np.maximum(before, 0)] if len(last) else np.full(zone_maps.groups, INT_MIN)
     begins = np.searchsorted(first, high, side="right") - 1 > before
     small = _fits(lumi.low) & _fits(lumi.high) & _fits(run.low)
     inside = one_run & small & holds & (high <= reach)
@@ -384,12 +386,12 @@ def _in_lumi(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return _verdict(inside, outside, run, lumi)
 
 
-def _python(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _python(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     """Nothing is known of what a Python function answers."""
-    return _verdict(np.zeros(known.groups, np.bool_), np.zeros(known.groups, np.bool_), *args)
+    return _verdict(np.zeros(zone_maps.groups, np.bool_), np.zeros(zone_maps.groups, np.bool_), *args)
 
 
-def _chain(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _chain(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     """and, or: a term counts, and raises, only where those before it leave it something to decide."""
     stop, pick = (NONE, np.minimum) if node.op == "and" else (ALL, np.maximum)
     verdict, raises = args[0].verdict, args[0].raises
@@ -399,11 +401,11 @@ def _chain(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
     return Verdict(verdict, raises)
 
 
-def _not(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _not(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     return Verdict((2 - args[0].verdict).astype(np.int8), args[0].raises)
 
 
-def _if_else(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
+def _if_else(node: Node, zone_maps: Zones, args: Sequence[Any]) -> Verdict:
     """One of two verdicts, or both at once where the condition may choose either."""
     condition, yes, no = args
     chosen = np.select((condition.verdict == ALL, condition.verdict == NONE), (yes.verdict, no.verdict), np.int8(SOME))
@@ -413,7 +415,7 @@ def _if_else(node: Node, known: Zones, args: Sequence[Any]) -> Verdict:
 
 
 def _arithmetic(rule: Callable[..., Range]) -> Callable[[Node, Zones, Sequence[Any]], Range]:
-    return lambda node, known, args: rule(node, *args)
+    return lambda node, zone_maps, args: rule(node, *args)
 
 
 RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
@@ -443,6 +445,8 @@ RULES: Mapping[str, Callable[[Node, Zones, Sequence[Any]], Any]] = {
     "present": _present,
     "in_lumi": _in_lumi,
     "python": _python,
-    "same": lambda node, known, args: _verdict(np.zeros(known.groups, np.bool_), np.zeros(known.groups, np.bool_)),
+    "same": lambda node, zone_maps, args: _verdict(
+        np.zeros(zone_maps.groups, np.bool_), np.zeros(zone_maps.groups, np.bool_)
+    ),
 }
 """The rule of every op."""

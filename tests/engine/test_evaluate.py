@@ -35,7 +35,7 @@ def query(tmp_path_factory: pytest.TempPathFactory) -> Query:
         less = Schema(tuple(a for a in SCHEMA if a.name != "MET_pt"), "test")
         build(home, "a.TAG", {k: v for k, v in rows(30, 3).items() if k != "MET_pt"}, schema=less)
     good = LumiSet.from_ranges([(7, 1, 4), (8, 1, 5), (9, 2, 3)])
-    return home.query("a.TAG", ["true"], lumi=(good,))
+    return home["a.TAG"].query(["true"], lumi=(good,))
 
 
 def passing(query: Query, cut: str, how: How) -> Passing:
