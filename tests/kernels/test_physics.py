@@ -119,6 +119,7 @@ def test_delta_phi_of_angles_in_range_subtracts_once(a: float, b: float) -> None
 ARITY = {"mass": (4, 8, 12), "sum_pt": (2, 4, 6), "sum_eta": (8, 12), "rapidity": (4, 8)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_numba_gives_the_same_bits(name: str) -> None:
     from tagsel.kernels.jit import numba_functions
