@@ -61,7 +61,7 @@ def test_where_no_copy_can_be_used_nothing_runs_and_the_remedy_is_named(home: Wo
     assert "FAR is down" in refused.value.message
     assert "HOME is down until 2999-01-01" in refused.value.message
     assert refused.value.hint == "tagsel sites up FAR"
-    assert home.jobs.list() == []
+    assert home.jobs.list() == ()
 
 
 def test_an_excluded_site_gets_no_jobs_but_gives_its_files(home: Workspace) -> None:
