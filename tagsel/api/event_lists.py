@@ -27,7 +27,7 @@ from tagsel.errors import CatalogError, EventListError, TagselError, after
 from tagsel.events import EventList, RebaseLedger, read_events
 from tagsel.selection import Query
 from tagsel.selection.query import named_inputs
-from tagsel.selection.rebase import AMBIGUOUS, VANISHED, Found, files_of, find, gathered
+from tagsel.selection.rebase import AMBIGUOUS, VANISHED, Locations, files_of, find, rebased_list
 from tagsel.store import Snapshot, Table
 from tagsel.store import log as commits
 
@@ -223,7 +223,7 @@ class Rebased:
     old: EventList
     onto: tuple[str, ...]
     came_from: tuple[str, ...]
-    found: Found
+    found: Locations
 
     @property
     def ledger(self) -> RebaseLedger:
@@ -285,7 +285,7 @@ def rebase(home: Home, events: EventList, onto: str) -> Rebased:
         **named_inputs(query.inputs),
         "rebase": {"from": list(came_from), "onto": list(targets), "events": len(events), **found.ledger.to_json()},
     }
-    made = Events.of(gathered(query, found, events, history), home)
+    made = Events.of(rebased_list(query, found, events, history), home)
     said = f"rebase of {events.digest[:16]}"
     home.catalog.record(
         *(

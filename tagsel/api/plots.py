@@ -101,7 +101,7 @@ def _steps(panel: Any, one: Filled, weighted: bool) -> None:
     panel.set_ylim(low * 1.08, (high or 1) * 1.12)
     panel.set_xlabel(axis.label, loc="right")
     panel.set_ylabel(f"{_what(one, weighted)} / {_width(axis)}", loc="top")
-    panel.set_title(one.said(), loc="right", fontsize=8.5, color=QUIET)
+    panel.set_title(one.summary(), loc="right", fontsize=8.5, color=QUIET)
 
 
 def _mesh(panel: Any, one: Filled, weighted: bool) -> None:
@@ -120,7 +120,7 @@ def _mesh(panel: Any, one: Filled, weighted: bool) -> None:
     bar.outline.set_linewidth(0.9)
     panel.set_xlabel(x.label, loc="right")
     panel.set_ylabel(y.label, loc="top")
-    panel.set_title(one.said(), loc="right", fontsize=8.5, color=QUIET)
+    panel.set_title(one.summary(), loc="right", fontsize=8.5, color=QUIET)
 
 
 _PANELS = {1: _steps, 2: _mesh}

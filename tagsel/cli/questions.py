@@ -314,7 +314,7 @@ def hist(
         filled.save(out, force=force)
     if plot and written:
         filled.plot(plot, force=force)
-    notes = [f"{one.name}: {one.said()}" for one in filled.filled]
+    notes = [f"{one.name}: {one.summary()}" for one in filled.filled]
     notes.append(f"{render.ledger(filled.ledger.to_json())} = {filled.count.read:,} read")
     notes.append(render.work(filled.count.work.to_json()))
     return Answer(

@@ -198,7 +198,7 @@ def estimate(
     In a pipe: the estimate, and the ends of its 95 % interval. The same seed looks at the same rows.
     """
     answer = data.estimate(*cuts_of(cuts), sample=_share(sample), seed=seed, **chosen(**options))
-    sentence, ledger = answer.said(), answer.ledger
+    sentence, ledger = answer.summary(), answer.ledger
     of_sample = f"of the sample: {render.ledger(ledger.to_json())} = {ledger.read:,} of {answer.read:,} rows"
     on_terminal = sys.stdout.isatty()
     return Answer(

@@ -1,4 +1,7 @@
-"""Chains that a cut uses and some rows' menus lack: stated beside the ledger, for there they are missing, not false."""
+"""Chains that a cut uses and the menus of some rows lack; there the chain is missing, which is not false.
+
+The ledger of a count states in how many events, and in which runs.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ def triggers_absent(inputs: Sequence[BoundInput], allow_losses: bool = False) ->
             lacking = [NO_MENU, *(i for i, menu in snapshot.menus.items() if not _has(menu, chain))]
             rows, runs = _tried(snapshot.frame, lacking, allow_losses)
             if rows:
-                known = absent.setdefault(chain, {"events": 0, "runs": []})
+                before = absent.get(chain, {"events": 0, "runs": []})
                 absent[chain] = {
-                    "events": cast(int, known["events"]) + rows,
-                    "runs": sorted(runs.union(cast("list[int]", known["runs"]))),
+                    "events": cast(int, before["events"]) + rows,
+                    "runs": sorted(runs.union(cast("list[int]", before["runs"]))),
                 }
     return absent
 
@@ -39,7 +42,7 @@ def _has(menu: Menu, chain: str) -> bool:
 
 
 def _tried(frame: Frame, menus: Sequence[int], allow_losses: bool) -> tuple[int, set[int]]:
-    """The same without the damaged parts, whose rows the ledger counts as unreadable, where that is allowed."""
+    """`_rows_of_menus`; where losses are allowed, without damaged parts, whose rows the ledger has as unreadable."""
     try:
         return _rows_of_menus(frame, menus)
     except StoreError:
@@ -48,10 +51,11 @@ def _tried(frame: Frame, menus: Sequence[int], allow_losses: bool) -> tuple[int,
     rows, runs = 0, set[int]()
     for at in range(len(frame.parts)):
         try:
-            found = _rows_of_menus(Frame(frame.parts[at : at + 1]), menus)
+            rows_of_part, runs_of_part = _rows_of_menus(Frame(frame.parts[at : at + 1]), menus)
         except StoreError:
             continue
-        rows, runs = rows + found[0], runs | found[1]
+        rows += rows_of_part
+        runs |= runs_of_part
     return rows, runs
 
 

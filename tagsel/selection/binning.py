@@ -1,4 +1,4 @@
-"""What a histogram is to look like, from text: `MET_pt: 50, 0, 200 GeV`, up to three axes joined by ` x `.
+"""Histogram specifications from text: `MET_pt: 50, 0, 200 GeV`, up to three axes joined by ` x `.
 
 Invariant: a `Spec` has 1 to 3 axes with rising, finite edges; expressions are read later, when they are bound.
 
@@ -49,13 +49,13 @@ class Axis:
     def bins_a_unit(self) -> float:
         """Bins in a unit of the values, by which a bin can be guessed; 0 where it cannot, or bins are not equal."""
         width = self.edges[-1] - self.edges[0]
-        found = self.bins / width if self.regular else 0.0
-        return found if 0.0 < found < inf and width < inf else 0.0
+        a_unit = self.bins / width if self.regular else 0.0
+        return a_unit if 0.0 < a_unit < inf and width < inf else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A histogram that is asked for."""
+    """The specification of a histogram: its name and axes."""
 
     name: str
     axes: tuple[Axis, ...]
@@ -95,7 +95,7 @@ def axis(expression: str, bins: Bins, unit: str = "") -> Axis:
 
 
 def has_bins(text: str) -> bool:
-    """Whether a text says its bins, or at least begins to: it has a `:` that is in no parenthesis."""
+    """Whether a text gives its bins, or begins to: it has a `:` that is in no parenthesis."""
     return _colon(text, 0) >= 0
 
 
@@ -108,22 +108,24 @@ def read_spec(text: str) -> Spec:
     start, axes = 0, []
     while start < len(rest):
         colon = _colon(rest, start)
-        found = _BINS.match(rest, colon + 1) if colon >= 0 else None
-        if found is None:
+        bins = _BINS.match(rest, colon + 1) if colon >= 0 else None
+        if bins is None:
             at = len(text) - len(rest) + max(colon, start)
             raise CutError("bins are not given as they are read", cut=text, position=at, hint=FORM)
-        axes.append(_axis(rest[start:colon].strip(), found, text))
-        start = found.end()
-    return _checked(Spec(name or slug("_x_".join(slug(a.expression) for a in axes)), tuple(axes)), text)
+        axes.append(_axis(rest[start:colon].strip(), bins, text))
+        start = bins.end()
+    if not name:
+        name = slug("_x_".join(slug(of_axis.expression) for of_axis in axes))
+    return _checked(Spec(name, tuple(axes)), text)
 
 
-def _axis(expression: str, found: re.Match[str], text: str) -> Axis:
-    """The axis of an expression and the bins that stand after it."""
-    count, low, high, edges, unit = found.groups()
+def _axis(expression: str, bins: re.Match[str], text: str) -> Axis:
+    """The axis of an expression and the bins after it."""
+    count, low, high, edges, unit = bins.groups()
     if count is not None:
         return axis(expression, (int(count), float(low), float(high)), unit or "")
     try:
-        return axis(expression, [float(e) for e in edges.split(",")], unit or "")
+        return axis(expression, [float(edge) for edge in edges.split(",")], unit or "")
     except ValueError:
         raise CutError(f"[{edges}] is no list of numbers", cut=text, position=text.find(edges), hint=FORM) from None
 
@@ -137,7 +139,7 @@ def _checked(spec: Spec, text: str) -> Spec:
 
 
 def _colon(text: str, start: int) -> int:
-    """Where the first `:` from `start` on stands that is in no parenthesis and no quotes; -1 where none does."""
+    """The place of the first `:` from `start` on that is in no parenthesis and no quotes; -1 where there is none."""
     depth, quote = 0, ""
     for at in range(start, len(text)):
         mark = text[at]
@@ -157,17 +159,17 @@ def _colon(text: str, start: int) -> int:
 SpecLike = str | Spec | Iterable[str | Spec] | Mapping[str, str | Spec]
 
 
-def read_specs(given: SpecLike) -> tuple[Spec, ...]:
+def read_specs(texts: SpecLike) -> tuple[Spec, ...]:
     """Several histograms: texts, or a mapping of names to texts. CutError for a name that comes twice."""
-    if isinstance(given, str | Spec):
-        given = [given]
-    pairs = given.items() if isinstance(given, Mapping) else [("", g) for g in given]
+    if isinstance(texts, str | Spec):
+        texts = [texts]
+    pairs = texts.items() if isinstance(texts, Mapping) else [("", text) for text in texts]
     specs = []
-    for name, one in pairs:
-        spec = read_spec(one) if isinstance(one, str) else one
+    for name, text in pairs:
+        spec = read_spec(text) if isinstance(text, str) else text
         specs.append(replace(spec, name=name) if name else spec)
-    names = [s.name for s in specs]
-    twice = sorted({n for n in names if names.count(n) > 1})
+    names = [spec.name for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         hint = f'name one of them: "other: {specs[names.index(twice[0])].axes[0].expression}: …"'
         raise CutError(f"two histograms have the name {twice[0]}", hint=hint)

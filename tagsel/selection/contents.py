@@ -59,19 +59,21 @@ class Contents:
         order = np.argsort(self.run, kind="stable")
         runs, starts = np.unique(self.run[order], return_index=True)
         events = np.add.reduceat(self.rows[order], starts) if len(runs) else starts
-        blocks, files = (self._each(self.run, of) for of in (self.lumi, self.source))
-        return [
-            InRun(run, blocks[run], int(n), files[run]) for run, n in zip(runs.tolist(), events.tolist(), strict=True)
-        ]
+        blocks, files = self._each(self.run, self.lumi), self._each(self.run, self.source)
+        in_runs = []
+        for run, rows in zip(runs.tolist(), events.tolist(), strict=True):
+            in_runs.append(InRun(run, blocks[run], int(rows), files[run]))
+        return in_runs
 
     def by_file(self) -> list[InFile]:
         """The ingested files in order, those without rows too."""
         events = np.bincount(self.source, self.rows, len(self.sources)).astype(np.int64).tolist()
         runs = self._each(self.source, self.run)
         blocks = self._each(self.source, self.run, self.lumi)
-        return [
-            InFile(s.lfn, s.guid, runs.get(at, 0), blocks.get(at, 0), events[at]) for at, s in enumerate(self.sources)
-        ]
+        in_files = []
+        for at, file in enumerate(self.sources):
+            in_files.append(InFile(file.lfn, file.guid, runs.get(at, 0), blocks.get(at, 0), events[at]))
+        return in_files
 
     def blocks(self) -> npt.NDArray[np.int64]:
         """The luminosity blocks that have events: (n_blocks, 2), run and block, rising."""
@@ -79,7 +81,7 @@ class Contents:
 
     @staticmethod
     def _each(of: Ints, *counted: Ints) -> dict[int, int]:
-        """For each value of `of`, how many different values stand beside it."""
+        """How many different values the counted columns have, for each value of `of`."""
         values, counts = np.unique(_distinct(of, *counted)[:, 0], return_counts=True)
         return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
@@ -101,18 +103,20 @@ def contents(snapshot: Snapshot) -> Contents:
 
 def _ids(snapshot: Snapshot) -> tuple[Ints, Ints, Ints]:
     """First rows of the stretches of one run and luminosity block, with these."""
-    known = snapshot.frame.places("ids")
-    if known is not None:
-        return known.starts, known.fields["run"], known.fields["lumi"]
-    found, first = [(np.zeros(0, np.int64),) * 3], 0
+    places = snapshot.frame.places("ids")
+    if places is not None:
+        return places.starts, places.fields["run"], places.fields["lumi"]
+    empty = np.zeros(0, np.int64)
+    starts, runs, lumis, first_row = [empty], [empty], [empty], 0
     for part in snapshot.parts:
         for group, rows in enumerate(part.groups):
             ids = part.read(group, ["run", "lumi"])
             begin = stretches(ids)
-            found.append((begin + first, ids["run"][begin], ids["lumi"][begin]))
-            first += rows
-    starts, run, lumi = (np.concatenate(columns) for columns in zip(*found, strict=True))
-    return starts, run, lumi
+            starts.append(begin + first_row)
+            runs.append(ids["run"][begin])
+            lumis.append(ids["lumi"][begin])
+            first_row += rows
+    return np.concatenate(starts), np.concatenate(runs), np.concatenate(lumis)
 
 
 def _distinct(*columns: Ints) -> Ints:
@@ -178,13 +182,13 @@ def addresses(snapshot: Snapshot, *, deep: bool = False) -> Addresses:
     for part in snapshot.parts:
         try:
             with watch:
-                found = list(_read(part, deep))
+                groups = list(_read(part, deep))
         except StoreError as error:
             lost[part.name] = part.rows, error.message
             continue
-        for here, mine in found:
-            blocks.append(here)
-            for guid, more in mine.items():
+        for blocks_of_group, spans_of_group in groups:
+            blocks.append(blocks_of_group)
+            for guid, more in spans_of_group.items():
                 spans[guid] = spans[guid] + more if guid in spans else more
     nowhere = spans.pop("", None)
     every = np.unique(np.concatenate(blocks), axis=0)

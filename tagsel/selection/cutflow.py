@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from threading import Lock
 
 import numpy as np
@@ -110,13 +111,13 @@ class Cutflow:
         mine, theirs = [s.cut for s in self.steps], [s.cut for s in other.steps]
         if mine != theirs or self.weight != other.weight:
             raise CutError("cutflows of different cuts or weights cannot be added", hint=f"{mine} and {theirs}")
-        steps = tuple(
-            Step(a.name, a.cut, *(getattr(a, way) + getattr(b, way) for way in WAYS))
-            for a, b in zip(self.steps, other.steps, strict=True)
-        )
+        steps = []
+        for a, b in zip(self.steps, other.steps, strict=True):
+            step = Step(a.name, a.cut, a.alone + b.alone, a.sequential + b.sequential, a.all_but + b.all_but)
+            steps.append(step)
         generated = self.generated + other.generated if self.generated and other.generated else None
         return Cutflow(
-            steps,
+            tuple(steps),
             self.start + other.start,
             generated,
             self.ledger + other.ledger,
@@ -133,7 +134,7 @@ class Cutflow:
         start = before = self._of(self.start)
         rows.append(("(all)", start, start, 1.0, None, None))
         for step in self.steps:
-            alone, passed, all_but = (self._of(getattr(step, way)) for way in WAYS)
+            alone, passed, all_but = self._of(step.alone), self._of(step.sequential), self._of(step.all_but)
             rows.append((step.name, alone, passed, _share(passed, start), _share(passed, before), all_but))
             before = passed
         return Table(("cut", "alone", "sequential", "of start", "of previous", "all but"), tuple(rows))
@@ -165,7 +166,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _outcome(flow: Cutflow) -> Outcome:
-    """What the log of questions keeps of a cutflow."""
+    """The log entry of a cutflow."""
     cut = " && ".join(f"({step.cut})" for step in flow.steps)
     return Outcome(cut, flow.ledger.read, flow.ledger.accepted)
 
@@ -175,20 +176,22 @@ def _outcome(flow: Cutflow) -> Outcome:
 def cutflow(query: Query, *, progress: Progress = None, runner: Runner | None = None) -> Cutflow:
     """The cutflow of the query's cuts in their order; the scan needs every row, so zones skip nothing."""
     prepared = prepare(query, zones=False)
-    found = runner("cutflow", prepared, None, progress) if runner else flowing(prepared, progress)
-    n, fate = len(query.cuts), found.fate
-    sums = found.yields or (Yield(),) * (1 + 3 * n)
-    passed = sums[-1]
-    ledger = Ledger(passed.n, fate.alive - passed.n, fate.masked, fate.duplicate, fate.unreadable)
+    answer = runner("cutflow", prepared, None, progress) if runner else flowing(prepared, progress)
+    cuts, fate = len(query.cuts), answer.fate
+    yields = answer.yields or (Yield(),) * (1 + 3 * cuts)
+    accepted = yields[-1].n
+    ledger = Ledger(accepted, fate.alive - accepted, fate.masked, fate.duplicate, fate.unreadable)
     ledger.check(prepared.read)
-    texts = [b.text for b in prepared.inputs[0].cuts] if prepared.inputs else [t for _, t in query.cuts]
-    steps = tuple(
-        Step(name or text, text, sums[1 + i], sums[1 + 2 * n + i], sums[1 + n + i])
-        for i, ((name, _), text) in enumerate(zip(query.cuts, texts, strict=True))
-    )
+    texts = [text for _, text in query.cuts]
+    if prepared.inputs:
+        texts = [cut.text for cut in prepared.inputs[0].cuts]
+    alone, all_but, sequential = yields[1 : 1 + cuts], yields[1 + cuts : 1 + 2 * cuts], yields[1 + 2 * cuts :]
+    steps = []
+    for at, ((name, _), text) in enumerate(zip(query.cuts, texts, strict=True)):
+        steps.append(Step(name or text, text, alone[at], sequential[at], all_but[at]))
     return Cutflow(
-        steps,
-        sums[0],
+        tuple(steps),
+        yields[0],
         generated(query, prepared.inputs),
         ledger,
         query.weight,
@@ -200,9 +203,9 @@ def cutflow(query: Query, *, progress: Progress = None, runner: Runner | None = 
 def flowing(prepared: Prepared, progress: Progress = None) -> Answer:
     """The work of `cutflow`: the yields of the start, then of every cut alone, left out, and in sequence."""
     query = prepared.query
-    quick = flowing_by_steps(prepared, progress)
-    if quick is not None:
-        return quick
+    answer = flowing_by_steps(prepared, progress)
+    if answer is not None:
+        return answer
 
     def work(unit: Unit, block: Block, alive: Mask | None) -> Patterns:
         bound = prepared.inputs[unit.source]
@@ -220,8 +223,8 @@ def flowing(prepared: Prepared, progress: Progress = None) -> Answer:
         needs_rows=True,
         progress=progress,
     )
-    found = [t.result for t in tallies if t.result is not None]
-    return Answer(fate_of(tallies), tuple(ways_of(found, len(query.cuts))))
+    patterns = [tally.result for tally in tallies if tally.result is not None]
+    return Answer(fate_of(tallies), tuple(ways_of(patterns, len(query.cuts))))
 
 
 def _masks(bound: BoundInput, block: Block, counted: Mask, tier: str) -> list[Mask]:
@@ -235,18 +238,21 @@ def _masks(bound: BoundInput, block: Block, counted: Mask, tier: str) -> list[Ma
 
 
 def _guarded(inputs: Sequence[BoundInput]) -> list[str]:
-    """A warning for each cut whose other counts hang on the cuts before it."""
+    """A warning for each cut whose counts depend on the cuts before it."""
+    cuts = inputs[0].cuts[1:] if inputs else ()
     return [
         f"{cut.text} has no answer on events that earlier cuts guard: alone and all-but count what reaches it"
-        for bound in inputs[:1]
-        for cut in bound.cuts[1:]
+        for cut in cuts
         if cut.node.raises
     ]
 
 
 def generated(query: Query, inputs: Sequence[BoundInput]) -> Yield | None:
     """The generator's sums over all ingested files; None for data, or where a file keeps no such record."""
-    sums = generated_sums([s for b in inputs for s in b.input.snapshot.sources]) if query.simulation else None
+    if not query.simulation:
+        return None
+    sources = chain.from_iterable(bound.input.snapshot.sources for bound in inputs)
+    sums = generated_sums(list(sources))
     return Yield(sums[0], ExactSum.of(sums[1]), ExactSum.of(sums[2])) if sums else None
 
 
@@ -262,10 +268,10 @@ class _Outside(Exception):
 
 
 def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | None:
-    """The yields of all ways of a cutflow; None where the scan must tell."""
+    """The yields of all ways of a cutflow by compiled steps; None where the scan must give them."""
     cuts = len(prepared.query.cuts)
-    wanted = prepared.plan.tier == "kernel" and cuts <= FEW and all(able(bound.cuts) for bound in prepared.inputs)
-    if not wanted or not loops_at_hand(prepared.query.tier, prepared.read, cuts, kernel.add_patterns):
+    fits = prepared.plan.tier == "kernel" and cuts <= FEW and all(able(bound.cuts) for bound in prepared.inputs)
+    if not fits or not loops_at_hand(prepared.query.tier, prepared.read, cuts, kernel.add_patterns):
         return None
     sums, fate = _Sums(cuts, bool(prepared.query.weight)), Fate()
     try:
@@ -279,22 +285,22 @@ def flowing_by_steps(prepared: Prepared, progress: Progress = None) -> Answer | 
 def _one_input(prepared: Prepared, index: int, bound: BoundInput, sums: _Sums, progress: Progress) -> Fate:
     frame, threads = bound.input.snapshot.frame, prepared.query.threads
     fates = prepared.rows.fates(index, frame)
-    alike = (None, *(cut.node for cut in bound.cuts))  # the rows that count, then each cut alone
-    work = Cuts.of(alike, (None,) * len(alike), len(frame))
+    cuts = (None, *(cut.node for cut in bound.cuts))  # the rows that count, then each cut alone
+    work = Cuts.of(cuts, (None,) * len(cuts), len(frame))
 
     def keep(groups: Ints, bits: Words) -> None:
         """Add up some row groups; each thread has tables of its own."""
 
-        def one(at: int) -> None:
+        def add_group(at: int) -> None:
             group = int(groups[at])
             rows = int(frame.rows[group])
             sums.add(bits[:, at], rows, _weights(bound, frame, group, int(bits[0, at])))
 
         workers = (threads or threads_here()) if int(frame.rows[groups].sum()) >= LITTLE else 1
-        parallel_map(watched(one), range(len(groups)), workers)
+        parallel_map(watched(add_group), range(len(groups)), workers)
 
-    found = count_several(work, frame, fates, threads, keep=keep, progress=progress)
-    return Fate.of_eligible(fates, found.bytes)
+    counted = count_several(work, frame, fates, threads, keep=keep, progress=progress)
+    return Fate.of_eligible(fates, counted.bytes)
 
 
 def _weights(bound: BoundInput, frame: Frame, group: int, alive: int) -> Weights | None:
@@ -313,7 +319,7 @@ def _weights(bound: BoundInput, frame: Frame, group: int, alive: int) -> Weights
 
 @dataclass(eq=False)
 class _Table:
-    """Counts by pattern, and mantissas of weights and of their squares by pattern and exponent."""
+    """The sums of one thread: counts by pattern, and mantissas of weights and squares by pattern and exponent."""
 
     counts: Ints
     weights: Ints
@@ -322,8 +328,10 @@ class _Table:
     @classmethod
     def of(cls, cuts: int, weighted: bool) -> _Table:
         patterns = 1 << cuts
-        sizes = [(patterns if weighted else 0, n * kernel.WINDOW, 2) for n in (1, 2)]
-        return cls(np.zeros(patterns, np.int64), *(np.zeros(size, np.int64) for size in sizes))
+        with_weights = patterns if weighted else 0
+        weights = np.zeros((with_weights, kernel.WINDOW, 2), np.int64)
+        squares = np.zeros((with_weights, 2 * kernel.WINDOW, 2), np.int64)
+        return cls(np.zeros(patterns, np.int64), weights, squares)
 
     def __iadd__(self, other: _Table) -> _Table:
         self.counts += other.counts
@@ -334,12 +342,12 @@ class _Table:
 
 @dataclass(eq=False)
 class _Sums:
-    """What all threads have added up; tables that no thread is using wait in `free`."""
+    """The sums of all threads; `free` are the tables that no thread is using."""
 
     cuts: int
     weighted: bool
     first: int | None = None  # the exponent of the tables' first slot, once a weight was seen
-    made: list[_Table] = field(default_factory=list)
+    tables: list[_Table] = field(default_factory=list)
     free: list[_Table] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
@@ -350,7 +358,7 @@ class _Sums:
                 self.first = _window(weights)
             if not self.free:
                 self.free.append(_Table.of(self.cuts, self.weighted))
-                self.made.append(self.free[-1])
+                self.tables.append(self.free[-1])
             table = self.free.pop()
         places = np.ascontiguousarray(bits)
         job = PATTERNS_JOB.filled(
@@ -375,7 +383,7 @@ class _Sums:
     def yields(self) -> list[Yield]:
         """The start, then every cut alone, every cut left out, and the cuts in sequence."""
         whole = _Table.of(self.cuts, self.weighted)
-        for table in self.made:
+        for table in self.tables:
             whole += table
         there, ways = np.flatnonzero(whole.counts), np.array(wanted(self.cuts))
         having = ((there & ways[:, None]) == ways[:, None]).astype(np.int64)  # (ways, patterns that occur)

@@ -1,6 +1,8 @@
-"""The same selection on a Dask cluster: pieces go out as plain futures, answers come back and are added up.
+"""Selections on a Dask cluster: tasks go out as plain futures, answers come back and are added up.
 
-Needs `distributed` (`pip install "tagsel[dask]"`), and a file system that workers share. Planning is done once, here.
+This needs `distributed` (`pip install "tagsel[dask]"`), and a file system that workers share. Planning is done once,
+by the client.
+
 Invariant: the answer is that of a run in this process, down to the bytes of a list, however often a worker is lost.
 """
 
@@ -41,7 +43,7 @@ class _Cluster:
     client: Any
 
     def __call__(self, verb: str, prepared: Prepared, top: Top = None, progress: Progress = None) -> Answer:
-        """The work of a verb in pieces; in this process once the client was closed (a list tells its making later)."""
+        """The work of a verb in pieces; in this process after the client is closed (a list makes its cutflow late)."""
         if getattr(self.client, "status", "") == "closed":
             return WORK[verb](prepared, top, progress)
         with _connected(self.client) as client:
@@ -67,17 +69,17 @@ def _connected(client: Any) -> Iterator[Any]:
         yield client
         return
     try:
-        made: Any = distributed.Client(client, timeout=TIMEOUT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+        connected: Any = distributed.Client(client, timeout=TIMEOUT_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise JobError(
             f"no Dask scheduler answers at {client}: {error}", hint="give it as tcp://host:8786", address=client
         ) from error
-    with made:
-        yield made
+    with connected:
+        yield connected
 
 
 def _gathered(client: Any, pieces: Iterator[Piece], ahead: int, progress: Progress) -> Iterator[Answer]:
-    """The answers in the order of the pieces, of which so many are sent ahead; on an error none is sent any more."""
+    """The answers in the order of the pieces; `ahead` pieces are sent ahead, and none after an error."""
     sent = deque((piece.rows, _send(client, piece)) for piece in islice(pieces, ahead))
     try:
         while sent:
@@ -101,8 +103,8 @@ def _result(future: Any) -> Answer:
     from distributed.comm.core import CommClosedError
 
     try:
-        found: Answer = future.result()
-        return found
+        result: Answer = future.result()
+        return result
     except TagselError:
         raise
     except KilledWorker as error:

@@ -39,7 +39,7 @@ _NO_KEYS = np.empty(0)
 
 
 def _outcome(answer: tuple[EventList, Count]) -> Outcome:
-    """What the log of questions keeps of a list."""
+    """The log entry of a list."""
     return of_count(answer[1])
 
 

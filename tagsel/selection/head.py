@@ -20,7 +20,7 @@ from tagsel.store import watched
 
 
 def _outcome(answer: Any) -> Outcome:
-    """What the log of questions keeps of a look at the first events."""
+    """The log entry of a look at the first events."""
     return Outcome(subject=f"the first {len(answer)}: {', '.join(answer.fields)}")
 
 
@@ -34,7 +34,7 @@ def head(query: Query, n: int, attributes: Sequence[str]) -> Any:
     import awkward as ak
 
     prepared = prepare(query)
-    found: list[Any] = []
+    records: list[Any] = []
     left = n
     for unit in prepared.plan.units:
         if left <= 0:
@@ -47,11 +47,11 @@ def head(query: Query, n: int, attributes: Sequence[str]) -> Any:
             continue
         rows = np.flatnonzero(tally.result)[:left]
         left -= len(rows)
-        found.append(_records(unit, rows, attributes, query.inputs[unit.source].snapshot.schema))
-    if not found:
+        records.append(_records(unit, rows, attributes, query.inputs[unit.source].snapshot.schema))
+    if not records:
         schema = query.inputs[0].snapshot.schema
         return ak.Array({schema[a].name: [] for a in attributes})
-    return ak.concatenate(found)
+    return ak.concatenate(records)
 
 
 def _records(unit: Unit, rows: Any, attributes: Sequence[str], schema: Schema) -> Any:
@@ -93,9 +93,9 @@ def _values(columns: Columns, block: Block, attribute: Attribute, rows: Any) -> 
     if values.dtype == object:
         return ak.Array([str(v) for v in values[rows]])
     if not attribute.is_list:
-        kept = ak.Array(np.array(values[rows]))
+        scalars = ak.Array(np.array(values[rows]))
         if not attribute.slot or attribute.counter not in columns:
-            return kept
-        return ak.mask(kept, columns[attribute.counter][rows] >= attribute.slot)
+            return scalars
+        return ak.mask(scalars, columns[attribute.counter][rows] >= attribute.slot)
     jagged = ak.unflatten(np.array(values), np.maximum(np.array(columns[attribute.counter]), 0))
     return jagged[rows]

@@ -1,6 +1,6 @@
 """Histograms filled in the scan that selects: every row group's accepted events go straight into the bins.
 
-Invariant: a value stands in the bin whose edges enclose it (low <= value < high), exactly; what is missing or NaN is
+Invariant: a value is in the bin whose edges enclose it (low <= value < high), exactly; missing values and NaN are
 counted and not filled. Sums are taken in the order of rows, so they do not depend on threads.
 """
 
@@ -67,14 +67,14 @@ class Filled:
     nan: int
     over: str = ""  # the collection whose objects were filled; "": events
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Entries, and those that no bin between the edges shows: `1,606 entries, 1,181 outside, 2 NaN`."""
         words = [f"{self.entries:,} entries"]
         others = {"outside": self.entries - self.inside, "missing": self.missing, "NaN": self.nan}
         words += [f"{number:,} {word}" for word, number in others.items() if number]
         return ", ".join(words)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Axes, and nested lists of the bins' contents, without and with those below and above the edges."""
         inside = (slice(1, -1),) * len(self.axes)
         return {
@@ -109,7 +109,7 @@ class Filled:
 
 
 def _outcome(answer: tuple[tuple[Filled, ...], Count]) -> Outcome:
-    """What the log of questions keeps of histograms."""
+    """The log entry of histograms."""
     filled, count = answer
     return replace(of_count(count), subject="; ".join(one.name for one in filled))
 

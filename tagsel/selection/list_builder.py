@@ -70,15 +70,11 @@ def event_list(
     provenance: Mapping[str, object],
 ) -> EventList:
     """The list of the events of all blocks; simulation carries its sample, the dataset's where none is given."""
-    simulation = any(source.simulation for source in inputs)
     stages = [stage for stage in STAGES if _is_referenced(blocks, stage)]
     sizes = [len(block.event) for block in blocks]
     if len(blocks) > 1:  # they are joined into new columns
         require(bytes_of(sum(sizes), len(stages)), f"the list of {sum(sizes):,} events")
-    sample = None
-    if simulation:
-        sources = np.repeat(np.array([block.source for block in blocks], np.int64), sizes)
-        sample = Names.of(sources, [source.sample or source.dataset for source in inputs])
+    sample = _samples(blocks, inputs)
     return EventList.of_stored(
         _joined([block.run for block in blocks], np.int32),
         _joined([block.lumi for block in blocks], np.int32),
@@ -88,13 +84,22 @@ def event_list(
         ledger,
         provenance,
         in_order=len(blocks) == 1 and blocks[0].in_order,
-        by_lumi=not simulation and any(source.by_lumi for source in inputs),
+        by_lumi=sample is None and any(source.by_lumi for source in inputs),
     )
 
 
 def bytes_of(events: int, stages: int) -> int:
     """Bytes of the columns of a list: run, lumi and event, and a file's code and an entry for each stage."""
     return events * (4 + 4 + 8 + stages * (4 + 8))
+
+
+def _samples(blocks: Sequence[EventColumns], inputs: Sequence[Input]) -> Names | None:
+    """The sample of each event of simulation; None for data."""
+    if not any(source.simulation for source in inputs):
+        return None
+    sources = [np.full(len(block.event), block.source, np.int64) for block in blocks]
+    names = [source.sample or source.dataset for source in inputs]
+    return Names.of(_joined(sources, np.int64), names)
 
 
 def _is_referenced(blocks: Sequence[EventColumns], stage: str) -> bool:
@@ -200,7 +205,7 @@ def _has_column(frame: Frame, name: str) -> bool:
 def _slices_in_order(files: Stretches | None, rows: Ints) -> list[slice] | None:
     """Slices of `rows`, each within a stretch of one file, in the list's order.
 
-    None where the rows have that order already, or nothing says what it is.
+    None where the rows have that order already, or the order is unknown.
     """
     if files is None:
         return None
@@ -402,9 +407,9 @@ class _Columns:
 
 
 LARGE = 1 << 20
-"""Bytes from which memory is asked for as if it were HUGE at least: what is not touched costs nothing."""
+"""Bytes from which at least HUGE bytes are allocated: pages that are never touched cost nothing."""
 HUGE = 1 << 22
-"""Bytes from which NumPy asks the system for huge pages, of which a few are to be made instead of thousands."""
+"""Bytes from which NumPy asks the system for huge pages: it makes a few instead of thousands."""
 
 
 def together(size: int, dtypes: Sequence[type[np.generic]]) -> list[Array]:
@@ -482,7 +487,7 @@ class _Writer:
 
 
 class _Job:
-    """What the kernel reads first, and what it points to."""
+    """The table that the kernel reads first, and the arrays to which it points."""
 
     def __init__(
         self,

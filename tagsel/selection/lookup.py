@@ -1,7 +1,7 @@
-"""Find events by their identity: one or ten million, every miss listed.
+"""Looks events up by identity, one or ten million, and lists every miss.
 
-Invariant: found + missing + named twice = asked; of data an event is found once (the row that counts), of simulation in
-every row that carries its numbers. A luminosity block that is given must agree.
+Invariant: found + missing + named twice = asked. An event of data is found once, in the row that counts; an event of
+simulation in every row with its numbers. A luminosity block that is given must agree.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import numpy.typing as npt
 
 from tagsel.errors import TagselError
 from tagsel.events import EventList
-from tagsel.selection.eligible_rows import rows_that_count
+from tagsel.selection.eligible_rows import Filter, rows_that_count
 from tagsel.selection.list_builder import EventColumns, event_list, events_of_rows, ids_of
-from tagsel.selection.query import Query, named_inputs
+from tagsel.selection.query import Input, Query, named_inputs
 from tagsel.selection.question import Outcome, question
 from tagsel.store import lookup, watched
 
 Ints = npt.NDArray[np.int64]
 
-_SAID = 1_000
+_NAMED_MISSES = 1_000
 """Misses that a list's provenance names; it counts them all."""
+
+Runs = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Picked:
-    """The events found, and those that no input has, in the order asked.
+    """The events found, and those that no input has, in the order of the request.
 
     `missed` is (n, 4) int64: run, lumi (-1: not given), event, and the luminosity block that the data have the event
     in where it is another one (else -1). `named_twice` counts ids that name an event which an id before them names.
@@ -40,7 +42,7 @@ class Picked:
 
     @property
     def found(self) -> int:
-        """How many different events that were asked for are there."""
+        """How many different events of the request were found."""
         return self.asked - len(self.missed) - self.named_twice
 
     def check(self) -> None:
@@ -54,7 +56,7 @@ class Picked:
 
     @property
     def misses(self) -> tuple[tuple[int, int, int], ...]:
-        """The identities (run, lumi or -1, event) that were not found, in the order asked."""
+        """The identities (run, lumi or -1, event) that were not found, in the order of the request."""
         return tuple((run, lumi, event) for run, lumi, event, _ in self.missed.tolist())
 
     @property
@@ -79,7 +81,7 @@ class Picked:
 
 
 def _outcome(answer: Picked) -> Outcome:
-    """What the log of questions keeps of events that were looked up."""
+    """The log entry of events that were looked up."""
     return Outcome(accepted=answer.found, subject=f"{answer.asked} events by identity")
 
 
@@ -87,44 +89,55 @@ def _outcome(answer: Picked) -> Outcome:
 @watched
 def pick(query: Query, wanted: EventList) -> Picked:
     """The rows of the query's inputs that hold the wanted identities (run, event; and lumi where it is given)."""
-    asked = _Asked(wanted)
+    request = _Request(wanted)
     rows = rows_that_count(query, masked=False)
     blocks: list[EventColumns] = []
     for index, source in enumerate(query.inputs):
         frame = source.snapshot.frame
-        found = [(k, p.first_row + at) for p, k, at in lookup.find(source.snapshot.parts, asked.run, asked.event)]
-        keys, places = (np.concatenate([f[n] for f in found]) if found else np.empty(0, np.int64) for n in (0, 1))
-        order = np.argsort(places, kind="stable")
-        keys, places = keys[order], places[order]
-        counts = ~rows.repeated(index, frame, places)
-        keys, places = keys[counts], places[counts]
-        answers = asked.answered(keys, ids_of(frame, places)["lumi"])
+        keys, places = rows_of_events(rows, index, source, request.run, request.event)
+        answers = request.answered(keys, ids_of(frame, places)["lumi"])
         if answers.any():
-            blocks.append(events_of_rows(index, frame, places[answers], asked.event[keys[answers]]))
-    missed = asked.missed()
+            blocks.append(events_of_rows(index, frame, places[answers], request.event[keys[answers]]))
+    missed = request.missed()
     history = {
         "operation": "pick",
         **named_inputs(query.inputs),
         "asked": len(wanted),
         "missed": len(missed),
-        "misses": missed[:_SAID, :3].tolist(),
+        "misses": missed[:_NAMED_MISSES, :3].tolist(),
     }
     events = event_list(blocks, query.inputs, None, history)
-    return Picked(events, missed, len(wanted), 0 if query.simulation else asked.named_twice())
+    return Picked(events, missed, len(wanted), 0 if query.simulation else request.named_twice())
+
+
+def rows_of_events(rows: Filter, index: int, source: Input, run: Runs, event: Ints) -> tuple[Ints, Ints]:
+    """The rows of an input that count and hold one of the events, rising; and which event each holds.
+
+    `run` and `event` rise together and repeat nothing.
+    """
+    keys, places = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for part, keys_of_part, row in lookup.find(source.snapshot.parts, run, event):
+        keys.append(keys_of_part)
+        places.append(part.first_row + row)
+    key, place = np.concatenate(keys), np.concatenate(places)
+    order = np.argsort(place, kind="stable")
+    key, place = key[order], place[order]
+    counts = ~rows.repeated(index, source.snapshot.frame, place)
+    return key[counts], place[counts]
 
 
 @dataclass
-class _Asked:
-    """What is wanted, and what has been answered of it so far."""
+class _Request:
+    """The wanted events, and those that rows have answered so far."""
 
     wanted: EventList
-    run: npt.NDArray[np.int32] = field(init=False)  # of each key: a (run, event) that is asked for, once
+    run: Runs = field(init=False)  # of each key: a wanted (run, event), once
     event: Ints = field(init=False)
 
     def __post_init__(self) -> None:
         self.run, self.event, self.key = lookup.distinct(self.wanted.run, self.wanted.event)
         key = self.key
-        self.members = np.argsort(key, kind="stable")  # who asks for each key, key by key
+        self.members = np.argsort(key, kind="stable")  # the wanted events of each key, key by key
         self.counts = np.bincount(key, minlength=len(self.run))
         self.starts = np.cumsum(self.counts) - self.counts
         self.hit = np.zeros(len(self.wanted), np.bool_)
@@ -132,8 +145,8 @@ class _Asked:
         self.block = np.full(len(self.wanted), -1, np.int32)  # the luminosity block of the answer
 
     def answered(self, keys: Ints, lumi: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """Which rows, of these keys and in these luminosity blocks, answer someone; it is noted whom."""
-        if len(self.run) == len(self.wanted):  # each asks for another one
+        """Which rows, of these keys and luminosity blocks, are wanted events; and note these as found."""
+        if len(self.run) == len(self.wanted):  # no two wanted events share a key
             member = self.members[keys]
             wanted = self.wanted.lumi[member]
             agrees: npt.NDArray[np.bool_] = (wanted < 0) | (wanted == lumi)
@@ -153,7 +166,7 @@ class _Asked:
         return np.bincount(row[agrees], minlength=len(keys)) > 0
 
     def named_twice(self) -> int:
-        """How many of those answered name an event that another one answered names, too."""
+        """How many of the events found name one that another of them names, too."""
         if len(self.run) == len(self.wanted):
             return 0
         answers = np.stack([self.key[self.hit], self.block[self.hit]])

@@ -90,7 +90,7 @@ class Overlaps:
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
         return {
             "kind": self.kind,
@@ -121,7 +121,7 @@ def shared_rows(inside: npt.NDArray[Any]) -> Shared:
 
 
 def _outcome(answer: Overlaps) -> Outcome:
-    """What the log of questions keeps of an overlap: the events that are in any of the sets."""
+    """The log entry of an overlap: the events that are in any of the sets."""
     read = sum(count.read for count in answer.counts) if answer.kind == "dataset" else answer.counts[0].read
     return Outcome("", read, answer.events, subject=f"{len(answer.names)} {answer.kind}s")
 

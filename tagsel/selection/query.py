@@ -1,6 +1,6 @@
-"""What is asked: inputs at pinned snapshots, named cuts, good-run lists, weight; and the same bound to schemas.
+"""Queries: inputs at pinned snapshots, named cuts, good-run lists and a weight; and a query bound to schemas.
 
-Invariant: a `Query` is a value; nothing runs until it is handed to `run`, `cutflow`, `why` or `pick`.
+Invariant: a `Query` is a value; nothing runs until a question (`count`, `select`, `cutflow`, …) takes it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
@@ -23,7 +23,7 @@ from tagsel.store import Snapshot
 log = logging.getLogger("tagsel")
 
 DUPLICATES = ("error", "first", "all")
-"""What to do with an event that stands in several rows; data takes `first`, simulation `all`."""
+"""Policies for an event that several rows have; data takes `first`, simulation `all`."""
 
 TIERS = ("auto", "interpreter", "kernel")
 
@@ -52,7 +52,7 @@ class Input:
 def named_inputs(inputs: Sequence[Input]) -> dict[str, object]:
     """The `datasets` of a list's provenance by name and snapshot, and the hash of what each holds, its `contents`.
 
-    By the hash a dataset is told apart from others of its name; copies have the same.
+    The hash distinguishes a dataset from others of its name; copies have the same hash.
     """
     return {
         "datasets": [source.pinned for source in inputs],
@@ -73,10 +73,10 @@ def lumi_table(path: str) -> LumiTable:
 
 @dataclass(frozen=True)
 class Query:
-    """A question to one or more datasets: an event is accepted when it passes every cut and is not masked.
+    """A selection of one or more datasets: it accepts an event that passes every cut and is not masked.
 
     `cuts` are (name, text) pairs in order; `lumi` lists are intersected; `weight` is an attribute or expression;
-    `remember`: whether masks of earlier answers are used, and filled. `home`: the workspace in which it is asked.
+    `remember`: whether bitmaps of earlier answers are used and kept. `home`: the workspace of the user.
     """
 
     inputs: tuple[Input, ...]
@@ -95,30 +95,20 @@ class Query:
     def __post_init__(self) -> None:
         if self.duplicates and self.duplicates not in DUPLICATES:
             raise CutError(f"duplicates {self.duplicates!r} is not a policy", hint=f"one of {', '.join(DUPLICATES)}")
-        kinds = {i.simulation for i in self.inputs}
-        if len(kinds) > 1:
-            data = ", ".join(i.dataset for i in self.inputs if not i.simulation)
-            raise SchemaError(
-                f"data and simulation cannot be selected together (data: {data})",
-                hint="select them apart: an event of simulation is not identified by run and event alone",
-            )
-        if len({i.by_lumi for i in self.inputs}) > 1 and not self.simulation:
-            apart = ", ".join(i.dataset for i in self.inputs if i.by_lumi)
-            raise SchemaError(
-                f"events of {apart} are run lumi event, those of the others run event", hint="select them apart"
-            )
-        named_twice = [name for name, times in Counter(name for name, _ in self.cuts if name).items() if times > 1]
-        if named_twice:
-            raise CutError(f"two cuts have the name {named_twice[0]}", hint="give one of them another name")
+        _check_identities(self.inputs)
+        names = Counter(name for name, _ in self.cuts if name)
+        for name, times in names.items():
+            if times > 1:
+                raise CutError(f"two cuts have the name {name}", hint="give one of them another name")
         if not self.cuts:
             object.__setattr__(self, "cuts", (("", "true"),))
-        ordered = sorted(self.inputs, key=lambda i: (i.priority, i.dataset, i.snapshot.number))
+        ordered = sorted(self.inputs, key=lambda source: (source.priority, source.dataset, source.snapshot.number))
         object.__setattr__(self, "inputs", tuple(ordered))
 
     @property
     def simulation(self) -> bool:
         """Whether the inputs are simulation."""
-        return any(i.simulation for i in self.inputs)
+        return any(source.simulation for source in self.inputs)
 
     @property
     def policy(self) -> str:
@@ -131,9 +121,25 @@ class Query:
         return reduce(lambda a, b: a & b, self.lumi) if self.lumi else None
 
 
+def _check_identities(inputs: Sequence[Input]) -> None:
+    """SchemaError unless the events of all inputs are identified in one way."""
+    data = [source.dataset for source in inputs if not source.simulation]
+    if 0 < len(data) < len(inputs):
+        raise SchemaError(
+            f"data and simulation cannot be selected together (data: {', '.join(data)})",
+            hint="select them apart: an event of simulation is not identified by run and event alone",
+        )
+    by_lumi = [source.dataset for source in inputs if source.by_lumi]
+    if data and 0 < len(by_lumi) < len(inputs):
+        raise SchemaError(
+            f"events of {', '.join(by_lumi)} are run lumi event, those of the others run event",
+            hint="select them apart",
+        )
+
+
 @dataclass(frozen=True)
 class BoundInput:
-    """One input with the cuts bound to its schema: each apart, and all as one."""
+    """One input with its cuts bound to its schema: each cut, and the whole cut."""
 
     input: Input
     scope: Scope
@@ -143,7 +149,7 @@ class BoundInput:
 
 
 def scope_of(snapshot: Snapshot, lumi: Callable[[str], LumiTable], named: Callable[[str], str]) -> Scope:
-    """What the names of a cut mean in a snapshot."""
+    """The scope of a snapshot: the meaning of the names in a cut."""
     return Scope(snapshot.schema, snapshot.menus, lumi, named, partial(_left_out, snapshot))
 
 
@@ -181,7 +187,7 @@ def bind_query(query: Query) -> tuple[BoundInput, ...]:
     bound = []
     for source in query.inputs:
         scope = scope_of(source.snapshot, query.tables, query.named)
-        cuts = tuple(_remembered(source.snapshot, text, scope) for _, text in query.cuts)
+        cuts = tuple(_bound_once(source.snapshot, text, scope) for _, text in query.cuts)
         weight = bind_value(query.weight, scope) if query.weight else None
         if weight is not None and weight.node.kind not in ("int", "f32", "f64"):
             raise CutError(
@@ -195,15 +201,14 @@ def _whole(cuts: Sequence[Bound], snapshot: Snapshot, scope: Scope) -> Bound:
     """All cuts as one; `true` where there is none."""
     if len(cuts) == 1:
         return cuts[0]
-    return _remembered(snapshot, " && ".join(f"({cut.text})" for cut in cuts) or "true", scope)
+    return _bound_once(snapshot, " && ".join(f"({cut.text})" for cut in cuts) or "true", scope)
 
 
 MOST_BOUND = 256
 
 
-def _remembered(snapshot: Snapshot, text: str, scope: Scope) -> Bound:
-    """The bound cut; remembered with the snapshot unless it hangs on a file or function (`@name`, `in_lumi`,
-    `python`)."""
+def _bound_once(snapshot: Snapshot, text: str, scope: Scope) -> Bound:
+    """The bound cut, cached with the snapshot unless a file or function defines it (`@name`, `in_lumi`, `python`)."""
     if "@" in text or "in_lumi" in text or "python" in text:
         return bind(text, scope)
     return snapshot.memo.get_or_create("bound-cuts", text, lambda: bind(text, scope), MOST_BOUND)
@@ -220,12 +225,18 @@ def selection_hash(query: Query, bound: tuple[BoundInput, ...], top: tuple[int, 
     The parts are named by their content, so equal hashes mean the same question to the same bytes on any machine.
     """
     mask = query.mask
-    document: Mapping[str, object] = {
+    inputs = []
+    for source in bound:
+        parts = [part.name for part in source.input.snapshot.parts]
+        inputs.append([source.input.dataset, parts, source.cut.fingerprint])
+    document: dict[str, object] = {
         "semantics": SEMANTICS,
-        "inputs": [[b.input.dataset, [p.name for p in b.input.snapshot.parts], b.cut.fingerprint] for b in bound],
+        "inputs": inputs,
         "lumi": mask.digest if mask is not None else None,
         "duplicates": query.policy,
-        **({"top": list(top)} if top else {}),
-        **({"identity": "run lumi event"} if any(b.input.by_lumi for b in bound) else {}),
     }
+    if top:
+        document["top"] = list(top)
+    if any(source.input.by_lumi for source in bound):
+        document["identity"] = "run lumi event"
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Questions are logged, and say so where memory is short: `question` marks the functions that answer one of a user's.
+"""The log of questions: `question` decorates the functions that answer one, and names it where memory is short.
 
-Invariant: a question is logged once, when it is answered or refused, whatever other questions it asked on the way; and
-only one that was asked in a workspace whose settings allow it.
+Invariant: a question is logged once, when it is answered or refused, whatever other questions it asks on the way; and
+only in a workspace whose settings allow it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ _inside: ContextVar[bool] = ContextVar("inside a question", default=False)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is logged of an answer: its cut in canonical text where the answer knows it, rows read, events accepted,
-    the hash of the selection; of what else was asked, such as the axes of a histogram; and why there is no answer."""
+    """What the log keeps of an answer: its cut in canonical text, rows read, events accepted, hash of the selection.
+
+    `subject` is the rest of the question, such as the axes of a histogram; `error` says why there is no answer.
+    """
 
     cut: str = ""
     read: int | None = None
@@ -41,9 +43,9 @@ class Outcome:
 def question(
     verb: str, outcome: Callable[[R], Outcome]
 ) -> Callable[[Callable[Concatenate[Query, P], R]], Callable[Concatenate[Query, P], R]]:
-    """Log what the decorated function is asked, and the `outcome` of its answer, or why there is none.
+    """Log the query that the decorated function takes, and the `outcome` of its answer or its error.
 
-    Memory that the system refuses meanwhile is a MemoryLimitError that names the question.
+    A refusal of memory becomes a MemoryLimitError that names the question.
     """
 
     def decorate(function: Callable[Concatenate[Query, P], R]) -> Callable[Concatenate[Query, P], R]:
@@ -69,7 +71,7 @@ def question(
 
 @contextmanager
 def unlogged() -> Iterator[None]:
-    """Log no question that is asked inside: it is a part of another, or tagsel's own."""
+    """Log no question inside the context: it is a part of another, or tagsel's own."""
     token = _inside.set(True)
     try:
         yield

@@ -42,7 +42,7 @@ class Regions(Mapping[str, Count]):
     """Regions by name, each a `Count`; `overlap` is how many events two regions share; `lists` their events.
 
     `overlap` is `(regions, regions) int64`, a region's own events on its diagonal; `alone`, `(regions,) int64`, those
-    in no other region; `anywhere` those in any. None where they were not asked for.
+    in no other region; `anywhere` those in any. They are None without `overlap=True`.
     """
 
     counts: Mapping[str, Count]
@@ -79,7 +79,7 @@ class Regions(Mapping[str, Count]):
         return Table(columns, tuple(rows))
 
     def overlaps(self) -> Table:
-        """The events that each two regions share; CutError where that was not asked for."""
+        """The events that each two regions share; CutError without `overlap=True`."""
         if self.overlap is None:
             raise CutError("overlaps of regions were not asked for", hint="overlap=True")
         rows = zip(self.counts, self.overlap.tolist(), strict=True)
@@ -91,7 +91,7 @@ class Regions(Mapping[str, Count]):
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
         return {
             "regions": {name: count.to_json() for name, count in self.counts.items()},
@@ -122,7 +122,7 @@ class _PartialRegions:
 
 
 def _outcome(answer: Regions) -> Outcome:
-    """What the log of questions keeps of regions: how many events each has."""
+    """The log entry of regions: how many events each has."""
     counts = "; ".join(f"{name}: {count.cut}: {count.accepted}" for name, count in answer.items())
     return Outcome(counts, next(iter(answer.values())).read)
 

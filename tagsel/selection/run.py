@@ -229,7 +229,7 @@ def how_of(prepared: Prepared, *, listing: bool, progress: Progress = None) -> H
 
 
 def of_count(count: Count) -> Outcome:
-    """What the log of questions keeps of a count."""
+    """The log entry of a count."""
     return Outcome(count.cut, count.read, count.accepted, count.selection)
 
 

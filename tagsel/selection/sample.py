@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tagsel.engine.row_groups import Unit
-from tagsel.engine.scan import Mask, losses, scan
+from tagsel.engine.scan import Mask, Tally, losses, scan
 from tagsel.errors import CutError
 from tagsel.events import Ledger
 from tagsel.language import Block
@@ -88,9 +88,9 @@ class Estimate:
         return self.low == self.high
 
     def __repr__(self) -> str:
-        return f"<Estimate: {self.said()}>"
+        return f"<Estimate: {self.summary()}>"
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """In words: `about 1,200 (1,100 to 1,300 with 95 % confidence) of 120,000, from 1,200 rows`."""
         if self.exact:
             return f"exactly {self.low:,} of {self.read:,} pass, all decided by zones or looked at"
@@ -99,7 +99,7 @@ class Estimate:
             f"{self.read:,} pass: an estimate, from {self.ledger.read:,} rows"
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
         return {
             "estimate": self.estimate,
@@ -131,16 +131,16 @@ class Slice:
     start: int
     rows: int
     schema: Schema
-    known: Offsets  # shared by all slices of a sample
+    offsets: Offsets  # shared by all slices of a sample
 
     @property
     def name(self) -> str:
-        """The part's."""
+        """The name of the part."""
         return self.part.name
 
     @property
     def columns(self) -> frozenset[str]:
-        """The part's."""
+        """The columns of the part."""
         return self.part.columns
 
     @property
@@ -150,32 +150,34 @@ class Slice:
 
     def read(self, group: int, columns: Iterable[str]) -> dict[str, Any]:
         """As `Part.read`, of its rows."""
-        return {c: values[self._of(c)] for c, values in self.part.read(self.group, columns).items()}
+        whole = self.part.read(self.group, columns)
+        return {name: values[self._slice_of(name)] for name, values in whole.items()}
 
-    def _of(self, column: str) -> slice:
+    def _slice_of(self, column: str) -> slice:
+        """The values of its rows among those of the row group."""
         attribute = self.schema.by_column[column]
         if not attribute.is_list:
             return slice(self.start, self.start + self.rows)
         key = self.part.path, self.group, attribute.counter
-        if key not in self.known:
-            found = self.part.read(self.group, [attribute.counter]).get(attribute.counter)
-            lengths = np.zeros(self.part.groups[self.group], np.int64) if found is None else np.maximum(found, 0)
-            self.known[key] = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        offsets = self.known[key]
+        if key not in self.offsets:
+            counter = self.part.read(self.group, [attribute.counter]).get(attribute.counter)
+            lengths = np.zeros(self.part.groups[self.group], np.int64) if counter is None else np.maximum(counter, 0)
+            self.offsets[key] = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        offsets = self.offsets[key]
         return slice(int(offsets[self.start]), int(offsets[self.start + self.rows]))
 
     def lumi_counts(self, group: int) -> tuple[Any, Any, Any]:
-        """Of the whole row group: what all, or none, of its blocks are is so for these rows too."""
+        """The luminosity blocks of the whole row group: where all or none are good, these rows are, too."""
         return self.part.lumi_counts(self.group)
 
     def duplicates(self, group: int) -> npt.NDArray[Any] | None:
         """As `Part.duplicates`, of its rows."""
-        found = self.part.duplicates(self.group)
-        return None if found is None else found[self.start : self.start + self.rows]
+        duplicates = self.part.duplicates(self.group)
+        return None if duplicates is None else duplicates[self.start : self.start + self.rows]
 
 
 def _outcome(answer: Estimate) -> Outcome:
-    """What the log of questions keeps of an estimate: its interval stands in the text, for it is no count."""
+    """The log entry of an estimate: its interval, as text."""
     return Outcome(answer.cut, answer.read, subject=f"{answer.low} to {answer.high} events")
 
 
@@ -186,36 +188,25 @@ def estimate(query: Query, *, sample: float = 0.01, seed: int = 0, progress: Pro
 
     CutError for a sample that is no such fraction, and for a weighted query.
     """
-    if not 0 < sample <= 1:
-        raise CutError(f"a sample of {sample:g}", hint="more than 0, up to 1 (100%)")
-    if query.weight:
-        raise CutError("an estimate is of events, not of weights", hint="leave the weight out, or count")
+    _check_question(query, sample)
     started = time.perf_counter()
     prepared = prepare(replace(query, tier="interpreter"))
-    open_units = [u for u in prepared.plan.units if u.verdict == SOME]
+    open_units = [unit for unit in prepared.plan.units if unit.verdict == SOME]
     blocks = _blocks(open_units, sample)
     strata = _drawn(len(blocks), sample, seed)
-    known: Offsets = {}
-    drawn = [_sliced(prepared, known, *blocks[k]) for k in np.concatenate([*strata, np.zeros(0, np.int64)]).astype(int)]
-    decided = [u for u in prepared.plan.units if u.verdict != SOME]
-
-    def work(unit: Unit, block: Block, alive: Mask | None) -> int:
-        return int(np.count_nonzero(passed(prepared, unit, block, alive)))
-
-    tallies = scan(
-        (*drawn, *decided),
-        prepared.rows,
-        work,
-        threads=query.threads,
-        allow_losses=query.allow_losses,
-        progress=progress,
-    )
-    accepted = [t.result or 0 for t in tallies]
+    offsets: Offsets = {}
+    chosen = np.concatenate([*strata, np.zeros(0, np.int64)]).astype(int)
+    drawn = [_sliced(prepared, offsets, *blocks[at]) for at in chosen]
+    decided = [unit for unit in prepared.plan.units if unit.verdict != SOME]
+    tallies = _counted(prepared, (*drawn, *decided), progress)
+    accepted = [tally.result or 0 for tally in tallies]
     ledger = _ledger(accepted, tallies)
-    ledger.check(sum(u.rows for u in (*drawn, *decided)))
-    sizes = [len(piece) for piece in np.array_split(np.arange(len(blocks)), len(strata))] if strata else []
-    seen = [(accepted[k], drawn[k].rows) for k in range(len(drawn))]
-    value, low, high = _extrapolated(seen, strata, sizes, sum(u.rows for u in open_units))
+    ledger.check(sum(tally.unit.rows for tally in tallies))
+    sizes = []
+    if strata:
+        sizes = [len(stretch) for stretch in np.array_split(np.arange(len(blocks)), len(strata))]
+    seen = [(passing, unit.rows) for passing, unit in zip(accepted, drawn, strict=False)]
+    value, low, high = _extrapolated(seen, strata, sizes, sum(unit.rows for unit in open_units))
     certain = sum(accepted[len(drawn) :])
     return Estimate(
         value + certain,
@@ -229,18 +220,42 @@ def estimate(query: Query, *, sample: float = 0.01, seed: int = 0, progress: Pro
         canonical_cut(prepared.inputs),
         prepared.warnings,
         tuple(losses(tallies)),
-        Work(prepared.plan, ledger.read, sum(t.bytes for t in tallies), time.perf_counter() - started),
+        Work(prepared.plan, ledger.read, sum(tally.bytes for tally in tallies), time.perf_counter() - started),
+    )
+
+
+def _check_question(query: Query, sample: float) -> None:
+    if not 0 < sample <= 1:
+        raise CutError(f"a sample of {sample:g}", hint="more than 0, up to 1 (100%)")
+    if query.weight:
+        raise CutError("an estimate is of events, not of weights", hint="leave the weight out, or count")
+
+
+def _counted(prepared: Prepared, units: Sequence[Unit], progress: Progress) -> list[Tally[int]]:
+    """How many rows of each unit pass."""
+
+    def work(unit: Unit, block: Block, alive: Mask | None) -> int:
+        return int(np.count_nonzero(passed(prepared, unit, block, alive)))
+
+    query = prepared.query
+    return scan(
+        units,
+        prepared.rows,
+        work,
+        threads=query.threads,
+        allow_losses=query.allow_losses,
+        progress=progress,
     )
 
 
 def _blocks(units: Sequence[Unit], sample: float) -> list[tuple[Unit, int, int]]:
     """Row groups cut into blocks of about equal size: (row group, first row, rows)."""
-    size = max(SMALLEST, sample * sum(u.rows for u in units) / WANTED)
-    found = []
+    size = max(SMALLEST, sample * sum(unit.rows for unit in units) / WANTED)
+    blocks = []
     for unit in units:
         ends = np.linspace(0, unit.rows, max(1, round(unit.rows / size)) + 1).astype(int).tolist()
-        found += [(unit, a, b - a) for a, b in pairwise(ends) if b > a]
-    return found
+        blocks += [(unit, start, end - start) for start, end in pairwise(ends) if end > start]
+    return blocks
 
 
 def _drawn(blocks: int, sample: float, seed: int) -> list[npt.NDArray[np.int64]]:
@@ -253,16 +268,22 @@ def _drawn(blocks: int, sample: float, seed: int) -> list[npt.NDArray[np.int64]]
     return [np.sort(random.choice(piece, 2, replace=False)) for piece in pieces]
 
 
-def _sliced(prepared: Prepared, known: Offsets, unit: Unit, start: int, rows: int) -> Unit:
+def _sliced(prepared: Prepared, offsets: Offsets, unit: Unit, start: int, rows: int) -> Unit:
     schema = prepared.inputs[unit.source].input.snapshot.schema
-    piece = Slice(unit.part, unit.group, start, rows, schema, known)  # it has all of a part that a scan asks for
+    piece = Slice(unit.part, unit.group, start, rows, schema, offsets)  # it has all of a part that a scan needs
     return replace(unit, part=cast(Part, piece), group=1, rows=rows, first_row=unit.first_row + start)
 
 
-def _ledger(accepted: Sequence[int], tallies: Sequence[Any]) -> Ledger:
-    alive, kept = sum(t.alive for t in tallies), sum(accepted)
-    masked, duplicate, unreadable = (sum(getattr(t, f) for t in tallies) for f in ("masked", "duplicate", "unreadable"))
-    return Ledger(kept, alive - kept, masked, duplicate, unreadable)
+def _ledger(accepted: Sequence[int], tallies: Sequence[Tally[int]]) -> Ledger:
+    """The ledger of the rows that were looked at."""
+    passing = sum(accepted)
+    return Ledger(
+        accepted=passing,
+        rejected=sum(tally.alive for tally in tallies) - passing,
+        masked=sum(tally.masked for tally in tallies),
+        duplicate=sum(tally.duplicate for tally in tallies),
+        unreadable=sum(tally.unreadable for tally in tallies),
+    )
 
 
 def _extrapolated(
@@ -276,9 +297,9 @@ def _extrapolated(
     The ratio of events to rows over all stretches; its variance by the differences of the two blocks of each, and the
     degrees of freedom by Satterthwaite's rule, so that an answer that hangs on few stretches is known to be unsure.
     """
-    found, looked = sum(y for y, _ in seen), sum(r for _, r in seen)
+    events, looked = sum(passing for passing, _ in seen), sum(rows_of_block for _, rows_of_block in seen)
     if looked == rows:
-        return float(found), found, found
+        return float(events), events, events
     pairs = np.array(seen, np.float64).reshape(len(strata), 2, 2)
     weight = np.array(sizes, np.float64)
     top, bottom = (weight * pairs.mean(axis=1).T).sum(axis=1)
@@ -288,4 +309,4 @@ def _extrapolated(
     variance = float(part.sum()) / bottom**2
     freedom = float(part.sum() ** 2 / (part**2).sum()) if part.any() else float(len(strata))
     low, high = interval(fraction, variance, looked, len(seen), freedom)
-    return fraction * rows, max(found, floor(low * rows)), min(found + rows - looked, ceil(high * rows))
+    return fraction * rows, max(events, floor(low * rows)), min(events + rows - looked, ceil(high * rows))

@@ -82,7 +82,7 @@ class Sweep:
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
         points = []
         for point in self.points:
@@ -94,7 +94,7 @@ class Sweep:
 
 
 def _outcome(answer: Sweep) -> Outcome:
-    """What the log of questions keeps of a sweep: how many events each value leaves."""
+    """The log entry of a sweep: how many events each value leaves."""
     counts = "; ".join(f"{point.value}: {point.passing.n}" for point in answer.points)
     return replace(of_count(answer.loosest), subject=counts)
 

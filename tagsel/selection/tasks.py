@@ -1,8 +1,10 @@
-"""A prepared query cut into pieces, and a piece done: runs of row groups with all that is known of them, as plain data.
+"""Tasks: a prepared query cut into pieces of some row groups, which are plain data that a worker can run.
 
-What planning found goes along: verdicts of the zones, which rows count (a bit a row where only some do), which part
-cannot be judged. A piece names its parts by file, size and hash; who does it opens these, compares footers and CRCs,
-and opens no log and no catalog. Invariant: the answers of all pieces, and what needed none, add up to that of a scan.
+A piece carries the plan: the verdicts of the zones, the rows that count (a bit a row where only some do), and the parts
+that cannot be judged. It names its parts by file, size and hash; the worker opens these, compares footers and CRCs, and
+opens no log and no catalog.
+
+Invariant: the answers of all pieces, and of the row groups that need none, add up to the answer of a scan.
 """
 
 from __future__ import annotations
@@ -42,13 +44,15 @@ WORK: Mapping[str, Callable[[Prepared, Top, Progress], Answer]] = {
     "select": listing,
     "cutflow": lambda prepared, top, progress: flowing(prepared, progress),
 }
-"""What is done with the row groups of a piece, by verb."""
+"""The function that does the work of each verb."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What all pieces of one input ask; `prints` are the fingerprints that the bound cuts have here and must have where
-    they are bound again: other ones would be another question."""
+    """The question of all pieces of one input.
+
+    `prints` are the fingerprints of the bound cuts; a worker that binds them to other ones refuses the piece.
+    """
 
     verb: str
     top: Top
@@ -67,11 +71,11 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Some row groups of an input to be looked at, by the G row groups of their parts.
+    """Some row groups of an input to evaluate, by the G row groups of their parts.
 
-    `verdict` (G,) and `steps` (steps, G) are the zones'; `fates` (3, G) the rows that are duplicate, masked and alive,
-    all 0 for row groups that are not asked for; `masks` has zlib of a bit a row where only some are alive; `lost` why a
-    row group cannot be judged.
+    `verdict` (G,) and `steps` (steps, G) are those of the zones; `fates` (3, G) the rows that are duplicate, masked and
+    alive, all 0 for row groups outside the piece; `masks` has zlib of a bit a row where only some are alive; `lost` has
+    the reason why a row group cannot be judged.
     """
 
     question: Question
@@ -87,7 +91,7 @@ class Piece:
 
 @watched
 def answer(piece: Piece) -> Answer:
-    """Do a piece, in this thread alone. TagselError: what the same rows would raise at home."""
+    """The answer of a piece, by this thread alone; it raises the errors that a local run would."""
     prepared = _prepared(piece)
     question = piece.question
     return WORK[question.verb](prepared, question.top, None).of_input(piece.source)
@@ -98,30 +102,34 @@ def answer(piece: Piece) -> Answer:
 
 @watched
 def split(prepared: Prepared, verb: str, top: Top, rows: int) -> tuple[Answer, int, Iterator[Piece]]:
-    """What needs no look at any row, how many rows that settles, and the pieces of the rest, of about `rows` rows each.
+    """The answer of row groups that need no look at a row, their number of rows, and the pieces of the others.
 
-    StoreError: a part cannot be judged, and losses are not allowed.
+    A piece has about `rows` rows. StoreError: a part cannot be judged, and losses are not allowed.
     """
-    settled, done, asked = Answer(Fate()), 0, []
+    settled, done, plans = Answer(Fate()), 0, []
     for index, bound in enumerate(prepared.inputs):
         frame, verdict = bound.input.snapshot.frame, prepared.plan.verdicts[index]
         candidates = candidates_of(prepared, index)
         fates, lost = candidates.eligible, candidates.lost
         look = (fates.alive > 0) & (verdict.cut != NONE)
-        sure = look & (verdict.cut == ALL) if verb == "count" and not prepared.query.weight else np.zeros_like(look)
+        all_pass = np.zeros_like(look)
+        if verb == "count" and not prepared.query.weight:
+            all_pass = look & (verdict.cut == ALL)
         look[list(lost)] = True
-        look &= ~sure
-        settled += Answer(
-            _settled(fates, ~look),
-            (Yield.unweighted(int(fates.alive[sure].sum())),) if verb == "count" else (),
-        )
+        look &= ~all_pass
+        yields: tuple[Yield, ...] = ()
+        if verb == "count":
+            yields = (Yield.unweighted(int(fates.alive[all_pass].sum())),)
+        settled += Answer(_settled(fates, ~look), yields)
         done += int(frame.rows[~look].sum())
-        asked.append((_question(prepared, index, verb, top), frame, verdict, fates, lost, np.flatnonzero(look)))
+        plans.append((_question(prepared, index, verb, top), frame, verdict, fates, lost, np.flatnonzero(look)))
 
     def pieces() -> Iterator[Piece]:
-        for index, (question, frame, verdict, fates, lost, groups) in enumerate(asked):
+        for index, (question, frame, verdict, fates, lost, groups) in enumerate(plans):
+            if not len(groups):
+                continue
             number = (np.cumsum(frame.rows[groups]) - 1) // rows
-            for some in np.split(groups, np.flatnonzero(np.diff(number)) + 1) if len(groups) else ():
+            for some in np.split(groups, np.flatnonzero(np.diff(number)) + 1):
                 with _hinting():
                     piece = _piece(prepared.inputs[index], question, frame, verdict, fates, lost, some, index)
                 yield piece
@@ -130,13 +138,17 @@ def split(prepared: Prepared, verb: str, top: Top, rows: int) -> tuple[Answer, i
 
 
 def _settled(fates: Fates, groups: Mask) -> Fate:
-    duplicate, masked, alive = (int(n[groups].sum()) for n in (fates.duplicate, fates.masked, fates.alive))
-    return Fate(duplicate, masked, alive=alive)
+    """The fates of the rows of some row groups."""
+    return Fate(
+        duplicate=int(fates.duplicate[groups].sum()),
+        masked=int(fates.masked[groups].sum()),
+        alive=int(fates.alive[groups].sum()),
+    )
 
 
 @contextmanager
 def _hinting() -> Iterator[None]:
-    """A damaged part is said with what to try."""
+    """Add what to try to the error of a damaged part."""
     try:
         yield
     except StoreError as error:
@@ -145,7 +157,11 @@ def _hinting() -> Iterator[None]:
 
 def _question(prepared: Prepared, index: int, verb: str, top: Top) -> Question:
     query, bound = prepared.query, prepared.inputs[index]
-    tables = {n.value.name: n.value for cut in _all(bound) for n in walk(cut.node) if n.op == "in_lumi"}
+    tables = {}
+    for expression in _expressions(bound):
+        for node in walk(expression.node):
+            if node.op == "in_lumi":
+                tables[node.value.name] = node.value
     source = bound.input
     return Question(
         verb,
@@ -153,7 +169,7 @@ def _question(prepared: Prepared, index: int, verb: str, top: Top) -> Question:
         tuple((name, cut.text) for (name, _), cut in zip(query.cuts, bound.cuts, strict=True)),
         bound.weight.text if bound.weight else "",
         tuple(tables.values()),
-        tuple(b.fingerprint for b in _all(bound)),
+        tuple(expression.fingerprint for expression in _expressions(bound)),
         query.duplicates,
         query.allow_losses,
         query.remember,
@@ -164,8 +180,12 @@ def _question(prepared: Prepared, index: int, verb: str, top: Top) -> Question:
     )
 
 
-def _all(bound: BoundInput) -> list[Bound]:
-    return [*bound.cuts, bound.cut, *([bound.weight] if bound.weight else [])]
+def _expressions(bound: BoundInput) -> list[Bound]:
+    """Each cut, the whole cut, and the weight."""
+    expressions = [*bound.cuts, bound.cut]
+    if bound.weight:
+        expressions.append(bound.weight)
+    return expressions
 
 
 @watched
@@ -179,7 +199,7 @@ def _piece(
     groups: Ints,
     source: int,
 ) -> Piece:
-    """The piece of some row groups, which stand among all those of their parts."""
+    """The piece of some row groups, whose values are placed among those of all row groups of their parts."""
     parts = np.unique(frame.part_of[groups])
     every = np.flatnonzero(np.isin(frame.part_of, parts))
     at = np.searchsorted(every, groups)
@@ -188,11 +208,14 @@ def _piece(
     counts = np.zeros((3, len(every)), np.int64)
     cut[at], steps[:, at] = verdict.cut[groups], verdict.steps[:, groups]
     counts[:, at] = [n[groups] for n in (fates.duplicate, fates.masked, fates.alive)]
-    partly = zip(at.tolist(), groups.tolist(), fates.partly[groups].tolist(), strict=True)
-    masks = {here: zlib.compress(np.packbits(fates.mask(group)).tobytes(), 1) for here, group, some in partly if some}
-    missing = {here: lost[group] for here, group in zip(at.tolist(), groups.tolist(), strict=True) if group in lost}
+    masks, reasons = {}, {}
+    for place, group, partly in zip(at.tolist(), groups.tolist(), fates.partly[groups].tolist(), strict=True):
+        if partly:
+            masks[place] = zlib.compress(np.packbits(fates.mask(group)).tobytes(), 1)
+        if group in lost:
+            reasons[place] = lost[group]
     records = tuple(bound.input.snapshot.state.parts[part] for part in parts.tolist())
-    return Piece(question, records, cut, steps, counts, masks, missing, source, int(frame.rows[groups].sum()))
+    return Piece(question, records, cut, steps, counts, masks, reasons, source, int(frame.rows[groups].sum()))
 
 
 # -- where a piece is done
@@ -200,13 +223,13 @@ def _piece(
 
 @dataclass(frozen=True, eq=False)
 class _Decided:
-    """The rows of a piece that count, as they were worked out where it was sent from."""
+    """The rows of a piece that count, as the sender worked them out."""
 
     piece: Piece
     frame: Frame
 
     def judge(self, unit: Unit, columns: Columns) -> Judged:
-        """What becomes of the rows of one unit. StoreError: its part cannot be judged."""
+        """The fates of the rows of one unit. StoreError: its part cannot be judged."""
         at = int(np.searchsorted(self.frame.first_rows, unit.first_row))
         if at in self.piece.lost:
             raise StoreError(self.piece.lost[at])
@@ -214,7 +237,7 @@ class _Decided:
         return Judged(duplicate, masked, alive, self._mask(at) if at in self.piece.masks else None)
 
     def fates(self, source: int, frame: Frame) -> Fates:
-        """What becomes of the rows of all row groups. StoreError: a part that cannot be judged."""
+        """The fates of the rows of all row groups. StoreError: a part cannot be judged."""
         for why in self.piece.lost.values():
             raise StoreError(why)
         duplicate, masked, alive = self.piece.fates
@@ -236,7 +259,7 @@ def _prepared(piece: Piece) -> Prepared:
 
 @memoize("questions", entries=64)
 def _bound(question: Question) -> tuple[Query, BoundInput]:
-    """The question bound again. JobError: it does not mean here what it means there."""
+    """The question bound again. JobError: it binds to other cuts here than at the sender."""
     snapshot = Snapshot(Path(question.folder), question.state)
     dataset, simulation, sample, priority = question.input
     tables = {table.name: table for table in question.tables}
@@ -253,7 +276,7 @@ def _bound(question: Question) -> tuple[Query, BoundInput]:
         tables=tables.__getitem__,
     )
     (bound,) = bind_query(query)
-    if tuple(b.fingerprint for b in _all(bound)) != question.prints:
+    if tuple(expression.fingerprint for expression in _expressions(bound)) != question.prints:
         raise JobError(
             "a cut does not mean the same to a worker: it runs another version of tagsel than you do",
             hint="start scheduler and workers in the environment that you are in",

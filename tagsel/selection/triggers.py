@@ -82,7 +82,7 @@ class Chains:
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """What `--json` prints."""
         return {"chains": self.table().to_json(), "events": self.count.accepted, "count": self.count.to_json()}
 
@@ -202,7 +202,7 @@ class _Counted:
 
 
 def _outcome(answer: Chains) -> Outcome:
-    """What the log of questions keeps of counted chains."""
+    """The log entry of counted chains."""
     return replace(of_count(answer.count), subject=f"{len(answer.chains)} chains")
 
 

@@ -34,11 +34,12 @@ _SHOWN = 3
 
 def stored(attributes: Sequence[Attribute], column: Column) -> dict[str, npt.NDArray[Any]]:
     """The columns of a user's attribute: its counter, and its values with a blank where there is none."""
-    (counter, slot), (values, known) = attributes, column
+    (counter, slot), (values, present) = attributes, column
     blank: Any = "" if values.dtype == object else values.dtype.type()
-    filled = np.where(known, values, blank)
-    filled = filled.view(f"i{filled.itemsize}") if filled.dtype.kind == "u" else filled
-    return {counter.column: known.astype(np.int32), slot.column: filled}
+    filled = np.where(present, values, blank)
+    if filled.dtype.kind == "u":
+        filled = filled.view(f"i{filled.itemsize}")
+    return {counter.column: present.astype(np.int32), slot.column: filled}
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,13 @@ class Joined:
     def __call__(self, part: Part, group: int) -> Mapping[str, npt.NDArray[Any]]:
         """The columns in a row group, missing in rows that the table does not have."""
         row, place = self.matches(part, group)
-        found: dict[str, npt.NDArray[Any]] = {}
-        for attributes, (values, known) in zip(self.attributes, self.columns, strict=True):
-            full = np.zeros(part.groups[group], values.dtype)
-            there = np.zeros(part.groups[group], np.bool_)
-            full[row], there[row] = values[place], known[place]
-            found |= stored(attributes, (full, there))
-        return found
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for attributes, (values, present) in zip(self.attributes, self.columns, strict=True):
+            of_rows = np.zeros(part.groups[group], values.dtype)
+            present_in_rows = np.zeros(part.groups[group], np.bool_)
+            of_rows[row], present_in_rows[row] = values[place], present[place]
+            columns |= stored(attributes, (of_rows, present_in_rows))
+        return columns
 
     @watched
     def matches(self, part: Part, group: int) -> tuple[Ints, Ints]:
@@ -119,20 +120,20 @@ class Joined:
         if entry is None or "aod_guid" not in part.columns:
             return np.zeros(len(row), np.bool_)
         codes, names = part.read_codes(group, "aod_guid")
-        guids: Any = np.array(names, object)[codes[row]] == self.place[0][place]
-        found: npt.NDArray[np.bool_] = guids.astype(np.bool_) & (entry[row] == self.place[1][place])
-        return found
+        same_file: Any = np.array(names, object)[codes[row]] == self.place[0][place]
+        return np.asarray(same_file.astype(np.bool_) & (entry[row] == self.place[1][place]))
 
     def counted(self, parts: Sequence[Part], simulation: bool) -> tuple[int, int]:
-        """Rows of the parts that are matched, and of the table that are used. StoreError: some could be several."""
+        """How many rows of the parts are matched, and rows of the table used. StoreError: a match is ambiguous."""
         matched, used = 0, np.zeros(len(self.run), np.int64)
         twice: list[tuple[int, int]] = []
-        for part, group in ((p, g) for p in parts for g in range(len(p.groups))):
-            row, place = self.matches(part, group)
-            counts = np.bincount(row, minlength=part.groups[group])
-            twice += self._named(np.unique(place[counts[row] > 1]))
-            matched += int(np.count_nonzero(counts))
-            used += np.bincount(place, minlength=len(used))
+        for part in parts:
+            for group, rows in enumerate(part.groups):
+                row, place = self.matches(part, group)
+                counts = np.bincount(row, minlength=rows)
+                twice += self._named(np.unique(place[counts[row] > 1]))
+                matched += int(np.count_nonzero(counts))
+                used += np.bincount(place, minlength=len(used))
         if twice:
             raise self._ambiguous(twice, "of the table fit one row of the dataset")
         several = self._named(np.flatnonzero(used > 1)) if simulation else []
@@ -144,12 +145,14 @@ class Joined:
         return list(zip(self.run[places].tolist(), self.event[places].tolist(), strict=True))
 
     def _ambiguous(self, events: Sequence[tuple[int, int]], what: str) -> StoreError:
-        once = sorted(set(events))
-        said = ", ".join(f"{r}:{e}" for r, e in once[:_SHOWN]) + (" …" if len(once) > _SHOWN else "")
-        lacking = {"lumi": self.lumi, "aod_guid and aod_entry": self.place}
-        more = " or ".join(name for name, there in lacking.items() if there is None)
+        distinct = sorted(set(events))
+        examples = ", ".join(f"{run}:{event}" for run, event in distinct[:_SHOWN])
+        if len(distinct) > _SHOWN:
+            examples += " …"
+        columns = {"lumi": self.lumi, "aod_guid and aod_entry": self.place}
+        missing = " or ".join(name for name, column in columns.items() if column is None)
         return StoreError(
-            f"{len(once):,} events are ambiguous: several rows {what} ({said})",
-            hint=f"give the table {more}, or keep one row an event" if more else "keep one row an event",
-            ambiguous=len(once),
+            f"{len(distinct):,} events are ambiguous: several rows {what} ({examples})",
+            hint=f"give the table {missing}, or keep one row an event" if missing else "keep one row an event",
+            ambiguous=len(distinct),
         )

@@ -5,7 +5,7 @@ Invariant: the verdicts agree with the selection: an event is accepted here if a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -52,7 +52,7 @@ class CutVerdict:
 
 @dataclass(frozen=True)
 class Reason:
-    """One row of the event: where it stands, its verdict, and every cut's."""
+    """One row of the event: its dataset, file and entry, its verdict, and the verdict of every cut."""
 
     run: int
     event: int
@@ -103,7 +103,7 @@ class Why:
 
 
 def _outcome(answer: Why) -> Outcome:
-    """What the log of questions keeps of the reason for one event."""
+    """The log entry of the reason for one event."""
     return Outcome(subject=f"{answer.run}:{answer.event} is {answer.verdict}")
 
 
@@ -112,26 +112,31 @@ def _outcome(answer: Why) -> Outcome:
 def why(query: Query, run: int, event: int, lumi: int = -1) -> Why:
     """The verdict on one event (of that luminosity block, where it is given), or *not in dataset*.
 
-    A damaged part that may hold it is said.
+    A damaged part that may hold it is named.
     """
     query = replace(query, allow_losses=True)
     bound = bind_query(query)
     rows = rows_that_count(query)
-    found: list[Reason] = []
-    asked = np.array([run], np.int32), np.array([event], np.int64)
+    reasons: list[Reason] = []
+    runs, events = np.array([run], np.int32), np.array([event], np.int64)
     for index, source in enumerate(bound):
         for part in lookup.near(source.input.snapshot.parts, run, event):
             try:
                 with watch:
-                    for unit, places in _by_group(index, part, lookup.find_in(part, *asked)[1]):
-                        found += _reasons(query, source, unit, rows, places, lumi)
+                    for unit, places in _by_group(index, part, lookup.find_in(part, runs, events)[1]):
+                        reasons += _reasons(query, source, unit, rows, places, lumi)
             except StoreError as error:
-                found.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
-    keeper = next((r for r in found if r.verdict not in ("duplicate", "part unreadable")), None)
-    if keeper is not None:
-        place = f"of {keeper.dataset}, file {keeper.guid or 'unknown'}, entry {keeper.entry}"
-        found = [replace(r, detail=place) if r.verdict == "duplicate" else r for r in found]
-    return Why(run, event, tuple(found))
+                reasons.append(Reason(run, event, "part unreadable", source.input.pinned, detail=error.message))
+    return Why(run, event, tuple(_with_originals(reasons)))
+
+
+def _with_originals(reasons: Sequence[Reason]) -> Sequence[Reason]:
+    """The reasons; those of duplicates say which row the selection keeps."""
+    original = next((reason for reason in reasons if reason.verdict not in ("duplicate", "part unreadable")), None)
+    if original is None:
+        return reasons
+    place = f"of {original.dataset}, file {original.guid or 'unknown'}, entry {original.entry}"
+    return [replace(reason, detail=place) if reason.verdict == "duplicate" else reason for reason in reasons]
 
 
 def _by_group(source: int, part: Part, rows: Ints) -> Iterator[tuple[Unit, Ints]]:
@@ -158,24 +163,28 @@ def _reasons(
     block = Block(unit.rows, columns)
     reasons = []
     for row in at.tolist():
-        alone = np.zeros(unit.rows, bool)
-        alone[row] = True
-        cuts = tuple(
-            CutVerdict(
-                name or cut.text,
-                cut.text,
-                bool(judge(cut, block, alone)[row]),
-                tuple({v[0]: v for step in explain_row(cut, block, row) for v in step.values}.values()),
-            )
-            for (name, _), cut in zip(query.cuts, source.cuts, strict=True)
-        )
-        verdict = "accepted" if all(c.passed for c in cuts) else "rejected"
+        cuts = _cut_verdicts(query, source, block, row)
+        verdict = "accepted" if all(cut.passed for cut in cuts) else "rejected"
         if not (good if isinstance(good, bool) else good[row]):
             verdict = "masked by good-run list"
         if duplicate is not None and duplicate[row]:
             verdict = "duplicate"
         guid = guids[1][guids[0][row]] if guids is not None else ""
         entry = int(columns["aod_entry"][row]) if "aod_entry" in columns else -1
-        run, at_lumi, event = (int(columns[c][row]) for c in ("run", "lumi", "event"))
-        reasons.append(Reason(run, event, verdict, source.input.pinned, at_lumi, guid, entry, cuts))
+        run, lumi_of_row, event = (int(columns[name][row]) for name in ("run", "lumi", "event"))
+        reasons.append(Reason(run, event, verdict, source.input.pinned, lumi_of_row, guid, entry, cuts))
     return reasons
+
+
+def _cut_verdicts(query: Query, source: BoundInput, block: Block, row: int) -> tuple[CutVerdict, ...]:
+    """The verdict of each cut on one row, with the values that it saw."""
+    only_row = np.zeros(block.rows, bool)
+    only_row[row] = True
+    verdicts = []
+    for (name, _), cut in zip(query.cuts, source.cuts, strict=True):
+        passed = bool(judge(cut, block, only_row)[row])
+        values = {}
+        for step in explain_row(cut, block, row):
+            values.update({value[0]: value for value in step.values})
+        verdicts.append(CutVerdict(name or cut.text, cut.text, passed, tuple(values.values())))
+    return tuple(verdicts)

@@ -108,7 +108,7 @@ def test_bins_are_those_of_the_interpreter(
     (slow,), plain = histograms(replace(query, tier="interpreter"), specs)
     assert counted.ledger == plain.ledger
     assert fast.values.tobytes() == slow.values.tobytes() and fast.variances.tobytes() == slow.variances.tobytes()
-    assert fast.said() == slow.said() and fast.to_json() == slow.to_json()
+    assert fast.summary() == slow.summary() and fast.to_json() == slow.to_json()
 
 
 def test_columns_go_straight_into_the_bins(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

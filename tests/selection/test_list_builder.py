@@ -14,9 +14,18 @@ from hypothesis import strategies as st
 from tagsel.api import Workspace
 from tagsel.engine import compiled_scan
 from tagsel.engine.bitmaps import Bits, Taken
+from tagsel.engine.row_groups import Unit
 from tagsel.kernels.memory import address_of
+from tagsel.language.bounds import SOME
 from tagsel.selection import list_builder, select
-from tagsel.selection.list_builder import LARGE, events_of_rows, segments, together
+from tagsel.selection.list_builder import (
+    LARGE,
+    EventColumns,
+    events_of_group,
+    events_of_rows,
+    segments,
+    together,
+)
 from tagsel.store import Frame, OpenParts, layout
 
 ROWS = (300, 130, 1, 200)
@@ -77,6 +86,28 @@ def test_a_list_is_that_of_the_columns(frame: Frame, seed: int, share: float, th
     assert found.stages["aod"].guid.strings() == names[order].tolist()
     assert found.stages["aod"].entry.tolist() == plain.stages["aod"].entry[order].tolist()
     assert found.in_order
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), share=st.sampled_from([0.0, 0.003, 0.1, 1.0]))
+def test_row_groups_and_the_snapshot_give_the_same_events(frame: Frame, seed: int, share: float) -> None:
+    mask = np.random.default_rng(seed).random(sum(ROWS)) < share
+    by_group = []
+    for group in range(len(frame)):
+        first, size = int(frame.first_rows[group]), int(frame.rows[group])
+        unit = Unit(0, frame.part(group), int(frame.group_of[group]), size, SOME, first)
+        by_group += events_of(events_of_group(unit, np.flatnonzero(mask[first : first + size])))
+    whole = events_of(events_of_rows(0, frame, np.flatnonzero(mask)))
+    assert len(whole) == np.count_nonzero(mask) and sorted(by_group) == sorted(whole)
+
+
+def events_of(columns: EventColumns) -> list[tuple[object, ...]]:
+    """A tuple an event: run, lumi, event, AOD file and entry."""
+    ids = (columns.run.tolist(), columns.lumi.tolist(), columns.event.tolist())
+    if not len(columns.event):
+        return []
+    aod = columns.stages["aod"]
+    return list(zip(*ids, aod.guid.strings(), aod.entry.tolist(), strict=True))
 
 
 def test_an_entry_that_stands_twice_leaves_the_order_to_the_list(tmp_path: Path) -> None:
