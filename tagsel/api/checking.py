@@ -285,22 +285,28 @@ def _copies(catalog: Catalog, source: Input) -> Iterator[Finding]:
     replicas = catalog.replicas([f.guid for f in files]) if files else {}
     bare, stale, cut, remote = [], [], [], []
     for file in files:
-        places = {r.pfn: _place(catalog, r) for r in replicas[file.guid]}
-        if file.pfn:
-            places.setdefault(file.pfn, None if "://" in file.pfn else Path(file.pfn))
-        bare += [] if places else [_called(file)]
-        local = {pfn: path for pfn, path in places.items() if path is not None}
-        stale += [pfn for pfn, path in local.items() if not path.is_file()]
-        cut += [
-            _resized(pfn, path, file)
-            for pfn, path in local.items()
-            if path.is_file() and not is_whole(path, file.bytes)
-        ]
-        remote += [pfn for pfn, path in places.items() if path is None]
+        places = _places(catalog, file, replicas[file.guid])
+        if not places:
+            bare.append(_called(file))
+        for pfn, path in places.items():
+            if path is None:
+                remote.append(pfn)
+            elif not path.is_file():
+                stale.append(pfn)
+            elif not is_whole(path, file.bytes):
+                cut.append(_resized(pfn, path, file))
     yield Finding(MISSING, source.pinned, len(bare), "files without any copy", _first(bare))
     yield Finding(MISSING, source.pinned, len(stale), "copies that are not where the catalog says", _first(stale))
     yield Finding(CORRUPT, source.pinned, len(cut), "copies of another size than their file", _first(cut))
     yield Finding(REMARK, source.pinned, len(remote), "copies on other machines, not looked at", _first(remote))
+
+
+def _places(catalog: Catalog, file: FileRecord, replicas: Iterable[Replica]) -> dict[str, Path | None]:
+    """Where each copy of a file lies on this machine, by its physical name; None for one on another machine."""
+    places = {replica.pfn: _place(catalog, replica) for replica in replicas}
+    if file.pfn:
+        places.setdefault(file.pfn, None if "://" in file.pfn else Path(file.pfn))
+    return places
 
 
 def _twins(catalog: Catalog, source: Input) -> Iterator[Finding]:
@@ -366,7 +372,12 @@ def _frozen(home: Home, source: Input) -> Iterator[Finding]:
 
 def _duplicates(inputs: Sequence[Input], read: Mapping[str, Addresses]) -> Iterator[Finding]:
     """Events in several rows: of data by run and event, of simulation by file and entry."""
-    data = sorted((i for i in inputs if not i.simulation), key=lambda i: (i.priority, i.dataset))
+    data = sorted([i for i in inputs if not i.simulation], key=lambda i: (i.priority, i.dataset))
+    yield from _repeated_events(data)
+    yield from _repeated_addresses([i for i in inputs if i.simulation], read)
+
+
+def _repeated_events(data: Sequence[Input]) -> Iterator[Finding]:
     for source in data:
         try:
             rows = source.snapshot.duplicate_rows()
@@ -385,8 +396,11 @@ def _duplicates(inputs: Sequence[Input], read: Mapping[str, Addresses]) -> Itera
         yield Finding(DUPLICATE, names, rows, "rows that repeat an event of another of the datasets")
     except StoreError as error:  # one event in two luminosity blocks
         yield Finding(CORRUPT, names, 1, error.message)
+
+
+def _repeated_addresses(simulation: Sequence[Input], read: Mapping[str, Addresses]) -> Iterator[Finding]:
     seen: dict[str, Spans] = {}
-    for source in (i for i in inputs if i.simulation):
+    for source in simulation:
         spans = read[source.pinned].spans
         own = sum(s.rows - s.covered() for s in spans.values())
         yield Finding(DUPLICATE, source.pinned, own, "rows that repeat an address of the dataset")

@@ -185,10 +185,7 @@ def _file(home: Home, text: str, dataset: str) -> tuple[str, str]:
         guid = canonical_guid(text)
         return guid, next((f.lfn for f in home.catalog.files(guids=[guid]) if f.lfn), "")
     records = [f for f in home.catalog.files(dataset or None) if f.kind in ("TAG", "AOD", FORMER)]
-    path = str(Path(text).resolve())
-    here = [f for f in records if path == f.pfn or text == f.pfn]
-    chosen = here or [f for f in records if f.lfn and text in (f.lfn, f.lfn.rsplit("/", 1)[-1])]
-    guids = {f.guid: f for f in chosen}
+    guids = {file.guid: file for file in _called(records, text)}
     if not guids and Path(text).is_file():
         return _opened(Path(text), records)
     if len(guids) > 1:
@@ -203,6 +200,13 @@ def _file(home: Home, text: str, dataset: str) -> tuple[str, str]:
         raise CatalogError(f"no file {text!r} {where}", hint=hint, file=text)
     guid = next(iter(guids))
     return guid, next((f.lfn for f in records if f.guid == guid and f.lfn), "")
+
+
+def _called(records: Sequence[FileRecord], text: str) -> list[FileRecord]:
+    """The files at a path, or else those of a logical name, whole or without its folders."""
+    path = str(Path(text).resolve())
+    at_path = [file for file in records if file.pfn in (path, text)]
+    return at_path or [file for file in records if file.lfn and text in (file.lfn, file.lfn.rsplit("/", 1)[-1])]
 
 
 def _opened(path: Path, records: Sequence[FileRecord]) -> tuple[str, str]:
@@ -249,13 +253,8 @@ class Touched:
 
 def touched(home: Home, events: EventList) -> tuple[Touched, ...]:
     """The retracted files that a list touches, of the datasets that it came from (of any, where it names none)."""
-    catalog, known = home.catalog, set(home.catalog.names())
-    homes: list[DatasetSpec] = []
-    for text in own_snapshots(events):
-        homes += [spec for spec in parse_dataset_spec(text) if spec.pattern in known]
-    for name in sorted({spec.pattern for spec in homes}):
-        if Table.exists(folder := home.folder / DATA / name):
-            caught_up(catalog, catalog.dataset(name), Table.open(folder).snapshot())
+    catalog = home.catalog
+    homes = _homes(home, events)
     latest: dict[tuple[str, str], tuple[RetractionRecord, int]] = {}
     for r in catalog.retractions():
         mine = [spec.snapshot for spec in homes if spec.pattern == r.dataset]
@@ -267,6 +266,19 @@ def touched(home: Home, events: EventList) -> tuple[Touched, ...]:
         Touched(r.name, r.guid, r.dataset, r.snapshot, count, r.reason, r.retracted, r.who)
         for r, count in latest.values()
     )
+
+
+def _homes(home: Home, events: EventList) -> list[DatasetSpec]:
+    """The snapshots that a list came from, of datasets that are here; the catalog knows their newest ones then."""
+    catalog, names = home.catalog, set(home.catalog.names())
+    homes: list[DatasetSpec] = []
+    for text in own_snapshots(events):
+        homes += [spec for spec in parse_dataset_spec(text) if spec.pattern in names]
+    for name in sorted({spec.pattern for spec in homes}):
+        folder = home.folder / DATA / name
+        if Table.exists(folder):
+            caught_up(catalog, catalog.dataset(name), Table.open(folder).snapshot())
+    return homes
 
 
 def _after(home: Home, r: RetractionRecord, number: int | None) -> bool:

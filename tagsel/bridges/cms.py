@@ -61,10 +61,10 @@ def write_pick(order: Order) -> Written:
 
     The list is named without a folder: a path with a colon would be taken for an event.
     """
-    told = {"output": "pickevents", **order.settings}
-    if told["inputDataset"].startswith("-"):
-        raise JobError(f"inputDataset {told['inputDataset']!r} would be taken for an option", hint="/A/B/C")
-    command = ["edmPickEvents.py", f"--output={told['output']}", told["inputDataset"], EVENTS]
+    settings = {"output": "pickevents", **order.settings}
+    if settings["inputDataset"].startswith("-"):
+        raise JobError(f"inputDataset {settings['inputDataset']!r} would be taken for an option", hint="/A/B/C")
+    command = ["edmPickEvents.py", f"--output={settings['output']}", settings["inputDataset"], EVENTS]
     files = {
         EVENTS: event_lines(order, "run", "lumi", "event", separator=":"),
         PICK: shell_script(order.title, command, within=True, empty=not len(order.events)),
@@ -103,9 +103,9 @@ def _inputs(order: Order) -> Iterator[str]:
 
 
 def _config(order: Order) -> str:
-    told = {"requestName": f"tagsel_{order.events.digest[:16]}", "outputFile": "pickevents.root", **order.settings}
-    if not told.get("unitsPerJob", "1").isdecimal():
-        raise JobError(f"unitsPerJob is {told['unitsPerJob']!r}: a whole number was expected")
+    settings = {"requestName": f"tagsel_{order.events.digest[:16]}", "outputFile": "pickevents.root", **order.settings}
+    if not settings.get("unitsPerJob", "1").isdecimal():
+        raise JobError(f"unitsPerJob is {settings['unitsPerJob']!r}: a whole number was expected")
     refusal = "" if len(order.events) else 'raise SystemExit("the list has no events: nothing is to be done")\n'
     release = f'os.path.join(os.environ["CMSSW_RELEASE_BASE"], {PICKER!a})'
     return _CONFIG.format(
@@ -114,31 +114,31 @@ def _config(order: Order) -> str:
         events=EVENTS,
         refusal=refusal,
         pset=release if order.run is None else f"os.path.join(HERE, {PSET!a})",
-        data="".join(f"config.Data.{name} = {value}\n" for name, value in _data(told).items()),
-        **_plain(told),
+        data="".join(f"config.Data.{name} = {value}\n" for name, value in _data(settings).items()),
+        **_plain(settings),
     )
 
 
-def _plain(told: Mapping[str, str]) -> dict[str, str]:
-    return {name: told[name] for name in ("requestName", "outputFile", "storageSite")}
+def _plain(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name: settings[name] for name in ("requestName", "outputFile", "storageSite")}
 
 
-def _data(told: Mapping[str, str]) -> dict[str, str]:
+def _data(settings: Mapping[str, str]) -> dict[str, str]:
     """The section Data, as Python: luminosity blocks of a dataset, or files, whose blocks CRAB does not know."""
-    out = {"outLFNDirBase": ascii(told["outLFNDirBase"])} if "outLFNDirBase" in told else {}
-    if "inputDataset" in told:
+    out = {"outLFNDirBase": ascii(settings["outLFNDirBase"])} if "outLFNDirBase" in settings else {}
+    if "inputDataset" in settings:
         return {
-            "inputDataset": ascii(told["inputDataset"]),
-            "inputDBS": ascii(told.get("inputDBS", "global")),
+            "inputDataset": ascii(settings["inputDataset"]),
+            "inputDBS": ascii(settings.get("inputDBS", "global")),
             "lumiMask": f"os.path.join(HERE, {MASK!a})",
             "splitting": '"LumiBased"',
-            "unitsPerJob": str(int(told.get("unitsPerJob", "5"))),
+            "unitsPerJob": str(int(settings.get("unitsPerJob", "5"))),
             **out,
         }
     return {
         "userInputFiles": f"pathlib.Path(HERE, {FILES!a}).read_text().splitlines()",
-        "outputPrimaryDataset": ascii(told["requestName"]),
+        "outputPrimaryDataset": ascii(settings["requestName"]),
         "splitting": '"FileBased"',
-        "unitsPerJob": str(int(told.get("unitsPerJob", "1"))),
+        "unitsPerJob": str(int(settings.get("unitsPerJob", "1"))),
         **out,
     }

@@ -124,5 +124,10 @@ def _piece(order: Order, piece: Piece) -> str:
         }
         for f in piece.files
     ]
-    told = {"list": order.events.digest, "stage": order.map.stage, "piece": piece.number, "events": piece.n_events}
-    return json.dumps({**told, "tree": order.map.layout.tree, "files": files}) + "\n"
+    description = {
+        "list": order.events.digest,
+        "stage": order.map.stage,
+        "piece": piece.number,
+        "events": piece.n_events,
+    }
+    return json.dumps({**description, "tree": order.map.layout.tree, "files": files}) + "\n"

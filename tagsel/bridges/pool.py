@@ -14,5 +14,5 @@ CATALOG = "PoolFileCatalog.xml"
 def write(order: Order) -> Written:
     """The catalog."""
     copies = order.copies
-    found = [PoolFile(f.guid, copies[f.guid], f.lfn) for f in order.map.files if copies.get(f.guid)]
-    return Written({CATALOG: format_pool_file_catalog(found)})
+    files = [PoolFile(f.guid, copies[f.guid], f.lfn) for f in order.map.files if copies.get(f.guid)]
+    return Written({CATALOG: format_pool_file_catalog(files)})

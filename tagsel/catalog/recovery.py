@@ -117,9 +117,9 @@ def _recover(folder: Path, dry_run: bool) -> Recovery:
     recovery = plan.finish(recovery)
     if dry_run:
         return recovery
-    kept = _write(path, end, plan.additions)
+    copy = _write(path, end, plan.additions)
     _make_again(state, view)
-    return replace(recovery, kept=kept)
+    return replace(recovery, kept=copy)
 
 
 def _positions(state: State, view: View) -> dict[str, Position]:

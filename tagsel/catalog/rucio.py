@@ -463,13 +463,13 @@ def keys_of(facts: DatasetFacts) -> dict[str, Value]:
 
 def _plain(row: Mapping[str, Any], own_name: str) -> dict[str, Value]:
     """Values that a free key can hold, under names that it can have; that by which a site names itself is left out."""
-    kept: dict[str, Value] = {}
+    keys: dict[str, Value] = {}
     for key, value in row.items():
         if isinstance(value, str | int | float) and key != own_name:
             plain = re.sub(r"\W", "_", key)[:58]
             conflict = plain.lower() in TABLES["datasets"].columns or plain[:1].isdigit()
-            kept[f"rucio_{plain}" if conflict else plain] = value
-    return kept
+            keys[f"rucio_{plain}" if conflict else plain] = value
+    return keys
 
 
 def _dashed(guid: str) -> str:

@@ -159,9 +159,9 @@ def pfns(site: Site, lfn: str) -> list[str]:
     """
     name = logical_name(lfn)
     ways = rules_of(site)
-    found = [_under(site.prefix, name)] if site.prefix else []
-    found += [made for way in ways if way.access != VIRTUAL and (made := _by(way, ways, name, ())) is not None]
-    return list(dict.fromkeys(_checked(pfn, name) for pfn in found))
+    names = [_under(site.prefix, name)] if site.prefix else []
+    names += [made for way in ways if way.access != VIRTUAL and (made := _by(way, ways, name, ())) is not None]
+    return list(dict.fromkeys(_checked(pfn, name) for pfn in names))
 
 
 def places_of(site: Site, replica: Replica, lfn: str = "") -> list[str]:
@@ -284,14 +284,14 @@ def _read(text: str) -> tuple[Protocol, ...]:
     return parse_protocols(document)
 
 
-def parse_protocols(told: Any) -> tuple[Protocol, ...]:
+def parse_protocols(document: Any) -> tuple[Protocol, ...]:
     """The protocols that a list says in the words of storage.json, each rule tried once.
 
     CatalogError for what is none, a pattern that RE2 does not take, and more than 500 rules.
     """
-    if not isinstance(told, list):
-        raise CatalogError(f"a list of protocols was expected, not {str(told)[:60]}")
-    ways = tuple(_protocol(number, one) for number, one in enumerate(told))
+    if not isinstance(document, list):
+        raise CatalogError(f"a list of protocols was expected, not {str(document)[:60]}")
+    ways = tuple(_protocol(number, one) for number, one in enumerate(document))
     if sum(len(way.rules) for way in ways) > _MOST_RULES:
         raise CatalogError(f"more than {_MOST_RULES} rules")
     names = {way.name for way in ways}
@@ -307,8 +307,8 @@ def _protocol(number: int, document: Any) -> Protocol:
     def text(of: Mapping[str, Any], key: str, needed: bool = False) -> str:
         value = of.get(key, "")
         if not isinstance(value, str) or (needed and not value) or len(value) > _LONGEST_TEXT:
-            said = f"a text of 1 to {_LONGEST_TEXT} letters" if needed else "a text"
-            raise CatalogError(f"protocol {number}: {key} is {str(value)[:60]!r}; {said} was expected", key=key)
+            expected = f"a text of 1 to {_LONGEST_TEXT} letters" if needed else "a text"
+            raise CatalogError(f"protocol {number}: {key} is {str(value)[:60]!r}; {expected} was expected", key=key)
         return value
 
     if not isinstance(document, Mapping):

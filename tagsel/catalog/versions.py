@@ -87,12 +87,12 @@ def split_version(name: str, version: str = "") -> tuple[str, str]:
     ('data18.Muon.TAG', '1.0.0')
     """
     if version:
-        held = re.search(rf"(?<![A-Za-z0-9]){re.escape(version)}(?![A-Za-z0-9])", name)
-        return (f"{name[: held.start()]}*{name[held.end() :]}" if held else name), version
-    found = list(_PART.finditer(name))
-    if not found:
+        in_name = re.search(rf"(?<![A-Za-z0-9]){re.escape(version)}(?![A-Za-z0-9])", name)
+        return (f"{name[: in_name.start()]}*{name[in_name.end() :]}" if in_name else name), version
+    parts = list(_PART.finditer(name))
+    if not parts:
         return name, version
-    return f"{name[: found[-1].start(1)]}*{name[found[-1].end(1) :]}", found[-1][1]
+    return f"{name[: parts[-1].start(1)]}*{name[parts[-1].end(1) :]}", parts[-1][1]
 
 
 def _told_apart(record: DatasetRecord) -> bool:
@@ -108,15 +108,15 @@ def _facts(record: DatasetRecord) -> object:
 
 def _of_common_runs(records: Sequence[DatasetRecord]) -> list[list[DatasetRecord]]:
     """Records whose ranges of runs meet, together: two periods of a year are not versions of one another."""
-    found: list[list[DatasetRecord]] = []
+    families: list[list[DatasetRecord]] = []
     last = -1
     for record in sorted(records, key=lambda r: (-1 if r.run_min is None else r.run_min, r.name)):
         low = last if record.run_min is None else record.run_min
-        if not found or low > last:
-            found.append([])
-        found[-1].append(record)
+        if not families or low > last:
+            families.append([])
+        families[-1].append(record)
         last = max(last, low if record.run_max is None else record.run_max)
-    return found
+    return families
 
 
 def _family(members: Sequence[tuple[str, DatasetRecord]]) -> list[Family]:

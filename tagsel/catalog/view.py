@@ -326,7 +326,7 @@ class View:
                 self._say_damaged(error)
                 raise _Unfit(damaged=True) from error
             try:
-                known = view_version(connection) == current_version()
+                is_current = view_version(connection) == current_version()
                 position = view_position(connection)
             except duckdb.Error as error:
                 self._say_damaged(error)
@@ -336,7 +336,7 @@ class View:
             except journal.Foreign as error:
                 self._say_damaged(error)
                 raise _Unfit(damaged=True) from error
-            if not known or position.offset != self.journal.stat().st_size:
+            if not is_current or position.offset != self.journal.stat().st_size:
                 raise _Unfit(damaged=False)
             try:
                 return ask(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from tagsel.cli.options import (
     workspace_of,
 )
 from tagsel.cli.outputs import text_output
+
+if TYPE_CHECKING:
+    from tagsel.ingest.load import Ingested
 
 
 @click.command(short_help="Make a folder a workspace.")
@@ -112,6 +115,13 @@ def ingest(
     if as_json:
         render.document(done.to_json())
         return LOSSES if done.failed else 0
+    _show_ingested(dataset, done)
+    render.suggest(f'tagsel count {dataset} "true"')
+    return LOSSES if done.failed else 0
+
+
+def _show_ingested(dataset: str, done: Ingested) -> None:
+    """What became of the files, what the dataset holds now, and what of the files was left out."""
     render.warn(done.warnings)
     for file in done.moved:
         render.note(f"{file.path}: moved here from {file.former}; the new place is recorded")
@@ -135,8 +145,6 @@ def ingest(
         render.note(
             f"generated: {done.bookkeeping['genEventCount']:,} events, sum of weights {done.bookkeeping['sumw']:.6g}"
         )
-    render.suggest(f'tagsel count {dataset} "true"')
-    return LOSSES if done.failed else 0
 
 
 @click.group(cls=SuggestingGroup, short_help="Attributes of a file; a schema drafted for one.")

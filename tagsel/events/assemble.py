@@ -47,8 +47,8 @@ def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -
             raise EventListError(f"no column {name}", hint=hint, column=name)
     count = len(named["event"])
     guid = named.get("guid", Names.same("", count))
-    told = header or {}
-    provenance = told.get("provenance") or {}
+    head = header or {}
+    provenance = head.get("provenance") or {}
     if not isinstance(provenance, Mapping):
         raise EventListError(f"provenance is {str(provenance)[:60]}, a table was expected")
     made = EventList.from_arrays(
@@ -58,15 +58,15 @@ def from_columns(columns: Mapping[str, Any], header: Mapping[str, Any] | None) -
         guid.codes,
         guid.values,
         named.get("entry"),
-        simulation=told.get("kind") == "simulation" or "sample" in named,
+        simulation=head.get("kind") == "simulation" or "sample" in named,
         sample=named.get("sample", ""),
         references={stage: _reference(named, stage) for stage in STAGES if f"{stage}_guid" in named},
-        ledger=_ledger(told.get("ledger")),
+        ledger=_ledger(head.get("ledger")),
         provenance=provenance,
-        by_lumi=told.get("identity") == "run lumi event",
+        by_lumi=head.get("identity") == "run lumi event",
     )
-    if told.get("digest", made.digest) != made.digest:
-        raise EventListError(f"not the events that were written: digest {made.digest[:12]}…, expected {told['digest']}")
+    if head.get("digest", made.digest) != made.digest:
+        raise EventListError(f"not the events that were written: digest {made.digest[:12]}…, expected {head['digest']}")
     return made
 
 

@@ -185,8 +185,8 @@ class EventList:
 
         `in_order` says that the rows are strictly in the list's order.
         """
-        known = references if "aod" in references else {"aod": Reference.unknown(event.size), **references}
-        made = cls(frozen(run), frozen(lumi), frozen(event), known, sample, ledger, provenance, by_lumi)
+        places = references if "aod" in references else {"aod": Reference.unknown(event.size), **references}
+        made = cls(frozen(run), frozen(lumi), frozen(event), places, sample, ledger, provenance, by_lumi)
         made._check_lengths()
         return made if in_order else made._ordered()
 
@@ -200,8 +200,8 @@ class EventList:
         if self.ledger is not None:
             lengths["ledger's accepted"] = self.ledger.accepted
         if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise EventListError(f"columns of an event list differ in length: {said}")
+            lengths_text = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise EventListError(f"columns of an event list differ in length: {lengths_text}")
 
     def _ordered(self) -> EventList:
         """The same events by (GUID, entry), then by sample, run, lumi and event."""
@@ -434,11 +434,11 @@ class EventList:
         """
         lists: dict[str, object] = {}
         for parent in parents:
-            known = dict(parent.provenance)
-            earlier = known.pop("lists", {})
+            notes = dict(parent.provenance)
+            earlier = notes.pop("lists", {})
             ledger = {} if parent.ledger is None else {"ledger": parent.ledger.to_json()}
             lists |= earlier if isinstance(earlier, dict) else {}
-            lists |= {parent.digest: {**known, **ledger, "events": len(parent)}}
+            lists |= {parent.digest: {**notes, **ledger, "events": len(parent)}}
         return {"operation": operation, "parents": [p.digest for p in parents], "lists": lists}
 
     def distinct(self) -> Longs:
@@ -516,6 +516,6 @@ def _checked(name: str, values: npt.ArrayLike, dtype: type[Int], low: int) -> np
     if array.size and array.dtype.kind not in "iu":
         raise EventListError(f"column {name} holds {array.dtype}, whole numbers were expected", column=name)
     if array.size and not low <= int(array.min()) <= int(array.max()) <= LIMITS[name]:
-        found = f"{array.min()} to {array.max()}"
-        raise EventListError(f"column {name} holds {found}, outside {low} to {LIMITS[name]}", column=name)
+        span = f"{array.min()} to {array.max()}"
+        raise EventListError(f"column {name} holds {span}, outside {low} to {LIMITS[name]}", column=name)
     return frozen(array.astype(dtype, copy=True))

@@ -64,9 +64,9 @@ def write_events(events: EventList, target: Path | str | TextIO, form: str = PAR
         events.save(target, force=force)
         return
     if form not in WRITERS:
-        known = (*WRITERS, PARQUET)
+        forms = (*WRITERS, PARQUET)
         reason = "Parquet needs a file name" if form == PARQUET else f"unknown form {form!r} of an event list"
-        hint = did_you_mean(form, known) or f"one of {', '.join(known)}"
+        hint = did_you_mean(form, forms) or f"one of {', '.join(forms)}"
         raise EventListError(reason, hint=hint, form=form)
     lines = WRITERS[form](events)
     if isinstance(target, Path | str):

@@ -92,10 +92,10 @@ class Layout:
 def _column(events: EventList, name: str) -> list[str]:
     """A column as strings; EventListError where it is unknown for some events."""
     values = events.columns()[name]
-    known = values.known() if isinstance(values, Names) else np.asarray(values >= 0)
+    present = values.known() if isinstance(values, Names) else np.asarray(values >= 0)
     column = values.strings() if isinstance(values, Names) else list(map(str, values.tolist()))
-    if not known.all():
-        lost = int((~known).sum())
+    if not present.all():
+        lost = int((~present).sum())
         raise EventListError(
             f"{lost:,} of {len(events):,} events do not know their {name}",
             hint="pick them from a dataset first, or take another form",
@@ -243,8 +243,8 @@ def _header_of(line: str) -> Layout | None:
         return None
     for name in ("run", "event"):
         if name not in fields:
-            said = ", ".join(NAMES[name])
-            raise EventListError(f"the header {line[:60]!r} names no {name}", hint=f"it may be called {said}")
+            names_text = ", ".join(NAMES[name])
+            raise EventListError(f"the header {line[:60]!r} names no {name}", hint=f"it may be called {names_text}")
     for name in NAMES:
         if fields.count(name) > 1:
             raise EventListError(f"the header {line[:60]!r} names the {name} twice")
@@ -271,8 +271,10 @@ def _layout_of(line: str) -> Layout:
     has_guid = len(cells) > 2 and (is_guid or last[:1].isalpha())
     numbers = len(cells) - has_guid
     if separator == "*" or numbers not in (2, 3) or not cells[0][:1].isdigit():
-        said = ", ".join(repr(_example(form.fields, form.separator)) for form in FORMS.values())
-        raise EventListError(f"{line[:60]!r} is no event; expected one of {said}, or a header that names the columns")
+        examples = ", ".join(repr(_example(form.fields, form.separator)) for form in FORMS.values())
+        raise EventListError(
+            f"{line[:60]!r} is no event; expected one of {examples}, or a header that names the columns"
+        )
     fields = ("run", "event") if numbers == 2 else ("run", "lumi", "event")
     if has_guid:
         fields = (*fields, "guid")

@@ -158,9 +158,9 @@ class DeliveryLedger(_Counts):
 
     def check(self) -> None:
         """Compare `accepted` with `delivered + unreadable + failed`; EventListError if they differ."""
-        found = self.delivered + self.unreadable + self.failed
-        if self.accepted != found or min(self.to_json().values()) < 0:
+        total = self.delivered + self.unreadable + self.failed
+        if self.accepted != total or min(self.to_json().values()) < 0:
             raise EventListError(
-                f"the delivery ledger does not close: {self.accepted} accepted, {found} accounted for",
+                f"the delivery ledger does not close: {self.accepted} accepted, {total} accounted for",
                 ledger=self.to_json(),
             )

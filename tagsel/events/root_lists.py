@@ -32,8 +32,8 @@ def read_root(path: Path | str) -> EventList:
     except AccessError as error:
         raise EventListError(error.message, hint=error.hint) from error
     if bare and not lists:
-        said = f"the TEventList {bare[0]} holds numbers of entries, and neither their file nor ids of events"
-        raise EventListError(said, hint=SCAN_ENTRIES)
+        reason = f"the TEventList {bare[0]} holds numbers of entries, and neither their file nor ids of events"
+        raise EventListError(reason, hint=SCAN_ENTRIES)
     if not lists:
         raise EventListError("this ROOT file holds no TEntryList", hint="ingest a file of events, and select")
     if len(lists) > 1:

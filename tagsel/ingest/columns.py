@@ -51,12 +51,12 @@ class Columns:
 
     @cached_property
     def _by_plain_name(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        columns: dict[str, str] = {}
         for column in self.types:
-            found.setdefault(self.name(column), column)
+            columns.setdefault(self.name(column), column)
         for column in self.nested & self.types.keys():
-            found.setdefault(self.flat_name(column), column)
-        return found
+            columns.setdefault(self.flat_name(column), column)
+        return columns
 
     def name(self, column: str) -> str:
         """The plain name of a column."""

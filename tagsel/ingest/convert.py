@@ -83,8 +83,8 @@ def fit(values: Values, kind: str, place: Place, unknown: int | None = None) -> 
     dtype = np.dtype(_STORED[kind])
     hidden = values == unknown if unknown is not None else np.zeros(0, dtype=bool)
     if values.dtype != dtype and dtype.kind in "bi":
-        known = values[~hidden] if hidden.any() else values
-        _check_range(known, dtype, kind, place)
+        shown = values[~hidden] if hidden.any() else values
+        _check_range(shown, dtype, kind, place)
     elif dtype.kind == "f" and values.dtype.kind in "iu":
         most = 1 << np.finfo(dtype).nmant + 1  # from there on not every integer is one
         beyond = (values > most) | (values < -most)

@@ -52,16 +52,16 @@ class FileContent:
 
     def differences(self, other: FileContent) -> list[str]:
         """In what the two differ, in words, of all that both know."""
-        found = []
+        differences = []
         if self.bytes != other.bytes and min(self.bytes, other.bytes) >= 0:
-            found.append(f"{self.bytes:,} and {other.bytes:,} B")
+            differences.append(f"{self.bytes:,} and {other.bytes:,} B")
         if self.entries != other.entries and min(self.entries, other.entries) >= 0:
-            found.append(f"{self.entries:,} and {other.entries:,} entries")
+            differences.append(f"{self.entries:,} and {other.entries:,} entries")
         if self.columns == other.columns and self.ids != other.ids and self.ids and other.ids:
-            found.append("other run, luminosity block or event numbers")
-        if not found and self.header != other.header and self.header and other.header:
-            found.append(f"other first {HEADER_BYTES} bytes")
-        return found
+            differences.append("other run, luminosity block or event numbers")
+        if not differences and self.header != other.header and self.header and other.header:
+            differences.append(f"other first {HEADER_BYTES} bytes")
+        return differences
 
 
 class IdHash:
@@ -112,7 +112,7 @@ def _id_plan(source: TagSource) -> Plan:
 
 def _id_columns(source: TagSource) -> str:
     """Where each id is read from: a column, a number that all rows have, or the entry."""
-    said = []
+    reasons = []
     for maker in _id_plan(source).makers:
         if isinstance(maker, Scalar):
             place = maker.column
@@ -120,8 +120,8 @@ def _id_columns(source: TagSource) -> str:
             place = str(maker.value)
         else:
             place = "entry" if isinstance(maker, RowNumber) else type(maker).__name__
-        said.append(f"{maker.attributes[0].name}={place}")
-    return " ".join(said)
+        reasons.append(f"{maker.attributes[0].name}={place}")
+    return " ".join(reasons)
 
 
 def kept_content(bookkeeping: Mapping[str, Any], guid: str) -> FileContent:
@@ -194,10 +194,10 @@ class KnownFiles:
     @cached_property
     def _places(self) -> dict[str, str]:
         """Where the dataset's files lie, by GUID: as the catalog says, else as the dataset kept it."""
-        kept = {guid: str(s.bookkeeping.get("path", "")) for guid, s in self._sources.items()}
+        paths = {guid: str(s.bookkeeping.get("path", "")) for guid, s in self._sources.items()}
         if self.dataset in self.catalog.names():
-            kept |= {f.guid: f.pfn for f in self.catalog.files(self.dataset, kind="TAG") if f.guid in kept and f.pfn}
-        return kept
+            paths |= {f.guid: f.pfn for f in self.catalog.files(self.dataset, kind="TAG") if f.guid in paths and f.pfn}
+        return paths
 
     def here(self, guid: str) -> KnownFile | None:
         """The dataset's own file of this GUID."""

@@ -88,13 +88,13 @@ class _Sorted:
         raise IngestError(f"nothing was ingested into {dataset}: {reasons}", files=[asdict(f) for f in self.failed])
 
 
-def _identity(asked: str, source_schema: SourceSchema | None, before: Snapshot | None, dataset: str) -> str:
+def _identity(identity: str, source_schema: SourceSchema | None, before: Snapshot | None, dataset: str) -> str:
     """The identity that the user, the schema of the source or the dataset says, in this order."""
-    if asked:
-        check_identity(asked)
+    if identity:
+        check_identity(identity)
     elif source_schema:
-        asked = source_schema.identity
-    return identity_of(asked, before.schema if before else None, dataset)
+        identity = source_schema.identity
+    return identity_of(identity, before.schema if before else None, dataset)
 
 
 def ingest(
@@ -150,9 +150,9 @@ def ingest(
             aod_files_now = [*_rewritten(catalog, landed), *pointed]
             register(catalog, dataset, snapshot, facts, site=site, pointed=aod_files_now, named=named)
     warnings = chain.from_iterable(w.warnings for w in landed)
-    said = list(remarks(before, [w.source for w in landed], sorted_.there))
+    more_warnings = list(remarks(before, [w.source for w in landed], sorted_.there))
     if not is_simulation(snapshot):
-        said += repeated_events(before, snapshot)
+        more_warnings += repeated_events(before, snapshot)
     return Ingested(
         dataset,
         snapshot.number,
@@ -165,7 +165,7 @@ def ingest(
         snapshot.duplicate_rows(),
         is_simulation(snapshot),
         tuple(sorted({w.format for w in landed})),
-        (*dict.fromkeys(warnings), *sorted_.warnings, *said, *away),
+        (*dict.fromkeys(warnings), *sorted_.warnings, *more_warnings, *away),
         totals(snapshot.sources),
         _report(profile, inputs.passed_over, sorted_),
     )
@@ -210,7 +210,7 @@ def _sort_out(
             # Files of one kind share their lines, which no process that writes a part needs.
             result.lines[str(path)] = shared.setdefault(source.lines, source.lines)
             opened.append(replace(source, lines=()))
-    known = KnownFiles(dataset, catalog, before, [source.guid for source in opened])
+    known_files = KnownFiles(dataset, catalog, before, [source.guid for source in opened])
     new: dict[str, TagSource] = {}
     for source in opened:
         try:
@@ -218,22 +218,22 @@ def _sort_out(
                 check_twins(new[source.guid], source)
                 result.already.append(str(source.path))
             elif before is not None and source.guid in before.source_guids:
-                _sort_known(source, known, result)
+                _sort_known(source, known_files, result)
             else:
-                result.warnings += known.check(source)
+                result.warnings += known_files.check(source)
                 new[source.guid] = source
-                _note_moves(source, known, result)
+                _note_moves(source, known_files, result)
         except TagselError as error:
             result.failed.append(Failure(str(source.path), reason_of(error)))
     result.new += new.values()
     return result
 
 
-def _sort_known(source: TagSource, known: KnownFiles, result: _Sorted) -> None:
+def _sort_known(source: TagSource, known_files: KnownFiles, result: _Sorted) -> None:
     """A file whose GUID the dataset has: unchanged where it was, moved, a copy of it, or an error."""
-    here = known.here(source.guid)
+    here = known_files.here(source.guid)
     assert here is not None
-    known.check_unchanged(source, here)
+    known_files.check_unchanged(source, here)
     result.there.add(source.guid)
     path = str(source.path.resolve())
     if here.path != path and source.guid not in result.moved and here.is_gone():
@@ -242,9 +242,9 @@ def _sort_known(source: TagSource, known: KnownFiles, result: _Sorted) -> None:
         result.already.append(str(source.path))
 
 
-def _note_moves(source: TagSource, known: KnownFiles, result: _Sorted) -> None:
+def _note_moves(source: TagSource, known_files: KnownFiles, result: _Sorted) -> None:
     """Note a file that other datasets know at a place where it is no more."""
-    for other in known.elsewhere(source.guid):
+    for other in known_files.elsewhere(source.guid):
         path = str(source.path.resolve())
         if other.path != path and other.is_gone():
             result.moved[source.guid] = Moved(source.guid, path, other.path)
@@ -309,11 +309,11 @@ def _write_and_commit(
 
 def _still_new(written: Sequence[Written], dataset: str, catalog: Catalog, files: _Sorted) -> list[Written]:
     """The files whose GUIDs no other dataset has for another file, as the catalog knows now; the others fail."""
-    known = KnownFiles(dataset, catalog, None, [w.source.guid for w in written])
+    known_files = KnownFiles(dataset, catalog, None, [w.source.guid for w in written])
     new = []
     for w in written:
         try:
-            known.check_again(w.source)
+            known_files.check_again(w.source)
         except IngestError as error:
             files.failed.append(Failure(w.path, reason_of(error)))
         else:
@@ -327,8 +327,8 @@ def _commit(
     """One commit of all files that fit the dataset; the others fail, named. Made again where another came first."""
     while written:
         table = Table.open(folder) if Table.exists(folder) else None
-        held = table.snapshot() if table else None
-        fitting, merged, failed = _fitting(written, held, evolve, dataset, folder, identity)
+        before = table.snapshot() if table else None
+        fitting, merged, failed = _fitting(written, before, evolve, dataset, folder, identity)
         merged = merged if table else replace(merged, identity=identity)
         if not fitting:
             files.failed += failed
@@ -397,18 +397,18 @@ def _append(table: Table, written: Sequence[Written], schema: Schema) -> None:
 
 
 def _fitting(
-    written: Sequence[Written], held: Snapshot | None, evolve: bool, dataset: str, folder: Path, identity: str
+    written: Sequence[Written], before: Snapshot | None, evolve: bool, dataset: str, folder: Path, identity: str
 ) -> tuple[list[Written], Schema, list[Failure]]:
     """Files of the dataset's kind (data or simulation) and attributes, the schema of all, and the files that differ.
 
     The first file says both where the dataset has none. With `evolve` attributes may differ, but for their types.
     """
-    if held is None or not held.sources:
+    if before is None or not before.sources:
         simulation, base = written[0].simulation, written[0].schema
     else:
-        simulation, base = is_simulation(held), held.schema
+        simulation, base = is_simulation(before), before.schema
     merged = base
-    numbers = None if simulation else _entry_numbers(written, held, dataset, identity)
+    numbers = None if simulation else _entry_numbers(written, before, dataset, identity)
     fitting: list[Written] = []
     failed: list[Failure] = []
     for w in written:
@@ -428,15 +428,15 @@ def _fitting(
 
 
 def _entry_numbers(
-    written: Sequence[Written], held: Snapshot | None, dataset: str, identity: str
+    written: Sequence[Written], before: Snapshot | None, dataset: str, identity: str
 ) -> EntryNumbers | None:
     """What gives event numbers to files that have none; None where each file has its own."""
     sources = [w.source for w in written]
-    if held is not None:
-        sources += held.sources
+    if before is not None:
+        sources += before.sources
     if not any(map(numbered_by_entry, sources)):
         return None
-    return EntryNumbers(dataset, held, identity)
+    return EntryNumbers(dataset, before, identity)
 
 
 def _check_kind(w: Written, simulation: bool, dataset: str) -> None:

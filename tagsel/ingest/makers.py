@@ -247,16 +247,16 @@ class Lists(Maker):
 
         first = self.columns[0]
         counts = ak.to_numpy(ak.num(chunk.arrays[first], axis=1)).astype(np.int64)
-        made = [pa.array(counts, type=pa.int32())]
+        arrays = [pa.array(counts, type=pa.int32())]
         for member in self.members:
             kind = arrow_type(member.attribute)
             if member.column:
                 flat = self._flat(member, chunk, counts)
             else:
                 flat = np.full(int(counts.sum()), member.constant, dtype=kind.value_type.to_pandas_dtype())
-            made.append(lists(flat, counts, kind))
+            arrays.append(lists(flat, counts, kind))
         self._check_stored(chunk, counts)
-        return made
+        return arrays
 
     def _check_stored(self, chunk: Chunk, counts: Any) -> None:
         for column in self.stored:

@@ -75,20 +75,20 @@ def register(
     input files that the user named: see `_at_site` for what is booked at `site`. Where another process has registered a
     later snapshot meanwhile, the newest one is registered. StoreError: the log ends before that.
     """
-    known = dataset in catalog.names()
-    if known:
+    is_registered = dataset in catalog.names()
+    if is_registered:
         record = catalog.dataset(dataset)
         snapshot = at_least(snapshot, record.snapshot, record.events)
     runs = runs_of(snapshot)
-    old: Files = {(f.kind, f.guid): f for f in catalog.files(dataset)} if known else {}
+    old: Files = {(f.kind, f.guid): f for f in catalog.files(dataset)} if is_registered else {}
     own = _files(snapshot, old, pointed)
     files = _with_others(catalog, own)
     changes: list[Change] = [
         PutDataset(dataset, **_record(catalog, dataset, snapshot, facts, runs)),
         *_file_changes(dataset, files, old),
         *_gone_changes(dataset, files, old, {r.guid for r in snapshot.retractions}),
-        *_run_changes(catalog, dataset, runs, known),
-        *_bookkeeping(dataset, snapshot.sources, catalog.bookkeeping(dataset) if known else {}),
+        *_run_changes(catalog, dataset, runs, is_registered),
+        *_bookkeeping(dataset, snapshot.sources, catalog.bookkeeping(dataset) if is_registered else {}),
         *_retractions(dataset, snapshot, {r.snapshot: r for r in catalog.retractions(dataset)}),
         *(_replicas(catalog, site, _at_site(own, snapshot, pointed, named)) if site else ()),
     ]
@@ -132,13 +132,13 @@ def _files(snapshot: Snapshot, old: Files, pointed: Sequence[FileRecord]) -> Fil
             said = (a["guid"], a["lfn"], a.get("path", ""), "AOD", a["entries"], a["bytes"])
             aod = FileRecord(*said, simulation=simulation)
             files["AOD", aod.guid] = files.get(("AOD", aod.guid), aod).filled(aod)
-    told = {("AOD", f.guid): f for f in pointed}  # a file catalog may name any others
+    by_key = {("AOD", f.guid): f for f in pointed}  # a file catalog may name any others
     for key, file in files.items():
         before = old.get(key) or (old.get((FORMER, file.guid)) if file.kind == "AOD" else None)
         known = replace(before, kind=file.kind).filled(file) if before else file
         entries = file.entries if file.kind == "TAG" else known.entries  # of a TAG, rows that are there
         known = replace(known, entries=entries, simulation=simulation)
-        files[key] = replace(_told(told[key], known), simulation=simulation) if key in told else known
+        files[key] = replace(_told(by_key[key], known), simulation=simulation) if key in by_key else known
     return files
 
 
@@ -301,10 +301,10 @@ def _away_text(catalog: Path, away: Sequence[str], total: int) -> str:
     )
 
 
-def _told(told: FileRecord, before: FileRecord) -> FileRecord:
+def _told(new: FileRecord, before: FileRecord) -> FileRecord:
     """What a file catalog says of a file; a path that is not on this machine takes no other's place."""
-    merged = told.filled(before)
-    is_away = bool(told.pfn) and not is_remote(told.pfn) and not os.path.isfile(told.pfn)  # noqa: PTH113 - as above
+    merged = new.filled(before)
+    is_away = bool(new.pfn) and not is_remote(new.pfn) and not os.path.isfile(new.pfn)  # noqa: PTH113 - as above
     return replace(merged, pfn=before.pfn) if is_away and before.pfn else merged
 
 

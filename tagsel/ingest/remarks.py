@@ -76,8 +76,8 @@ _REMEDY = "a schema of your own may: tagsel schema derive drafts one"
 def _left_out(opened: TagSource, source: SourceSchema) -> Iterator[str]:
     """Columns that the schema names and no attribute can hold."""
     columns = opened.columns
-    asked = _branches(source)
-    odd = [c for c in columns.odd if columns.name(c) in asked and columns.name(c) not in source.ignore]
+    branches = _branches(source)
+    odd = [c for c in columns.odd if columns.name(c) in branches and columns.name(c) not in source.ignore]
     if odd:
         yield f"left out, as {NO_TYPE}: {columns.listed(odd)}"
 

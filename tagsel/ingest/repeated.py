@@ -22,17 +22,17 @@ _MOST_NAMED = 3
 """Files of duplicates that get a warning each."""
 
 
-def identity_of(asked: str, held: Schema | None, dataset: str) -> str:
+def identity_of(asked: str, before: Schema | None, dataset: str) -> str:
     """The identity that the dataset has, or will have; IngestError where another one is asked for."""
-    if held is None:
+    if before is None:
         return asked or IDENTITIES[0]
-    if asked and asked != held.identity:
+    if asked and asked != before.identity:
         raise IngestError(
-            f"events of {dataset} are identified by {held.identity!r}, and {asked!r} was asked for",
+            f"events of {dataset} are identified by {before.identity!r}, and {asked!r} was asked for",
             hint="a dataset keeps its identity: ingest all files into a new one",
             dataset=dataset,
         )
-    return held.identity
+    return before.identity
 
 
 class EntryNumbers:

@@ -109,9 +109,9 @@ class IngestReport:
         if not self.lines:
             return []
         columns = {line.name for line in self.lines if line.kind not in ("tree", "file")}
-        taken = {line.name for line in self.taken()}
+        names = {line.name for line in self.taken()}
         bits = _counted(self.taken())
-        head = f"{len(taken):,} of {len(columns):,} columns taken{bits}"
+        head = f"{len(names):,} of {len(columns):,} columns taken{bits}"
         return [head, *_missing(self.nulls), *_reasons(self.left_out())]
 
     def __str__(self) -> str:

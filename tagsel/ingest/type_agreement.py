@@ -60,13 +60,13 @@ def _union(attribute: Attribute, before: _Agreed | None, source: TagSource, evol
     mine = _Agreed(attribute.type, str(source.path))
     if before is None or before.type == mine.type:
         return before or mine, ""
-    said = f"attribute {attribute.name} is {before.type} in {before.where} and {mine.type} in {mine.where}"
+    message = f"attribute {attribute.name} is {before.type} in {before.where} and {mine.type} in {mine.where}"
     union = union_type(before.type, mine.type, widen_floats=evolve)
     if union is None:
         floats = union_type(before.type, mine.type) if not before.is_fixed or before.type == "float64" else None
-        return mine, said + ("; --evolve widens float32 to float64" if floats else ", and no type holds both")
+        return mine, message + ("; --evolve widens float32 to float64" if floats else ", and no type holds both")
     if before.is_fixed and union != before.type:
-        return mine, f"{said}, and a dataset that exists keeps its types: ingest all files into a new one"
+        return mine, f"{message}, and a dataset that exists keeps its types: ingest all files into a new one"
     return replace(before, type=union), ""
 
 

@@ -232,8 +232,8 @@ def discard(names: Collection[str], folder: Path, there: Collection[str]) -> Non
     names = set(names) - set(there)
     if not names:
         return
-    held = folder / "_tagsel"
-    with disk.locked(held) if (held / "lock").exists() else nullcontext():  # else nobody has begun to make it
+    own = folder / "_tagsel"
+    with disk.locked(own) if (own / "lock").exists() else nullcontext():  # else nobody has begun to make it
         if Table.exists(folder):
             names -= {part.name for part in Table.open(folder).snapshot().parts}
         for name in names:

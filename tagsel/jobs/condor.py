@@ -202,10 +202,10 @@ class CondorExecutor:
         """The cluster that was submitted with a token and is not in the event log yet."""
         condor = _condor()
         try:
-            found = condor.Schedd().query(_of_token(token), ["ClusterId"])
+            jobs = condor.Schedd().query(_of_token(token), ["ClusterId"])
         except (RuntimeError, condor.HTCondorException) as error:
             raise NotNow(f"HTCondor does not answer: {error}", full=False, hint=ASK) from error
-        return int(found[0]["ClusterId"]) if found else None
+        return int(jobs[0]["ClusterId"]) if jobs else None
 
     def _take(self, cluster: int, submission: Submission) -> None:
         self._tokens[cluster] = submission.token
@@ -264,14 +264,14 @@ def _logged(notes: Path) -> list[tuple[Task, str, list[Any]]]:
     if not (notes / "events.log").exists():
         return []
     known = {s.token: s.tasks for s in Notes(notes).submissions()}
-    found: dict[tuple[int, int], tuple[Task, str, list[Any]]] = {}
+    jobs: dict[tuple[int, int], tuple[Task, str, list[Any]]] = {}
     for event in _condor().JobEventLog(str(notes / "events.log")).events(stop_after=0):
         key = event.cluster, event.proc
         if event.type.name == "SUBMIT" and (token := _token(event)) in known:
-            found.setdefault(key, (known[token][event.proc], token, [event]))
-        elif key in found and found[key][2][-1].type.name not in ENDS:
-            found[key][2].append(event)
-    return list(found.values())
+            jobs.setdefault(key, (known[token][event.proc], token, [event]))
+        elif key in jobs and jobs[key][2][-1].type.name not in ENDS:
+            jobs[key][2].append(event)
+    return list(jobs.values())
 
 
 ENDS = ("JOB_TERMINATED", "JOB_ABORTED")

@@ -70,14 +70,14 @@ def diagnose(states: Iterable[PieceState]) -> tuple[Group, ...]:
 
     `events` are those of failed pieces, and those that could not be read.
     """
-    found: dict[tuple[str, str], list[tuple[int, int, Failure]]] = {}
+    by_cause: dict[tuple[str, str], list[tuple[int, int, Failure]]] = {}
     known: dict[str, str] = {}
     for piece, events, failure in _failures(states):
         message = failure.evidence.message
         sign = known.setdefault(message, "") or signature(message)
         known[message] = sign
-        found.setdefault((failure.cause.name, sign), []).append((piece, events, failure))
-    groups = [_group(sign, rows) for (_, sign), rows in found.items()]
+        by_cause.setdefault((failure.cause.name, sign), []).append((piece, events, failure))
+    groups = [_group(sign, rows) for (_, sign), rows in by_cause.items()]
     return tuple(sorted(groups, key=lambda g: (-g.events, g.signature, g.cause.name)))
 
 

@@ -136,8 +136,8 @@ class Chosen:
     def _kept_apart(cls, path: Path) -> Chosen:
         """What a job of version 1 says of its engine, in a file of its own; local processes where there is none."""
         try:
-            said = json.loads(path.read_text("utf-8"))
-            return cls(str(said["name"]), dict(said["options"]))
+            document = json.loads(path.read_text("utf-8"))
+            return cls(str(document["name"]), dict(document["options"]))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError) as error:

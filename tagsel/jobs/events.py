@@ -35,9 +35,9 @@ def checked_events(batch: Any, returned: Any) -> Any:
         )
     names = next(names for names in _IDENTITIES if set(names) <= set(returned.fields))
     rows = _rows(batch, returned, names)
-    kept = {name: batch[name][rows] for name in (*IDS, *ADDRESS)}
-    rest = {name: returned[name] for name in returned.fields if name not in kept}
-    return ak.zip({**kept, **rest}, depth_limit=1)
+    columns = {name: batch[name][rows] for name in (*IDS, *ADDRESS)}
+    rest = {name: returned[name] for name in returned.fields if name not in columns}
+    return ak.zip({**columns, **rest}, depth_limit=1)
 
 
 _IDENTITIES = ((*ADDRESS,), (*IDS,), ("run", "event"))

@@ -77,17 +77,17 @@ class Task:
         }
 
     @classmethod
-    def of_json(cls, told: Mapping[str, Any]) -> Task:
+    def of_json(cls, document: Mapping[str, Any]) -> Task:
         """The task that `to_json` told of."""
         return cls(
-            told["piece"],
-            told["attempt"],
-            tuple(told["command"]),
-            Path(told["stdout"]),
-            Path(told["stderr"]),
-            tuple(Path(p) for p in told["inputs"]),
-            Path(told["stem"]) if told["stem"] else None,
-            told.get("site", ""),
+            document["piece"],
+            document["attempt"],
+            tuple(document["command"]),
+            Path(document["stdout"]),
+            Path(document["stderr"]),
+            tuple(Path(p) for p in document["inputs"]),
+            Path(document["stem"]) if document["stem"] else None,
+            document.get("site", ""),
         )
 
 

@@ -398,8 +398,8 @@ class Failure:
 
     def to_json(self) -> dict[str, object]:
         """Class, cause, who must act, and the evidence."""
-        known = asdict(self.evidence)
-        known.pop("kinds")
+        evidence = asdict(self.evidence)
+        evidence.pop("kinds")
         return {
             "attempt": self.attempt,
             "class": self.cause.kind,
@@ -407,7 +407,7 @@ class Failure:
             "owner": self.cause.owner,
             "action": self.cause.action,
             "where": self.where,
-            **known,
+            **evidence,
         }
 
 
@@ -422,12 +422,12 @@ def last_failure(records: Mapping[int, Mapping[str, object]]) -> Failure | None:
 
 def failures_of(records: Mapping[int, Mapping[str, object]]) -> tuple[Failure, ...]:
     """The failures of one piece from the records of its failed attempts, in order."""
-    found: list[Failure] = []
+    failures: list[Failure] = []
     for attempt, error in sorted(records.items()):
         evidence = Evidence.of(error)
-        cause = cause_of(evidence, [f.cause.name for f in found])
-        found.append(Failure(attempt, cause, evidence, str(error.get("where") or "")))
-    return tuple(found)
+        cause = cause_of(evidence, [f.cause.name for f in failures])
+        failures.append(Failure(attempt, cause, evidence, str(error.get("where") or "")))
+    return tuple(failures)
 
 
 def given_up(failures: Sequence[Failure], why: str, attempts: int) -> tuple[Failure, ...]:

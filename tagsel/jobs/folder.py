@@ -244,14 +244,14 @@ class JobFolder:
 
     def attempts(self) -> dict[int, dict[int, list[Path]]]:
         """piece → attempt → its files (outputs, locks and logs)."""
-        found: dict[int, dict[int, list[Path]]] = {}
+        attempts: dict[int, dict[int, list[Path]]] = {}
         for folder in ("outputs", "logs"):
             for path in sorted((self.path / folder).iterdir()):
                 match = _ATTEMPT.match(path.name)
                 if match:
                     piece, attempt = int(match[1]), int(match[2])
-                    found.setdefault(piece, {}).setdefault(attempt, []).append(path)
-        return found
+                    attempts.setdefault(piece, {}).setdefault(attempt, []).append(path)
+        return attempts
 
     @contextmanager
     def locked(self) -> Iterator[None]:

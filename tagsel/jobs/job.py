@@ -362,10 +362,10 @@ class Job:
 
         A block is processed when all its selected events were delivered. JobError where a job does not know its blocks.
         """
-        found = lumi_of(self.folder, self.pieces)
-        if found is None:
+        lumi = lumi_of(self.folder, self.pieces)
+        if lumi is None:
             raise JobError(f"job {self.id} was submitted before luminosity blocks were kept", hint="submit it again")
-        return found
+        return lumi
 
     def result(self) -> JobResult:
         """The merged result; JobError, naming the failed pieces, where there is none."""

@@ -45,14 +45,14 @@ def lumi_of(folder: JobFolder, states: Iterable[PieceState]) -> JobLumi | None:
         done.append(header.lumi if told else own)
         lost.append(header.lost if told else own if header.unreadable else "")
     every, missing = parse_lumi(folder.spec["lumi"].encode()), union(lost)
-    found = JobLumi(union(done) - missing, missing)
-    if found.processed | found.missing != every:
+    lumi = JobLumi(union(done) - missing, missing)
+    if lumi.processed | lumi.missing != every:
         raise JobError(
             f"job {folder.path.name}: processed and missing luminosity blocks are not those of the list: "
-            f"{len(found.processed):,} + {len(missing):,} of {len(every):,}",
+            f"{len(lumi.processed):,} + {len(missing):,} of {len(every):,}",
             hint="this is a fault of tagsel",
         )
-    return found
+    return lumi
 
 
 def union(texts: Iterable[str]) -> LumiSet:

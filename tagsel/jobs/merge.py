@@ -188,8 +188,8 @@ def _cost(folder: JobFolder, states: list[PieceState]) -> Cost:
 def _times(folder: JobFolder, done: list[Header]) -> dict[str, float]:
     """Seconds from submission until the first piece began, and from then until the last had ended."""
     first, last = min(h.began for h in done), max(h.began + h.wall_s for h in done)
-    made = datetime.fromisoformat(folder.spec["created"]).timestamp()
-    return {"wait_s": round(max(first - made, 0.0), 3), "span_s": round(last - first, 3)}
+    created = datetime.fromisoformat(folder.spec["created"]).timestamp()
+    return {"wait_s": round(max(first - created, 0.0), 3), "span_s": round(last - first, 3)}
 
 
 def read_cost(folder: JobFolder) -> Cost:

@@ -53,10 +53,10 @@ class Notes:
 
     def new(self, tasks: Sequence[Task]) -> Submission:
         """A submission that is about to be made, on disk."""
-        made = Submission(secrets.token_hex(6), tuple(tasks))
-        document = {"token": made.token, OF_JOB: _job(self.folder), "tasks": [task.to_json() for task in tasks]}
-        write_document(self.folder / f"{made.token}.tasks", document)
-        return made
+        submission = Submission(secrets.token_hex(6), tuple(tasks))
+        document = {"token": submission.token, OF_JOB: _job(self.folder), "tasks": [task.to_json() for task in tasks]}
+        write_document(self.folder / f"{submission.token}.tasks", document)
+        return submission
 
     def name(self, submission: Submission, number: str) -> Submission:
         """The submission with the engine's name for it, on disk."""

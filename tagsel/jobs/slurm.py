@@ -202,7 +202,7 @@ class SlurmExecutor:
         JobError where Slurm has given no answer for PATIENCE_S.
         """
         try:
-            found = dict(_states())
+            states = dict(_states())
         except JobError:
             if time.monotonic() - self._answered > PATIENCE_S:
                 raise
@@ -210,19 +210,21 @@ class SlurmExecutor:
         self._answered = time.monotonic()
         with self._lock:
             for key, task in list(self._tasks.items()):
-                told = found.get(key)
-                if told is None or told.held or told.state not in GOING:
+                state = states.get(key)
+                if state is None or state.held or state.state not in GOING:
                     del self._tasks[key]
-                    self._ended.append(_end(task, told))
-                    if told is not None and told.held:
+                    self._ended.append(_end(task, state))
+                    if state is not None and state.held:
                         with contextlib.suppress(JobError):  # it would not run, but for somebody who releases it
                             _ask(["scancel", f"{key[0]}_{key[1]}"])
 
     @cached_property
     def _most(self) -> int:
         """How many tasks an array job may have here, so that a queue that is empty takes it."""
-        told = re.findall(r"^Max(?:ArraySize|JobCount)\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
-        return max(min(map(int, told), default=1001) - 1, 1)
+        limits = re.findall(
+            r"^Max(?:ArraySize|JobCount)\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE
+        )
+        return max(min(map(int, limits), default=1001) - 1, 1)
 
 
 class _Told(NamedTuple):
@@ -246,10 +248,10 @@ def states(notes: Path) -> Iterator[tuple[Task, str]]:
             tasks[submission.id, number] = task
     if not tasks:
         return
-    for key, told in _states():
-        if key in tasks and told.state in GOING:
-            held = "held" in told.reason.lower()
-            yield tasks[key], "held" if held else "waiting" if told.state == "PENDING" else "running"
+    for key, state in _states():
+        if key in tasks and state.state in GOING:
+            held = "held" in state.reason.lower()
+            yield tasks[key], "held" if held else "waiting" if state.state == "PENDING" else "running"
 
 
 def cancel(notes: Path) -> None:
@@ -281,8 +283,8 @@ def _states() -> Iterator[tuple[tuple[str, int], _Told]]:
     """(array job, index) of every task of this user that Slurm knows, and what it says of it."""
     fields = ("ArrayJobID", "ArrayTaskID", "State", "exit_code", "Reason")
     wanted = ",".join(f"{field}:.200|" for field in fields)
-    told = _ask(["squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-O", wanted])
-    for line in told.splitlines():
+    answer = _ask(["squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-O", wanted])
+    for line in answer.splitlines():
         job, index, *rest = (word.strip() for word in line.split("|")[: len(fields)])
         if index.isdigit():
             yield (job, int(index)), _Told(*rest)
@@ -300,23 +302,23 @@ def _ask(command: Sequence[str], patience: float | None = None) -> str:
     takes longer than `patience` seconds: then it is ended."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=patience)
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
     except OSError as error:
         raise JobError(f"{command[0]} cannot be run: {error.strerror}", hint="are Slurm's commands in PATH?") from error
     except subprocess.TimeoutExpired as error:
         words: Any = error.stderr or b""  # bytes, whatever was asked for
-        said = " ".join(words.decode("utf-8", "replace").split())
-        raise _refusal(command[0], said or f"no answer in {patience} s") from error
+        reason = " ".join(words.decode("utf-8", "replace").split())
+        raise _refusal(command[0], reason or f"no answer in {patience} s") from error
     if done.returncode:
-        raise _refusal(command[0], said)
+        raise _refusal(command[0], reason)
     return done.stdout
 
 
-def _refusal(program: str, said: str) -> JobError:
+def _refusal(program: str, reason: str) -> JobError:
     """What a command that failed means: NotNow where it may pass."""
-    if FULL.search(said):
+    if FULL.search(reason):
         hint = "scontrol show config says how many (MaxJobCount); tagsel jobs kill ends a job"
-        return NotNow(f"Slurm's queue takes no more jobs now: {said}", full=True, hint=hint)
-    if SILENT.search(said):
-        return NotNow(f"{program} fails: {said}", full=False, hint=ANSWERS)
-    return JobError(f"{program} fails: {said}", hint="sinfo -o '%P %l' lists partitions, and the time that they give")
+        return NotNow(f"Slurm's queue takes no more jobs now: {reason}", full=True, hint=hint)
+    if SILENT.search(reason):
+        return NotNow(f"{program} fails: {reason}", full=False, hint=ANSWERS)
+    return JobError(f"{program} fails: {reason}", hint="sinfo -o '%P %l' lists partitions, and the time that they give")

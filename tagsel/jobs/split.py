@@ -100,11 +100,11 @@ def _bytes_of(rows: _Rows, event_map: EventMap, order: Ints, atom: Ints) -> Ints
     """Bytes that each row touches, in order: those of its cluster by the first of its rows, none by the others."""
     cost = np.zeros(len(order), np.int64)
     first = np.flatnonzero(np.r_[True, np.diff(atom) != 0][: len(order)])
-    known = [(f.cluster, f.file_entries, f.bytes) for f in event_map.files]
-    size, entries, whole = np.array(known, np.int64).reshape(-1, 3)[rows.file[order[first]]].T
+    clusters = [(f.cluster, f.file_entries, f.bytes) for f in event_map.files]
+    size, entries, whole = np.array(clusters, np.int64).reshape(-1, 3)[rows.file[order[first]]].T
     begin = rows.entry[order[first]] // size * size
-    held = np.clip(entries - begin, 0, size)  # the last cluster of a file may be short
-    cost[first] = whole // entries * held + whole % entries * held // entries
+    rows_of = np.clip(entries - begin, 0, size)  # the last cluster of a file may be short
+    cost[first] = whole // entries * rows_of + whole % entries * rows_of // entries
     return cost
 
 
@@ -210,8 +210,8 @@ def _atoms(piece: Piece) -> Ints:
 
 def _between(piece: Piece, begin: int, end: int) -> tuple[Wanted, ...]:
     """What the events of a piece at positions [begin, end) ask of each file."""
-    taken = [f.take((f.rows >= begin) & (f.rows < end)) for f in piece.files]
-    return tuple(replace(f, rows=f.rows - begin) for f in taken if len(f))
+    parts = [f.take((f.rows >= begin) & (f.rows < end)) for f in piece.files]
+    return tuple(replace(f, rows=f.rows - begin) for f in parts if len(f))
 
 
 def sites_of(event_map: EventMap) -> list[str]:
@@ -226,8 +226,8 @@ def sites_of(event_map: EventMap) -> list[str]:
 
 def _site(sites: list[str], files: Ints) -> str:
     """The site of a piece: that of most of its events, then by name."""
-    held = Counter(sites[i] for i in files.tolist())
-    return min(held, key=lambda site: (-held[site], site), default="")
+    counts = Counter(sites[i] for i in files.tolist())
+    return min(counts, key=lambda site: (-counts[site], site), default="")
 
 
 def _mapped_rows(event_map: EventMap) -> _Rows:

@@ -103,10 +103,10 @@ def keys(record: Mapping[str, Any]) -> list[str]:
     >>> keys({"n": 1, "jets": {"b": 2, "all": 3}})
     ['jets.all', 'jets.b', 'n']
     """
-    found = []
+    names = []
     for key, value in record.items():
-        found += [f"{key}.{k}" for k in keys(value)] if isinstance(value, dict) and value else [key]
-    return sorted(found)
+        names += [f"{key}.{k}" for k in keys(value)] if isinstance(value, dict) and value else [key]
+    return sorted(names)
 
 
 def _add_leaf(a: Any, b: Any) -> Any:
@@ -127,8 +127,8 @@ def _total(number: int | Total) -> Total:
 
 def _add_record(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     if a.keys() != b.keys():
-        said = " and ".join(", ".join(keys(only)) or "none" for only in (a, b))
-        raise JobError(f"records of different keys do not add up: {said}")
+        names_text = " and ".join(", ".join(keys(only)) or "none" for only in (a, b))
+        raise JobError(f"records of different keys do not add up: {names_text}")
     return {k: _add_leaf(a[k], b[k]) for k in a}
 
 

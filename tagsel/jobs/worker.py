@@ -119,10 +119,10 @@ def _blocks(piece: Piece, read: list[Any]) -> tuple[str, ...]:
     """The luminosity blocks of the events that were delivered, by position, and of those that could not be read."""
     import numpy as np
 
-    given = np.zeros(piece.n_events, bool)
+    is_delivered = np.zeros(piece.n_events, bool)
     for rows in read:
-        given[rows] = True
-    return _blocks_of(piece, given), _blocks_of(piece, ~given)
+        is_delivered[rows] = True
+    return _blocks_of(piece, is_delivered), _blocks_of(piece, ~is_delivered)
 
 
 def _blocks_of(piece: Piece, mask: Any) -> str:

@@ -108,11 +108,7 @@ def pick(at: Node, which: str, a: Typed, b: Typed) -> Typed:
     a, b = (p if p.kind == "literal" else number(p) for p in (a, b))
     a, b = alike(at, a, b)
     unit = a.unit or b.unit
-    kinds = {p.kind for p in (a, b) if p.kind != "literal"}
-    whole = all(p.integer for p in (a, b) if p.kind == "literal")
-    kind = kinds.pop() if len(kinds) == 1 else "f64" if kinds or not whole else "int"
-    if kind == "int" and not whole:
-        kind = "f64"
+    kind = _common_kind((a, b))
     a, b = (constant(p, kind, p.unit) if p.kind == "literal" else p for p in (a, b))
     if kind == "f64":
         a, b = as_f64(a), as_f64(b)
@@ -120,6 +116,16 @@ def pick(at: Node, which: str, a: Typed, b: Typed) -> Typed:
     span = max if which == "max2" else min
     both = (span(a.range[0], b.range[0]), span(a.range[1], b.range[1])) if kind == "int" else FULL
     return typed(at, node, unit=unit, over=over, span=both)
+
+
+def _common_kind(pair: tuple[Typed, Typed]) -> str:
+    """The kind that holds both: that of the values where they have one, float64 where a literal has a fraction."""
+    kinds = {p.kind for p in pair if p.kind != "literal"} or {"int"}
+    whole = all(p.integer for p in pair if p.kind == "literal")
+    if len(kinds) > 1:
+        return "f64"
+    (kind,) = kinds
+    return "f64" if kind == "int" and not whole else kind
 
 
 # bits

@@ -247,12 +247,16 @@ def _refuse_condition(left: Node, mark: Any, right: Node) -> None:
     if right.op not in CONDITIONS and left.op == "chain":
         first = " ".join(f"{canonical(a)} {op}" for op, a in zip(left.value, left.args, strict=False))
         fixes.append(f"{first} ({canonical(left.args[-1])} {mark} {canonical(right)})")
+    if not _is_constant(left) and not _is_constant(right):
+        fixes.append(canonical(_as_boolean(left, mark, right)))
+    raise _refuse(message, mark, ", or ".join(fixes) or "conditions are joined with && and ||")
+
+
+def _as_boolean(left: Node, mark: Any, right: Node) -> Node:
+    """What the bit operator would be between conditions."""
     both = Node("and", (left, right))
     either = Node("or", (left, right))
-    boolean = {"&": both, "|": either, "^": Node("and", (either, Node("not", (both,))))}[mark]
-    if not _is_constant(left) and not _is_constant(right):
-        fixes.append(canonical(boolean))
-    raise _refuse(message, mark, ", or ".join(fixes) or "conditions are joined with && and ||")
+    return {"&": both, "|": either, "^": Node("and", (either, Node("not", (both,))))}[mark]
 
 
 def _is_constant(node: Node) -> bool:

@@ -144,12 +144,7 @@ def _pieces(value: Any, seen: set[int]) -> Iterator[Any]:
     elif isinstance(value, types.FunctionType):
         if id(value) not in seen:
             seen.add(id(value))
-            yield from _pieces(value.__code__, seen)
-            yield [list(_pieces(v, seen)) for v in (value.__defaults__, value.__kwdefaults__)]
-            cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-            outside = {name: value.__globals__[name] for name in _named(value.__code__) if name in value.__globals__}
-            outside |= {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
-            yield [(name, list(_outside(v, value.__code__, seen))) for name, v in sorted(outside.items())]
+            yield from _function_pieces(value, seen)
     elif isinstance(value, type | types.BuiltinFunctionType | np.ufunc):
         yield getattr(value, "__module__", ""), getattr(value, "__qualname__", value.__name__)
     else:
@@ -157,6 +152,18 @@ def _pieces(value: Any, seen: set[int]) -> Iterator[Any]:
             f"a cut cannot use {value!r:.60}, a {type(value).__name__}: what it means may change",
             hint="numbers, texts, arrays, tuples, functions and modules may be used",
         )
+
+
+def _function_pieces(function: types.FunctionType, seen: set[int]) -> Iterator[Any]:
+    """What decides a function's part: its code, its defaults, and the values of the names from outside that it uses."""
+    code = function.__code__
+    yield from _pieces(code, seen)
+    yield [list(_pieces(value, seen)) for value in (function.__defaults__, function.__kwdefaults__)]
+    outside = {name: function.__globals__[name] for name in _named(code) if name in function.__globals__}
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        if cell != types.CellType():
+            outside[name] = cell.cell_contents
+    yield [(name, list(_outside(value, code, seen))) for name, value in sorted(outside.items())]
 
 
 def _named(code: types.CodeType, ops: tuple[str, ...] = ("LOAD_GLOBAL", "LOAD_NAME")) -> set[str]:

@@ -98,15 +98,8 @@ def _collect(node: Node, guards: Guards, needs: Needs) -> None:
 def _learn(node: Node, guards: Guards) -> None:
     """What is known after a condition has passed."""
     if node.op == "present":
-        for n in walk(node):
-            if n.op == "at":
-                guards[_name_of(n)] = 1
-            elif n.op in ("element", "slot"):
-                guards[n.value[1]] = max(guards.get(n.value[1], 0), n.value[2] + 1)
-            elif n.op == "trigger":
-                guards[n.value.asked] = 1
-            elif is_nullable(n):
-                guards[_name_of(n)] = 1
+        for inner in walk(node):
+            _learn_present(inner, guards)
     if node.op == "or" and all(arg.op == "present" and arg.args[0].op == "trigger" for arg in node.args):
         patterns = {arg.args[0].value.asked for arg in node.args}
         guards.update(dict.fromkeys(patterns, 1) if len(patterns) == 1 else {})
@@ -114,6 +107,17 @@ def _learn(node: Node, guards: Guards) -> None:
         column, bound = node.args[0].value, node.args[1]
         if bound.op == "const" and bound.kind == "int":
             guards[column] = max(guards.get(column, 0), bound.value + (node.value == ">"))
+
+
+def _learn_present(node: Node, guards: Guards) -> None:
+    """What is known once a value is present."""
+    if node.op in ("element", "slot"):
+        _, counter, place = node.value
+        guards[counter] = max(guards.get(counter, 0), place + 1)
+    elif node.op == "trigger":
+        guards[node.value.asked] = 1
+    elif node.op == "at" or is_nullable(node):
+        guards[_name_of(node)] = 1
 
 
 def _missing_values(node: Node) -> Iterator[tuple[str, str, str, int]]:
