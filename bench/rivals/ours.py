@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,11 +20,6 @@ SETTLED = 8
 """Times that a cut is asked at most until its steps are compiled; each is worth it after five or so."""
 
 
-def fresh() -> dict[str, bool]:
-    """The option that neither uses nor keeps remembered masks, where this tagsel has one."""
-    return {"remember": False} if "remember" in inspect.signature(Workspace.query).parameters else {}
-
-
 def said(call: Callable[[], Any]) -> Callable[[], Any]:
     """The call; a cut that the language cannot say (yet) is a reason to leave the row out, not an error."""
 
@@ -41,7 +35,7 @@ def said(call: Callable[[], Any]) -> Callable[[], Any]:
 class Ours:
     """A new cut each time: no mask is remembered."""
 
-    options = fresh()
+    options: dict[str, bool] = {"remember": False}  # noqa: RUF012 - it is never changed
 
     def __init__(self, data: Data, copies: Copies, threads: int) -> None:
         self.home, self.dataset, self.threads = Workspace(data.workspace), data.dataset, threads
@@ -67,11 +61,9 @@ class Ours:
             return said(lambda: self._filled(question, cuts))
         if question.weight:
             return said(lambda: self.home[self.dataset].cutflow(*cuts, weight=question.weight, **options))
-        if question.regions and hasattr(self.home, "regions"):
+        if question.regions:
             regions = {str(k): cut for k, cut in enumerate(cuts)}
             return said(lambda: [int(n) for n in self.home[self.dataset].regions(regions, **options).values()])
-        if question.regions:  # one after another
-            return said(lambda: [int(self.home[self.dataset].count(cut, **options)) for cut in cuts])
         return said(lambda: self.home[self.dataset].select_counted(*cuts, **options))
 
     def _filled(self, question: Question, cuts: list[str]) -> Any:
