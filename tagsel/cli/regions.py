@@ -85,7 +85,7 @@ def _named_regions(cuts: tuple[str, ...]) -> dict[str, str]:
     times = Counter(name for name, _ in named)
     twice = [name for name in times if times[name] > 1]
     if twice:
-        raise click.UsageError(f"two regions have the name {twice[0]}", click.get_current_context())
+        raise click.UsageError(f"two cuts have the name {twice[0]}", click.get_current_context())
     return dict(named)
 
 

@@ -210,10 +210,15 @@ def _piece(
     counts[:, at] = [n[groups] for n in (fates.duplicate, fates.masked, fates.alive)]
     masks, reasons = {}, {}
     for place, group, partly in zip(at.tolist(), groups.tolist(), fates.partly[groups].tolist(), strict=True):
-        if partly:
-            masks[place] = zlib.compress(np.packbits(fates.mask(group)).tobytes(), 1)
         if group in lost:
             reasons[place] = lost[group]
+        elif partly:
+            try:
+                masks[place] = zlib.compress(np.packbits(fates.mask(group)).tobytes(), 1)
+            except StoreError as error:
+                if not question.allow_losses:
+                    raise
+                reasons[place] = error.message
     records = tuple(bound.input.snapshot.state.parts[part] for part in parts.tolist())
     return Piece(question, records, cut, steps, counts, masks, reasons, source, int(frame.rows[groups].sum()))
 

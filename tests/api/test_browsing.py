@@ -144,8 +144,8 @@ def test_conditions_on_several_workspaces_are_judged_as_in_one(home: Workspace, 
         "colour is null and events > 1": ["c.TAG", "mine.TAG"],
     }
     for where, names in expected.items():
-        assert home.datasets.find(where).names() == one.datasets(where).names() == names
-        assert home.datasets.facets(where).facets == one.facets(where).facets
+        assert home.datasets.find(where).names() == one.datasets.find(where).names() == names
+        assert home.datasets.facets(where).facets == one.datasets.facets(where).facets
     assert [(c.value, c.datasets, c.events) for c in home.datasets.facets()["period"].choices] == [
         ("B", 1, 10),
         ("C", 1, 20),
@@ -588,7 +588,7 @@ def test_feature_40_feature_43_counts_as_commands(home: Workspace, tagsel: Any) 
     ]
     for arguments, problem in [
         (("overlap", "a.TAG"), "two datasets"),
-        (("overlap", "a.TAG", "x: true", "x: true"), "same name"),
+        (("overlap", "a.TAG", "x: true", "x: true"), "two cuts have the name x"),
         (("overlap", "a.TAG", "true", "--chains", "*"), "two questions"),
         (("triggers", "a.TAG", "HLT_mu3"), "HLT_mu"),
         (("triggers", "b.TAGG"), "b.TAG"),

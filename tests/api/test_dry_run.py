@@ -92,6 +92,7 @@ REFUSED: list[tuple[str, Prepare | None, list[str]]] = [
 ]
 
 
+@pytest.mark.processes
 def test_a_dry_run_refuses_what_submit_refuses(
     home: Workspace, events: Events, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,7 +341,7 @@ def test_an_output_that_was_frozen_is_not_renewed(
     lost.write_bytes(whole)
     home.jobs[job.id].resubmit()._job.wait()
     with pytest.raises(CatalogError, match="is frozen"):
-        home.jobs[job.id]
+        home.jobs[job.id].show()
     assert home.catalog.dataset(name).meta["delivered"] == 12
     if name == "a.EVENTS":
         assert home[name].count("true").accepted == 12

@@ -172,7 +172,7 @@ def test_a_dataset_that_the_catalog_did_not_know_is_registered_with_a_word(
     _put_back(home, tmp_path / "backup")
     again = Workspace(home.folder)
     assert again[LATER].count("true").accepted == N
-    said = [record.getMessage() for record in caplog.records if "catalog recover" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "workspace recover" in record.getMessage()]
     assert said == [
         f"{home.folder} did not know {LATER}, jobs.0003.EVENTS: registered as the files say; tagsel workspace recover "
         "looks for what else it lacks"

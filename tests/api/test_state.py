@@ -91,7 +91,7 @@ def test_fault_38_every_flipped_bit_of_the_pins_stops_gc_and_is_named_by_check(p
         flip(pins, bit)
         with pytest.raises(StoreError, match=r"pins\.json is damaged") as caught:
             pinned.home.table(NAME).gc(dry_run=False, grace_s=0)
-        assert "catalog recover" in caught.value.hint
+        assert "workspace recover" in caught.value.hint
         pins.write_bytes(whole)
     assert {path.name for path in folder_of(pinned).glob("*.parquet")} == parts
     flip(pins, 8 * (len(whole) // 2))
@@ -197,7 +197,7 @@ def test_fault_40_no_snapshot_without_its_log_entry(
         assert run([*verb, *place]) == 2, verb
         message = capsys.readouterr().err
         assert (str(entry) if caches else "_delta_log") in message, verb
-        assert "catalog recover" in message, verb
+        assert "workspace recover" in message, verb
     assert {path.name for path in folder_of(home).glob("*.parquet")} == parts
     assert sorted(folder_of(home).glob("_delta_log/*")) == commits
     assert run(["datasets", "check", NAME, *place]) == 3
@@ -221,7 +221,7 @@ def test_an_entry_missing_between_others_is_named_by_extend(
     assert run(["datasets", "extend", NAME, "twice = 2 * MET_pt", "-w", str(home.folder)]) == 2
     message = capsys.readouterr().err
     assert f"{entry} is missing" in message
-    assert "catalog recover" in message
+    assert "workspace recover" in message
 
 
 def test_no_commit_builds_on_a_log_that_lost_a_part(

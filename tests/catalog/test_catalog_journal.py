@@ -218,7 +218,7 @@ def test_fault_41_a_journal_that_lost_lines_is_damage(tmp_path: Path, witness: s
             for asking in (catalog, Catalog(tmp_path)):
                 with pytest.raises(CatalogError, match=r"journal is damaged: catalog\.\w+ knew 3 lines") as caught:
                     ask(asking)
-                assert "catalog recover" in caught.value.hint
+                assert "workspace recover" in caught.value.hint
         for name, content in before.items():
             if name != "catalog.gate":
                 assert (tmp_path / name).read_bytes() == content, name

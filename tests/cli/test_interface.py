@@ -56,7 +56,7 @@ def verbs(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[
             yield from verbs(inner, (*path, name))
 
 
-@pytest.mark.parametrize("group", ["", "workspace", "lumi", "jobs"])
+@pytest.mark.parametrize("group", ["", "workspace", "lumi", "lists"])
 def test_a_group_without_a_verb_shows_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = group.split()
     assert run(path) == 0

@@ -70,7 +70,7 @@ def test_answer_1_dimuon(tagsel: Tagsel, dataset: str, tmp_path: Path) -> None:
     )
     out = tmp_path / "dimuon.events"
     assert tagsel("select", dataset, "count(Muon.pt > 10) >= 2", "-o", str(out))["accepted"] == 17
-    events = [e["event"] for e in tagsel("events export", str(out), where=False)["list"]]
+    events = [e["event"] for e in tagsel("lists export", str(out), where=False)["list"]]
     assert sum(events) == 3364367842
     assert events[:3] == [197818706, 197762836, 197870551]
 
@@ -126,7 +126,7 @@ def test_answer_6_physlite_with_its_tag(tagsel: Tagsel, tmp_path: Path) -> None:
     check(tagsel, "physlite.TAG", answers, 50)
     out = tmp_path / "all.events"
     tagsel("select", "physlite.TAG", "true", "-o", str(out))
-    assert sum(e["event"] for e in tagsel("events export", str(out), where=False)["list"]) == 192480297
+    assert sum(e["event"] for e in tagsel("lists export", str(out), where=False)["list"]) == 192480297
 
 
 def test_answer_7_physlite_without_a_tag(tagsel: Tagsel) -> None:
