@@ -13,8 +13,8 @@ from tagsel.kernels import memory, native
 
 def call(source: str, rows: int, *arrays: np.ndarray) -> int:
     """The result of a kernel; its table holds the addresses of the arrays."""
-    table = np.array([a.__array_interface__["data"][0] for a in arrays], np.uint64)
-    return native.load(native.build(source))(int(table.ctypes.data), 0, 0, rows)
+    table = np.array([memory.address_of(array) for array in arrays], np.uint64)
+    return native.load(native.build(source))(memory.address_of(table), 0, 0, rows)
 
 
 def one_byte_off(array: np.ndarray) -> np.ndarray:
