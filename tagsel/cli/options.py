@@ -45,10 +45,18 @@ class SuggestingGroup(click.Group):
             command_line = OTHER_WORDS.get((self.name or "", name))
             if command_line:
                 raise click.UsageError(f"no verb {name!r}: {command_line} does that", ctx)
-            hint = did_you_mean(name, self.commands) or f"verbs: {', '.join(self.commands)}"
-            raise click.UsageError(f"no verb {name!r}: {hint}", ctx)
+            hint = self._in_groups(name, ctx) or did_you_mean(name, self.commands)
+            raise click.UsageError(f"no verb {name!r}: {hint or 'verbs: ' + ', '.join(self.commands)}", ctx)
         found, command, rest = super().resolve_command(ctx, args)
         return found, command, rest if command is None else positive(command, rest)
+
+    def _in_groups(self, name: str, ctx: click.Context) -> str:
+        """The commands of this group's groups that have the name; "" where there are none."""
+        paths = []
+        for group_name, group in self.commands.items():
+            if isinstance(group, click.Group) and name in group.commands:
+                paths.append(f"{ctx.command_path} {group_name} {name}")
+        return f"there is {', '.join(paths)}" if paths else ""
 
 
 _EXPRESSION = re.compile(r"-(?:[\d.(].*|[A-Za-z_].*[<>=!&|*/+(\s-].*)", re.DOTALL)

@@ -56,6 +56,17 @@ def verbs(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[
             yield from verbs(inner, (*path, name))
 
 
+@pytest.mark.parametrize(
+    ("verb", "commands"),
+    [("gc", "tagsel datasets gc"), ("resubmit", "tagsel jobs resubmit"), ("cuont", "did you mean count?")],
+)
+def test_an_unknown_verb_names_the_groups_that_have_it_or_the_nearest(
+    verb: str, commands: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([verb]) == 2
+    assert commands in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("group", ["", "workspace", "lumi", "lists"])
 def test_a_group_without_a_verb_shows_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = group.split()
