@@ -32,20 +32,26 @@ class Table:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        text = [self.columns, *(tuple(map(_said, row)) for row in self.rows)]
-        widths = [max(len(row[i]) for row in text) for i in range(len(self.columns))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in text)
+        lines = [self.columns, *[tuple(map(_text, row)) for row in self.rows]]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join([_aligned(line, widths) for line in lines])
 
     def _repr_html_(self) -> str:
-        head = _html(self.columns, "th")
-        return f"<table>{head}{''.join(_html(row, 'td') for row in self.rows)}</table>"
+        rows = [_html(self.columns, "th"), *[_html(row, "td") for row in self.rows]]
+        return f"<table>{''.join(rows)}</table>"
 
 
-def _said(value: object) -> str:
+def _text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
+    """A line of the table, without blanks at its end."""
+    return "  ".join([cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]).rstrip()
 
 
 def _html(cells: Iterable[object], tag: str) -> str:
     from html import escape
 
-    return f"<tr>{''.join(f'<{tag}>{escape(_said(c))}</{tag}>' for c in cells)}</tr>"
+    row = [f"<{tag}>{escape(_text(cell))}</{tag}>" for cell in cells]
+    return f"<tr>{''.join(row)}</tr>"

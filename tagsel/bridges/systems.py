@@ -154,9 +154,9 @@ def _check(name: str, row: System, order: Order) -> None:
 def _check_settings(name: str, row: System, settings: Mapping[str, str]) -> None:
     for key, value in settings.items():
         if key not in row.settings:
-            settings_text = ", ".join(row.settings) or f"{name} takes none"
+            choices = ", ".join(row.settings) or f"{name} takes none"
             raise JobError(
-                f"{name} takes no setting {key!r}", hint=did_you_mean(key, row.settings) or settings_text, setting=key
+                f"{name} takes no setting {key!r}", hint=did_you_mean(key, row.settings) or choices, setting=key
             )
         if any(ord(c) < 32 or ord(c) == 127 for c in value):
             raise JobError(f"setting {key} of {name} holds control characters: {value[:80]!r}", setting=key)

@@ -243,8 +243,8 @@ def _header_of(line: str) -> Layout | None:
         return None
     for name in ("run", "event"):
         if name not in fields:
-            names_text = ", ".join(NAMES[name])
-            raise EventListError(f"the header {line[:60]!r} names no {name}", hint=f"it may be called {names_text}")
+            accepted_names = ", ".join(NAMES[name])
+            raise EventListError(f"the header {line[:60]!r} names no {name}", hint=f"it may be called {accepted_names}")
     for name in NAMES:
         if fields.count(name) > 1:
             raise EventListError(f"the header {line[:60]!r} names the {name} twice")

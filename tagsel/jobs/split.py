@@ -103,8 +103,8 @@ def _bytes_of(rows: _Rows, event_map: EventMap, order: Ints, atom: Ints) -> Ints
     clusters = [(f.cluster, f.file_entries, f.bytes) for f in event_map.files]
     size, entries, whole = np.array(clusters, np.int64).reshape(-1, 3)[rows.file[order[first]]].T
     begin = rows.entry[order[first]] // size * size
-    rows_of = np.clip(entries - begin, 0, size)  # the last cluster of a file may be short
-    cost[first] = whole // entries * rows_of + whole % entries * rows_of // entries
+    rows_in_cluster = np.clip(entries - begin, 0, size)  # the last cluster of a file may be short
+    cost[first] = whole // entries * rows_in_cluster + whole % entries * rows_in_cluster // entries
     return cost
 
 

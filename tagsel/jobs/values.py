@@ -127,8 +127,8 @@ def _total(number: int | Total) -> Total:
 
 def _add_record(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     if a.keys() != b.keys():
-        names_text = " and ".join(", ".join(keys(only)) or "none" for only in (a, b))
-        raise JobError(f"records of different keys do not add up: {names_text}")
+        both_keys = " and ".join(", ".join(keys(only)) or "none" for only in (a, b))
+        raise JobError(f"records of different keys do not add up: {both_keys}")
     return {k: _add_leaf(a[k], b[k]) for k in a}
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from threading import RLock
 from typing import Any
 
@@ -73,7 +74,7 @@ class Regions:
         with self._lock:
             self._forget_freed()
             if self._changed:
-                self._tables.append(_merged([place for places in self._places.values() for place in places]))
+                self._tables.append(_merged(chain.from_iterable(self._places.values())))
                 self._changed = False
             return self._tables[-1]
 
@@ -96,7 +97,7 @@ def _watched(owner: object, freed: Callable[[object], None]) -> object:
         return owner
 
 
-def _merged(places: list[tuple[int, int]]) -> npt.NDArray[np.uint64]:
+def _merged(places: Iterable[tuple[int, int]]) -> npt.NDArray[np.uint64]:
     """The union of places, as a table of regions that do not overlap."""
     bounds = np.array(sorted(places), np.uint64).reshape(-1, 2)
     ends = np.maximum.accumulate(bounds[:, 1])
@@ -169,9 +170,8 @@ def _module() -> Any:
     module = ir.Module(name="regions")
     function = ir.Function(module, ir.FunctionType(word, [word, word]), SYMBOL)
     address, size = function.args
-    entry, head, body, compare, inside, wrong = map(
-        function.append_basic_block, ("entry", "head", "body", "found", "inside", "wrong")
-    )
+    entry, head, body = map(function.append_basic_block, ("entry", "head", "body"))
+    compare, inside, wrong = map(function.append_basic_block, ("compare", "inside", "wrong"))
     builder = ir.IRBuilder(entry)
 
     def at(begin: Any, index: Any) -> Any:
